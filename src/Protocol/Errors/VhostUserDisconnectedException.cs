@@ -1,0 +1,16 @@
+namespace Vhost.Protocol;
+
+/// <summary>The peer went away, or cannot be reached.</summary>
+public sealed class VhostUserDisconnectedException : VhostUserException
+{
+    /// <summary>Makes an exception.</summary>
+    /// <param name="message">What was going on when it happened.</param>
+    /// <param name="inner">The cause.</param>
+    public VhostUserDisconnectedException(string message, Exception? inner = null)
+        : base(message, inner)
+    {
+    }
+
+    /// <inheritdoc/>
+    public override bool ShouldReconnect => true;
+}
