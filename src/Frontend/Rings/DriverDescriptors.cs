@@ -1,0 +1,112 @@
+namespace Vhost.Frontend;
+
+/// <summary>
+/// The driver's private record of which descriptors are free and which request holds which. The device can write to the table in shared memory,
+/// so nothing is ever read back from there.
+/// </summary>
+internal sealed class DriverDescriptors
+{
+    private const ushort None = ushort.MaxValue;
+
+    private readonly ushort[] _next;
+    private readonly Request[] _requests;
+    private readonly bool _firstInFirstOut;
+    private ushort _freeHead;
+    private ushort _freeTail;
+
+    /// <summary>All descriptors free.</summary>
+    /// <param name="size">Entries of the ring.</param>
+    /// <param name="inOrder">
+    /// With IN_ORDER descriptors must be taken in table order, which a first-in-first-out list keeps; without it the last one freed is taken first, since it is
+    /// still in the cache of both sides.
+    /// </param>
+    internal DriverDescriptors(int size, bool inOrder)
+    {
+        _next = new ushort[size];
+        _requests = new Request[size];
+        _firstInFirstOut = inOrder;
+        Reset();
+    }
+
+    internal int Free { get; private set; }
+
+    /// <summary>The descriptor that the next <see cref="Take"/> gives.</summary>
+    internal ushort NextFree => _freeHead;
+
+    /// <summary>Takes one descriptor; the caller has checked <see cref="Free"/>.</summary>
+    internal ushort Take()
+    {
+        ushort index = _freeHead;
+        _freeHead = _next[index];
+        Free--;
+        return index;
+    }
+
+    /// <summary>Records a request whose descriptors were just taken, <paramref name="head"/> first.</summary>
+    internal void Hold(ushort head, ushort tail, ushort count, ulong token, uint writable) =>
+        _requests[head] = new Request { Tail = tail, Count = count, Token = token, Writable = writable };
+
+    /// <summary>Gives the descriptors of a request back. False when no request in flight has this head.</summary>
+    internal bool TryRelease(ushort head, out ulong token, out uint writable)
+    {
+        ref Request request = ref _requests[head];
+        token = request.Token;
+        writable = request.Writable;
+        if (request.Count == 0)
+        {
+            return false;
+        }
+
+        Link(head, request.Tail, request.Count);
+        request.Count = 0;
+        return true;
+    }
+
+    internal bool IsHeld(ushort head) => _requests[head].Count != 0;
+
+    internal void Reset()
+    {
+        for (int i = 0; i < _next.Length; i++)
+        {
+            _next[i] = i + 1 < _next.Length ? (ushort)(i + 1) : None;
+        }
+
+        Array.Clear(_requests);
+        _freeHead = 0;
+        _freeTail = (ushort)(_next.Length - 1);
+        Free = _next.Length;
+    }
+
+    private void Link(ushort head, ushort tail, int count)
+    {
+        if (Free == 0)
+        {
+            _freeHead = head;
+            _freeTail = tail;
+            _next[tail] = None;
+        }
+        else if (_firstInFirstOut)
+        {
+            _next[_freeTail] = head;
+            _freeTail = tail;
+            _next[tail] = None;
+        }
+        else
+        {
+            _next[tail] = _freeHead;
+            _freeHead = head;
+        }
+
+        Free += count;
+    }
+
+    private struct Request
+    {
+        public ulong Token;
+        public uint Writable;
+        public ushort Tail;
+
+        /// <summary>Descriptors held; 0 means no request in flight has this head.</summary>
+        public ushort Count;
+    }
+}

@@ -1,0 +1,35 @@
+using System.Globalization;
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+/// <summary>The shape of a <see cref="DriverVirtqueue"/>.</summary>
+public sealed record DriverVirtqueueOptions
+{
+    /// <summary>Entries in the ring: a power of two from 1 to 32768.</summary>
+    public ushort Size { get; init; } = 256;
+
+    /// <summary>
+    /// Requests of 2 up to this many buffers go through an indirect table and take one entry of the ring. 0, the default, uses none.
+    /// Needs VIRTIO_F_INDIRECT_DESC; at most <see cref="Size"/>.
+    /// </summary>
+    public int IndirectBuffers { get; init; }
+
+    internal void Validate(VirtioFeatures features)
+    {
+        if (!SplitRingLayout.IsValidSize(Size))
+        {
+            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"Ring size {Size}: must be a power of two from 1 to {SplitRingLayout.MaxSize}."));
+        }
+
+        if (IndirectBuffers < 0 || IndirectBuffers > Size)
+        {
+            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"IndirectBuffers {IndirectBuffers}: must be 0 to the ring size {Size}."));
+        }
+
+        if (IndirectBuffers > 0 && (features & VirtioFeatures.IndirectDescriptors) == 0)
+        {
+            throw new ArgumentException("IndirectBuffers needs VIRTIO_F_INDIRECT_DESC, which is not acknowledged.");
+        }
+    }
+}
