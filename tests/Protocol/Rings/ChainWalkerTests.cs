@@ -1,0 +1,313 @@
+using System.Globalization;
+using Vhost.Tests.Support;
+
+namespace Vhost.Protocol.Tests;
+
+public sealed class ChainWalkerTests : IDisposable
+{
+    private const ulong RingAt = 0x1000;
+    private const ulong Data = 0x10_0000;
+    private const int Size = 8;
+
+    private readonly GuestMemory _memory = GuestRam.Create((0UL, 0x20_0000UL), (0x20_0000UL, 0x10_0000UL), (0x80_0000UL, 0x10_0000UL));
+    private readonly RawSplitRing _ring;
+
+    public ChainWalkerTests() => _ring = new RawSplitRing(_memory, RingAt, Size);
+
+    public void Dispose()
+    {
+        _ring.Dispose();
+        _memory.Dispose();
+    }
+
+    [Fact]
+    public void A_chain_of_readable_and_writable_buffers_is_walked_in_order()
+    {
+        _ring.Descriptor(3, Data, 16, RawSplitRing.Next, 5);
+        _ring.Descriptor(5, Data + 16, 512, RawSplitRing.Next | RawSplitRing.Write, 1);
+        _ring.Descriptor(1, Data + 1024, 1, RawSplitRing.Write);
+
+        ChainWalker walker = Walk(3, out VirtqueueFault fault);
+
+        fault.Should().Be(VirtqueueFault.None);
+        walker.ReadableLength.Should().Be(16);
+        walker.WritableLength.Should().Be(513);
+        Lengths(walker.Readable).Should().Equal(16u);
+        Lengths(walker.Writable).Should().Equal(512u, 1u);
+    }
+
+    [Fact]
+    public void R05_a_buffer_across_two_adjacent_regions_is_split()
+    {
+        _ring.Descriptor(0, 0x20_0000 - 100, 300);
+
+        ChainWalker walker = Walk(0, out VirtqueueFault fault);
+
+        fault.Should().Be(VirtqueueFault.None);
+        Lengths(walker.Readable).Should().Equal(100u, 200u);
+        walker.ReadableLength.Should().Be(300);
+    }
+
+    [Theory]
+    [InlineData(0x30_0000UL - 100, 300u)] // runs into the hole behind the second region
+    [InlineData(0x40_0000UL, 1u)] // in the hole
+    [InlineData(ulong.MaxValue - 10, 100u)] // address + length wraps
+    [InlineData(0x90_0000UL, 1u)] // first byte behind the last region
+    [InlineData(0UL, uint.MaxValue)] // 4 GiB - 1 from the start
+    public void R05_a_buffer_that_is_not_wholly_mapped_is_a_fault(ulong address, uint length)
+    {
+        _ring.Descriptor(0, address, length);
+
+        ChainWalker walker = Walk(0, out VirtqueueFault fault);
+
+        fault.Should().Be(VirtqueueFault.BufferOutsideMemory);
+        walker.FaultDetail.Should().Contain("0x");
+    }
+
+    [Fact]
+    public void R05_a_buffer_of_no_bytes_is_legal_wherever_it_points()
+    {
+        _ring.Descriptor(0, 0xFFFF_FFFF_FFFF_FFFF, 0, RawSplitRing.Next, 1);
+        _ring.Descriptor(1, Data, 4);
+
+        ChainWalker walker = Walk(0, out VirtqueueFault fault);
+
+        fault.Should().Be(VirtqueueFault.None);
+        Lengths(walker.Readable).Should().Equal(4u);
+    }
+
+    [Fact]
+    public void R05_a_chain_of_more_than_four_gibibytes_is_a_fault()
+    {
+        _ring.Descriptor(0, Data, 4096, RawSplitRing.Next, 1);
+        _ring.Descriptor(1, Data, uint.MaxValue);
+
+        Walk(0, out VirtqueueFault fault);
+
+        fault.Should().Be(VirtqueueFault.ChainLengthOverflow);
+    }
+
+    [Fact]
+    public void R05_a_buffer_over_the_end_of_the_address_space_does_not_go_on_at_zero()
+    {
+        using GuestMemory memory = GuestRamAtBothEnds();
+        using var ring = new RawSplitRing(memory, RingAt, Size);
+        ring.Descriptor(0, ulong.MaxValue - 99, 200);
+
+        var walker = new ChainWalker(Map(memory, ring), memory, VirtioFeatures.None);
+
+        walker.Walk(0).Should().Be(VirtqueueFault.BufferOutsideMemory);
+    }
+
+    [Theory]
+    [InlineData(8)]
+    [InlineData(65535)]
+    public void R03_next_beyond_the_table_is_a_fault(int next)
+    {
+        _ring.Descriptor(0, Data, 4, RawSplitRing.Next, (ushort)next);
+
+        ChainWalker walker = Walk(0, out VirtqueueFault fault);
+
+        fault.Should().Be(VirtqueueFault.NextOutOfRange);
+        walker.FaultDetail.Should().Contain(next.ToString(CultureInfo.InvariantCulture)).And.Contain("7");
+    }
+
+    [Theory]
+    [InlineData(4u)]
+    [InlineData(0u)] // a loop of buffers of no bytes
+    public void R03_a_self_loop_ends_after_size_steps(uint length)
+    {
+        _ring.Descriptor(2, Data, length, RawSplitRing.Next, 2);
+
+        Walk(2, out VirtqueueFault fault);
+
+        fault.Should().Be(VirtqueueFault.ChainTooLong);
+    }
+
+    [Fact]
+    public void R03_a_loop_over_two_descriptors_ends()
+    {
+        _ring.Descriptor(0, Data, 1, RawSplitRing.Next, 1);
+        _ring.Descriptor(1, Data, 1, RawSplitRing.Next, 0);
+
+        Walk(0, out VirtqueueFault fault);
+
+        fault.Should().Be(VirtqueueFault.ChainTooLong);
+    }
+
+    [Fact]
+    public void A_chain_as_long_as_the_ring_is_legal()
+    {
+        for (ushort i = 0; i < Size; i++)
+        {
+            _ring.Descriptor(i, Data + i, 1, i + 1 < Size ? RawSplitRing.Next : (ushort)0, (ushort)(i + 1));
+        }
+
+        ChainWalker walker = Walk(0, out VirtqueueFault fault);
+
+        fault.Should().Be(VirtqueueFault.None);
+        walker.ReadableLength.Should().Be(Size);
+    }
+
+    [Theory]
+    [InlineData(512u)]
+    [InlineData(0u)] // even when the writable buffer has no bytes
+    public void R09_a_readable_buffer_behind_a_writable_one_is_a_fault(uint length)
+    {
+        _ring.Descriptor(0, Data, length, RawSplitRing.Write | RawSplitRing.Next, 1);
+        _ring.Descriptor(1, Data, 16);
+
+        Walk(0, out VirtqueueFault fault);
+
+        fault.Should().Be(VirtqueueFault.WritableBeforeReadable);
+    }
+
+    [Fact]
+    public void An_indirect_table_stands_for_its_chain_also_behind_direct_buffers_and_with_the_write_flag_on_it()
+    {
+        ulong table = Data + 0x100;
+        _ring.Descriptor(0, Data, 16, RawSplitRing.Next, 1);
+        _ring.Descriptor(1, table, 48, RawSplitRing.Indirect | RawSplitRing.Write);
+        _ring.DescriptorAt(table, Data + 0x1000, 8, RawSplitRing.Next, 2);
+        _ring.DescriptorAt(table + 32, Data + 0x2000, 9, RawSplitRing.Write);
+
+        ChainWalker walker = Walk(0, out VirtqueueFault fault);
+
+        fault.Should().Be(VirtqueueFault.None);
+        Lengths(walker.Readable).Should().Equal(16u, 8u);
+        Lengths(walker.Writable).Should().Equal(9u);
+    }
+
+    [Theory]
+    [InlineData(0u, RawSplitRing.Indirect, VirtqueueFault.BadIndirectTable)] // no bytes
+    [InlineData(24u, RawSplitRing.Indirect, VirtqueueFault.BadIndirectTable)] // not a multiple of 16
+    [InlineData(9 * 16u, RawSplitRing.Indirect, VirtqueueFault.BadIndirectTable)] // longer than the ring
+    [InlineData(0xFFFF_FFF0u, RawSplitRing.Indirect, VirtqueueFault.BadIndirectTable)]
+    [InlineData(16u, RawSplitRing.Indirect | RawSplitRing.Next, VirtqueueFault.BadIndirectTable)]
+    public void R07_a_bad_indirect_descriptor_is_a_fault(uint length, int flags, VirtqueueFault expected)
+    {
+        _ring.Descriptor(0, Data, length, (ushort)flags, 1);
+        _ring.Descriptor(1, Data, 1);
+
+        Walk(0, out VirtqueueFault fault);
+
+        fault.Should().Be(expected);
+    }
+
+    [Theory]
+    [InlineData(0x40_0000UL)] // unmapped
+    [InlineData(0x20_0000UL - 16)] // in two regions
+    [InlineData(ulong.MaxValue - 15)]
+    public void R07_an_indirect_table_outside_one_region_is_a_fault(ulong table)
+    {
+        _ring.Descriptor(0, table, 32, RawSplitRing.Indirect);
+
+        Walk(0, out VirtqueueFault fault);
+
+        fault.Should().Be(VirtqueueFault.BadIndirectTable);
+    }
+
+    [Fact]
+    public void R07_an_indirect_table_that_was_not_negotiated_is_a_fault()
+    {
+        _ring.Descriptor(0, Data, 16, RawSplitRing.Indirect);
+
+        Walk(0, out VirtqueueFault fault, VirtioFeatures.None);
+
+        fault.Should().Be(VirtqueueFault.IndirectNotNegotiated);
+    }
+
+    [Fact]
+    public void R07_an_indirect_table_in_an_indirect_table_is_a_fault()
+    {
+        _ring.Descriptor(0, Data, 16, RawSplitRing.Indirect);
+        _ring.DescriptorAt(Data, Data, 16, RawSplitRing.Indirect);
+
+        Walk(0, out VirtqueueFault fault);
+
+        fault.Should().Be(VirtqueueFault.NestedIndirect);
+    }
+
+    [Theory]
+    [InlineData(2, VirtqueueFault.NextOutOfRange)] // beyond the table of two
+    [InlineData(0, VirtqueueFault.ChainTooLong)] // back to the start
+    [InlineData(1, VirtqueueFault.ChainTooLong)] // to itself
+    public void R07_next_inside_an_indirect_table_is_checked(int next, VirtqueueFault expected)
+    {
+        _ring.Descriptor(0, Data, 32, RawSplitRing.Indirect);
+        _ring.DescriptorAt(Data, Data + 0x1000, 1, RawSplitRing.Next, 1);
+        _ring.DescriptorAt(Data + 16, Data + 0x1000, 1, RawSplitRing.Next, (ushort)next);
+
+        Walk(0, out VirtqueueFault fault);
+
+        fault.Should().Be(expected);
+    }
+
+    [Fact]
+    public void R06_a_buffer_that_is_the_ring_itself_is_a_buffer_like_any_other()
+    {
+        _ring.Descriptor(0, RingAt, 64, RawSplitRing.Next, 1);
+        _ring.Descriptor(1, _ring.UsedRing.Value, 32, RawSplitRing.Write);
+
+        Walk(0, out VirtqueueFault fault);
+
+        fault.Should().Be(VirtqueueFault.None);
+    }
+
+    [Fact]
+    public void A_chain_cut_into_more_pieces_than_descriptors_and_regions_is_a_fault_not_a_leak()
+    {
+        var places = new (ulong, ulong)[300];
+        for (int i = 0; i < places.Length; i++)
+        {
+            places[i] = ((ulong)i * 0x1_0000, 0x1_0000);
+        }
+
+        using GuestMemory memory = GuestRam.Create(places);
+        using var ring = new RawSplitRing(memory, 0, 8);
+        for (ushort i = 0; i < 8; i++)
+        {
+            ring.Descriptor(i, 0, 300 * 0x1_0000, i < 7 ? RawSplitRing.Next : (ushort)0, (ushort)(i + 1));
+        }
+
+        var walker = new ChainWalker(Map(memory, ring), memory, VirtioFeatures.None);
+
+        walker.Walk(0).Should().Be(VirtqueueFault.ChainTooLong);
+    }
+
+    private static uint[] Lengths(ReadOnlySpan<BufferSegment> segments)
+    {
+        var lengths = new uint[segments.Length];
+        for (int i = 0; i < lengths.Length; i++)
+        {
+            lengths[i] = segments[i].Length;
+        }
+
+        return lengths;
+    }
+
+    private static GuestMemory GuestRamAtBothEnds()
+    {
+        using SharedMemory low = SharedMemory.CreateSealed("low", 0x10_0000);
+        using SharedMemory high = SharedMemory.CreateSealed("high", 0x10_0000);
+        return GuestMemory.Create(
+            new GuestMemoryRegion(new GuestAddress(0), low),
+            new GuestMemoryRegion(new GuestAddress(ulong.MaxValue - 0xF_FFFF), high));
+    }
+
+    private static SplitRing Map(GuestMemory memory, RawSplitRing raw)
+    {
+        memory.TryGetAddress(raw.DescriptorTable, 16, out nint descriptors).Should().BeTrue();
+        memory.TryGetAddress(raw.AvailableRing, 6, out nint available).Should().BeTrue();
+        memory.TryGetAddress(raw.UsedRing, 6, out nint used).Should().BeTrue();
+        SplitRing.TryMap(descriptors, available, used, (uint)raw.Size, out SplitRing ring).Should().BeTrue();
+        return ring;
+    }
+
+    private ChainWalker Walk(uint head, out VirtqueueFault fault, VirtioFeatures features = VirtioFeatures.IndirectDescriptors)
+    {
+        var walker = new ChainWalker(Map(_memory, _ring), _memory, features);
+        fault = walker.Walk(head);
+        return walker;
+    }
+}
