@@ -1,0 +1,81 @@
+using System.Runtime.InteropServices;
+
+namespace Vhost.Protocol;
+
+/// <summary>What kind of file a descriptor refers to.</summary>
+internal enum FileKind
+{
+    Unknown,
+    Regular,
+    Directory,
+    CharacterDevice,
+    BlockDevice,
+    Pipe,
+    Socket,
+    SymbolicLink,
+
+    /// <summary>A file without a file system behind it: eventfd, timerfd, epoll, userfaultfd, a KVM object.</summary>
+    Anonymous,
+}
+
+/// <summary>Answers about descriptors that came from somebody else.</summary>
+internal static class DescriptorInfo
+{
+    internal static FileKind Kind(SafeHandle descriptor) => Libc.Status(descriptor, out FileStatus status) != 0
+        ? FileKind.Unknown
+        : status.Type switch
+        {
+            Libc.S_IFREG => FileKind.Regular,
+            Libc.S_IFDIR => FileKind.Directory,
+            Libc.S_IFCHR => FileKind.CharacterDevice,
+            Libc.S_IFBLK => FileKind.BlockDevice,
+            Libc.S_IFIFO => FileKind.Pipe,
+            Libc.S_IFSOCK => FileKind.Socket,
+            Libc.S_IFLNK => FileKind.SymbolicLink,
+            0 => FileKind.Anonymous,
+            _ => FileKind.Unknown,
+        };
+
+    /// <summary>Size in bytes of the file behind the descriptor.</summary>
+    internal static ulong FileSize(SafeHandle descriptor)
+    {
+        int errno = Libc.Status(descriptor, out FileStatus status);
+        return errno == 0 ? status.Size : throw new LinuxException("statx", errno);
+    }
+
+    /// <summary>Whether the descriptor is an eventfd. Where /proc is not mounted, any anonymous file passes.</summary>
+    internal static bool IsEventFd(SafeHandle descriptor)
+    {
+        if (Kind(descriptor) != FileKind.Anonymous) return false;
+        string? link = Link(descriptor);
+        return link is null || string.Equals(link, "anon_inode:[eventfd]", StringComparison.Ordinal);
+    }
+
+    /// <summary>Whether the descriptor can carry notifications: an eventfd, or a pipe as User-Mode Linux sends it.</summary>
+    internal static bool CanNotify(SafeHandle descriptor) => Kind(descriptor) == FileKind.Pipe || IsEventFd(descriptor);
+
+    /// <summary>A few words for messages: <c>anon_inode:[eventfd]</c>, <c>/dev/shm/ram</c>, <c>directory</c>.</summary>
+    internal static string Describe(SafeHandle descriptor)
+    {
+        FileKind kind = Kind(descriptor);
+        return Link(descriptor) is { } link ? $"{kind} {link}" : kind.ToString();
+    }
+
+    private static string? Link(SafeHandle descriptor)
+    {
+        bool held = false;
+        try
+        {
+            descriptor.DangerousAddRef(ref held);
+            return new FileInfo($"/proc/self/fd/{(int)descriptor.DangerousGetHandle()}").LinkTarget;
+        }
+        catch (IOException)
+        {
+            return null;
+        }
+        finally
+        {
+            if (held) descriptor.DangerousRelease();
+        }
+    }
+}

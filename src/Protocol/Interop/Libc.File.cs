@@ -1,0 +1,105 @@
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+
+namespace Vhost.Protocol;
+
+internal static partial class Libc
+{
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial int fcntl(SafeHandle descriptor, int command, nint argument);
+
+    [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
+    private static partial SafeFileHandle fcntl_duplicate(SafeHandle descriptor, int command, nint lowest);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static unsafe partial int statx(int folder, string path, int flags, uint mask, byte* status);
+
+    [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static unsafe partial int statx_descriptor(SafeHandle descriptor, string path, int flags, uint mask, byte* status);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int unlink(string path);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int chmod(string path, uint mode);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int lchown(string path, uint user, uint group);
+
+    [LibraryImport("libc", SetLastError = false, StringMarshalling = StringMarshalling.Utf8)]
+    private static unsafe partial int getgrnam_r(string name, byte* group, byte* buffer, nuint length, byte** result);
+
+    /// <summary>Another number for the same open file, closed on exec.</summary>
+    internal static SafeFileHandle Duplicate(SafeHandle descriptor)
+    {
+        SafeFileHandle handle = fcntl_duplicate(descriptor, F_DUPFD_CLOEXEC, 0);
+        int errno = Marshal.GetLastPInvokeError();
+        return handle.IsInvalid ? throw new LinuxException("fcntl(F_DUPFD_CLOEXEC)", errno) : handle;
+    }
+
+    /// <returns>The status flags of the open file description, or the negative error number.</returns>
+    internal static int StatusFlags(SafeHandle descriptor)
+    {
+        int result = fcntl(descriptor, F_GETFL, 0);
+        return result >= 0 ? result : -Marshal.GetLastPInvokeError();
+    }
+
+    /// <summary>Makes the description non-blocking. Only for descriptors that were given to us for good.</summary>
+    internal static void SetNonBlocking(SafeHandle descriptor)
+    {
+        int flags = StatusFlags(descriptor);
+        if (flags < 0) throw new LinuxException("fcntl(F_GETFL)", -flags);
+        if ((flags & O_NONBLOCK) != 0) return;
+        int result = fcntl(descriptor, F_SETFL, flags | O_NONBLOCK);
+        int errno = Marshal.GetLastPInvokeError();
+        if (result < 0) throw new LinuxException("fcntl(F_SETFL)", errno);
+    }
+
+    /// <returns>0 or the error number.</returns>
+    // Safety: struct statx is 256 bytes on every architecture and the kernel writes no more.
+    internal static unsafe int Status(SafeHandle descriptor, out FileStatus status)
+    {
+        byte* buffer = stackalloc byte[FileStatus.EncodedSize];
+        int result = statx_descriptor(descriptor, "", AT_EMPTY_PATH, STATX_BASIC_STATS, buffer);
+        int errno = Marshal.GetLastPInvokeError();
+        status = FileStatus.Read(new ReadOnlySpan<byte>(buffer, FileStatus.EncodedSize));
+        return result == 0 ? 0 : errno;
+    }
+
+    /// <summary>Describes what the path names; a symbolic link is not followed.</summary>
+    /// <returns>0 or the error number.</returns>
+    // Safety: struct statx is 256 bytes on every architecture and the kernel writes no more.
+    internal static unsafe int Status(string path, out FileStatus status)
+    {
+        byte* buffer = stackalloc byte[FileStatus.EncodedSize];
+        int result = statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, buffer);
+        int errno = Marshal.GetLastPInvokeError();
+        status = FileStatus.Read(new ReadOnlySpan<byte>(buffer, FileStatus.EncodedSize));
+        return result == 0 ? 0 : errno;
+    }
+
+    /// <returns>0 or the error number.</returns>
+    internal static int Unlink(string path) => unlink(path) == 0 ? 0 : Marshal.GetLastPInvokeError();
+
+    /// <returns>0 or the error number.</returns>
+    internal static int ChangeMode(string path, UnixFileMode mode) => chmod(path, (uint)mode) == 0 ? 0 : Marshal.GetLastPInvokeError();
+
+    /// <returns>0 or the error number.</returns>
+    internal static int ChangeGroup(string path, uint group) => lchown(path, uint.MaxValue, group) == 0 ? 0 : Marshal.GetLastPInvokeError();
+
+    /// <summary>Looks a group up by name.</summary>
+    // Safety: struct group is 32 bytes with gr_gid at 16; the strings it points to live in the buffer and are not used.
+    internal static unsafe bool TryGetGroup(string name, out uint group)
+    {
+        const int GroupSize = 32, GroupIdOffset = 16, BufferSize = 16384;
+        byte* entry = stackalloc byte[GroupSize];
+        byte[] strings = new byte[BufferSize];
+        byte* found = null;
+        fixed (byte* buffer = strings)
+        {
+            int result = getgrnam_r(name, entry, buffer, BufferSize, &found);
+            group = result == 0 && found != null ? *(uint*)(entry + GroupIdOffset) : 0;
+            return result == 0 && found != null;
+        }
+    }
+}

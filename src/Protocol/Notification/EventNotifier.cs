@@ -1,0 +1,144 @@
+using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+
+namespace Vhost.Protocol;
+
+/// <summary>
+/// A notification between two processes: an eventfd, or a pipe where a front-end such as User-Mode Linux uses one. This is what travels in
+/// SET_VRING_KICK, SET_VRING_CALL and SET_VRING_ERR, and what irqfd and ioeventfd of KVM take.
+/// </summary>
+/// <remarks>
+/// Notifications are hints: any number of signals before one <see cref="TryConsume"/> are one. The peer owns the same open file, so nothing here
+/// relies on its counter or flags, and flags of a descriptor that came from elsewhere are never changed. <see cref="Signal"/>,
+/// <see cref="TryConsume"/> and, after the first time, <see cref="WaitAsync"/> allocate nothing. Signalling and consuming are thread-safe; one
+/// <see cref="WaitAsync"/> at a time.
+/// </remarks>
+public sealed partial class EventNotifier : IDisposable
+{
+    private readonly Lock _gate = new();
+    private ReactorRegistration? _registration;
+    private volatile bool _cannotReadNoWait;
+    private bool _disposed;
+
+    /// <summary>Makes a new eventfd with counter 0, non-blocking and closed on exec.</summary>
+    /// <exception cref="LinuxException">The process may not open more descriptors.</exception>
+    public EventNotifier() => Descriptor = Libc.EventFd();
+
+    /// <summary>Takes ownership of an eventfd or pipe end made elsewhere; the descriptor is closed also when this throws.</summary>
+    /// <param name="descriptor">The descriptor; its flags stay as they are.</param>
+    /// <exception cref="ArgumentException">The descriptor is neither an eventfd nor a pipe; the message says what it is.</exception>
+    public EventNotifier(SafeFileHandle descriptor)
+    {
+        ArgumentNullException.ThrowIfNull(descriptor);
+        if (!DescriptorInfo.CanNotify(descriptor))
+        {
+            string kind = DescriptorInfo.Describe(descriptor);
+            descriptor.Dispose();
+            throw new ArgumentException($"A notification needs an eventfd or a pipe; this descriptor is: {kind}.", nameof(descriptor));
+        }
+
+        Descriptor = descriptor;
+    }
+
+    /// <summary>The descriptor, to be handed to a peer or to the kernel. Owned by this object.</summary>
+    public SafeFileHandle Descriptor { get; }
+
+    /// <summary>A second notifier over the same open file; the caller's descriptor stays the caller's.</summary>
+    /// <param name="descriptor">An eventfd or pipe end.</param>
+    /// <returns>A notifier with a descriptor of its own, closed on exec.</returns>
+    /// <exception cref="ArgumentException">The descriptor is neither an eventfd nor a pipe.</exception>
+    /// <exception cref="LinuxException">The process may not open more descriptors.</exception>
+    public static EventNotifier Duplicate(SafeHandle descriptor)
+    {
+        ArgumentNullException.ThrowIfNull(descriptor);
+        return new EventNotifier(Libc.Duplicate(descriptor));
+    }
+
+    /// <summary>
+    /// Notifies the other side. Never waits and never throws for what the peer did: a full counter or pipe means that the other side has been
+    /// notified already, and a pipe nobody reads any more has nobody to notify.
+    /// </summary>
+    /// <remarks>
+    /// A descriptor without O_NONBLOCK is asked first whether it takes a write. The kernel has no non-waiting write for an eventfd, so a peer that
+    /// clears the flag and fills the counter in the moment between the question and the write could still hold up this thread.
+    /// </remarks>
+    /// <exception cref="ObjectDisposedException">The notifier was disposed.</exception>
+    public void Signal()
+    {
+        int flags = Libc.StatusFlags(Descriptor);
+        if (flags < 0) return;
+        if ((flags & Libc.O_NONBLOCK) == 0 && (Libc.Poll(Descriptor, Libc.POLLOUT, 0) & Libc.POLLOUT) == 0) return;
+        Span<byte> one = stackalloc byte[sizeof(ulong)];
+        BinaryPrimitives.WriteUInt64LittleEndian(one, 1);
+        while (Libc.Write(Descriptor, one) == -Libc.EINTR)
+        {
+        }
+    }
+
+    /// <summary>Takes the notifications that are there, all of them at once. Never waits.</summary>
+    /// <returns>True when there was at least one.</returns>
+    /// <exception cref="ObjectDisposedException">The notifier was disposed.</exception>
+    public bool TryConsume()
+    {
+        // A pipe may hold more than one read takes; a peer that keeps filling it must not keep us here.
+        const int MostReads = 64;
+        bool any = false;
+        for (int i = 0; i < MostReads; i++)
+        {
+            int read = ReadOnce(out int capacity);
+            any |= read > 0;
+            if (read < capacity) return any;
+        }
+
+        return any;
+    }
+
+    /// <summary>Ends use of the descriptor: it leaves the reactor first and is closed afterwards. A pending wait ends with an exception.</summary>
+    public void Dispose()
+    {
+        ReactorRegistration? registration;
+        lock (_gate)
+        {
+            _disposed = true;
+            registration = _registration;
+        }
+
+        registration?.Dispose();
+        Descriptor.Dispose();
+    }
+
+    [SkipLocalsInit]
+    private int ReadOnce(out int capacity)
+    {
+        Span<byte> buffer = stackalloc byte[512];
+        capacity = buffer.Length;
+        int result;
+        do
+        {
+            if (_cannotReadNoWait)
+            {
+                result = IsReadable() ? Libc.Read(Descriptor, buffer) : 0;
+            }
+            else
+            {
+                result = Libc.ReadNoWait(Descriptor, buffer);
+                if (result is -Libc.EOPNOTSUPP or -Libc.ENOSYS or -Libc.EINVAL)
+                {
+                    // Kernels before 5.8 for an eventfd, before 6.4 for a pipe.
+                    _cannotReadNoWait = true;
+                    result = -Libc.EINTR;
+                }
+            }
+        }
+        while (result == -Libc.EINTR);
+        return result;
+    }
+
+    private bool IsReadable()
+    {
+        int events = Libc.Poll(Descriptor, Libc.POLLIN, 0);
+        return events > 0 && (events & Libc.POLLIN) != 0;
+    }
+}

@@ -1,0 +1,79 @@
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+
+namespace Vhost.Protocol;
+
+/// <summary>A connected Unix stream socket. It never waits inside a system call, whatever the flags of the socket.</summary>
+internal sealed class UnixSocketTransport : IVhostUserTransport
+{
+    private readonly SafeFileHandle _socket;
+    private readonly ReactorRegistration _registration;
+
+    /// <summary>Takes ownership of the socket.</summary>
+    internal UnixSocketTransport(SafeFileHandle socket, string name)
+    {
+        _socket = socket;
+        _registration = Reactor.Shared.Register(socket);
+        Name = name;
+    }
+
+    public string Name { get; }
+
+    public int TryReceive(Span<byte> destination, ReceivedDescriptors descriptors)
+    {
+        int received;
+        bool truncated;
+        do received = Libc.Receive(_socket, destination, descriptors, out truncated);
+        while (received == -Libc.EINTR);
+
+        if (truncated) throw Truncated(descriptors);
+        return received switch
+        {
+            >= 0 => received,
+            -Libc.EAGAIN => IVhostUserTransport.WouldBlock,
+            _ => throw Lost("recvmsg", -received),
+        };
+    }
+
+    public ValueTask WaitReceivableAsync(CancellationToken cancellationToken) => _registration.ReadableAsync(cancellationToken);
+
+    public int TrySend(ReadOnlySpan<byte> bytes, ReadOnlySpan<SafeHandle> descriptors)
+    {
+        int sent;
+        do sent = Libc.Send(_socket, bytes, descriptors);
+        while (sent == -Libc.EINTR);
+
+        return sent switch
+        {
+            >= 0 => sent,
+            -Libc.EAGAIN => IVhostUserTransport.WouldBlock,
+            _ => throw Lost("sendmsg", -sent),
+        };
+    }
+
+    public ValueTask WaitSendableAsync(CancellationToken cancellationToken) => _registration.WritableAsync(cancellationToken);
+
+    public void Abort()
+    {
+        if (!_socket.IsClosed) Libc.Shutdown(_socket);
+    }
+
+    public void Dispose()
+    {
+        _registration.Dispose();
+        _socket.Dispose();
+    }
+
+    private VhostUserProtocolException Truncated(ReceivedDescriptors descriptors)
+    {
+        int arrived = descriptors.Count;
+        descriptors.Clear();
+        return new VhostUserProtocolException(
+            VhostUserViolation.DescriptorsTruncated,
+            $"{Name}: the kernel could not deliver all descriptors of a message ({arrived} of them arrived and were closed). Either this process has "
+            + "reached its limit of open files (RLIMIT_NOFILE), or the peer sent control data that vhost-user does not have.");
+    }
+
+    private VhostUserDisconnectedException Lost(string operation, int errno) =>
+        new($"{Name}: the connection was lost.", new LinuxException(operation, errno));
+}

@@ -1,0 +1,159 @@
+namespace Vhost.Protocol;
+
+/// <summary>
+/// A connection to one vhost-user peer: whole messages with their descriptors, in order. It checks nothing about a message except that its size is
+/// bearable, so that testers can say anything.
+/// </summary>
+/// <remarks>
+/// One receiver at a time; any number of senders, served in order. Received bytes are exactly one header and then exactly its payload: reading ahead
+/// would mix up which descriptors belong to which message (vhost-user, "Communication").
+/// </remarks>
+public sealed partial class VhostUserConnection : IAsyncDisposable
+{
+    private readonly IVhostUserTransport _transport;
+    private readonly VhostUserConnectionOptions _options;
+    private readonly SemaphoreSlim _sendGate = new(1, 1);
+    private byte[] _sendBuffer = new byte[512];
+    private MessageBody? _partial;
+    private VhostUserProtocolException? _violation;
+    private int _receiving;
+    private volatile bool _aborted;
+
+    internal VhostUserConnection(IVhostUserTransport transport, VhostUserConnectionOptions? options)
+    {
+        _transport = transport;
+        _options = options ?? new VhostUserConnectionOptions();
+    }
+
+    /// <summary>The most descriptors one message can carry on Linux.</summary>
+    public const int MaxDescriptors = IVhostUserTransport.MaxDescriptors;
+
+    /// <summary>Names the connection for people: the socket path where there is one, and the peer's process.</summary>
+    public string Name => _transport.Name;
+
+    /// <summary>Largest payload accepted, in bytes.</summary>
+    public int MaxPayload => _options.MaxPayload;
+
+    /// <summary>How long the peer may refuse to read before the connection is ended.</summary>
+    public TimeSpan SendTimeout => _options.SendTimeout;
+
+    /// <summary>Whether this side has ended the connection.</summary>
+    internal bool IsAborted => _aborted;
+
+    /// <summary>Receives the next message. A cancelled call loses nothing: the next one goes on where it stopped.</summary>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <returns>The message, to be disposed; null when the peer closed the connection between two messages.</returns>
+    /// <exception cref="VhostUserProtocolException">
+    /// The stream ended inside a message, the payload is larger than <see cref="MaxPayload"/>, or descriptors were lost. The connection is of no further
+    /// use, and every later call throws the same; what had arrived of the message has been closed.
+    /// </exception>
+    /// <exception cref="VhostUserDisconnectedException">The peer reset the connection.</exception>
+    /// <exception cref="InvalidOperationException">Another receive is going on.</exception>
+    /// <exception cref="ObjectDisposedException">The connection was disposed, before or meanwhile.</exception>
+    public ValueTask<VhostUserMessage?> ReceiveAsync(CancellationToken cancellationToken = default)
+    {
+        if (Interlocked.Exchange(ref _receiving, 1) != 0)
+            throw new InvalidOperationException($"{Name}: somebody is already receiving; one receiver at a time.");
+        return ReceiveCoreAsync(cancellationToken);
+    }
+
+    /// <summary>Ends the connection in both directions at once, for this side and for the peer. Thread-safe; may be called again.</summary>
+    public void Abort()
+    {
+        _aborted = true;
+        _transport.Abort();
+    }
+
+    /// <summary>Closes the connection. Whoever waits for it gets <see cref="ObjectDisposedException"/>.</summary>
+    /// <returns>A completed task.</returns>
+    public ValueTask DisposeAsync()
+    {
+        Abort();
+        _transport.Dispose();
+
+        // A receiver that is still there gives its message back itself.
+        if (Interlocked.Exchange(ref _receiving, 1) == 0)
+        {
+            DropPartial();
+            Volatile.Write(ref _receiving, 0);
+        }
+
+        return ValueTask.CompletedTask;
+    }
+
+    private async ValueTask<VhostUserMessage?> ReceiveCoreAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            if (_violation is { } earlier) throw new VhostUserProtocolException(earlier.Violation, earlier.Message);
+            while (true)
+            {
+                int count = ReceiveOnce();
+                if (count == 0) return EndOfStream();
+                if (count == IVhostUserTransport.WouldBlock) await _transport.WaitReceivableAsync(cancellationToken).ConfigureAwait(false);
+                else if (Accept(count) is { } message) return message;
+            }
+        }
+        catch (Exception exception) when (exception is not OperationCanceledException)
+        {
+            _violation ??= exception as VhostUserProtocolException;
+            DropPartial();
+            throw;
+        }
+        finally
+        {
+            Volatile.Write(ref _receiving, 0);
+        }
+    }
+
+    private int ReceiveOnce()
+    {
+        MessageBody body = _partial ??= MessageBody.Rent();
+        return _transport.TryReceive(body.Missing, body.Descriptors);
+    }
+
+    /// <summary>Counts what arrived; the message when it is whole.</summary>
+    private VhostUserMessage? Accept(int count)
+    {
+        MessageBody body = _partial!;
+        if (body.Advance(count)) ExpectPayload(body);
+        if (body.Descriptors.Count > MaxDescriptors)
+        {
+            throw new VhostUserProtocolException(
+                VhostUserViolation.WrongDescriptorCount,
+                $"{Name}: {body.Descriptors.Count} descriptors came with the parts of one message; {MaxDescriptors} is the most that can be meant.");
+        }
+
+        if (!body.IsComplete) return null;
+        _partial = null;
+        return new VhostUserMessage(body);
+    }
+
+    private void ExpectPayload(MessageBody body)
+    {
+        if (body.Header.PayloadSize > (uint)MaxPayload)
+        {
+            throw new VhostUserProtocolException(
+                VhostUserViolation.PayloadTooLong,
+                $"{Name}: request {body.Header.Request} announces a payload of {body.Header.PayloadSize} bytes; at most {MaxPayload} are accepted.");
+        }
+
+        body.ExpectPayload((int)body.Header.PayloadSize);
+    }
+
+    private VhostUserMessage? EndOfStream()
+    {
+        MessageBody body = _partial!;
+        if (body.Received != 0)
+        {
+            string expected = body.HasHeader ? $"request {body.Header.Request} has {body.Expected} bytes" : $"a header has {body.Expected} bytes";
+            throw new VhostUserProtocolException(
+                VhostUserViolation.TruncatedMessage, $"{Name}: the peer closed the connection after {body.Received} bytes of a message; {expected}.");
+        }
+
+        DropPartial();
+        return null;
+    }
+
+    private void DropPartial() => Interlocked.Exchange(ref _partial, null)?.Return();
+}

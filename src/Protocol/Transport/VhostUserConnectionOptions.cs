@@ -1,0 +1,19 @@
+using Microsoft.Extensions.Logging;
+
+namespace Vhost.Protocol;
+
+/// <summary>What a connection tolerates of its peer.</summary>
+public record VhostUserConnectionOptions
+{
+    /// <summary>Largest payload accepted, in bytes; a header that announces more ends the connection before anything is allocated.</summary>
+    public int MaxPayload { get; init; } = VhostUserHeader.MaxPayloadSize;
+
+    /// <summary>How long a peer may refuse to read before the connection is ended; <see cref="Timeout.InfiniteTimeSpan"/> for ever.</summary>
+    public TimeSpan SendTimeout { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>The clock behind time-outs and delays.</summary>
+    public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+
+    /// <summary>Where events of the transport are logged; null for nowhere.</summary>
+    public ILogger? Logger { get; init; }
+}

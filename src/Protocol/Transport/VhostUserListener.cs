@@ -1,0 +1,79 @@
+using Microsoft.Win32.SafeHandles;
+
+namespace Vhost.Protocol;
+
+/// <summary>A Unix socket that peers connect to. One accept at a time.</summary>
+public sealed partial class VhostUserListener : IAsyncDisposable
+{
+    private static readonly TimeSpan _pauseWithoutDescriptors = TimeSpan.FromMilliseconds(100);
+
+    private readonly SafeFileHandle _socket;
+    private readonly ReactorRegistration _registration;
+    private readonly VhostUserConnectionOptions _options;
+    private readonly FileStatus? _file;
+    private int _disposed;
+
+    private VhostUserListener(SafeFileHandle socket, string? path, FileStatus? file, VhostUserConnectionOptions options)
+    {
+        (_socket, Path, _file, _options) = (socket, path, file, options);
+        _registration = Reactor.Shared.Register(socket);
+    }
+
+    /// <summary>The socket file this listener made; null for an adopted socket.</summary>
+    public string? Path { get; }
+
+    /// <summary>Takes ownership of a listening socket made elsewhere; the descriptor is closed also when this throws, its file is never removed.</summary>
+    /// <param name="listeningSocket">A listening Unix stream socket; it is made non-blocking.</param>
+    /// <param name="options">Options of every accepted connection.</param>
+    /// <returns>The listener.</returns>
+    /// <exception cref="ArgumentException">The descriptor is something else; the message says what.</exception>
+    public static VhostUserListener Adopt(SafeFileHandle listeningSocket, VhostUserConnectionOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(listeningSocket);
+        InheritedSocket.Require(listeningSocket, InheritedSocketKind.Listening, nameof(listeningSocket));
+        Libc.SetNonBlocking(listeningSocket);
+        return new VhostUserListener(listeningSocket, path: null, file: null, options ?? new VhostUserConnectionOptions());
+    }
+
+    /// <summary>Takes the next peer. When the process has no descriptor left the peer stays in the queue and is taken as soon as one is free.</summary>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <returns>The connection.</returns>
+    /// <exception cref="ObjectDisposedException">The listener was disposed, before or meanwhile.</exception>
+    /// <exception cref="InvalidOperationException">Another accept is going on.</exception>
+    public async ValueTask<VhostUserConnection> AcceptAsync(CancellationToken cancellationToken = default)
+    {
+        string name = Path ?? "adopted listener";
+        while (true)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            SafeFileHandle accepted = Libc.Accept(_socket, out int errno);
+            switch (errno)
+            {
+                case 0:
+                    return new VhostUserConnection(new UnixSocketTransport(accepted, VhostUserConnection.NameOf(accepted, name)), _options);
+                case Libc.EINTR or Libc.ECONNABORTED:
+                    break;
+                case Libc.EAGAIN:
+                    await _registration.ReadableAsync(cancellationToken).ConfigureAwait(false);
+                    break;
+                case Libc.EMFILE or Libc.ENFILE or Libc.ENOBUFS or Libc.ENOMEM:
+                    ProtocolLog.AcceptPostponed(_options.Logger, name, errno);
+                    await Task.Delay(_pauseWithoutDescriptors, _options.TimeProvider, cancellationToken).ConfigureAwait(false);
+                    break;
+                default:
+                    throw new LinuxException("accept4", errno);
+            }
+        }
+    }
+
+    /// <summary>Stops listening. Removes the socket file this listener made, if it is still that file; connections accepted before live on.</summary>
+    /// <returns>A completed task.</returns>
+    public ValueTask DisposeAsync()
+    {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0) return ValueTask.CompletedTask;
+        if (Path is not null && _file is { } made && Libc.Status(Path, out FileStatus now) == 0 && now.IsSameFile(made)) _ = Libc.Unlink(Path);
+        _registration.Dispose();
+        _socket.Dispose();
+        return ValueTask.CompletedTask;
+    }
+}
