@@ -1,0 +1,39 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>
+/// One request of the driver: buffers the device may read, then buffers it may write (virtio 1.2, 2.6). Already validated: every byte is mapped,
+/// the chain is no longer than the ring, and its length fits 32 bits. What the bytes say is still the driver's word.
+/// </summary>
+/// <remarks>
+/// Lifetime: until the next <see cref="DeviceVirtqueue.TryPop"/> of the same queue; <see cref="Detach"/> makes a longer-lived copy of the list.
+/// Threading: the queue's worker.
+/// </remarks>
+public readonly ref struct DescriptorChain
+{
+    private readonly DeviceVirtqueue _queue;
+
+    internal DescriptorChain(DeviceVirtqueue queue, ushort head, GuestBuffers readable, GuestBuffers writable)
+    {
+        _queue = queue;
+        Head = head;
+        Readable = readable;
+        Writable = writable;
+    }
+
+    /// <summary>Index of the chain's first descriptor: the chain's name in the ring.</summary>
+    public ushort Head { get; }
+
+    /// <summary>The buffers that the device reads.</summary>
+    public GuestBuffers Readable { get; }
+
+    /// <summary>The buffers that the device writes.</summary>
+    public GuestBuffers Writable { get; }
+
+    /// <summary>
+    /// Takes the chain out of the worker's turn: it can be kept, passed to another thread and completed later. It holds the guest's memory
+    /// until it is completed. Use it instead of <see cref="DeviceVirtqueue.Complete(in DescriptorChain, uint)"/>, not beside it.
+    /// </summary>
+    public DetachedChain Detach() => _queue.Detach(this);
+}

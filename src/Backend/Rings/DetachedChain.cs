@@ -1,0 +1,67 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>
+/// A chain that outlives the worker's turn, for devices that wait for something. It keeps the guest's memory mapped; complete it
+/// exactly once, from any thread.
+/// </summary>
+/// <remarks>Pooled by its queue: after <see cref="Complete"/> the object may stand for another chain and must not be touched.</remarks>
+public sealed class DetachedChain
+{
+    private readonly DeviceVirtqueue _queue;
+    private BufferSegment[] _segments = new BufferSegment[8];
+    private int _readableCount;
+    private int _count;
+    private uint _readableLength;
+    private uint _writableLength;
+    private GuestMemoryLease _lease;
+    private int _outstanding;
+
+    internal DetachedChain(DeviceVirtqueue queue) => _queue = queue;
+
+    /// <summary>Index of the chain's first descriptor.</summary>
+    public ushort Head { get; private set; }
+
+    /// <summary>The buffers that the device reads.</summary>
+    public GuestBuffers Readable => new(_segments.AsSpan(0, _readableCount), _readableLength);
+
+    /// <summary>The buffers that the device writes.</summary>
+    public GuestBuffers Writable => new(_segments.AsSpan(_readableCount, _count - _readableCount), _writableLength);
+
+    internal uint BytesWritten { get; private set; }
+
+    /// <summary>Gives the chain back to the driver; the queue's worker publishes it.</summary>
+    /// <param name="bytesWritten">Bytes written to the start of <see cref="Writable"/>.</param>
+    /// <exception cref="InvalidOperationException">The chain was completed before.</exception>
+    public void Complete(uint bytesWritten)
+    {
+        if (Interlocked.Exchange(ref _outstanding, 0) == 0)
+        {
+            throw new InvalidOperationException("The chain was completed before.");
+        }
+
+        BytesWritten = bytesWritten;
+        _lease.Dispose();
+        _lease = default;
+        _queue.HandBack(this);
+    }
+
+    internal void Hold(ushort head, ChainWalker chain, GuestMemory table)
+    {
+        Head = head;
+        _readableCount = chain.ReadableCount;
+        _count = chain.SegmentCount;
+        _readableLength = chain.ReadableLength;
+        _writableLength = chain.WritableLength;
+        if (_segments.Length < _count)
+        {
+            _segments = new BufferSegment[_count];
+        }
+
+        chain.Readable.CopyTo(_segments);
+        chain.Writable.CopyTo(_segments.AsSpan(_readableCount));
+        _lease = table.Acquire();
+        Volatile.Write(ref _outstanding, 1);
+    }
+}
