@@ -1,0 +1,49 @@
+using Microsoft.Extensions.Logging;
+
+namespace Vhost.Frontend;
+
+/// <summary>Log events of the front-end, 2000 to 2999.</summary>
+internal static partial class FrontendLog
+{
+    [LoggerMessage(2000, LogLevel.Information, "Session with {Peer} ready: {Queues} queue(s), features {Features}, protocol features {ProtocolFeatures}")]
+    public static partial void SessionReady(ILogger logger, string peer, int queues, string features, string protocolFeatures);
+
+    [LoggerMessage(2001, LogLevel.Warning, "Session with {Peer} ended: {Reason}")]
+    public static partial void SessionLost(ILogger logger, string peer, string reason);
+
+    [LoggerMessage(2002, LogLevel.Debug, "Session with {Peer} disposed")]
+    public static partial void SessionDisposed(ILogger logger, string peer);
+
+    [LoggerMessage(2010, LogLevel.Information, "The back-end offers protocol feature bits unknown here, left alone: 0x{Bits:x}")]
+    public static partial void UnknownProtocolBits(ILogger logger, ulong bits);
+
+    [LoggerMessage(2020, LogLevel.Debug, "Memory table of {Regions} region(s) in place")]
+    public static partial void MemoryTableSet(ILogger logger, int regions);
+
+    [LoggerMessage(2021, LogLevel.Debug, "Memory slots in place: {Removed} removed, {Added} added, {Total} in all")]
+    public static partial void MemorySlotsChanged(ILogger logger, int removed, int added, int total);
+
+    [LoggerMessage(2030, LogLevel.Debug, "Ring {Index} started: size {Size}, base {ResumeAt}")]
+    public static partial void RingStarted(ILogger logger, int index, int size, VringBase resumeAt);
+
+    [LoggerMessage(2031, LogLevel.Debug, "Ring {Index} stopped at {ResumeAt}")]
+    public static partial void RingStopped(ILogger logger, int index, VringBase resumeAt);
+
+    [LoggerMessage(2032, LogLevel.Warning, "Ring {Index} could not be stopped after its start failed: {Reason}")]
+    public static partial void RingNotStopped(ILogger logger, int index, string reason);
+
+    [LoggerMessage(2040, LogLevel.Warning, "Request of the back-end refused ({Count} so far): {Reason}")]
+    public static partial void BackendRequestRefused(ILogger logger, long count, string reason);
+
+    [LoggerMessage(2041, LogLevel.Warning, "Channel of the back-end closed: {Reason}")]
+    public static partial void BackendChannelLost(ILogger logger, string reason);
+
+    [LoggerMessage(2042, LogLevel.Debug, "Channel of the back-end closed by the back-end")]
+    public static partial void BackendChannelEnded(ILogger logger);
+
+    [LoggerMessage(2043, LogLevel.Error, "A handler failed on {Request}")]
+    public static partial void HandlerFailed(ILogger logger, Exception exception, string request);
+
+    [LoggerMessage(2050, LogLevel.Debug, "Device reset by {Method}")]
+    public static partial void DeviceReset(ILogger logger, DeviceResetMethod method);
+}

@@ -1,0 +1,63 @@
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+/// <summary>A started ring. It stays valid until it is stopped, the device is reset or the session ends.</summary>
+public sealed class FrontendVring
+{
+    private readonly VhostUserFrontend _session;
+
+    internal FrontendVring(VhostUserFrontend session, VringSettings settings, VhostUserVringAddress address)
+    {
+        _session = session;
+        Settings = settings;
+        Address = address;
+    }
+
+    /// <summary>The ring's number.</summary>
+    public int Index => Settings.Index;
+
+    /// <summary>
+    /// What the ring was started with, or as changed since. To start it again where it stopped:
+    /// <c>session.StartVringAsync(ring.Settings with { Base = resumeAt })</c>.
+    /// </summary>
+    public VringSettings Settings { get; internal set; }
+
+    /// <summary>Whether the back-end works on the ring: between its start and its stop.</summary>
+    public bool IsStarted { get; internal set; }
+
+    /// <summary>Whether the ring is enabled.</summary>
+    public bool IsEnabled { get; internal set; }
+
+    /// <summary>The addresses as they were sent.</summary>
+    internal VhostUserVringAddress Address { get; }
+
+    /// <summary>SET_VRING_ENABLE. A disabled ring stays started; the back-end takes nothing from it.</summary>
+    /// <param name="enabled">True to enable.</param>
+    /// <param name="cancellationToken">Cancels freely until the request has left.</param>
+    /// <returns>Completes when the back-end has done so.</returns>
+    /// <exception cref="VhostUserFeatureException">The back-end does not offer bit 30: its rings are always enabled.</exception>
+    /// <exception cref="InvalidOperationException">The ring is stopped.</exception>
+    public ValueTask SetEnabledAsync(bool enabled, CancellationToken cancellationToken = default) =>
+        _session.SetVringEnabledAsync(this, enabled, cancellationToken);
+
+    /// <summary>SET_VRING_CALL while the ring runs, as a hypervisor does when the guest masks or moves an interrupt.</summary>
+    /// <param name="call">The new notifier, borrowed; null for none.</param>
+    /// <param name="cancellationToken">Cancels freely until the request has left.</param>
+    /// <returns>Completes when the back-end has taken it.</returns>
+    /// <exception cref="InvalidOperationException">The ring is stopped.</exception>
+    public ValueTask SetCallAsync(EventNotifier? call, CancellationToken cancellationToken = default) =>
+        _session.SetVringCallAsync(this, call, cancellationToken);
+
+    /// <summary>
+    /// Stops the ring: SET_VRING_ENABLE 0, so that the data path stops first, then GET_VRING_BASE. When it completes the back-end does not touch
+    /// the ring any more.
+    /// </summary>
+    /// <param name="cancellationToken">Cancels freely until a request has left.</param>
+    /// <returns>Where to go on.</returns>
+    /// <exception cref="VhostUserProtocolException">
+    /// The base the back-end answered cannot be: more than the ring's size away from the indices in the ring. The ring is stopped all the same.
+    /// </exception>
+    /// <exception cref="InvalidOperationException">The ring is stopped.</exception>
+    public ValueTask<VringBase> StopAsync(CancellationToken cancellationToken = default) => _session.StopVringAsync(this, cancellationToken);
+}

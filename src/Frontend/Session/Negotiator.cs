@@ -1,0 +1,130 @@
+using System.Globalization;
+using Microsoft.Extensions.Logging;
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+/// <summary>
+/// Agrees on features in the order every known back-end accepts: SET_OWNER first (rust-vmm, crosvm), protocol features before SET_FEATURES
+/// but only when bit 30 is offered, NEED_REPLY only after REPLY_ACK is acknowledged and never on the message that acknowledges it.
+/// </summary>
+internal sealed class Negotiator(VhostUserRequestClient requests, VhostUserFrontendOptions options, ILogger log)
+{
+    private VirtioFeatures _offered;
+    private VhostUserProtocolFeatures _offeredProtocol;
+    private VhostUserProtocolFeatures _protocol;
+
+    private VirtioFeatures WantedFeatures => (options.WantedFeatures | options.RequiredFeatures) & ~VirtioFeatures.VhostUserProtocolFeatures;
+
+    private VhostUserProtocolFeatures WantedProtocol => options.WantedProtocolFeatures | options.RequiredProtocolFeatures;
+
+    /// <summary>Everything up to, not including, SET_BACKEND_REQ_FD and SET_FEATURES.</summary>
+    public async ValueTask<NegotiationSummary> RunAsync(CancellationToken cancellationToken)
+    {
+        await requests.SetOwnerAsync(cancellationToken).ConfigureAwait(false);
+        _offered = await requests.GetFeaturesAsync(cancellationToken).ConfigureAwait(false);
+        if ((_offered & VirtioFeatures.VhostUserProtocolFeatures) != 0)
+            await NegotiateProtocolAsync(cancellationToken).ConfigureAwait(false);
+        RefuseWhatIsMissing();
+        RefuseWhatShrank();
+
+        ulong? queueNumber = Has(VhostUserProtocolFeatures.MultiQueue)
+            ? await requests.GetQueueNumAsync(cancellationToken).ConfigureAwait(false)
+            : null;
+        ulong? slots = Has(VhostUserProtocolFeatures.ConfigureMemSlots)
+            ? await requests.GetMaxMemSlotsAsync(cancellationToken).ConfigureAwait(false)
+            : null;
+        return Summarise(queueNumber, slots);
+    }
+
+    private async ValueTask NegotiateProtocolAsync(CancellationToken cancellationToken)
+    {
+        _offeredProtocol = await requests.GetProtocolFeaturesAsync(cancellationToken).ConfigureAwait(false);
+        VhostUserProtocolFeatures unknown = _offeredProtocol & ~VhostUserProtocolFeatures.All;
+        if (unknown != 0)
+            FrontendLog.UnknownProtocolBits(log, (ulong)unknown);
+
+        // The mask keeps a bit that nobody here knows from being acknowledged, whatever was wanted.
+        _protocol = ProtocolFeatureRules.WithoutOrphans(_offeredProtocol & WantedProtocol & VhostUserProtocolFeatures.All);
+        await requests.SetProtocolFeaturesAsync(_protocol, cancellationToken).ConfigureAwait(false);
+        if (Has(VhostUserProtocolFeatures.ReplyAck))
+            requests.Acknowledgements = AcknowledgementPolicy.RequestsWithoutReply;
+    }
+
+    private bool Has(VhostUserProtocolFeatures feature) => (_protocol & feature) != 0;
+
+    private void RefuseWhatIsMissing()
+    {
+        VirtioFeatures missing = options.RequiredFeatures & ~_offered;
+        VhostUserProtocolFeatures missingProtocol = options.RequiredProtocolFeatures & ~_protocol;
+        if (missing == 0 && missingProtocol == 0)
+            return;
+        throw new VhostUserFeatureException(
+            $"The back-end lacks what this front-end requires: features {FeatureNames.Describe(missing)}, protocol features " +
+            $"{FeatureNames.Describe(missingProtocol)}. It offers features {FeatureNames.Describe(_offered)}, protocol features {FeatureNames.Describe(_offeredProtocol)}.",
+            missing,
+            missingProtocol);
+    }
+
+    private void RefuseWhatShrank()
+    {
+        if (options.Replaces is not { } before)
+            return;
+        VirtioFeatures lost = before.AcknowledgedFeatures & ~_offered;
+        VhostUserProtocolFeatures lostProtocol = before.AcknowledgedProtocolFeatures & ~_protocol;
+        if (lost == 0 && lostProtocol == 0)
+            return;
+        throw new VhostUserFeatureException(
+            $"The back-end offers less than when the session it replaces was made: gone are features {FeatureNames.Describe(lost)}, protocol " +
+            $"features {FeatureNames.Describe(lostProtocol)}. A running driver cannot give acknowledged features back; restart the device.",
+            lost,
+            lostProtocol);
+    }
+
+    private NegotiationSummary Summarise(ulong? queueNumber, ulong? slots)
+    {
+        VirtioFeatures acknowledged = _offered & WantedFeatures;
+        if ((_offered & VirtioFeatures.VhostUserProtocolFeatures) != 0)
+            acknowledged |= VirtioFeatures.VhostUserProtocolFeatures;
+        return new NegotiationSummary
+        {
+            OfferedFeatures = _offered,
+            WantedFeatures = WantedFeatures,
+            AcknowledgedFeatures = acknowledged,
+            OfferedProtocolFeatures = _offeredProtocol,
+            WantedProtocolFeatures = WantedProtocol,
+            AcknowledgedProtocolFeatures = _protocol,
+            QueuesAsked = options.Queues,
+            QueueNumberAnswer = queueNumber,
+            MaxQueues = queueNumber is { } number ? ClampQueues(number) : options.QueuesWithoutMultiQueue,
+            MemorySlotsAnswer = slots,
+            MaxMemorySlots = slots is { } answer ? ClampSlots(answer) : VringLimits.MaxTableRegions,
+        };
+    }
+
+    private int ClampQueues(ulong answer)
+    {
+        RefuseZero(VhostUserRequest.GetQueueNum, answer, "a device has at least one queue");
+        int unit = options.QueueNumberCountsPairs ? 2 : 1;
+        return (int)Math.Min(answer, (ulong)(VringLimits.MaxQueues / unit)) * unit;
+    }
+
+    private static int ClampSlots(ulong answer)
+    {
+        RefuseZero(VhostUserRequest.GetMaxMemSlots, answer, "without memory there are no rings");
+        return (int)Math.Min(answer, VringLimits.MaxMemorySlots);
+    }
+
+    private static void RefuseZero(VhostUserRequest request, ulong answer, string why)
+    {
+        if (answer != 0)
+            return;
+        string name = MessageContracts.NameOf(VhostUserChannel.Main, (uint)request);
+        throw new VhostUserProtocolException(
+            VhostUserViolation.BadValue,
+            string.Create(CultureInfo.InvariantCulture, $"{name}: the back-end answered 0; {why}."))
+        {
+            RequestCode = (uint)request,
+        };
+    }
+}

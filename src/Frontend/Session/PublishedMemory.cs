@@ -1,0 +1,66 @@
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+/// <summary>One region as the back-end was told it, and the memory behind it.</summary>
+internal readonly record struct PublishedRegion(VhostUserMemoryRegion Wire, SharedMemory Memory)
+{
+    /// <summary>The wire form of a region. With GPA_ADDRESSES every address the front-end sends is a guest physical one.</summary>
+    public static PublishedRegion Of(GuestMemoryRegion region, bool guestAddressesOnly)
+    {
+        UserAddress user = guestAddressesOnly ? new UserAddress(region.GuestAddress.Value) : region.UserAddress;
+        return new PublishedRegion(new VhostUserMemoryRegion(region.GuestAddress, region.Size, user, region.Memory.DescriptorOffset), region.Memory);
+    }
+
+    public bool TryTranslate(GuestAddress address, ulong length, out UserAddress user)
+    {
+        user = default;
+        ulong start = Wire.GuestAddress.Value;
+        if (address.Value < start || length > Wire.Size)
+            return false;
+        ulong offset = address.Value - start;
+        if (offset > Wire.Size - length)
+            return false;
+        user = new UserAddress(Wire.UserAddress.Value + offset);
+        return true;
+    }
+}
+
+/// <summary>The memory table as the back-end knows it: after every message that succeeded, exactly what it was told.</summary>
+internal sealed class PublishedMemory
+{
+    private readonly List<PublishedRegion> _regions = [];
+
+    public PublishedMemory()
+    {
+    }
+
+    public PublishedMemory(GuestMemory memory, bool guestAddressesOnly)
+    {
+        foreach (GuestMemoryRegion region in memory.Regions)
+            _regions.Add(PublishedRegion.Of(region, guestAddressesOnly));
+    }
+
+    public int Count => _regions.Count;
+
+    public IReadOnlyList<PublishedRegion> Regions => _regions;
+
+    public bool Contains(PublishedRegion region) => _regions.Contains(region);
+
+    public void Add(PublishedRegion region) => _regions.Add(region);
+
+    public void Remove(PublishedRegion region) => _regions.Remove(region);
+
+    /// <summary>Rings are set up rarely, so a walk over at most 509 regions will do.</summary>
+    public bool TryTranslate(GuestAddress address, ulong length, out UserAddress user)
+    {
+        foreach (PublishedRegion region in _regions)
+        {
+            if (region.TryTranslate(address, length, out user))
+                return true;
+        }
+
+        user = default;
+        return false;
+    }
+}

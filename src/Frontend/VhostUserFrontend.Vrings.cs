@@ -1,0 +1,175 @@
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+public sealed partial class VhostUserFrontend
+{
+    private bool RingsCanBeDisabled => (AcknowledgedFeatures & VirtioFeatures.VhostUserProtocolFeatures) != 0;
+
+    /// <summary>Starts one ring. Where a device has several, start them together: some back-ends want to know every size first.</summary>
+    /// <param name="settings">The ring.</param>
+    /// <param name="cancellationToken">Cancels freely between messages; see the remarks of the class.</param>
+    /// <returns>The started ring.</returns>
+    public async ValueTask<FrontendVring> StartVringAsync(VringSettings settings, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(settings);
+        IReadOnlyList<FrontendVring> started = await StartVringsAsync([settings], cancellationToken).ConfigureAwait(false);
+        return started[0];
+    }
+
+    /// <summary>
+    /// Starts rings in the order every known back-end accepts: all sizes first, then ring by ring base, addresses, call, error, kick, one injected kick,
+    /// and enable.
+    /// </summary>
+    /// <param name="settings">The rings; each number once.</param>
+    /// <param name="cancellationToken">Cancels freely between messages; see the remarks of the class.</param>
+    /// <returns>The started rings, in the order given.</returns>
+    /// <exception cref="ArgumentException">A ring is malformed, given twice, or not inside the memory given with <see cref="SetMemoryAsync"/>.</exception>
+    /// <exception cref="InvalidOperationException">A ring is started already.</exception>
+    /// <exception cref="VhostUserRejectedException">The back-end refused; the rings of this call that had started are stopped again.</exception>
+    public async ValueTask<IReadOnlyList<FrontendVring>> StartVringsAsync(IReadOnlyList<VringSettings> settings, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(settings);
+        using OperationGate.Pass pass = await _gate.EnterAsync(cancellationToken).ConfigureAwait(false);
+        FrontendVring[] rings = Prepare(settings);
+        try
+        {
+            foreach (FrontendVring ring in rings)
+                await Requests.SetVringNumAsync((uint)ring.Index, ring.Settings.Size, cancellationToken).ConfigureAwait(false);
+            foreach (FrontendVring ring in rings)
+                await StartAsync(ring, cancellationToken).ConfigureAwait(false);
+            if (Has(VhostUserProtocolFeatures.Status))
+                await AnnounceDriverOkAsync(cancellationToken).ConfigureAwait(false);
+            await ConfirmAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception) when (!_channel.Completion.IsCompleted)
+        {
+            await AbandonAsync(rings).ConfigureAwait(false);
+            throw;
+        }
+
+        return rings;
+    }
+
+    internal async ValueTask SetVringEnabledAsync(FrontendVring ring, bool enabled, CancellationToken cancellationToken)
+    {
+        using OperationGate.Pass pass = await _gate.EnterAsync(cancellationToken).ConfigureAwait(false);
+        RequireStarted(ring);
+        if (!RingsCanBeDisabled)
+        {
+            throw new VhostUserFeatureException(
+                $"Ring {ring.Index}: VHOST_USER_SET_VRING_ENABLE needs PROTOCOL_FEATURES (bit 30), which the back-end does not offer; its rings are always enabled.",
+                VirtioFeatures.VhostUserProtocolFeatures,
+                VhostUserProtocolFeatures.None);
+        }
+
+        await EnableAsync(ring, enabled, cancellationToken).ConfigureAwait(false);
+        await ConfirmAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    internal async ValueTask SetVringCallAsync(FrontendVring ring, EventNotifier? call, CancellationToken cancellationToken)
+    {
+        using OperationGate.Pass pass = await _gate.EnterAsync(cancellationToken).ConfigureAwait(false);
+        RequireStarted(ring);
+        await Requests.SetVringCallAsync(ring.Index, call?.Descriptor, cancellationToken).ConfigureAwait(false);
+        ring.Settings = ring.Settings with { Call = call };
+        await ConfirmAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    internal async ValueTask<VringBase> StopVringAsync(FrontendVring ring, CancellationToken cancellationToken)
+    {
+        using OperationGate.Pass pass = await _gate.EnterAsync(cancellationToken).ConfigureAwait(false);
+        RequireStarted(ring);
+        return await StopAsync(ring, cancellationToken).ConfigureAwait(false);
+    }
+
+    private IEnumerable<FrontendVring> RunningRings() => _vrings.OfType<FrontendVring>();
+
+    private FrontendVring[] Prepare(IReadOnlyList<VringSettings> settings)
+    {
+        var rings = new FrontendVring[settings.Count];
+        for (int i = 0; i < rings.Length; i++)
+        {
+            VringSettings wanted = settings[i] ?? throw new ArgumentException("A ring's settings are null.", nameof(settings));
+            RingLayout layout = RingLayout.Of(wanted, AcknowledgedFeatures);
+            layout.Validate();
+            if (_vrings[wanted.Index] is not null)
+                throw new InvalidOperationException($"Ring {wanted.Index} is started already; stop it first.");
+            if (rings.Take(i).Any(other => other.Index == wanted.Index))
+                throw new ArgumentException($"Ring {wanted.Index} is given twice.", nameof(settings));
+            bool virtualAddresses = (AcknowledgedFeatures & VirtioFeatures.AccessPlatform) != 0;
+            rings[i] = new FrontendVring(this, wanted, virtualAddresses ? layout.Untranslated() : layout.Translate(_published));
+        }
+
+        return rings;
+    }
+
+    private async ValueTask StartAsync(FrontendVring ring, CancellationToken cancellationToken)
+    {
+        VringSettings settings = ring.Settings;
+        uint index = (uint)settings.Index;
+        await Requests.SetVringBaseAsync(index, settings.Base.ToWire(AcknowledgedFeatures), cancellationToken).ConfigureAwait(false);
+        await Requests.SetVringAddrAsync(ring.Address, cancellationToken).ConfigureAwait(false);
+        await Requests.SetVringCallAsync(settings.Index, settings.Call?.Descriptor, cancellationToken).ConfigureAwait(false);
+        if (settings.Error is { } error)
+            await Requests.SetVringErrAsync(settings.Index, error.Descriptor, cancellationToken).ConfigureAwait(false);
+        await Requests.SetVringKickAsync(settings.Index, settings.Kick?.Descriptor, cancellationToken).ConfigureAwait(false);
+        ring.IsStarted = true;
+        _vrings[settings.Index] = ring;
+
+        // Back-ends written to the older text start a ring at the first kick, not at the message: give them one.
+        settings.Kick?.Signal();
+        if (!RingsCanBeDisabled)
+            ring.IsEnabled = true;
+        else if (settings.Enabled)
+            await EnableAsync(ring, enabled: true, cancellationToken).ConfigureAwait(false);
+        FrontendLog.RingStarted(_log, settings.Index, settings.Size, settings.Base);
+    }
+
+    private async ValueTask EnableAsync(FrontendVring ring, bool enabled, CancellationToken cancellationToken)
+    {
+        await Requests.SetVringEnableAsync((uint)ring.Index, enabled, cancellationToken).ConfigureAwait(false);
+        ring.IsEnabled = enabled;
+    }
+
+    private async ValueTask<VringBase> StopAsync(FrontendVring ring, CancellationToken cancellationToken)
+    {
+        if (RingsCanBeDisabled && ring.IsEnabled)
+            await EnableAsync(ring, enabled: false, cancellationToken).ConfigureAwait(false);
+        VhostUserVringState reply = await Requests.GetVringBaseAsync((uint)ring.Index, cancellationToken).ConfigureAwait(false);
+        MarkStopped(ring);
+        VringBase stoppedAt = VringBaseCheck.Read(reply, ring, AcknowledgedFeatures, Memory);
+        FrontendLog.RingStopped(_log, ring.Index, stoppedAt);
+        return stoppedAt;
+    }
+
+    private void MarkStopped(FrontendVring ring)
+    {
+        ring.IsStarted = false;
+        ring.IsEnabled = false;
+        _vrings[ring.Index] = null;
+    }
+
+    private static void RequireStarted(FrontendVring ring)
+    {
+        if (!ring.IsStarted)
+            throw new InvalidOperationException($"Ring {ring.Index} is not started.");
+    }
+
+    /// <summary>After a start that failed half-way no ring of it may go on running unseen.</summary>
+    private async ValueTask AbandonAsync(FrontendVring[] rings)
+    {
+        foreach (FrontendVring ring in rings.Where(ring => ring.IsStarted))
+        {
+            try
+            {
+                await StopAsync(ring, CancellationToken.None).ConfigureAwait(false);
+            }
+            catch (Exception failure) when (failure is VhostUserException or OperationCanceledException)
+            {
+                FrontendLog.RingNotStopped(_log, ring.Index, failure.Message);
+                MarkStopped(ring);
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+using Microsoft.Extensions.Logging;
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+/// <summary>What a front-end session wants from its back-end. Immutable; one record may serve many sessions.</summary>
+public sealed record VhostUserFrontendOptions
+{
+    /// <summary>Virtio features to acknowledge when the back-end offers them. Bit 30 is the session's own affair and is ignored here.</summary>
+    public VirtioFeatures WantedFeatures { get; init; } =
+        VirtioFeatures.Version1 | VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors;
+
+    /// <summary>Virtio features without which there is no session: <see cref="VhostUserFeatureException"/> when one is not offered.</summary>
+    public VirtioFeatures RequiredFeatures { get; init; } = VirtioFeatures.Version1;
+
+    /// <summary>
+    /// Protocol features to acknowledge when the back-end offers them. A feature whose prerequisite is not offered is left out.
+    /// XEN_MMAP cannot be asked for here: this session does not build Xen regions.
+    /// </summary>
+    public VhostUserProtocolFeatures WantedProtocolFeatures { get; init; } =
+        VhostUserProtocolFeatures.MultiQueue | VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.BackendReq |
+        VhostUserProtocolFeatures.Config | VhostUserProtocolFeatures.ConfigureMemSlots | VhostUserProtocolFeatures.ResetDevice;
+
+    /// <summary>Protocol features without which there is no session: <see cref="VhostUserFeatureException"/> when one is not offered.</summary>
+    public VhostUserProtocolFeatures RequiredProtocolFeatures { get; init; }
+
+    /// <summary>Queues asked for, 1 to 256. How many there are is in <see cref="VhostUserFrontend.QueueCount"/>; fewer is not an error.</summary>
+    public int Queues { get; init; } = 1;
+
+    /// <summary>Queues this type of device has when MQ is not negotiated: 1 for a block device, 2 for a network device.</summary>
+    public int QueuesWithoutMultiQueue { get; init; } = 1;
+
+    /// <summary>
+    /// Whether GET_QUEUE_NUM counts pairs of queues, as the network devices of DPDK and QEMU do.
+    /// The number is then doubled.
+    /// </summary>
+    public bool QueueNumberCountsPairs { get; init; }
+
+    /// <summary>How long a reply may take. After that the session ends with <see cref="VhostUserTimeoutException"/>.</summary>
+    public TimeSpan ReplyTimeout { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>How <see cref="VhostUserFrontend.ConnectAsync"/> connects (retry). Null: one attempt.</summary>
+    public VhostUserConnectOptions? Connect { get; init; }
+
+    /// <summary>
+    /// Who answers the back-end's own requests. Null: a configuration change raises <see cref="VhostUserFrontend.ConfigChanged"/>,
+    /// everything else is refused.
+    /// </summary>
+    public IVhostUserBackendRequestHandler? BackendRequests { get; init; }
+
+    /// <summary>
+    /// The summary of a session that this one replaces. The session is refused with <see cref="VhostUserFeatureException"/>, naming the
+    /// difference, when the back-end now lacks something that was acknowledged then: a driver cannot give features back while it runs.
+    /// </summary>
+    public NegotiationSummary? Replaces { get; init; }
+
+    /// <summary>Where logs go. Null: nowhere.</summary>
+    public ILoggerFactory? LoggerFactory { get; init; }
+
+    /// <summary>The clock of the time-outs.</summary>
+    public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+
+    internal void Validate()
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(Queues, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(Queues, VringLimits.MaxQueues);
+        ArgumentOutOfRangeException.ThrowIfLessThan(QueuesWithoutMultiQueue, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(QueuesWithoutMultiQueue, VringLimits.MaxQueues);
+        if (((WantedProtocolFeatures | RequiredProtocolFeatures) & VhostUserProtocolFeatures.XenMmap) != 0)
+            throw new ArgumentException("The session does not build Xen memory regions, so XEN_MMAP (bit 17) cannot be asked for.", nameof(WantedProtocolFeatures));
+    }
+}
