@@ -1,0 +1,68 @@
+using Microsoft.Extensions.Logging;
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>Log events of the back-end. Exactly one line above Debug for each cause; callers ask a <see cref="LogBudget"/> where a peer could flood.</summary>
+internal static partial class BackendLog
+{
+    [LoggerMessage(3001, LogLevel.Debug, "{Peer}: front-end connected")]
+    public static partial void Connected(ILogger logger, string peer);
+
+    [LoggerMessage(3002, LogLevel.Debug, "{Peer}: front-end disconnected")]
+    public static partial void Disconnected(ILogger logger, string peer);
+
+    [LoggerMessage(3003, LogLevel.Warning, "{Peer}: connection closed: {Reason}")]
+    public static partial void Closed(ILogger logger, string peer, string reason);
+
+    [LoggerMessage(3004, LogLevel.Error, "{Peer}: connection closed after an internal error")]
+    public static partial void SessionFailed(ILogger logger, string peer, Exception exception);
+
+    [LoggerMessage(3005, LogLevel.Warning, "{Peer}: refused: {Reason}")]
+    public static partial void Refused(ILogger logger, string peer, string reason);
+
+    [LoggerMessage(3006, LogLevel.Warning, "{Peer}: ignored: {Reason}")]
+    public static partial void Ignored(ILogger logger, string peer, string reason);
+
+    [LoggerMessage(3007, LogLevel.Trace, "received {Message}", SkipEnabledCheck = true)]
+    public static partial void Received(ILogger logger, string message);
+
+    [LoggerMessage(3008, LogLevel.Debug, "the device threw; the line that follows from it says the rest")]
+    public static partial void DeviceFailed(ILogger logger, Exception exception);
+
+    [LoggerMessage(3009, LogLevel.Warning, "a connection could not be accepted; trying again: {Reason}")]
+    public static partial void AcceptFailed(ILogger logger, string reason);
+
+    [LoggerMessage(3010, LogLevel.Debug, "listening on {Path}")]
+    public static partial void Listening(ILogger logger, string path);
+
+    [LoggerMessage(3101, LogLevel.Debug, "queue {Queue}: started with {Size} descriptors at index {Base}, enabled: {Enabled}")]
+    public static partial void QueueStarted(ILogger logger, int queue, int size, int @base, bool enabled);
+
+    [LoggerMessage(3102, LogLevel.Debug, "queue {Queue}: stopped at index {Base}")]
+    public static partial void QueueStopped(ILogger logger, int queue, int @base);
+
+    [LoggerMessage(3103, LogLevel.Error, "queue {Queue}: broken: {Fault}: {Detail}; it is out of service until it is restarted")]
+    public static partial void QueueBroken(ILogger logger, int queue, VirtqueueFault fault, string detail);
+
+    [LoggerMessage(3104, LogLevel.Warning, "queue {Queue}: stopped with {InFlight} requests that the device did not complete within {Seconds} s")]
+    public static partial void DrainTimedOut(ILogger logger, int queue, int inFlight, double seconds);
+
+    [LoggerMessage(3105, LogLevel.Warning, "queue {Queue}: the memory of the ring was removed; it waits until the ring is mapped again")]
+    public static partial void RingMemoryRemoved(ILogger logger, int queue);
+
+    [LoggerMessage(3106, LogLevel.Warning, "queue {Queue}: waiting for the kick failed")]
+    public static partial void KickFailed(ILogger logger, int queue, Exception exception);
+
+    [LoggerMessage(3107, LogLevel.Critical, "queue {Queue}: the worker ended unexpectedly")]
+    public static partial void WorkerFailed(ILogger logger, int queue, Exception exception);
+
+    [LoggerMessage(3108, LogLevel.Warning, "queue {Queue}: cannot be bound to processor {Processor}: {Reason}")]
+    public static partial void PinFailed(ILogger logger, int queue, int processor, string reason);
+
+    [LoggerMessage(3201, LogLevel.Debug, "{Peer}: the back-end channel was closed by the front-end")]
+    public static partial void ChannelClosed(ILogger logger, string peer);
+
+    [LoggerMessage(3202, LogLevel.Warning, "{Peer}: the back-end channel is given up: {Reason}")]
+    public static partial void ChannelFailed(ILogger logger, string peer, string reason);
+}

@@ -1,0 +1,71 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>
+/// What a device author writes. Only <see cref="QueueCount"/>, <see cref="Features"/> and <see cref="Process"/> are needed;
+/// everything else has a default. Implement it with a class: the default members of an interface box a struct.
+/// </summary>
+/// <remarks>
+/// <para>
+/// Threads: <see cref="Process"/> runs on the worker of its queue, one call at a time a queue, different queues at the same time.
+/// All other members are called from the session, one at a time, and may overlap with <see cref="Process"/> except where noted.
+/// </para>
+/// <para>An exception out of <see cref="Process"/> breaks that queue; out of any other member it refuses the message that led to the call.</para>
+/// </remarks>
+public interface IVhostUserDevice
+{
+    /// <summary>Number of queues, 1 to 256. Constant.</summary>
+    int QueueCount { get; }
+
+    /// <summary>Largest queue size that the device takes, in descriptors: a power of two up to 32768.</summary>
+    ushort MaxQueueSize => 1024;
+
+    /// <summary>
+    /// Feature bits to offer: the device's own, and of the ring's bits VERSION_1, INDIRECT_DESC, EVENT_IDX, IN_ORDER and ANY_LAYOUT.
+    /// Bits that this back-end does not implement are not offered, even when they are named here. Constant during a session.
+    /// </summary>
+    VirtioFeatures Features { get; }
+
+    /// <summary>Length of the device's configuration space in bytes, 0 to 256. 0: the device has none, and CONFIG is not offered.</summary>
+    int ConfigLength => 0;
+
+    /// <summary>Reads configuration space. The range lies within <see cref="ConfigLength"/>.</summary>
+    /// <param name="offset">First byte.</param>
+    /// <param name="destination">Is filled completely; its length is the number of bytes asked for.</param>
+    /// <returns>Whether the range could be read; false is answered to the front-end as an error.</returns>
+    bool TryReadConfig(uint offset, Span<byte> destination) => false;
+
+    /// <summary>Writes configuration space on behalf of the driver. The range lies within <see cref="ConfigLength"/>.</summary>
+    /// <param name="offset">First byte.</param>
+    /// <param name="source">The bytes.</param>
+    /// <returns>Whether every byte may be written by a driver; with false nothing was changed.</returns>
+    bool TryWriteConfig(uint offset, ReadOnlySpan<byte> source) => false;
+
+    /// <summary>
+    /// Restores configuration space after a migration: fields that a driver may only read must be taken too.
+    /// The default does what <see cref="TryWriteConfig"/> does.
+    /// </summary>
+    /// <param name="offset">First byte.</param>
+    /// <param name="source">The bytes.</param>
+    /// <returns>Whether the bytes were taken; with false nothing was changed.</returns>
+    bool TryRestoreConfig(uint offset, ReadOnlySpan<byte> source) => TryWriteConfig(offset, source);
+
+    /// <summary>The driver acknowledged these features. No queue runs during the call. May be called again with another set.</summary>
+    /// <param name="acknowledged">A subset of what was offered, without the protocol's own bit 30.</param>
+    void Configure(VirtioFeatures acknowledged)
+    {
+    }
+
+    /// <summary>
+    /// Serves a queue: pops what is there, completes it or detaches it for later, and returns. Completions are published when it returns.
+    /// Must not wait: use <see cref="DescriptorChain.Detach"/> for work that takes time.
+    /// </summary>
+    /// <param name="queue">The queue. Valid during the call only.</param>
+    void Process(DeviceVirtqueue queue);
+
+    /// <summary>Back to the initial state: the front-end asked for it or went away. No queue runs during the call.</summary>
+    void Reset()
+    {
+    }
+}

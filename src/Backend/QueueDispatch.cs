@@ -1,0 +1,14 @@
+namespace Vhost.Backend;
+
+/// <summary>How the worker of a queue waits for the driver.</summary>
+public enum QueueDispatch
+{
+    /// <summary>Awaits the kick on the thread pool. No thread of its own, no processor time while idle. The default.</summary>
+    Async,
+
+    /// <summary>A thread per started queue that blocks until the kick: isolation from the thread pool.</summary>
+    DedicatedThread,
+
+    /// <summary>A thread per started queue that looks at the ring without pause and asks the driver not to kick. Costs a processor per queue.</summary>
+    BusyPoll,
+}

@@ -1,0 +1,104 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>
+/// Runs on the thread pool while there is something to do, and holds no thread otherwise. A pump awaits the kick and consumes it; kicks,
+/// commands and completions from elsewhere all ask for a turn, and turns never overlap.
+/// </summary>
+internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kick, QueueWorkerContext context)
+    : QueueWorker(queue, kick, context), IThreadPoolWorkItem
+{
+    /// <summary>Batches after which a busy queue goes to the end of the thread pool's line.</summary>
+    private const int TurnsPerRun = 64;
+
+    // Number of requests for a turn since the queue was last at rest; whoever raises it from zero runs or schedules the turns.
+    private int _requests;
+    private CancellationTokenSource? _pumpStop;
+    private Task _pump = Task.CompletedTask;
+
+    protected override Task KickReleased => _pump;
+
+    void IThreadPoolWorkItem.Execute() => Run();
+
+    protected override void Begin()
+    {
+        StartPump();
+        WakeUp();
+    }
+
+    protected override void WakeUp()
+    {
+        if (Interlocked.Increment(ref _requests) == 1)
+            ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
+    }
+
+    protected override Task KickReplaced()
+    {
+        var old = _pump;
+        _pumpStop?.Cancel();
+        StartPump();
+        return old;
+    }
+
+    private void Run()
+    {
+        for (var turn = 0; turn < TurnsPerRun; turn++)
+        {
+            var seen = Volatile.Read(ref _requests);
+            RunCommands();
+            Work();
+            if (Stopped)
+            {
+                // _requests stays above zero: no further turn is ever scheduled.
+                _pumpStop?.Cancel();
+                return;
+            }
+
+            if (MayWait() && Interlocked.CompareExchange(ref _requests, 0, seen) == seen)
+                return;
+        }
+
+        ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
+    }
+
+    private void StartPump()
+    {
+        var stop = new CancellationTokenSource();
+        var current = Kick;
+        _pumpStop = stop;
+        // Not inline: a kick that is pending already would serve the queue on the session's thread.
+        _pump = Task.Run(() => PumpAsync(current, stop.Token), CancellationToken.None);
+    }
+
+    private async Task PumpAsync(EventNotifier? source, CancellationToken stop)
+    {
+        var fruitless = 0;
+        try
+        {
+            while (!stop.IsCancellationRequested)
+            {
+                if (source is null || fruitless >= FruitlessLimit)
+                {
+                    await Task.Delay(PollInterval, Options.TimeProvider, stop).ConfigureAwait(false);
+                }
+                else
+                {
+                    await source.WaitAsync(stop).ConfigureAwait(false);
+                    fruitless = source.TryConsume() ? 0 : fruitless + 1;
+                }
+
+                if (Interlocked.Increment(ref _requests) == 1)
+                    Run();
+            }
+        }
+        catch (Exception e) when (e is OperationCanceledException or ObjectDisposedException)
+        {
+            // The kick was replaced or the ring stopped.
+        }
+        catch (Exception e)
+        {
+            BackendLog.KickFailed(Logger, Queue.Index, e);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>A thread that looks at the ring without pause. Kicks are suppressed; while the ring is not served the thread blocks.</summary>
+internal sealed class PollingQueueWorker(DeviceVirtqueue queue, EventNotifier? kick, QueueWorkerContext context)
+    : ThreadQueueWorker(queue, kick, context)
+{
+    protected override void Loop()
+    {
+        while (true)
+        {
+            var seen = Requests;
+            RunCommands();
+            if (Active)
+                Spin();
+            else
+                Work();
+            if (Stopped)
+                return;
+            if (!Active)
+                SleepUnlessAsked(seen);
+        }
+    }
+
+    private void Spin()
+    {
+        Queue.DisarmKick();
+        while (Active && !CommandPosted)
+        {
+            var before = Queue.NextAvailable;
+            Work();
+            if (Queue.NextAvailable == before)
+                Thread.SpinWait(1);
+        }
+    }
+}

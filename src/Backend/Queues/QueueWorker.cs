@@ -1,0 +1,227 @@
+using System.Collections.Concurrent;
+using Microsoft.Extensions.Logging;
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>What a worker needs to know about its surroundings.</summary>
+internal sealed record QueueWorkerContext(
+    IVhostUserDevice Device,
+    VhostUserBackendOptions Options,
+    ILogger Logger,
+    Action<DeviceVirtqueue> Broken);
+
+/// <summary>
+/// The one that touches a started ring. The session never does: it posts a command and awaits its completion; the worker runs commands
+/// between batches. The three ways to wait derive from this.
+/// </summary>
+/// <remarks>
+/// Order in every loop: consume the event, drain, re-arm, full fence (inside <see cref="DeviceVirtqueue.ArmKick"/>), look again, wait.
+/// A command always makes the worker look at the ring once, so that work published before a start or an enable is found without a kick.
+/// </remarks>
+internal abstract class QueueWorker
+{
+    /// <summary>Wake-ups in a row without an event to consume, after which a kick descriptor is taken for broken and polled slowly instead.</summary>
+    protected const int FruitlessLimit = 16;
+
+    /// <summary>How often a ring without a usable kick descriptor is looked at.</summary>
+    protected static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(1);
+
+    private static readonly TimeSpan ForceGrace = TimeSpan.FromSeconds(1);
+
+    private readonly QueueWorkerContext _context;
+    private readonly ConcurrentQueue<Command> _commands = new();
+    private volatile bool _commandPosted;
+    private bool _enabled;
+    private bool _broken;
+    private bool _draining;
+    private volatile bool _forceStop;
+    private TaskCompletionSource<ushort>? _stopped;
+
+    protected QueueWorker(DeviceVirtqueue queue, EventNotifier? kick, QueueWorkerContext context)
+    {
+        Queue = queue;
+        Kick = kick;
+        _context = context;
+        queue.Wake = WakeUp;
+    }
+
+    public DeviceVirtqueue Queue { get; }
+
+    /// <summary>The ring is at rest for good: the loop ends.</summary>
+    protected bool Stopped { get; private set; }
+
+    /// <summary>Only the worker reads it, only a command changes it.</summary>
+    protected EventNotifier? Kick { get; private set; }
+
+    /// <summary>The ring is served: enabled, not broken, not being stopped.</summary>
+    protected bool Active => _enabled && !_broken && !_draining;
+
+    protected bool CommandPosted => _commandPosted;
+
+    /// <summary>Completes, once the ring has stopped, when nothing waits on the kick descriptor any more.</summary>
+    protected virtual Task KickReleased => Task.CompletedTask;
+
+    protected VhostUserBackendOptions Options => _context.Options;
+
+    protected ILogger Logger => _context.Logger;
+
+    /// <summary>Starts a worker in the way the options name. It takes the ring over; <paramref name="kick"/> stays the caller's.</summary>
+    public static QueueWorker Start(DeviceVirtqueue queue, EventNotifier? kick, bool enabled, QueueWorkerContext context)
+    {
+        QueueWorker worker = context.Options.Dispatch switch
+        {
+            QueueDispatch.Async => new AsyncQueueWorker(queue, kick, context),
+            QueueDispatch.DedicatedThread => new ThreadQueueWorker(queue, kick, context),
+            _ => new PollingQueueWorker(queue, kick, context),
+        };
+        worker._enabled = enabled;
+        worker.Begin();
+        return worker;
+    }
+
+    public Task SetEnabledAsync(bool enabled) => PostAsync(() => _enabled = enabled);
+
+    /// <summary>The old descriptor is not used any more once the task has completed.</summary>
+    public async Task SetKickAsync(EventNotifier? kick)
+    {
+        var oldReleased = Task.CompletedTask;
+        await PostAsync(() =>
+        {
+            Kick = kick;
+            oldReleased = KickReplaced();
+        }).ConfigureAwait(false);
+        await oldReleased.ConfigureAwait(false);
+    }
+
+    /// <summary>Replaces the descriptor for interrupts and signals the new one once, so that no interrupt between the two is lost.</summary>
+    public Task SetCallAsync(EventNotifier? call) => PostAsync(() => Queue.SetCall(call));
+
+    /// <summary>The worker holds no lease on the old table once the task has completed; detached requests may.</summary>
+    public Task ReplaceMemoryAsync(GuestMemory memory) => PostAsync(() => Queue.ReplaceMemory(memory));
+
+    /// <summary>Stops fetching, waits for requests in flight at most the drain time-out, and lets go of the memory.</summary>
+    /// <returns>The next available index to fetch.</returns>
+    /// <exception cref="TimeoutException">The device does not return from <see cref="IVhostUserDevice.Process"/>.</exception>
+    public async Task<ushort> StopAsync()
+    {
+        var stopped = new TaskCompletionSource<ushort>(TaskCreationOptions.RunContinuationsAsynchronously);
+        _ = PostAsync(() =>
+        {
+            _stopped = stopped;
+            _draining = true;
+        });
+        try
+        {
+            await stopped.Task.WaitAsync(Options.DrainTimeout, Options.TimeProvider).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            _forceStop = true;
+            WakeUp();
+            await WaitForcedAsync(stopped.Task).ConfigureAwait(false);
+        }
+
+        await KickReleased.ConfigureAwait(false);
+        return await stopped.Task.ConfigureAwait(false);
+    }
+
+    private async Task WaitForcedAsync(Task stopped)
+    {
+        try
+        {
+            await stopped.WaitAsync(ForceGrace).ConfigureAwait(false);
+        }
+        catch (TimeoutException e)
+        {
+            throw new TimeoutException($"queue {Queue.Index} cannot be stopped: the device did not return from Process within {Options.DrainTimeout.TotalSeconds} s", e);
+        }
+    }
+
+    /// <summary>Begins to run, on whatever thread the way to wait uses.</summary>
+    protected abstract void Begin();
+
+    /// <summary>Makes the worker run its commands and look at its ring soon. Any thread; never blocks.</summary>
+    protected abstract void WakeUp();
+
+    /// <summary>The kick descriptor is another one now. On the worker. The task completes when nothing waits on the old one.</summary>
+    protected abstract Task KickReplaced();
+
+    /// <summary>Runs what was posted. On the worker, between batches.</summary>
+    protected void RunCommands()
+    {
+        // Cleared before the queue is emptied: a command posted in between sets it again and is found in the next turn.
+        _commandPosted = false;
+        Interlocked.MemoryBarrier();
+        while (_commands.TryDequeue(out var command))
+            command.Run();
+    }
+
+    /// <summary>Serves the ring once, or moves a stop along. On the worker.</summary>
+    protected void Work()
+    {
+        try
+        {
+            if (Active)
+                _context.Device.Process(Queue);
+            Queue.Flush();
+        }
+        catch (Exception e)
+        {
+            Queue.Fail($"{e.GetType().Name}: {e.Message}");
+        }
+
+        if (Queue.Fault != VirtqueueFault.None && !_broken)
+        {
+            _broken = true;
+            _context.Broken(Queue);
+        }
+
+        if (_draining && (Queue.InFlight == 0 || _broken || _forceStop))
+            FinishStop();
+    }
+
+    /// <summary>Asks for kicks. False: something arrived meanwhile, or a command did; look again.</summary>
+    protected bool MayWait() => !_commandPosted && (!Active || Queue.ArmKick());
+
+    private void FinishStop()
+    {
+        if (Stopped)
+            return;
+        if (Queue.InFlight != 0 && !_broken)
+            BackendLog.DrainTimedOut(Logger, Queue.Index, Queue.InFlight, Options.DrainTimeout.TotalSeconds);
+        Stopped = true;
+        var next = Queue.NextAvailable;
+        Queue.Deactivate();
+        _stopped?.TrySetResult(next);
+    }
+
+    private Task PostAsync(Action action)
+    {
+        var command = new Command(action);
+        _commands.Enqueue(command);
+        _commandPosted = true;
+        WakeUp();
+        return command.Completion;
+    }
+
+    private sealed class Command(Action action)
+    {
+        private readonly TaskCompletionSource _done = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public Task Completion => _done.Task;
+
+        public void Run()
+        {
+            try
+            {
+                action();
+                _done.TrySetResult();
+            }
+            catch (Exception e)
+            {
+                _done.TrySetException(e);
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+using System.Diagnostics.CodeAnalysis;
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>A thread that blocks until the kick or a command comes.</summary>
+[SuppressMessage("Design", "CA1001", Justification = "The thread owns the event and disposes it when it ends.")]
+internal class ThreadQueueWorker : QueueWorker
+{
+    private readonly EventNotifier _wake = new();
+    private readonly EventNotifier[] _wakeOnly;
+    private readonly EventNotifier[] _wakeAndKick;
+    private int _fruitless;
+    private int _requests;
+    private volatile bool _asleep;
+
+    public ThreadQueueWorker(DeviceVirtqueue queue, EventNotifier? kick, QueueWorkerContext context)
+        : base(queue, kick, context)
+    {
+        _wakeOnly = [_wake];
+        _wakeAndKick = [_wake, kick ?? _wake];
+    }
+
+    /// <summary>How often anybody asked for attention; compared before sleeping.</summary>
+    protected int Requests => Volatile.Read(ref _requests);
+
+    protected override void Begin()
+    {
+        var thread = new Thread(ThreadMain) { IsBackground = true, Name = $"vhost queue {Queue.Index}" };
+        thread.Start();
+    }
+
+    protected override void WakeUp()
+    {
+        // The increment is a full fence. Either it is seen before the worker sleeps, or the flag is seen here: no request is lost,
+        // and a worker that is awake costs no system call.
+        Interlocked.Increment(ref _requests);
+        if (!_asleep)
+            return;
+        try
+        {
+            _wake.Signal();
+        }
+        catch (ObjectDisposedException)
+        {
+            // The ring stopped between the two lines.
+        }
+    }
+
+    protected override Task KickReplaced()
+    {
+        _wakeAndKick[1] = Kick ?? _wake;
+        _fruitless = 0;
+        return Task.CompletedTask;
+    }
+
+    /// <summary>The loop of the thread; returns when the ring has stopped.</summary>
+    protected virtual void Loop()
+    {
+        while (true)
+        {
+            var seen = Requests;
+            RunCommands();
+            if (Active)
+                Queue.DisarmKick();
+            Work();
+            if (Stopped)
+                return;
+            if (MayWait())
+                SleepUnlessAsked(seen);
+        }
+    }
+
+    /// <summary>Blocks until the kick or a request for attention later than <paramref name="seen"/>.</summary>
+    protected void SleepUnlessAsked(int seen)
+    {
+        _asleep = true;
+        Interlocked.MemoryBarrier();
+        if (Requests == seen)
+            Sleep();
+        _asleep = false;
+    }
+
+    private void Sleep()
+    {
+        var withoutKick = Kick is null || _fruitless >= FruitlessLimit;
+        if (!Active || withoutKick)
+        {
+            if (EventNotifier.WaitAny(_wakeOnly, Active ? PollInterval : Timeout.InfiniteTimeSpan) == 0)
+                _wake.TryConsume();
+        }
+        else if (EventNotifier.WaitAny(_wakeAndKick, Timeout.InfiniteTimeSpan) == 0)
+        {
+            _wake.TryConsume();
+        }
+        else
+        {
+            _fruitless = Kick!.TryConsume() ? 0 : _fruitless + 1;
+        }
+    }
+
+    private void ThreadMain()
+    {
+        try
+        {
+            PinToProcessor();
+            Loop();
+        }
+        catch (Exception e)
+        {
+            BackendLog.WorkerFailed(Logger, Queue.Index, e);
+        }
+        finally
+        {
+            _asleep = false;
+            _wake.Dispose();
+        }
+    }
+
+    private void PinToProcessor()
+    {
+        if (Options.Processors.Count == 0)
+            return;
+        var processor = Options.Processors[Queue.Index % Options.Processors.Count];
+        var errno = Libc.BindThreadToProcessor(processor);
+        if (errno != 0)
+            BackendLog.PinFailed(Logger, Queue.Index, processor, new LinuxException("sched_setaffinity", errno).Message);
+    }
+}

@@ -1,0 +1,133 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+// The back-end channel: our requests to the front-end. Nothing here is waited for inside a handler of the main channel, because the front-end
+// may serve this channel only between its own requests.
+internal sealed partial class BackendSession
+{
+    private readonly Lock _channelGate = new();
+    private RequestChannel? _channel;
+    private bool _configChangePending;
+
+    /// <summary>
+    /// Tells the front-end that configuration space changed. Without a channel for it, nothing happens; while every ring is stopped the
+    /// notification is kept until one starts, since a suspended device must be silent. Any thread.
+    /// </summary>
+    public async ValueTask NotifyConfigChangedAsync(CancellationToken cancellation)
+    {
+        RequestChannel? channel;
+        lock (_channelGate)
+        {
+            channel = _channel;
+            var wanted = VhostUserProtocolFeatures.Config | VhostUserProtocolFeatures.BackendReq;
+            if (channel is null || (_state.Protocol & wanted) != wanted)
+                return;
+            if (!Array.Exists(_vrings, vring => vring.Started))
+            {
+                _configChangePending = true;
+                return;
+            }
+        }
+
+        await SendConfigChangeAsync(channel, cancellation).ConfigureAwait(false);
+    }
+
+    private void SendPendingConfigChange()
+    {
+        RequestChannel? channel;
+        lock (_channelGate)
+        {
+            if (!_configChangePending)
+                return;
+            _configChangePending = false;
+            channel = _channel;
+        }
+
+        if (channel is not null)
+            _ = SendConfigChangeAsync(channel, CancellationToken.None).AsTask();
+    }
+
+    /// <summary>Sent without asking for an acknowledgement: there is nothing to do with one, and a front-end may be slow to give it.</summary>
+    private static async ValueTask SendConfigChangeAsync(RequestChannel channel, CancellationToken cancellation)
+    {
+        try
+        {
+            var header = VhostUserHeader.ForRequest(VhostUserBackendRequest.ConfigChangeMsg, 0);
+            await channel.SendAsync(header, default, default, cancellation).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is IOException or ObjectDisposedException)
+        {
+            // The channel has ended with a reason; whoever watches it says so.
+        }
+    }
+
+    private async ValueTask<Answer> SetBackendChannelAsync(VhostUserMessage message)
+    {
+        VhostUserConnection connection;
+        try
+        {
+            connection = VhostUserConnection.Adopt(message.TakeDescriptor(0), ChannelConnectionOptions());
+        }
+        catch (Exception e) when (e is ArgumentException or IOException)
+        {
+            return Answer.Refuse(VhostUserViolation.BadDescriptor, $"VHOST_USER_SET_BACKEND_REQ_FD: {e.Message}");
+        }
+
+        var channel = new RequestChannel(connection, VhostUserChannel.Backend, ChannelOptions());
+        channel.Start();
+        await ReplaceChannelAsync(channel).ConfigureAwait(false);
+        _ = WatchChannelAsync(channel);
+        return Answer.Done;
+    }
+
+    private VhostUserConnectionOptions ChannelConnectionOptions() => new() { SendTimeout = _options.SendTimeout, TimeProvider = _options.TimeProvider };
+
+    private RequestChannelOptions ChannelOptions() => new() { TimeProvider = _options.TimeProvider, Logger = _logger };
+
+    private Task CloseBackendChannelAsync() => ReplaceChannelAsync(null);
+
+    private async Task ReplaceChannelAsync(RequestChannel? next)
+    {
+        RequestChannel? old;
+        lock (_channelGate)
+        {
+            old = _channel;
+            _channel = next;
+        }
+
+        if (old is not null)
+            await old.DisposeAsync().ConfigureAwait(false);
+    }
+
+    private async Task WatchChannelAsync(RequestChannel channel)
+    {
+        try
+        {
+            await channel.Completion.ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is VhostUserDisconnectedException)
+        {
+            BackendLog.ChannelClosed(_logger, _connection.Name);
+        }
+        catch (Exception e)
+        {
+            if (_budget.TryTake())
+                BackendLog.ChannelFailed(_logger, _connection.Name, e.Message);
+        }
+
+        await DropChannelAsync(channel).ConfigureAwait(false);
+    }
+
+    /// <summary>The channel broke: the main channel goes on without it.</summary>
+    private async Task DropChannelAsync(RequestChannel channel)
+    {
+        lock (_channelGate)
+        {
+            if (ReferenceEquals(_channel, channel))
+                _channel = null;
+        }
+
+        await channel.DisposeAsync().ConfigureAwait(false);
+    }
+}

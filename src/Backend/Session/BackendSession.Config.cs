@@ -1,0 +1,60 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+// Configuration space. An error of GET_CONFIG is a reply without payload.
+internal sealed partial class BackendSession
+{
+    private Answer GetConfig(VhostUserMessage message)
+    {
+        const string Name = "VHOST_USER_GET_CONFIG";
+        var said = Decode<VhostUserConfig>(message);
+        if (ConfigProblem(said, message.Payload.Length) is { } problem)
+            return ConfigError($"{Name}: {problem}");
+        var reply = new byte[VhostUserConfig.HeaderSize + (int)said.Size];
+        said.Write(reply);
+        var read = false;
+        var called = TryCallDevice(() => read = _device.TryReadConfig(said.Offset, reply.AsSpan(VhostUserConfig.HeaderSize)), out var failure);
+        if (called && read)
+            return Answer.Reply(reply);
+        return ConfigError($"{Name}: the device does not give {said.Size} bytes at offset {said.Offset}{(called ? string.Empty : ": " + failure)}");
+    }
+
+    private Answer SetConfig(VhostUserMessage message)
+    {
+        const string Name = "VHOST_USER_SET_CONFIG";
+        var said = Decode<VhostUserConfig>(message);
+        if (ConfigProblem(said, message.Payload.Length) is { } problem)
+            return Answer.Refuse(VhostUserViolation.BadConfigRange, $"{Name}: {problem}");
+        if ((uint)said.Flags > 2)
+            return Answer.Refuse(VhostUserViolation.BadValue, $"{Name}: unknown flags 0x{(uint)said.Flags:x}, 0 (driver) and 1 (migration) are defined");
+        var source = message.Payload.Slice(VhostUserConfig.HeaderSize, (int)said.Size).ToArray();
+        var taken = false;
+        // 2 is migration in the numbering of rust-vmm and crosvm.
+        var called = TryCallDevice(
+            () => taken = said.Flags == 0 ? _device.TryWriteConfig(said.Offset, source) : _device.TryRestoreConfig(said.Offset, source),
+            out var failure);
+        if (called && taken)
+            return Answer.Done;
+        return Answer.Refuse(
+            VhostUserViolation.BadConfigRange,
+            $"{Name}: the device does not take {said.Size} bytes at offset {said.Offset} with flags {(uint)said.Flags}{(called ? string.Empty : ": " + failure)}");
+    }
+
+    private string? ConfigProblem(in VhostUserConfig said, int payloadLength)
+    {
+        if (said.Size is 0 or > VhostUserConfig.MaxWindow)
+            return $"size {said.Size} is not from 1 to {VhostUserConfig.MaxWindow}";
+        if (payloadLength != VhostUserConfig.HeaderSize + said.Size)
+            return $"the payload has {payloadLength} bytes, {VhostUserConfig.HeaderSize + said.Size} expected for size {said.Size}";
+        var length = (ulong)_device.ConfigLength;
+        return (ulong)said.Offset + said.Size > length ? $"offset {said.Offset} and size {said.Size} exceed the {length} bytes of configuration space" : null;
+    }
+
+    private Answer ConfigError(string explanation)
+    {
+        if (_budget.TryTake())
+            BackendLog.Refused(_logger, _connection.Name, explanation);
+        return Answer.Reply(ReadOnlyMemory<byte>.Empty);
+    }
+}

@@ -1,0 +1,52 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+// One line per request that this back-end carries out. The contract table has already refused what is not negotiated.
+internal sealed partial class BackendSession
+{
+    private ValueTask<Answer> DispatchAsync(VhostUserMessage message) => (VhostUserRequest)message.Header.Request switch
+    {
+        VhostUserRequest.GetFeatures => Now(GetFeatures()),
+        VhostUserRequest.SetFeatures => SetFeaturesAsync(Decode<VhostUserU64>(message).Value),
+        VhostUserRequest.GetProtocolFeatures => Now(GetProtocolFeatures()),
+        VhostUserRequest.SetProtocolFeatures => Now(SetProtocolFeatures(Decode<VhostUserU64>(message).Value)),
+        VhostUserRequest.SetOwner => Now(Answer.Done),
+        VhostUserRequest.ResetOwner => ResetDeviceAsync(),
+        VhostUserRequest.ResetDevice => ResetDeviceAsync(),
+        VhostUserRequest.GetQueueNum => Now(Answer.Reply(new VhostUserU64((ulong)_vrings.Length))),
+        VhostUserRequest.SetStatus => SetStatusAsync(Decode<VhostUserU64>(message).Value),
+        VhostUserRequest.GetStatus => Now(Answer.Reply(new VhostUserU64((ulong)Volatile.Read(ref _status)))),
+
+        VhostUserRequest.SetMemTable => SetMemoryTableAsync(message),
+        VhostUserRequest.GetMaxMemSlots => Now(Answer.Reply(new VhostUserU64((ulong)_options.MaxMemorySlots))),
+        VhostUserRequest.AddMemReg => AddMemoryRegionAsync(message),
+        VhostUserRequest.RemMemReg => RemoveMemoryRegionAsync(Decode<VhostUserSingleRegion>(message).Region),
+
+        VhostUserRequest.SetVringNum => Now(SetVringSize(Decode<VhostUserVringState>(message))),
+        VhostUserRequest.SetVringAddr => Now(SetVringAddress(Decode<VhostUserVringAddress>(message))),
+        VhostUserRequest.SetVringBase => Now(SetVringBase(Decode<VhostUserVringState>(message))),
+        VhostUserRequest.GetVringBase => GetVringBaseAsync(Decode<VhostUserVringState>(message)),
+        VhostUserRequest.SetVringKick => SetVringKickAsync(message),
+        VhostUserRequest.SetVringCall => SetVringCallAsync(message),
+        VhostUserRequest.SetVringErr => Now(SetVringError(message)),
+        VhostUserRequest.SetVringEnable => SetVringEnableAsync(Decode<VhostUserVringState>(message)),
+
+        VhostUserRequest.GetConfig => Now(GetConfig(message)),
+        VhostUserRequest.SetConfig => Now(SetConfig(message)),
+        VhostUserRequest.SetBackendReqFd => SetBackendChannelAsync(message),
+
+        _ => Now(Answer.Ignore(VhostUserViolation.UnknownRequest, $"{NameOf(message)} is not implemented")),
+    };
+
+    private static ValueTask<Answer> Now(Answer answer) => ValueTask.FromResult(answer);
+
+    private static string NameOf(VhostUserMessage message) => MessageContracts.NameOf(VhostUserChannel.Main, message.Header.Request);
+
+    /// <summary>The payload of a message that the contract table has passed; a codec that is stricter than the table ends the connection.</summary>
+    private static TPayload Decode<TPayload>(VhostUserMessage message)
+        where TPayload : struct, IVhostUserPayload<TPayload> =>
+        TPayload.TryRead(message.Payload, out var value)
+            ? value
+            : throw new VhostUserProtocolException(VhostUserViolation.BadValue, $"{NameOf(message)}: the payload of {message.Payload.Length} bytes cannot be read");
+}

@@ -1,0 +1,93 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+// Negotiation, reset and status.
+internal sealed partial class BackendSession
+{
+    private const int StatusNeedsReset = 0x40;
+
+    // Bits that belong to the transport, not to the device: only those whose behaviour exists here may be offered.
+    private const VirtioFeatures TransportBits = (VirtioFeatures)0x0003_FFFF_FF00_0000;
+
+    private const VirtioFeatures SupportedTransportBits = VirtioFeatures.AnyLayout | VirtioFeatures.IndirectDescriptors
+        | VirtioFeatures.EventIndex | VirtioFeatures.Version1 | VirtioFeatures.InOrder;
+
+    private int _status;
+
+    private VirtioFeatures OfferedFeatures() =>
+        (_device.Features & (~TransportBits | SupportedTransportBits)) | VirtioFeatures.VhostUserProtocolFeatures;
+
+    private VhostUserProtocolFeatures OfferedProtocolFeatures()
+    {
+        var offered = VhostUserProtocolFeatures.MultiQueue | VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.BackendReq
+            | VhostUserProtocolFeatures.ConfigureMemSlots | VhostUserProtocolFeatures.ResetDevice | VhostUserProtocolFeatures.Status;
+        return _device.ConfigLength > 0 ? offered | VhostUserProtocolFeatures.Config : offered;
+    }
+
+    private Answer GetFeatures() => Answer.Reply(new VhostUserU64((ulong)_state.Offered));
+
+    private Answer GetProtocolFeatures() => Answer.Reply(new VhostUserU64((ulong)_state.OfferedProtocol));
+
+    private async ValueTask<Answer> SetFeaturesAsync(ulong value)
+    {
+        var features = (VirtioFeatures)value;
+        if ((features & ~_state.Offered) != 0)
+            return NotOffered("VHOST_USER_SET_FEATURES", value, value & ~(ulong)_state.Offered, (ulong)_state.Offered);
+        var changed = features ^ _state.Features;
+        if ((changed & ~VirtioFeatures.LogAll) != 0 && Array.Exists(_vrings, vring => vring.Started))
+        {
+            return Answer.Refuse(
+                VhostUserViolation.QueueStarted,
+                $"VHOST_USER_SET_FEATURES: 0x{value:x} changes bits 0x{(ulong)changed:x} of 0x{(ulong)_state.Features:x} while queues are started; only LOG_ALL may change then");
+        }
+
+        if (!TryCallDevice(() => _device.Configure(features & ~VirtioFeatures.VhostUserProtocolFeatures), out var failure))
+            return Answer.Refuse(VhostUserViolation.BadFeatureBits, $"VHOST_USER_SET_FEATURES: 0x{value:x}: {failure}");
+        _state = _state with { Features = features };
+        if (!features.HasFlag(VirtioFeatures.VhostUserProtocolFeatures))
+            await EnableAllAsync().ConfigureAwait(false);
+        return Answer.Done;
+    }
+
+    private Answer SetProtocolFeatures(ulong value)
+    {
+        if ((value & ~(ulong)_state.OfferedProtocol) != 0)
+            return NotOffered("VHOST_USER_SET_PROTOCOL_FEATURES", value, value & ~(ulong)_state.OfferedProtocol, (ulong)_state.OfferedProtocol);
+        _state = _state with { Protocol = (VhostUserProtocolFeatures)value };
+        return Answer.Done;
+    }
+
+    private static Answer NotOffered(string request, ulong value, ulong missing, ulong offered) => Answer.Refuse(
+        VhostUserViolation.BadFeatureBits,
+        $"{request}: 0x{value:x} contains 0x{missing:x} which was not offered (offered: 0x{offered:x})");
+
+    /// <summary>RESET_DEVICE, and RESET_OWNER which means the same here. Memory, protocol features and the back-end channel stay.</summary>
+    private async ValueTask<Answer> ResetDeviceAsync()
+    {
+        await StopAllVringsAsync().ConfigureAwait(false);
+        foreach (var vring in _vrings)
+            vring.Forget();
+        Interlocked.Exchange(ref _status, 0);
+        _state = _state with { Features = VirtioFeatures.None };
+        TryCallDevice(_device.Reset, out _);
+        return Answer.Done;
+    }
+
+    private async ValueTask<Answer> SetStatusAsync(ulong value)
+    {
+        if (value > byte.MaxValue)
+            return Answer.Refuse(VhostUserViolation.BadValue, $"VHOST_USER_SET_STATUS: status 0x{value:x} is more than one byte");
+        if (value == 0)
+        {
+            // A driver's reset. What the rings were told stays: a front-end may still ask for their bases.
+            await StopAllVringsAsync().ConfigureAwait(false);
+            TryCallDevice(_device.Reset, out _);
+        }
+
+        // The driver cannot take NEEDS_RESET back other than by a reset.
+        var needsReset = value == 0 ? 0 : Volatile.Read(ref _status) & StatusNeedsReset;
+        Interlocked.Exchange(ref _status, (int)value | needsReset);
+        return Answer.Done;
+    }
+}

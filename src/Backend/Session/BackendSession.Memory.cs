@@ -1,0 +1,142 @@
+using Microsoft.Win32.SafeHandles;
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+// The memory table. It is replaced as a whole; the front-end hears of it when nobody uses the old one any more.
+internal sealed partial class BackendSession
+{
+    private GuestMemory _memory = GuestMemory.Create();
+
+    private async ValueTask<Answer> SetMemoryTableAsync(VhostUserMessage message)
+    {
+        const string Name = "VHOST_USER_SET_MEM_TABLE";
+        if (DecodeTable(message) is not { } said)
+        {
+            VhostUserMemoryTable.TryReadCount(message.Payload, out var count);
+            return Answer.Refuse(
+                VhostUserViolation.TooManyMemoryRegions,
+                $"{Name}: {count} regions in a payload of {message.Payload.Length} bytes; 0 to {VhostUserMemoryTable.MaxRegions} regions of 32 bytes after 8 are allowed");
+        }
+
+        if (said.Length != message.DescriptorCount)
+        {
+            return Answer.Refuse(
+                VhostUserViolation.WrongDescriptorCount,
+                $"{Name}: {said.Length} regions with {message.DescriptorCount} descriptors; one each is expected");
+        }
+
+        return await UseRegionsAsync(Name, [], said, message, waitForOld: true).ConfigureAwait(false);
+    }
+
+    private ValueTask<Answer> AddMemoryRegionAsync(VhostUserMessage message)
+    {
+        const string Name = "VHOST_USER_ADD_MEM_REG";
+        var said = Decode<VhostUserSingleRegion>(message).Region;
+        return _memory.Regions.Count < _options.MaxMemorySlots
+            ? UseRegionsAsync(Name, _memory.Regions, [said], message, waitForOld: false)
+            : Now(Answer.Refuse(VhostUserViolation.TooManyMemoryRegions, $"{Name}: all {_options.MaxMemorySlots} memory slots are in use"));
+    }
+
+    private ValueTask<Answer> RemoveMemoryRegionAsync(VhostUserMemoryRegion said)
+    {
+        if (!_memory.TryFind(said.GuestAddress, said.Size, said.UserAddress, out _))
+        {
+            return Now(Answer.Refuse(
+                VhostUserViolation.UnknownMemoryRegion,
+                $"VHOST_USER_REM_MEM_REG: no region of 0x{said.Size:x} bytes at guest {said.GuestAddress}, user {said.UserAddress} among {_memory.Regions.Count}"));
+        }
+
+        return UseMemoryAsync(_memory.Without(said.GuestAddress, said.Size, said.UserAddress), waitForOld: true);
+    }
+
+    /// <summary>Maps what was said, in the order of the message's descriptors, and uses it together with what is kept.</summary>
+    private async ValueTask<Answer> UseRegionsAsync(
+        string request, IReadOnlyList<GuestMemoryRegion> kept, VhostUserMemoryRegion[] said, VhostUserMessage message, bool waitForOld)
+    {
+        var mapped = new List<GuestMemoryRegion>();
+        try
+        {
+            for (var i = 0; i < said.Length; i++)
+                mapped.Add(MapRegion(said[i], message.TakeDescriptor(i)));
+            var next = GuestMemory.TryCreate([.. kept, .. mapped], out var violation, out var explanation);
+            return next is null
+                ? Answer.Refuse(violation, $"{request}: {explanation}")
+                : await UseMemoryAsync(next, waitForOld).ConfigureAwait(false);
+        }
+        catch (VhostUserProtocolException e)
+        {
+            return Answer.Refuse(e.Violation, $"{request}: {e.Message}");
+        }
+        catch (Exception e) when (e is LinuxException or OverflowException)
+        {
+            return Answer.Refuse(VhostUserViolation.MemoryRegionInvalid, $"{request}: {e.Message}");
+        }
+        finally
+        {
+            // The table holds its own references.
+            foreach (var region in mapped)
+                region.Memory.Dispose();
+        }
+    }
+
+    private static VhostUserMemoryRegion[]? DecodeTable(VhostUserMessage message)
+    {
+        if (!VhostUserMemoryTable.TryRead(message.Payload, out var table))
+            return null;
+        var regions = new VhostUserMemoryRegion[table.Count];
+        for (var i = 0; i < regions.Length; i++)
+            regions[i] = table[i];
+        return regions;
+    }
+
+    /// <summary>Takes ownership of <paramref name="descriptor"/>.</summary>
+    private GuestMemoryRegion MapRegion(in VhostUserMemoryRegion said, SafeFileHandle descriptor) =>
+        new(said.GuestAddress, SharedMemory.Map(descriptor, said.MmapOffset, said.Size, _options.RequireSealedMemory), said.UserAddress);
+
+    /// <summary>Swaps the table under the running rings. Rings that it does not map stop; rings that waited for it start.</summary>
+    private async ValueTask<Answer> UseMemoryAsync(GuestMemory next, bool waitForOld)
+    {
+        var old = _memory;
+        _memory = next;
+        try
+        {
+            await Task.WhenAll(Array.ConvertAll(_vrings, vring => MoveToMemoryAsync(vring, next))).ConfigureAwait(false);
+        }
+        finally
+        {
+            old.Dispose();
+        }
+
+        foreach (var vring in _vrings)
+            StartIfPossible(vring);
+        if (!waitForOld)
+            return Answer.Done;
+        try
+        {
+            await old.Released.WaitAsync(_options.DrainTimeout, _options.TimeProvider).ConfigureAwait(false);
+            return Answer.Done;
+        }
+        catch (TimeoutException)
+        {
+            return Answer.Close(
+                VhostUserViolation.WrongState,
+                $"the device still uses the replaced memory after {_options.DrainTimeout.TotalSeconds} s, so the change cannot be acknowledged");
+        }
+    }
+
+    private async Task MoveToMemoryAsync(VringState vring, GuestMemory next)
+    {
+        if (vring.Worker is not { } worker)
+            return;
+        if (IsMapped(vring, next))
+        {
+            await worker.ReplaceMemoryAsync(next).ConfigureAwait(false);
+            return;
+        }
+
+        await StopWorkerAsync(vring).ConfigureAwait(false);
+        if (_budget.TryTake())
+            BackendLog.RingMemoryRemoved(_logger, vring.Index);
+    }
+}

@@ -1,0 +1,200 @@
+using System.Numerics;
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+// What the front-end says about rings. Whether a ring can run is decided where it starts, from everything said (BackendSession.Rings.cs).
+internal sealed partial class BackendSession
+{
+    private const uint LogFlag = 1;
+
+    private Answer SetVringSize(VhostUserVringState said)
+    {
+        const string Name = "VHOST_USER_SET_VRING_NUM";
+        if (!TryFind(Name, said.Index, out var vring, out var refusal))
+            return refusal;
+        if (vring.Started)
+            return RefuseStarted(Name, vring);
+        var largest = Math.Min(_device.MaxQueueSize, (ushort)32768);
+        if (said.Num == 0 || said.Num > largest || !BitOperations.IsPow2(said.Num))
+        {
+            return Answer.Refuse(
+                VhostUserViolation.BadQueueSize,
+                $"{Name}: queue {said.Index}: size {said.Num} is not a power of two from 1 to {largest}");
+        }
+
+        vring.Size = (ushort)said.Num;
+        return Answer.Done;
+    }
+
+    private Answer SetVringBase(VhostUserVringState said)
+    {
+        const string Name = "VHOST_USER_SET_VRING_BASE";
+        if (!TryFind(Name, said.Index, out var vring, out var refusal))
+            return refusal;
+        if (vring.Started)
+            return RefuseStarted(Name, vring);
+        if (said.Num > ushort.MaxValue)
+            return Answer.Refuse(VhostUserViolation.BadValue, $"{Name}: queue {said.Index}: base 0x{said.Num:x} has more than the 16 bits of a split ring's index");
+        vring.Base = (ushort)said.Num;
+        return Answer.Done;
+    }
+
+    private Answer SetVringAddress(VhostUserVringAddress said)
+    {
+        const string Name = "VHOST_USER_SET_VRING_ADDR";
+        if (!TryFind(Name, said.Index, out var vring, out var refusal))
+            return refusal;
+        if ((said.Flags & ~LogFlag) != 0)
+            return Answer.Refuse(VhostUserViolation.BadValue, $"{Name}: queue {said.Index}: unknown flags 0x{said.Flags:x}, only 0x1 (log) is defined");
+        if (said.Flags != 0 && !_state.Features.HasFlag(VirtioFeatures.LogAll))
+            return Answer.Refuse(VhostUserViolation.FeatureNotNegotiated, $"{Name}: queue {said.Index}: the log flag is set, but LOG_ALL was not negotiated");
+        if (vring.Started && !SameRing(vring.Address, said))
+            return RefuseStarted(Name, vring);
+        if (Misaligned(said) is { } explanation)
+            return Answer.Refuse(VhostUserViolation.RingMisaligned, $"{Name}: queue {said.Index}: {explanation}");
+        vring.Address = said;
+        return Answer.Done;
+    }
+
+    private async ValueTask<Answer> GetVringBaseAsync(VhostUserVringState said)
+    {
+        if (!TryFind("VHOST_USER_GET_VRING_BASE", said.Index, out var vring, out var refusal))
+            return refusal;
+        await StopVringAsync(vring).ConfigureAwait(false);
+        return Answer.Reply(new VhostUserVringState(said.Index, vring.Base));
+    }
+
+    private async ValueTask<Answer> SetVringEnableAsync(VhostUserVringState said)
+    {
+        const string Name = "VHOST_USER_SET_VRING_ENABLE";
+        if (!TryFind(Name, said.Index, out var vring, out var refusal))
+            return refusal;
+        if (said.Num > 1)
+            return Answer.Refuse(VhostUserViolation.BadValue, $"{Name}: queue {said.Index}: {said.Num} is neither 0 nor 1");
+        await EnableAsync(vring, said.Num == 1).ConfigureAwait(false);
+        return Answer.Done;
+    }
+
+    private async ValueTask<Answer> SetVringKickAsync(VhostUserMessage message)
+    {
+        if (!TryTakeNotifier(message, out var vring, out var kick, out var refusal))
+            return refusal;
+        if (vring.Started)
+        {
+            if (vring.Worker is { } worker)
+                await worker.SetKickAsync(kick).ConfigureAwait(false);
+            vring.Kick?.Dispose();
+            vring.Kick = kick;
+            return Answer.Done;
+        }
+
+        if (CheckStart(vring) is { } reason)
+        {
+            kick?.Dispose();
+            return reason;
+        }
+
+        vring.Kick?.Dispose();
+        vring.Kick = kick;
+        vring.Started = true;
+        StartIfPossible(vring);
+        SendPendingConfigChange();
+        return Answer.Done;
+    }
+
+    private async ValueTask<Answer> SetVringCallAsync(VhostUserMessage message)
+    {
+        if (!TryTakeNotifier(message, out var vring, out var call, out var refusal))
+            return refusal;
+        if (vring.Worker is { } worker)
+            await worker.SetCallAsync(call).ConfigureAwait(false);
+        vring.Call?.Dispose();
+        vring.Call = call;
+        return Answer.Done;
+    }
+
+    private Answer SetVringError(VhostUserMessage message)
+    {
+        if (!TryTakeNotifier(message, out var vring, out var error, out var refusal))
+            return refusal;
+        vring.ReplaceError(error);
+        return Answer.Done;
+    }
+
+    /// <summary>The ring and the descriptor of a kick, call or error message. Null with true: the front-end sends none, on purpose.</summary>
+    private bool TryTakeNotifier(VhostUserMessage message, out VringState vring, out EventNotifier? notifier, out Answer refusal)
+    {
+        var name = NameOf(message);
+        var said = Decode<VhostUserVringDescriptor>(message);
+        notifier = null;
+        vring = null!;
+        if (said.HasReservedBits)
+        {
+            refusal = Answer.Refuse(VhostUserViolation.BadQueueIndex, $"{name}: 0x{said.Raw:x} has reserved bits; queue index in bits 0 to 7, no-descriptor flag in bit 8");
+            return false;
+        }
+
+        if (!TryFind(name, said.Index, out vring, out refusal))
+            return false;
+        var expected = said.NoDescriptor ? 0 : 1;
+        if (message.DescriptorCount != expected)
+        {
+            refusal = Answer.Refuse(
+                VhostUserViolation.WrongDescriptorCount,
+                $"{name}: queue {said.Index}: {message.DescriptorCount} descriptors with the no-descriptor flag {(said.NoDescriptor ? "set" : "clear")}, {expected} expected");
+            return false;
+        }
+
+        return said.NoDescriptor || TryWrap(name, message, said.Index, out notifier, out refusal);
+    }
+
+    private static bool TryWrap(string name, VhostUserMessage message, uint index, out EventNotifier? notifier, out Answer refusal)
+    {
+        try
+        {
+            notifier = new EventNotifier(message.TakeDescriptor(0));
+            refusal = default;
+            return true;
+        }
+        catch (ArgumentException e)
+        {
+            notifier = null;
+            refusal = Answer.Refuse(VhostUserViolation.BadDescriptor, $"{name}: queue {index}: {e.Message}");
+            return false;
+        }
+    }
+
+    private bool TryFind(string request, uint index, out VringState vring, out Answer refusal)
+    {
+        if (index < (uint)_vrings.Length)
+        {
+            vring = _vrings[index];
+            refusal = default;
+            return true;
+        }
+
+        vring = null!;
+        refusal = Answer.Refuse(VhostUserViolation.BadQueueIndex, $"{request}: queue index {index} is out of range, the device has {_vrings.Length} queues");
+        return false;
+    }
+
+    private static Answer RefuseStarted(string request, VringState vring) => Answer.Refuse(
+        VhostUserViolation.QueueStarted,
+        $"{request}: queue {vring.Index} is started; only a stopped queue can be changed");
+
+    private static bool SameRing(VhostUserVringAddress? current, in VhostUserVringAddress said) =>
+        current is { } now
+        && now.DescriptorTable == said.DescriptorTable
+        && now.AvailableRing == said.AvailableRing
+        && now.UsedRing == said.UsedRing;
+
+    private static string? Misaligned(in VhostUserVringAddress said)
+    {
+        if (said.DescriptorTable.Value % 16 != 0)
+            return $"the descriptor table at {said.DescriptorTable} is not aligned to 16 bytes";
+        if (said.AvailableRing.Value % 2 != 0)
+            return $"the available ring at {said.AvailableRing} is not aligned to 2 bytes";
+        return said.UsedRing.Value % 4 != 0 ? $"the used ring at {said.UsedRing} is not aligned to 4 bytes" : null;
+    }
+}

@@ -1,0 +1,177 @@
+using Microsoft.Extensions.Logging;
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>
+/// One connection of a front-end: receive, check against the contract table, dispatch by topic, acknowledge. One message at a time, so every
+/// acknowledgement is also a barrier for all that came before. The rings run elsewhere (<see cref="QueueWorker"/>).
+/// </summary>
+internal sealed partial class BackendSession
+{
+    private const ulong Refused = 1;
+
+    private readonly VhostUserConnection _connection;
+    private readonly IVhostUserDevice _device;
+    private readonly VhostUserBackendOptions _options;
+    private readonly ILogger _logger;
+    private readonly LogBudget _budget;
+    private readonly VringState[] _vrings;
+    private readonly QueueWorkerContext _workerContext;
+    private readonly byte[] _acknowledgement = new byte[sizeof(ulong)];
+    private NegotiatedState _state;
+
+    /// <summary>Takes ownership of <paramref name="connection"/>.</summary>
+    public BackendSession(VhostUserConnection connection, IVhostUserDevice device, VhostUserBackendOptions options, ILogger logger, LogBudget budget)
+    {
+        _connection = connection;
+        _device = device;
+        _options = options;
+        _logger = logger;
+        _budget = budget;
+        _vrings = [.. Enumerable.Range(0, device.QueueCount).Select(index => new VringState(index))];
+        _workerContext = new QueueWorkerContext(device, options, logger, QueueBroke);
+        _state = new NegotiatedState(OfferedFeatures(), VirtioFeatures.None, OfferedProtocolFeatures(), VhostUserProtocolFeatures.None);
+    }
+
+    /// <summary>Serves the front-end until it goes away, breaks the rules or <paramref name="stopping"/> is cancelled. Does not throw.</summary>
+    public async Task RunAsync(CancellationToken stopping)
+    {
+        BackendLog.Connected(_logger, _connection.Name);
+        try
+        {
+            await ReceiveAllAsync(stopping).ConfigureAwait(false);
+            BackendLog.Disconnected(_logger, _connection.Name);
+        }
+        catch (OperationCanceledException) when (stopping.IsCancellationRequested)
+        {
+            BackendLog.Disconnected(_logger, _connection.Name);
+        }
+        catch (Exception e) when (e is IOException or TimeoutException)
+        {
+            LogClosed(e.Message);
+        }
+        catch (Exception e)
+        {
+            BackendLog.SessionFailed(_logger, _connection.Name, e);
+        }
+
+        await EndAsync().ConfigureAwait(false);
+    }
+
+    private async Task ReceiveAllAsync(CancellationToken stopping)
+    {
+        while (true)
+        {
+            using var message = await _connection.ReceiveAsync(stopping).ConfigureAwait(false);
+            if (message is null)
+                return;
+            if (_logger.IsEnabled(LogLevel.Trace))
+                BackendLog.Received(_logger, MessageText.Describe(VhostUserChannel.Main, message.Header, message.Payload, message.DescriptorCount));
+
+            // Decided before the handler runs: the message that negotiates REPLY_ACK is not itself acknowledged.
+            var acknowledge = WantsAcknowledgement(message.Header);
+            var answer = await DecideAsync(message).ConfigureAwait(false);
+            await SendAnswerAsync(message.Header, answer, acknowledge, stopping).ConfigureAwait(false);
+        }
+    }
+
+    private bool WantsAcknowledgement(in VhostUserHeader header)
+    {
+        if (!header.NeedsReply)
+            return false;
+        if (_state.Protocol.HasFlag(VhostUserProtocolFeatures.ReplyAck))
+            return true;
+        return MessageContracts.TryGet((VhostUserRequest)header.Request, out var contract) && contract.Reply == ReplyRule.AlwaysWhenNeedReply;
+    }
+
+    private ValueTask<Answer> DecideAsync(VhostUserMessage message)
+    {
+        var check = MessageValidator.CheckRequest(VhostUserChannel.Main, message.Header, message.DescriptorCount, _state);
+        return check.IsValid ? DispatchAsync(message) : ValueTask.FromResult(AnswerTo(check, message.Header));
+    }
+
+    private static Answer AnswerTo(in MessageCheck check, in VhostUserHeader header) => check.Violation switch
+    {
+        VhostUserViolation.UnknownRequest => Answer.Ignore(check.Violation, check.Explanation!),
+        VhostUserViolation.BadVersion or VhostUserViolation.ReplyFlagInRequest or VhostUserViolation.ReservedFlags
+            or VhostUserViolation.DescriptorsTruncated => Answer.Close(check.Violation, check.Explanation!),
+        _ => Answer.Refuse(check.Violation, check.Explanation!),
+    };
+
+    private ValueTask SendAnswerAsync(VhostUserHeader request, Answer answer, bool acknowledge, CancellationToken stopping)
+    {
+        switch (answer.Kind)
+        {
+            case AnswerKind.Done:
+                return acknowledge ? AcknowledgeAsync(request, 0, stopping) : ValueTask.CompletedTask;
+            case AnswerKind.Reply:
+                return _connection.SendAsync(request.AsReply(answer.Payload.Length), answer.Payload, default, stopping);
+            case AnswerKind.Ignore when !acknowledge:
+                if (_budget.TryTake())
+                    BackendLog.Ignored(_logger, _connection.Name, answer.Explanation);
+                return ValueTask.CompletedTask;
+            case AnswerKind.Refuse or AnswerKind.Ignore when acknowledge && CanRefuse(request):
+                if (_budget.TryTake())
+                    BackendLog.Refused(_logger, _connection.Name, answer.Explanation);
+                return AcknowledgeAsync(request, Refused, stopping);
+            default:
+                throw new VhostUserProtocolException(answer.Violation, answer.Explanation);
+        }
+    }
+
+    /// <summary>A refusal is a u64. Where an answer is a u64 or as long as one, the front-end would take the refusal for an answer.</summary>
+    private static bool CanRefuse(in VhostUserHeader request) =>
+        !MessageContracts.TryGet((VhostUserRequest)request.Request, out var contract)
+        || contract.Reply != ReplyRule.Always
+        || !contract.ReplyPayload.Contains(sizeof(ulong));
+
+    private ValueTask AcknowledgeAsync(in VhostUserHeader request, ulong value, CancellationToken stopping)
+    {
+        new VhostUserU64(value).Write(_acknowledgement);
+        return _connection.SendAsync(request.AsReply(sizeof(ulong)), _acknowledgement, default, stopping);
+    }
+
+    /// <summary>In this order: stop fetching and drain, let go of the memory, close descriptors, tell the device.</summary>
+    private async Task EndAsync()
+    {
+        try
+        {
+            await StopAllVringsAsync().ConfigureAwait(false);
+        }
+        catch (TimeoutException e)
+        {
+            BackendLog.SessionFailed(_logger, _connection.Name, e);
+        }
+
+        foreach (var vring in _vrings)
+            vring.CloseDescriptors();
+        _memory.Dispose();
+        await CloseBackendChannelAsync().ConfigureAwait(false);
+        await _connection.DisposeAsync().ConfigureAwait(false);
+        TryCallDevice(_device.Reset, out _);
+    }
+
+    /// <summary>Calls into the device; what it throws is an answer, not an accident.</summary>
+    private bool TryCallDevice(Action call, out string failure)
+    {
+        try
+        {
+            call();
+            failure = string.Empty;
+            return true;
+        }
+        catch (Exception e)
+        {
+            failure = $"the device failed with {e.GetType().Name}: {e.Message}";
+            BackendLog.DeviceFailed(_logger, e);
+            return false;
+        }
+    }
+
+    private void LogClosed(string reason)
+    {
+        if (_budget.TryTake())
+            BackendLog.Closed(_logger, _connection.Name, reason);
+    }
+}

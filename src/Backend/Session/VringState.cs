@@ -1,0 +1,74 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>
+/// What the messages have said about one ring so far. Run state and enable state are independent; the worker exists while the ring is started
+/// and its memory is mapped. Only the session touches this; a worker that found a fault only signals <see cref="SignalError"/>.
+/// </summary>
+internal sealed class VringState(int index)
+{
+    private readonly Lock _errorGate = new();
+    private EventNotifier? _error;
+
+    public int Index { get; } = index;
+
+    /// <summary>Queue size in descriptors; 0: not said yet.</summary>
+    public ushort Size { get; set; }
+
+    /// <summary>The addresses as the front-end said them; they are looked up when the ring starts.</summary>
+    public VhostUserVringAddress? Address { get; set; }
+
+    /// <summary>Next available index to fetch: what SET_VRING_BASE said, or where the ring stopped.</summary>
+    public ushort Base { get; set; }
+
+    public EventNotifier? Kick { get; set; }
+
+    public EventNotifier? Call { get; set; }
+
+    public bool Started { get; set; }
+
+    public bool Enabled { get; set; }
+
+    /// <summary>Runs the ring; null while stopped, or while started without memory.</summary>
+    public QueueWorker? Worker { get; set; }
+
+    public void ReplaceError(EventNotifier? error)
+    {
+        EventNotifier? old;
+        lock (_errorGate)
+        {
+            old = _error;
+            _error = error;
+        }
+
+        old?.Dispose();
+    }
+
+    /// <summary>Tells the front-end that the ring broke. Any thread.</summary>
+    public void SignalError()
+    {
+        lock (_errorGate)
+        {
+            _error?.Signal();
+        }
+    }
+
+    /// <summary>Forgets size, addresses and base: the device was reset. Descriptors for interrupts and errors stay.</summary>
+    public void Forget()
+    {
+        Size = 0;
+        Address = null;
+        Base = 0;
+        Enabled = false;
+    }
+
+    public void CloseDescriptors()
+    {
+        Kick?.Dispose();
+        Kick = null;
+        Call?.Dispose();
+        Call = null;
+        ReplaceError(null);
+    }
+}

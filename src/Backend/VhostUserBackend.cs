@@ -1,0 +1,187 @@
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>
+/// Serves one device to front-ends, one after the other: while a front-end is connected the next one waits in the listener's backlog.
+/// A front-end that breaks the rules loses its connection or its queue; nothing that a peer does ends up as an exception here.
+/// </summary>
+/// <example>
+/// <code>
+/// await using var backend = new VhostUserBackend(new MyDevice());
+/// await backend.ListenAsync("/run/my.sock", stopping);
+/// </code>
+/// </example>
+/// <remarks>All members may be used from any thread.</remarks>
+public sealed class VhostUserBackend : IAsyncDisposable
+{
+    private static readonly TimeSpan AcceptRetry = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan ReconnectDelay = TimeSpan.FromMilliseconds(100);
+
+    private readonly IVhostUserDevice _device;
+    private readonly VhostUserBackendOptions _options;
+    private readonly ILogger _logger;
+    private readonly LogBudget _budget;
+    private readonly SemaphoreSlim _turn = new(1, 1);
+    private readonly CancellationTokenSource _disposing = new();
+    private volatile BackendSession? _session;
+
+    /// <summary>Creates a back-end; nothing happens until a listen, connect or serve method is called.</summary>
+    /// <param name="device">The device. Stays the caller's.</param>
+    /// <param name="options">Options; null for the defaults.</param>
+    /// <exception cref="ArgumentException">The device or an option is out of its range.</exception>
+    public VhostUserBackend(IVhostUserDevice device, VhostUserBackendOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        _device = device;
+        _options = options ?? new VhostUserBackendOptions();
+        Check(device, _options);
+        _logger = (_options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger("Vhost.Backend");
+        _budget = new LogBudget(_options.TimeProvider);
+    }
+
+    /// <summary>Whether a front-end is connected.</summary>
+    public bool IsConnected => _session is not null;
+
+    /// <summary>Listens on a socket that is created for it and serves front-ends until cancelled. The socket file is removed at the end.</summary>
+    /// <param name="socketPath">Path of the socket; a stale file there is replaced.</param>
+    /// <param name="stopping">Ends listening and the session that runs.</param>
+    /// <exception cref="IOException">The socket cannot be created, or a live process listens on it.</exception>
+    public async Task ListenAsync(string socketPath, CancellationToken stopping = default)
+    {
+        var listener = VhostUserListener.Listen(socketPath, new VhostUserListenOptions { Connection = ConnectionOptions() });
+        await using (listener.ConfigureAwait(false))
+        {
+            await ListenAsync(listener, stopping).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Serves the front-ends that <paramref name="listener"/> accepts until cancelled.</summary>
+    /// <param name="listener">The listener. Stays the caller's.</param>
+    /// <param name="stopping">Ends listening and the session that runs.</param>
+    public async Task ListenAsync(VhostUserListener listener, CancellationToken stopping = default)
+    {
+        ArgumentNullException.ThrowIfNull(listener);
+        using var linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
+        BackendLog.Listening(_logger, listener.Path ?? "an inherited socket");
+        while (!linked.IsCancellationRequested)
+        {
+            if (await TryAcceptAsync(listener, linked.Token).ConfigureAwait(false) is { } connection)
+                await ServeAsync(connection, linked.Token).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Client mode: connects to a front-end that listens, and connects again whenever it went away, until cancelled.</summary>
+    /// <param name="socketPath">Path of the front-end's socket. It may appear later.</param>
+    /// <param name="stopping">Ends connecting and the session that runs.</param>
+    public async Task ConnectAsync(string socketPath, CancellationToken stopping = default)
+    {
+        using var linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
+        try
+        {
+            while (true)
+            {
+                var connection = await VhostUserConnection.ConnectAsync(socketPath, ConnectOptions(), linked.Token).ConfigureAwait(false);
+                await ServeAsync(connection, linked.Token).ConfigureAwait(false);
+                await Task.Delay(ReconnectDelay, _options.TimeProvider, linked.Token).ConfigureAwait(false);
+            }
+        }
+        catch (OperationCanceledException) when (linked.IsCancellationRequested)
+        {
+            // Asked to stop.
+        }
+    }
+
+    /// <summary>
+    /// Serves one front-end until it goes away, breaks the rules or the call is cancelled. Waits while another one is served.
+    /// </summary>
+    /// <param name="connection">The connection. Ownership passes to the back-end.</param>
+    /// <param name="stopping">Ends the session: queues are drained, memory is unmapped, descriptors are closed.</param>
+    public async Task ServeAsync(VhostUserConnection connection, CancellationToken stopping = default)
+    {
+        ArgumentNullException.ThrowIfNull(connection);
+        using var linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
+        try
+        {
+            await _turn.WaitAsync(linked.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            await connection.DisposeAsync().ConfigureAwait(false);
+            return;
+        }
+
+        try
+        {
+            _session = new BackendSession(connection, _device, _options, _logger, _budget);
+            await _session.RunAsync(linked.Token).ConfigureAwait(false);
+        }
+        finally
+        {
+            _session = null;
+            _turn.Release();
+        }
+    }
+
+    /// <summary>
+    /// Tells the front-end that the device's configuration space changed, if one is connected and can be told. While no queue is started
+    /// the notification is kept until one is.
+    /// </summary>
+    /// <param name="cancellation">Cancels the wait for the message to go out.</param>
+    public ValueTask NotifyConfigChangedAsync(CancellationToken cancellation = default) =>
+        _session?.NotifyConfigChangedAsync(cancellation) ?? ValueTask.CompletedTask;
+
+    /// <summary>Ends what runs: stops fetching, drains, unmaps and closes, in that order.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        await _disposing.CancelAsync().ConfigureAwait(false);
+        await _turn.WaitAsync().ConfigureAwait(false);
+        _turn.Release();
+    }
+
+    private static void Check(IVhostUserDevice device, VhostUserBackendOptions options)
+    {
+        if (device.QueueCount is < 1 or > 256)
+            throw new ArgumentException($"the device has {device.QueueCount} queues; 1 to 256 can be served", nameof(device));
+        if (device.ConfigLength is < 0 or > 256)
+            throw new ArgumentException($"the device has {device.ConfigLength} bytes of configuration space; 0 to 256 can be served", nameof(device));
+        if (options.MaxMemorySlots is < 1 or > VhostUserBackendOptions.MemorySlotLimit)
+            throw new ArgumentException($"{options.MaxMemorySlots} memory slots; 1 to {VhostUserBackendOptions.MemorySlotLimit} can be served", nameof(options));
+    }
+
+    private VhostUserConnectionOptions ConnectionOptions() => new() { SendTimeout = _options.SendTimeout, TimeProvider = _options.TimeProvider };
+
+    private VhostUserConnectOptions ConnectOptions() =>
+        new() { RetryFor = Timeout.InfiniteTimeSpan, SendTimeout = _options.SendTimeout, TimeProvider = _options.TimeProvider };
+
+    /// <summary>The next connection. Null: none now, look again (descriptors may have run out for a while) or stop.</summary>
+    private async Task<VhostUserConnection?> TryAcceptAsync(VhostUserListener listener, CancellationToken stopping)
+    {
+        try
+        {
+            return await listener.AcceptAsync(stopping).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (stopping.IsCancellationRequested)
+        {
+            return null;
+        }
+        catch (IOException e)
+        {
+            if (_budget.TryTake())
+                BackendLog.AcceptFailed(_logger, e.Message);
+        }
+
+        try
+        {
+            await Task.Delay(AcceptRetry, _options.TimeProvider, stopping).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            // Asked to stop while waiting.
+        }
+
+        return null;
+    }
+}

@@ -1,0 +1,40 @@
+using Microsoft.Extensions.Logging;
+
+namespace Vhost.Backend;
+
+/// <summary>Options of a <see cref="VhostUserBackend"/>. The defaults serve any front-end.</summary>
+public sealed record VhostUserBackendOptions
+{
+    /// <summary>Most memory regions that a back-end serves (the limit of libvhost-user and QEMU).</summary>
+    public const int MemorySlotLimit = 509;
+
+    /// <summary>How queues wait for the driver. Default: <see cref="QueueDispatch.Async"/>.</summary>
+    public QueueDispatch Dispatch { get; init; } = QueueDispatch.Async;
+
+    /// <summary>
+    /// Processors that the queues' threads are bound to: queue <c>i</c> to <c>Processors[i % Processors.Count]</c>.
+    /// Empty: not bound. Without effect for <see cref="QueueDispatch.Async"/>.
+    /// </summary>
+    public IReadOnlyList<int> Processors { get; init; } = [];
+
+    /// <summary>Longest time that stopping a queue waits for requests that the device has not completed. Default: 5 seconds.</summary>
+    public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>
+    /// Refuses memory whose file can still be shortened (no F_SEAL_SHRINK). Shortening a mapped file ends the process that touches it;
+    /// memory on an ordinary file or on a hugetlbfs mount cannot be sealed, therefore the default is false.
+    /// </summary>
+    public bool RequireSealedMemory { get; init; }
+
+    /// <summary>Memory regions to accept at the same time, 1 to <see cref="MemorySlotLimit"/>.</summary>
+    public int MaxMemorySlots { get; init; } = MemorySlotLimit;
+
+    /// <summary>Longest time that sending a reply may take before the connection is given up: the front-end does not read. Default: 5 seconds.</summary>
+    public TimeSpan SendTimeout { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>Where log lines go; null: nowhere.</summary>
+    public ILoggerFactory? LoggerFactory { get; init; }
+
+    /// <summary>The clock for time-outs.</summary>
+    public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+}
