@@ -1,0 +1,32 @@
+using System.Collections.Concurrent;
+using Microsoft.Extensions.Logging;
+
+namespace Vhost.Tests.Support;
+
+/// <summary>Keeps what was logged.</summary>
+public sealed class LogRecorder(LogLevel lowest = LogLevel.Trace) : ILogger, ILoggerFactory
+{
+    private readonly ConcurrentQueue<(LogLevel Level, int Id, string Text)> _entries = new();
+
+    public IReadOnlyCollection<(LogLevel Level, int Id, string Text)> Entries => _entries;
+
+    public IEnumerable<string> Lines => _entries.Select(entry => entry.Text);
+
+    public bool IsEnabled(LogLevel logLevel) => logLevel >= lowest;
+
+    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+        _entries.Enqueue((logLevel, eventId.Id, formatter(state, exception)));
+
+    public IDisposable? BeginScope<TState>(TState state)
+        where TState : notnull => null;
+
+    public void AddProvider(ILoggerProvider provider)
+    {
+    }
+
+    public ILogger CreateLogger(string categoryName) => this;
+
+    public void Dispose()
+    {
+    }
+}

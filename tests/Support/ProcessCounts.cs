@@ -1,0 +1,90 @@
+using System.Diagnostics;
+using System.Globalization;
+using Vhost.Protocol;
+
+namespace Vhost.Tests.Support;
+
+/// <summary>
+/// Open descriptors and shared mappings of this process. Tests that compare two counts belong to the collection <see cref="Name"/>,
+/// which runs alone.
+/// </summary>
+public sealed class ProcessCounts
+{
+    /// <summary>The collection of tests that count what the whole process has.</summary>
+    public const string Name = "process-wide counts";
+
+    private static readonly TimeSpan _deadline = TimeSpan.FromSeconds(10);
+
+    private readonly List<string> _descriptors = ListDescriptors();
+    private readonly List<string> _mappings = ListMappings();
+
+    private ProcessCounts()
+    {
+    }
+
+    public int Descriptors => _descriptors.Count;
+
+    /// <summary>Shared mappings only: private ones come and go with the collector, the compiler and thread stacks.</summary>
+    public int Mappings => _mappings.Count;
+
+    public static ProcessCounts Snapshot()
+    {
+        // Made once for the process; must not look like a leak of the first test that needs it.
+        _ = Reactor.Shared;
+        return new ProcessCounts();
+    }
+
+    /// <summary>Waits until there are no more descriptors and mappings than in this snapshot; fails naming those that stayed.</summary>
+    public void AssertBack()
+    {
+        long started = Stopwatch.GetTimestamp();
+        ProcessCounts now = Snapshot();
+        while (!IsBack(now) && Stopwatch.GetElapsedTime(started) < _deadline)
+        {
+            Thread.Sleep(1);
+            now = Snapshot();
+        }
+
+        if (IsBack(now)) return;
+        throw new InvalidOperationException(string.Create(
+            CultureInfo.InvariantCulture,
+            $"Descriptors {Descriptors} -> {now.Descriptors}, mappings {Mappings} -> {now.Mappings}.\n"
+            + $"descriptors before: {string.Join(", ", _descriptors)}\ndescriptors after: {string.Join(", ", now._descriptors)}\n"
+            + $"mappings before:\n{string.Join('\n', _mappings)}\nmappings after:\n{string.Join('\n', now._mappings)}"));
+    }
+
+    private bool IsBack(ProcessCounts now) => now.Descriptors <= Descriptors && now.Mappings <= Mappings;
+
+    private static List<string> ListDescriptors()
+    {
+        List<string> links = [];
+        foreach (string entry in Directory.EnumerateFileSystemEntries("/proc/self/fd"))
+        {
+            // The descriptor of this very enumeration is among them and gone again afterwards.
+            string link = LinkOf(entry);
+            if (!link.EndsWith("/fd", StringComparison.Ordinal)) links.Add($"{Path.GetFileName(entry)}={link}");
+        }
+
+        links.Sort(StringComparer.Ordinal);
+        return links;
+    }
+
+    private static string LinkOf(string entry)
+    {
+        try
+        {
+            return new FileInfo(entry).LinkTarget ?? "?";
+        }
+        catch (IOException)
+        {
+            return "/fd";
+        }
+    }
+
+    private static List<string> ListMappings() =>
+    [
+        // The runtime keeps its own code in a shared memfd of that name.
+        .. File.ReadLines("/proc/self/maps")
+            .Where(line => line.Split(' ', 3)[1].EndsWith('s') && !line.Contains("doublemapper", StringComparison.Ordinal)),
+    ];
+}
