@@ -18,13 +18,18 @@ public sealed class RawSplitRing : IDisposable
     private readonly ulong _used;
 
     public RawSplitRing(GuestMemory memory, ulong at, int size)
+        : this(memory, at, at + (16UL * (ulong)size), (at + (18UL * (ulong)size) + 6 + 3) / 4 * 4, size)
+    {
+    }
+
+    public RawSplitRing(GuestMemory memory, ulong descriptors, ulong available, ulong used, int size)
     {
         ArgumentNullException.ThrowIfNull(memory);
         _lease = memory.Acquire();
         Size = size;
-        _descriptors = at;
-        _available = at + (16UL * (ulong)size);
-        _used = (_available + 6 + (2UL * (ulong)size) + 3) / 4 * 4;
+        _descriptors = descriptors;
+        _available = available;
+        _used = used;
         End = _used + 6 + (8UL * (ulong)size);
     }
 
