@@ -115,6 +115,31 @@ public sealed partial class DriverVirtqueue : IDisposable
         return SplitRingLayout.Contiguous(options.Size).Total + IndirectTables.SizeInBytes(options);
     }
 
+    /// <summary>
+    /// What the back-end is told about this ring when it starts: <see cref="VhostUserFrontend.StartVringAsync"/>. A ring that was stopped with nothing in flight
+    /// goes on where it was.
+    /// </summary>
+    /// <param name="index">Which queue of the device.</param>
+    /// <param name="kick">Signalled by the caller when <see cref="Publish"/> says so. Borrowed.</param>
+    /// <param name="call">Signalled by the device after <see cref="ArmCall"/>; null for a driver that polls. Borrowed.</param>
+    /// <param name="error">Signalled by the device when it cannot go on with the ring, or null. Borrowed.</param>
+    public VringSettings Describe(int index, EventNotifier kick, EventNotifier? call, EventNotifier? error = null)
+    {
+        var (available, used, _) = SplitRingLayout.Contiguous(_ring.Size);
+        return new VringSettings
+        {
+            Index = index,
+            Size = (ushort)Size,
+            DescriptorTable = _start,
+            AvailableRing = new GuestAddress(_start.Value + available),
+            UsedRing = new GuestAddress(_start.Value + used),
+            Kick = kick,
+            Call = call,
+            Error = error,
+            Base = new VringBase(AvailableIndex),
+        };
+    }
+
     /// <summary>Offers a request to the device. It sees it at the next <see cref="Publish"/>.</summary>
     /// <param name="readable">Buffers the device reads.</param>
     /// <param name="writable">Buffers the device writes.</param>
