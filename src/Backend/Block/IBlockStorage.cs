@@ -1,0 +1,54 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>
+/// What a <see cref="BlockDevice"/> keeps its data in. Offsets and lengths are in bytes; the device has checked that they lie inside
+/// <see cref="Length"/> and are multiples of its logical block.
+/// </summary>
+/// <remarks>
+/// <para>Errors: an exception out of any method is answered to the driver as VIRTIO_BLK_S_IOERR; the device goes on.</para>
+/// <para>Threading: the data methods are called by the workers of all queues at the same time.</para>
+/// </remarks>
+public interface IBlockStorage : IDisposable
+{
+    /// <summary>Length in bytes, a multiple of 512.</summary>
+    ulong Length { get; }
+
+    /// <summary>Whether writing is impossible; the device is then read-only whatever its options say.</summary>
+    bool IsReadOnly => false;
+
+    /// <summary>
+    /// Requests after which completions are shown to the driver: small where a request takes microseconds, large where it takes nanoseconds.
+    /// A power of two.
+    /// </summary>
+    int BatchSize => 4;
+
+    /// <summary>Fills <paramref name="destination"/> completely.</summary>
+    /// <param name="offset">First byte.</param>
+    /// <param name="destination">Guest memory.</param>
+    void Read(ulong offset, GuestBuffers destination);
+
+    /// <summary>Stores <paramref name="source"/> completely.</summary>
+    /// <param name="offset">First byte.</param>
+    /// <param name="source">Guest memory.</param>
+    void Write(ulong offset, GuestBuffers source);
+
+    /// <summary>Returns when everything written so far survives a loss of power.</summary>
+    void Flush();
+
+    /// <summary>Gives a range up; what it reads as afterwards is open. May do nothing.</summary>
+    /// <param name="offset">First byte.</param>
+    /// <param name="length">Bytes.</param>
+    void Discard(ulong offset, ulong length);
+
+    /// <summary>Makes a range read as zeroes.</summary>
+    /// <param name="offset">First byte.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="mayUnmap">Whether the space may be given back too.</param>
+    void WriteZeroes(ulong offset, ulong length, bool mayUnmap);
+
+    /// <summary>Looks at the length again, for storage that somebody else can resize.</summary>
+    /// <returns>The new <see cref="Length"/>.</returns>
+    ulong RefreshLength() => Length;
+}

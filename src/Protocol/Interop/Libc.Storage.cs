@@ -1,0 +1,93 @@
+using System.Runtime.InteropServices;
+
+namespace Vhost.Protocol;
+
+/// <summary>System calls for disk images: space, durability, length and locks of the open file description.</summary>
+internal static partial class Libc
+{
+    internal const int FALLOC_FL_KEEP_SIZE = 0x1;
+    internal const int FALLOC_FL_PUNCH_HOLE = 0x2;
+    internal const int FALLOC_FL_ZERO_RANGE = 0x10;
+
+    private const int F_OFD_GETLK = 36;
+    private const int F_OFD_SETLK = 37;
+    private const short F_RDLCK = 0;
+    private const short F_WRLCK = 1;
+    private const short F_UNLCK = 2;
+    private const int SEEK_END = 2;
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial int fallocate(SafeHandle descriptor, int mode, long offset, long length);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial int fdatasync(SafeHandle descriptor);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial long lseek(SafeHandle descriptor, long offset, int whence);
+
+    [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
+    private static partial int fcntl_lock(SafeHandle descriptor, int command, ref FileLock argument);
+
+    /// <returns>0 or the error number.</returns>
+    internal static int Allocate(SafeHandle file, int mode, ulong offset, ulong length)
+    {
+        while (true)
+        {
+            int result = fallocate(file, mode, checked((long)offset), checked((long)length));
+            int errno = Marshal.GetLastPInvokeError();
+            if (result == 0) return 0;
+            if (errno != EINTR) return errno;
+        }
+    }
+
+    /// <summary>Waits until the data of a file is on stable storage.</summary>
+    /// <returns>0 or the error number.</returns>
+    internal static int SyncData(SafeHandle file)
+    {
+        while (true)
+        {
+            int result = fdatasync(file);
+            int errno = Marshal.GetLastPInvokeError();
+            if (result == 0) return 0;
+            if (errno != EINTR) return errno;
+        }
+    }
+
+    /// <summary>Length in bytes of a regular file or a block device, whose status says 0.</summary>
+    /// <returns>The length, or the negative error number.</returns>
+    internal static long Length(SafeHandle file)
+    {
+        long result = lseek(file, 0, SEEK_END);
+        return result >= 0 ? result : -Marshal.GetLastPInvokeError();
+    }
+
+    /// <summary>Takes a shared lock on one byte, owned by the open file description.</summary>
+    /// <returns>0 or the error number: EAGAIN where another description holds it exclusively.</returns>
+    internal static int LockByte(SafeHandle file, long offset)
+    {
+        var shared = new FileLock { Type = F_RDLCK, Start = offset, Length = 1 };
+        return fcntl_lock(file, F_OFD_SETLK, ref shared) == 0 ? 0 : Marshal.GetLastPInvokeError();
+    }
+
+    /// <summary>Whether another open file description holds any lock on one byte.</summary>
+    /// <returns>0 or the error number.</returns>
+    internal static int TestByte(SafeHandle file, long offset, out bool held)
+    {
+        var exclusive = new FileLock { Type = F_WRLCK, Start = offset, Length = 1 };
+        int result = fcntl_lock(file, F_OFD_GETLK, ref exclusive);
+        int errno = Marshal.GetLastPInvokeError();
+        held = result == 0 && exclusive.Type != F_UNLCK;
+        return result == 0 ? 0 : errno;
+    }
+
+    /// <summary><c>struct flock</c>; the owner must be 0 for locks of a description.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    private struct FileLock
+    {
+        public short Type;
+        public short Whence;
+        public long Start;
+        public long Length;
+        public int Owner;
+    }
+}
