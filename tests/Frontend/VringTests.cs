@@ -1,0 +1,336 @@
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Frontend.Tests;
+
+public sealed class VringTests : IDisposable
+{
+    private readonly TestRings _rings = new();
+
+    public void Dispose() => _rings.Dispose();
+
+    [Fact]
+    public async Task Rings_start_with_all_sizes_first_then_base_address_call_kick_and_enable()
+    {
+        await using Dialogue dialogue = await ReadyAsync();
+        int mark = dialogue.Backend.Mark();
+        VringSettings[] settings = [_rings[0] with { Base = new VringBase(7) }, _rings[1] with { Base = new VringBase(0xfffe) }];
+        _rings.SetIndices(0, 7, 7);
+        _rings.SetIndices(1, 0xfffe, 0xfffe);
+        IReadOnlyList<FrontendVring> started = await dialogue.Session.StartVringsAsync(settings);
+
+        dialogue.Backend.Since(mark).Should().Equal(
+            "SET_VRING_NUM 0,128 !",
+            "SET_VRING_NUM 1,128 !",
+            "SET_VRING_BASE 0,7 !",
+            "SET_VRING_ADDR 0 !",
+            "SET_VRING_CALL 0 +1fd !",
+            "SET_VRING_KICK 0 +1fd !",
+            "SET_VRING_ENABLE 0,1 !",
+            "SET_VRING_BASE 1,65534 !",
+            "SET_VRING_ADDR 1 !",
+            "SET_VRING_CALL 1 +1fd !",
+            "SET_VRING_KICK 1 +1fd !",
+            "SET_VRING_ENABLE 1,1 !");
+        started.Select(ring => ring.Index).Should().Equal(0, 1);
+        started.Should().OnlyContain(ring => ring.IsStarted && ring.IsEnabled);
+        settings[0].Kick!.TryConsume().Should().BeTrue("one kick is injected");
+        settings[0].Call!.TryConsume().Should().BeFalse();
+    }
+
+    [Fact]
+    public async Task Ring_addresses_go_out_as_user_addresses()
+    {
+        await using Dialogue dialogue = await ReadyAsync();
+        VringSettings ring = _rings[1];
+        await dialogue.Session.StartVringAsync(ring);
+
+        VhostUserVringAddress sent = dialogue.Backend.Last(VhostUserRequest.SetVringAddr).Read<VhostUserVringAddress>();
+        sent.Should().Be(new VhostUserVringAddress(
+            1,
+            0,
+            new UserAddress(ring.DescriptorTable.Value + GuestRam.UserOffset),
+            new UserAddress(ring.UsedRing.Value + GuestRam.UserOffset),
+            new UserAddress(ring.AvailableRing.Value + GuestRam.UserOffset),
+            0));
+    }
+
+    [Fact]
+    public async Task With_ACCESS_PLATFORM_ring_addresses_go_out_unchanged()
+    {
+        const VirtioFeatures features = VirtioFeatures.Version1 | VirtioFeatures.AccessPlatform | VirtioFeatures.VhostUserProtocolFeatures;
+        await using Dialogue dialogue = await Dialogue.StartAsync(new BackendOffer { Features = features }, new VhostUserFrontendOptions { WantedFeatures = features });
+        VringSettings ring = _rings[0] with { DescriptorTable = new GuestAddress(0xffff_0000_0000) };
+        await dialogue.Session.StartVringAsync(ring);
+        dialogue.Backend.Last(VhostUserRequest.SetVringAddr).Read<VhostUserVringAddress>().DescriptorTable.Value.Should().Be(0xffff_0000_0000);
+    }
+
+    [Fact]
+    public async Task The_eventfds_that_arrive_are_the_ones_given()
+    {
+        await using Dialogue dialogue = await ReadyAsync();
+        VringSettings ring = _rings[0] with { Error = new EventNotifier() };
+        using EventNotifier error = ring.Error;
+        await dialogue.Session.StartVringAsync(ring);
+
+        foreach ((VhostUserRequest code, EventNotifier given) in new[]
+        {
+            (VhostUserRequest.SetVringCall, ring.Call!), (VhostUserRequest.SetVringErr, error), (VhostUserRequest.SetVringKick, ring.Kick!),
+        })
+        {
+            given.TryConsume();
+            using EventNotifier theirs = EventNotifier.Duplicate(dialogue.Backend.Last(code).Descriptors[0]);
+            theirs.Signal();
+            given.TryConsume().Should().BeTrue("{0} carried it", code);
+        }
+    }
+
+    [Fact]
+    public async Task Without_REPLY_ACK_one_barrier_ends_the_start()
+    {
+        await using Dialogue dialogue = await ReadyAsync(new BackendOffer().Without(VhostUserProtocolFeatures.ReplyAck));
+        int mark = dialogue.Backend.Mark();
+        FrontendVring ring = await dialogue.Session.StartVringAsync(_rings[0]);
+        dialogue.Backend.Since(mark).Should().Equal(
+            "SET_VRING_NUM 0,128", "SET_VRING_BASE 0,0", "SET_VRING_ADDR 0", "SET_VRING_CALL 0 +1fd", "SET_VRING_KICK 0 +1fd", "SET_VRING_ENABLE 0,1", "GET_FEATURES");
+
+        mark = dialogue.Backend.Mark();
+        await ring.SetEnabledAsync(false);
+        dialogue.Backend.Since(mark).Should().Equal("SET_VRING_ENABLE 0,0", "GET_FEATURES");
+    }
+
+    [Fact]
+    public async Task Without_bit_30_rings_are_enabled_by_their_start_and_cannot_be_disabled()
+    {
+        await using Dialogue dialogue = await ReadyAsync(new BackendOffer { Features = VirtioFeatures.Version1 });
+        int mark = dialogue.Backend.Mark();
+        FrontendVring ring = await dialogue.Session.StartVringAsync(_rings[0]);
+        ring.IsEnabled.Should().BeTrue();
+        await ring.Invoking(r => r.SetEnabledAsync(false).AsTask()).Should().ThrowAsync<VhostUserFeatureException>().WithMessage("*bit 30*");
+        await ring.StopAsync();
+        dialogue.Backend.Since(mark).Should().NotContain(line => line.Contains("ENABLE", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task A_polled_ring_has_no_descriptors_and_a_spare_one_is_not_enabled()
+    {
+        await using Dialogue dialogue = await ReadyAsync();
+        int mark = dialogue.Backend.Mark();
+        FrontendVring ring = await dialogue.Session.StartVringAsync(TestRings.Bare(0) with { Enabled = false });
+        dialogue.Backend.Since(mark).Should().ContainInOrder("SET_VRING_CALL 0,none !", "SET_VRING_KICK 0,none !").And.HaveCount(5);
+        ring.IsEnabled.Should().BeFalse();
+
+        mark = dialogue.Backend.Mark();
+        await ring.SetEnabledAsync(true);
+        ring.IsEnabled.Should().BeTrue();
+        await ring.SetEnabledAsync(false);
+        dialogue.Backend.Since(mark).Should().Equal("SET_VRING_ENABLE 0,1 !", "SET_VRING_ENABLE 0,0 !");
+    }
+
+    [Fact]
+    public async Task The_call_eventfd_may_change_while_the_ring_runs()
+    {
+        await using Dialogue dialogue = await ReadyAsync();
+        FrontendVring ring = await dialogue.Session.StartVringAsync(_rings[0]);
+        using var other = new EventNotifier();
+        int mark = dialogue.Backend.Mark();
+        await ring.SetCallAsync(other);
+        await ring.SetCallAsync(null);
+        dialogue.Backend.Since(mark).Should().Equal("SET_VRING_CALL 0 +1fd !", "SET_VRING_CALL 0,none !");
+        ring.Settings.Call.Should().BeNull();
+    }
+
+    [Fact]
+    public async Task A_ring_stops_after_it_is_disabled_and_starts_again_where_it_stopped()
+    {
+        await using Dialogue dialogue = await ReadyAsync(new BackendOffer { Base = 300 });
+        FrontendVring ring = await dialogue.Session.StartVringAsync(_rings[0]);
+        _rings.SetIndices(0, available: 310, used: 300);
+        int mark = dialogue.Backend.Mark();
+        VringBase stoppedAt = await ring.StopAsync();
+
+        dialogue.Backend.Since(mark).Should().Equal("SET_VRING_ENABLE 0,0 !", "GET_VRING_BASE 0,0");
+        stoppedAt.Should().Be(new VringBase(300));
+        ring.IsStarted.Should().BeFalse();
+        ring.IsEnabled.Should().BeFalse();
+        dialogue.Session.Summary.Rings.Should().BeEmpty();
+        await ring.Invoking(r => r.StopAsync().AsTask()).Should().ThrowAsync<InvalidOperationException>();
+        await ring.Invoking(r => r.SetEnabledAsync(true).AsTask()).Should().ThrowAsync<InvalidOperationException>();
+
+        mark = dialogue.Backend.Mark();
+        await dialogue.Session.StartVringAsync(ring.Settings with { Base = stoppedAt });
+        dialogue.Backend.Since(mark).Should().Contain("SET_VRING_BASE 0,300 !");
+    }
+
+    [Theory]
+    [InlineData(0x1_0000u, 0, 0)]
+    [InlineData(11u, 10, 0)]
+    [InlineData(0u, 200, 0)]
+    [InlineData(200u, 200, 0)]
+    public async Task F08_a_base_that_cannot_be_is_an_error_and_the_ring_is_stopped(uint answer, int available, int used)
+    {
+        await using Dialogue dialogue = await ReadyAsync(new BackendOffer { Base = answer });
+        FrontendVring ring = await dialogue.Session.StartVringAsync(_rings[0]);
+        _rings.SetIndices(0, (ushort)available, (ushort)used);
+        VhostUserProtocolException failure = (await ring.Invoking(r => r.StopAsync().AsTask()).Should().ThrowAsync<VhostUserProtocolException>()).Which;
+        failure.Message.Should().Contain("VHOST_USER_GET_VRING_BASE").And.Contain("ring 0").And.Contain("128");
+        ring.IsStarted.Should().BeFalse();
+
+        _rings.SetIndices(0, 0, 0);
+        await dialogue.Session.StartVringAsync(_rings[0]);
+    }
+
+    [Theory]
+    [InlineData(65535u, 5, 65530)]
+    [InlineData(128u, 128, 0)]
+    [InlineData(0u, 128, 0)]
+    public async Task F08_bases_at_the_edges_and_across_the_wrap_are_right(uint answer, int available, int used)
+    {
+        await using Dialogue dialogue = await ReadyAsync(new BackendOffer { Base = answer });
+        FrontendVring ring = await dialogue.Session.StartVringAsync(_rings[0]);
+        _rings.SetIndices(0, (ushort)available, (ushort)used);
+        (await ring.StopAsync()).AvailableIndex.Should().Be((ushort)answer);
+    }
+
+    [Fact]
+    public async Task F08_a_base_of_another_ring_is_an_error()
+    {
+        await using Dialogue dialogue = await ReadyAsync();
+        dialogue.Backend.Misbehave = (request, _) => request.Code == VhostUserRequest.GetVringBase
+            ? Misbehaviour.Reply(request.Code, [3, 0, 0, 0, 0, 0, 0, 0])
+            : null;
+        FrontendVring ring = await dialogue.Session.StartVringAsync(_rings[0]);
+        await ring.Invoking(r => r.StopAsync().AsTask()).Should().ThrowAsync<VhostUserProtocolException>().WithMessage("*about ring 3*");
+    }
+
+    [Fact]
+    public async Task Packed_bases_carry_both_positions()
+    {
+        const VirtioFeatures packed = VirtioFeatures.Version1 | VirtioFeatures.RingPacked | VirtioFeatures.VhostUserProtocolFeatures;
+        await using Dialogue dialogue = await ReadyAsync(
+            new BackendOffer { Features = packed, Base = 0x0003_8005 }, new VhostUserFrontendOptions { WantedFeatures = packed });
+        int mark = dialogue.Backend.Mark();
+        FrontendVring ring = await dialogue.Session.StartVringAsync(_rings[0] with { Size = 100, Base = VringBase.FreshPacked });
+        dialogue.Backend.Since(mark).Should().Contain($"SET_VRING_BASE 0,{0x80008000u} !");
+        (await ring.StopAsync()).Should().Be(new VringBase(0x8005, 0x0003));
+
+        // DPDK answers the low half alone.
+        dialogue.Backend.Offer = dialogue.Backend.Offer with { Base = 0x8005 };
+        ring = await dialogue.Session.StartVringAsync(_rings[0] with { Size = 100, Base = VringBase.FreshPacked });
+        (await ring.StopAsync()).Should().Be(new VringBase(0x8005, 0x8005));
+
+        dialogue.Backend.Offer = dialogue.Backend.Offer with { Base = 100 };
+        ring = await dialogue.Session.StartVringAsync(_rings[0] with { Size = 100, Base = VringBase.FreshPacked });
+        await ring.Invoking(r => r.StopAsync().AsTask()).Should().ThrowAsync<VhostUserProtocolException>().WithMessage("*packed ring of size 100*");
+    }
+
+    [Theory]
+    [InlineData(VhostUserRequest.SetVringNum, 0)]
+    [InlineData(VhostUserRequest.SetVringAddr, 0)]
+    [InlineData(VhostUserRequest.SetVringKick, 0)]
+    [InlineData(VhostUserRequest.SetVringEnable, 1)]
+    public async Task A_refused_start_leaves_no_ring_running(VhostUserRequest refused, int stopped)
+    {
+        await using Dialogue dialogue = await ReadyAsync();
+        dialogue.Backend.Misbehave = (request, _) => request.Code == refused ? Misbehaviour.Reply(refused, BitConverter.GetBytes(22UL)) : null;
+        int mark = dialogue.Backend.Mark();
+        VhostUserRejectedException failure = (await dialogue.Session.Invoking(session => session.StartVringsAsync([_rings[0]]).AsTask())
+            .Should().ThrowAsync<VhostUserRejectedException>()).Which;
+
+        failure.ReplyCode.Should().Be(22);
+        failure.RequestCode.Should().Be((uint)refused);
+        dialogue.Backend.Since(mark).Count(line => line.StartsWith("GET_VRING_BASE", StringComparison.Ordinal)).Should().Be(stopped);
+        dialogue.Session.Summary.Rings.Should().BeEmpty();
+
+        dialogue.Backend.Misbehave = null;
+        await dialogue.Session.StartVringAsync(_rings[0]);
+    }
+
+    [Fact]
+    public async Task A_refused_second_ring_stops_the_first_again()
+    {
+        await using Dialogue dialogue = await ReadyAsync();
+        dialogue.Backend.Misbehave = (request, _) => request.Code == VhostUserRequest.SetVringKick && request.First == 1
+            ? Misbehaviour.Reply(request.Code, BitConverter.GetBytes(1UL))
+            : null;
+        await dialogue.Session.Invoking(session => session.StartVringsAsync([_rings[0], _rings[1]]).AsTask()).Should().ThrowAsync<VhostUserRejectedException>();
+        dialogue.Backend.Transcript.Should().ContainInOrder("SET_VRING_KICK 1 +1fd !", "SET_VRING_ENABLE 0,0 !", "GET_VRING_BASE 0,0");
+        dialogue.Session.Summary.Rings.Should().BeEmpty();
+    }
+
+    [Fact]
+    public async Task What_no_back_end_could_accept_is_refused_before_anything_is_sent()
+    {
+        await using Dialogue dialogue = await ReadyAsync();
+        int mark = dialogue.Backend.Mark();
+        VringSettings good = TestRings.Bare(0);
+        foreach ((VringSettings bad, string why) in new[]
+        {
+            (good with { Index = 256 }, "255"),
+            (good with { Index = -1 }, "255"),
+            (good with { Size = 0 }, "power of two"),
+            (good with { Size = 100 }, "power of two"),
+            (good with { Size = 32769 }, "32768"),
+            (good with { DescriptorTable = new GuestAddress(0x100008) }, "aligned to 16"),
+            (good with { AvailableRing = new GuestAddress(0x100001) }, "aligned to 2"),
+            (good with { UsedRing = new GuestAddress(0x100002) }, "aligned to 4"),
+            (good with { UsedRing = new GuestAddress(0x10) }, "used ring"),
+            (good with { AvailableRing = new GuestAddress(0x1ffffe) }, "available ring"),
+            (good with { DescriptorTable = new GuestAddress(ulong.MaxValue - 15) }, "descriptor table"),
+        })
+        {
+            await dialogue.Session.Invoking(session => session.StartVringAsync(bad).AsTask()).Should().ThrowAsync<ArgumentException>().WithMessage($"*{why}*");
+        }
+
+        await dialogue.Session.Invoking(session => session.StartVringsAsync([good, good]).AsTask()).Should().ThrowAsync<ArgumentException>().WithMessage("*twice*");
+        dialogue.Backend.Since(mark).Should().BeEmpty();
+
+        await dialogue.Session.StartVringAsync(good);
+        await dialogue.Session.Invoking(session => session.StartVringAsync(good).AsTask()).Should().ThrowAsync<InvalidOperationException>().WithMessage("*started already*");
+    }
+
+    [Fact]
+    public async Task While_rings_run_only_LOG_ALL_may_change()
+    {
+        await using Dialogue dialogue = await ReadyAsync();
+        await dialogue.Session.StartVringAsync(_rings[0]);
+        VirtioFeatures now = dialogue.Session.AcknowledgedFeatures;
+        await dialogue.Session.SetFeaturesAsync(now | VirtioFeatures.LogAll);
+        await dialogue.Session.SetFeaturesAsync(now);
+        await dialogue.Session.Invoking(session => session.SetFeaturesAsync(now & ~VirtioFeatures.EventIndex).AsTask())
+            .Should().ThrowAsync<InvalidOperationException>().WithMessage("*LOG_ALL*");
+    }
+
+    [Fact]
+    public async Task With_STATUS_the_driver_is_announced_once_rings_run()
+    {
+        var options = new VhostUserFrontendOptions { RequiredProtocolFeatures = VhostUserProtocolFeatures.Status };
+        await using Dialogue dialogue = await ReadyAsync(new BackendOffer().With(VhostUserProtocolFeatures.Status), options);
+        await dialogue.Session.StartVringAsync(_rings[0]);
+        await dialogue.Session.StartVringAsync(_rings[1]);
+        dialogue.Backend.Transcript.Where(line => line.Contains("0xf", StringComparison.Ordinal)).Should().Equal("SET_STATUS 0xf !");
+        dialogue.Backend.Transcript.Should().ContainInOrder("SET_VRING_ENABLE 0,1 !", "SET_STATUS 0xf !");
+    }
+
+    [Fact]
+    public async Task F19_a_spammed_call_eventfd_does_not_disturb_the_session()
+    {
+        await using Dialogue dialogue = await ReadyAsync();
+        VringSettings settings = _rings[0];
+        FrontendVring ring = await dialogue.Session.StartVringAsync(settings);
+        using EventNotifier call = EventNotifier.Duplicate(dialogue.Backend.Last(VhostUserRequest.SetVringCall).Descriptors[0]);
+        for (int i = 0; i < 10_000; i++)
+            call.Signal();
+        await dialogue.Session.ReadConfigAsync(0, new byte[4]);
+        settings.Call!.TryConsume().Should().BeTrue();
+        settings.Call.TryConsume().Should().BeFalse("any number of calls is one wake-up");
+        await ring.StopAsync();
+    }
+
+    private async Task<Dialogue> ReadyAsync(BackendOffer? offer = null, VhostUserFrontendOptions? options = null)
+    {
+        Dialogue dialogue = await Dialogue.StartAsync(offer, options);
+        await dialogue.Session.SetMemoryAsync(_rings.Memory);
+        return dialogue;
+    }
+}
