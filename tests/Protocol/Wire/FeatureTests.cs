@@ -1,0 +1,32 @@
+namespace Vhost.Protocol.Tests;
+
+public sealed class FeatureTests
+{
+    [Fact]
+    public void Protocol_features_are_bits_0_to_23_and_each_has_a_name()
+    {
+        ulong[] bits = [.. Enum.GetValues<VhostUserProtocolFeatures>().Select(bit => (ulong)bit).Where(bit => ulong.PopCount(bit) == 1)];
+        bits.Should().Equal(Enumerable.Range(0, 24).Select(bit => 1UL << bit));
+        for (int bit = 0; bit < 24; bit++)
+            FeatureNames.OfProtocolBit(bit).Should().NotStartWith("bit ");
+        FeatureNames.OfProtocolBit(24).Should().Be("bit 24");
+        FeatureNames.OfProtocolBit(64).Should().Be("bit 64");
+        ((ulong)VhostUserProtocolFeatures.All).Should().Be(0xffffff);
+    }
+
+    [Fact]
+    public void Virtio_features_each_have_a_name()
+    {
+        foreach (VirtioFeatures feature in Enum.GetValues<VirtioFeatures>().Where(feature => feature != VirtioFeatures.None))
+            FeatureNames.OfVirtioBit((int)ulong.Log2((ulong)feature)).Should().NotStartWith("bit ");
+        FeatureNames.OfVirtioBit(3).Should().Be("bit 3");
+        FeatureNames.OfVirtioBit(-1).Should().Be("bit -1");
+    }
+
+    [Fact]
+    public void A_word_is_described_with_its_value()
+    {
+        FeatureNames.Describe(VirtioFeatures.None).Should().Be("none (0x0)");
+        FeatureNames.Describe((VhostUserProtocolFeatures)(1UL << 63 | 1)).Should().Be("MQ bit 63 (0x8000000000000001)");
+    }
+}
