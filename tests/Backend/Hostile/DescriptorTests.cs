@@ -1,0 +1,163 @@
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Backend.Tests.Hostile;
+
+[Collection(ProcessCounts.Name)]
+public class DescriptorTests
+{
+    [Theory]
+    [InlineData(VhostUserRequest.SetVringKick, 8, 0)]
+    [InlineData(VhostUserRequest.SetVringKick, 8, 2)]
+    [InlineData(VhostUserRequest.SetVringCall, 8, 8)]
+    [InlineData(VhostUserRequest.SetVringErr, 8, 3)]
+    [InlineData(VhostUserRequest.SetFeatures, 8, 1)]
+    [InlineData(VhostUserRequest.SetOwner, 0, 8)]
+    [InlineData(VhostUserRequest.SetVringNum, 8, 1)]
+    [InlineData(VhostUserRequest.SetBackendReqFd, 0, 0)]
+    [InlineData(VhostUserRequest.SetBackendReqFd, 0, 2)]
+    [InlineData(VhostUserRequest.AddMemReg, 40, 0)]
+    [InlineData(VhostUserRequest.AddMemReg, 40, 2)]
+    [InlineData(VhostUserRequest.SetMemTable, 40, 0)]
+    [InlineData(VhostUserRequest.SetMemTable, 40, 2)]
+    [InlineData(VhostUserRequest.GetQueueNum, 0, 1)]
+    public async Task B08_A_wrong_number_of_descriptors_is_refused_and_they_are_closed(VhostUserRequest request, int size, int count)
+    {
+        await HostileBench.AttackAsync(lines: 1, async frontend =>
+        {
+            using var notifier = new EventNotifier();
+            var payload = new byte[size];
+            if (request == VhostUserRequest.SetMemTable)
+                payload[0] = 1;
+            await frontend.SendAsync((uint)request, RawFrontend.NeedReply, payload, Enumerable.Repeat((SafeHandle)notifier.Descriptor, count).ToArray());
+            await frontend.ExpectRefusedOrClosedAsync(request);
+        });
+    }
+
+    [Theory]
+    [InlineData(9)]
+    [InlineData(33)]
+    [InlineData(253)]
+    public async Task B08_More_descriptors_than_any_message_has_close_the_connection(int count)
+    {
+        await HostileBench.AttackAsync(lines: 1, async frontend =>
+        {
+            using var notifier = new EventNotifier();
+            await frontend.SendAsync(VhostUserRequest.SetOwner, default, Enumerable.Repeat((SafeHandle)notifier.Descriptor, count).ToArray());
+            await frontend.ExpectClosedAsync();
+        });
+    }
+
+    [Fact]
+    public async Task B09_Running_out_of_descriptors_costs_the_connection_and_nothing_else()
+    {
+        await using var bench = await HostileBench.StartAsync();
+        using (var guest = new TestGuest())
+        {
+            await using var frontend = await bench.NegotiatedAsync();
+            await frontend.BarrierAsync();
+            using (DescriptorLimit.Leaving(0))
+            {
+                await frontend.SendAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(guest.Region)), guest.Shared.Descriptor);
+                await frontend.ExpectClosedAsync();
+            }
+        }
+
+        await bench.CheckInvariantsAsync(lines: 1);
+    }
+
+    [Theory]
+    [InlineData(VhostUserRequest.SetVringKick)]
+    [InlineData(VhostUserRequest.SetVringCall)]
+    [InlineData(VhostUserRequest.SetVringErr)]
+    public async Task B10_A_notification_needs_a_descriptor_that_can_notify(VhostUserRequest request)
+    {
+        await HostileBench.AttackAsync(lines: 4, async frontend =>
+        {
+            using var kinds = new OddDescriptors();
+            await frontend.SendAsync(VhostUserRequest.SetVringNum, RawFrontend.State(0, 16));
+            foreach (var descriptor in kinds.CannotNotify)
+                await frontend.RefusedAsync(request, RawFrontend.U64(0), descriptor);
+        });
+    }
+
+    [Fact]
+    public async Task B10_Memory_needs_a_file_that_can_be_mapped()
+    {
+        await HostileBench.AttackAsync(lines: 6, async frontend =>
+        {
+            using var kinds = new OddDescriptors();
+            using var guest = new TestGuest();
+            using var good = new TestGuest(slot: 1);
+            using var ring = new TestRing(good, 0);
+            await frontend.AddMemoryAsync(good);
+            foreach (var descriptor in kinds.CannotBeMapped)
+                await frontend.RefusedAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(guest.Region)), descriptor);
+            await frontend.StartAsync(ring);
+            await ring.EchoAsync(0x11);
+        });
+    }
+
+    [Theory]
+    [InlineData(VhostUserRequest.SetVringCall)]
+    [InlineData(VhostUserRequest.SetVringErr)]
+    public async Task B11_The_no_descriptor_flag_must_agree_with_what_came(VhostUserRequest request)
+    {
+        await HostileBench.AttackAsync(lines: 2, async frontend =>
+        {
+            using var notifier = new EventNotifier();
+            await frontend.AcceptedAsync(request, RawFrontend.U64(0x100));
+            await frontend.AcceptedAsync(request, RawFrontend.U64(0), notifier.Descriptor);
+            await frontend.RefusedAsync(request, RawFrontend.U64(0x100), notifier.Descriptor);
+            await frontend.RefusedAsync(request, RawFrontend.U64(0));
+        });
+    }
+
+    [Fact]
+    public async Task B11_A_ring_without_kick_descriptor_is_polled()
+    {
+        await HostileBench.AttackAsync(lines: 2, async frontend =>
+        {
+            using var guest = new TestGuest();
+            using var ring = new TestRing(guest, 0);
+            await frontend.AddMemoryAsync(guest);
+            await frontend.DescribeAsync(ring);
+            await frontend.RefusedAsync(VhostUserRequest.SetVringKick, RawFrontend.Word(ring, noDescriptor: true), ring.Kick.Descriptor);
+            await frontend.RefusedAsync(VhostUserRequest.SetVringKick, RawFrontend.Word(ring));
+            await frontend.AcceptedAsync(VhostUserRequest.SetVringKick, RawFrontend.Word(ring, noDescriptor: true));
+            await frontend.EnableAsync(ring);
+            for (byte i = 1; i < 5; i++)
+            {
+                ring.Submit(i);
+                await ring.ExpectEchoAsync(i);
+            }
+        });
+    }
+
+    /// <summary>One of each kind that a peer could pass off as something else.</summary>
+    private sealed class OddDescriptors : IDisposable
+    {
+        private readonly Socket _socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        private readonly SafeHandle _epoll = Libc.EpollCreate();
+        private readonly SafeHandle _null = File.OpenHandle("/dev/null", FileMode.Open, FileAccess.ReadWrite);
+        private readonly SafeHandle _readOnly = File.OpenHandle("/proc/self/status");
+        private readonly EventNotifier _event = new();
+        private readonly System.IO.Pipes.AnonymousPipeServerStream _pipe = new();
+
+        public IReadOnlyList<SafeHandle> CannotNotify => [_socket.SafeHandle, _epoll, _null, _readOnly];
+
+        public IReadOnlyList<SafeHandle> CannotBeMapped => [_socket.SafeHandle, _epoll, _null, _readOnly, _event.Descriptor, _pipe.SafePipeHandle];
+
+        public void Dispose()
+        {
+            _socket.Dispose();
+            _epoll.Dispose();
+            _null.Dispose();
+            _readOnly.Dispose();
+            _event.Dispose();
+            _pipe.Dispose();
+        }
+    }
+}

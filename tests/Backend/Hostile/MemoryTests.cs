@@ -1,0 +1,192 @@
+using System.Runtime.InteropServices;
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Backend.Tests.Hostile;
+
+[Collection(ProcessCounts.Name)]
+public class MemoryTests
+{
+    [Fact]
+    public Task B19_An_empty_table_unmaps_everything() => HostileBench.AttackAsync(lines: 1, async frontend =>
+    {
+        using var guest = new TestGuest();
+        using var ring = new TestRing(guest, 0);
+        await frontend.SetMemoryTableAsync(guest);
+        await frontend.StartAsync(ring);
+        await ring.EchoAsync(1);
+        await frontend.AcceptedAsync(VhostUserRequest.SetMemTable, new byte[8]);
+        (await frontend.StopAsync(ring)).Should().Be(1);
+    });
+
+    [Theory]
+    [InlineData(9u, 264, 8)]
+    [InlineData(uint.MaxValue, 264, 8)]
+    [InlineData(2u, 40, 2)]
+    [InlineData(1u, 72, 1)]
+    [InlineData(2u, 72, 1)]
+    [InlineData(2u, 72, 3)]
+    [InlineData(1u, 40, 0)]
+    public Task B19_A_count_that_contradicts_payload_or_descriptors_is_refused(uint count, int size, int descriptors) => HostileBench.AttackAsync(lines: 1, async frontend =>
+    {
+        using var guest = new TestGuest();
+        using var ring = new TestRing(guest, 0);
+        await frontend.SetMemoryTableAsync(guest);
+        await frontend.StartAsync(ring);
+        var payload = new byte[size];
+        BitConverter.TryWriteBytes(payload, count).Should().BeTrue();
+        await frontend.RefusedAsync(VhostUserRequest.SetMemTable, payload, Enumerable.Repeat((SafeHandle)guest.Shared.Descriptor, descriptors).ToArray());
+        await ring.EchoAsync(2);
+    });
+
+    public static TheoryData<string, VhostUserMemoryRegion> BadRegions()
+    {
+        using var guest = new TestGuest();
+        var good = new VhostUserMemoryRegion(new GuestAddress(0x4000_0000), 0x1000, new UserAddress(0x7000_0000_0000), 0);
+        return new()
+        {
+            { "size 0", good with { Size = 0 } },
+            { "size and offset wrap", good with { MmapOffset = ulong.MaxValue - 0xfff } },
+            { "offset beyond the file", good with { MmapOffset = 0x1000_0000 } },
+            { "size beyond the file", good with { Size = TestGuest.Size + 1 } },
+            { "8 TiB", good with { Size = 8UL << 40 } },
+            { "all bits", good with { Size = ulong.MaxValue } },
+            { "guest addresses wrap", good with { GuestAddress = new GuestAddress(ulong.MaxValue - 0x7ff) } },
+            { "user addresses wrap", good with { UserAddress = new UserAddress(ulong.MaxValue - 0x7ff) } },
+            { "overlaps in guest addresses", good with { GuestAddress = new GuestAddress(guest.GuestStart.Value + 0x1000) } },
+            { "overlaps in user addresses", good with { UserAddress = new UserAddress(guest.UserStart.Value + 0x1000) } },
+            { "duplicate", guest.Region },
+        };
+    }
+
+    [Theory]
+    [MemberData(nameof(BadRegions), DisableDiscoveryEnumeration = true)]
+    public Task B20_A_bad_region_is_refused_and_the_table_stays(string what, VhostUserMemoryRegion region) => HostileBench.AttackAsync(lines: 2, async frontend =>
+    {
+        using var guest = new TestGuest();
+        using var ring = new TestRing(guest, 0);
+        await frontend.AddMemoryAsync(guest);
+        await frontend.StartAsync(ring);
+        await frontend.RefusedAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(region)), guest.Shared.Descriptor);
+        var payload = new byte[VhostUserMemoryTable.EncodedSizeOf(2)];
+        VhostUserMemoryTable.Write([guest.Region, region], payload);
+        await frontend.RefusedAsync(VhostUserRequest.SetMemTable, payload, guest.Shared.Descriptor, guest.Shared.Descriptor);
+        await ring.EchoAsync(3);
+        what.Should().NotBeEmpty();
+    });
+
+    [Fact]
+    public Task B20_An_offset_within_the_file_need_not_be_aligned() => HostileBench.AttackAsync(lines: 0, async frontend =>
+    {
+        using var guest = new TestGuest();
+        var region = guest.Region with { MmapOffset = 0x234, Size = 0x1000 };
+        await frontend.AcceptedAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(region)), guest.Shared.Descriptor);
+    });
+
+    [Fact]
+    public Task B21_A_file_shorter_than_its_region_is_refused() => HostileBench.AttackAsync(lines: 1, async frontend =>
+    {
+        using var file = new ScratchFile(0x800);
+        var region = new VhostUserMemoryRegion(new GuestAddress(0), 0x1000, new UserAddress(0x10000), 0);
+        await frontend.RefusedAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(region)), file.Handle);
+    });
+
+    [Fact]
+    public Task B21_Memory_that_can_shrink_is_refused_when_seals_are_required() => HostileBench.AttackAsync(
+        lines: 1,
+        async frontend =>
+        {
+            using var file = new ScratchFile(0x1000);
+            var region = new VhostUserMemoryRegion(new GuestAddress(0), 0x1000, new UserAddress(0x10000), 0);
+            await frontend.RefusedAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(region)), file.Handle);
+            using var guest = new TestGuest();
+            await frontend.AddMemoryAsync(guest);
+        },
+        new VhostUserBackendOptions { RequireSealedMemory = true });
+
+    [Fact]
+    public Task B22_Slots_and_removals_are_checked() => HostileBench.AttackAsync(
+        lines: 5,
+        async frontend =>
+        {
+            using var first = new TestGuest();
+            using var second = new TestGuest(slot: 1);
+            using var third = new TestGuest(slot: 2);
+            (await frontend.AskU64Async(VhostUserRequest.GetMaxMemSlots)).Should().Be(2);
+            await frontend.AddMemoryAsync(first);
+            await frontend.AddMemoryAsync(second);
+            await frontend.RefusedAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(third.Region)), third.Shared.Descriptor);
+            await frontend.RefusedAsync(VhostUserRequest.RemMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(third.Region)));
+            await frontend.RefusedAsync(VhostUserRequest.RemMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(first.Region with { Size = 0x1000 })));
+            await frontend.RefusedAsync(VhostUserRequest.RemMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(first.Region with { Size = 0 })));
+            await frontend.RefusedAsync(VhostUserRequest.RemMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(first.Region with { UserAddress = second.UserStart })));
+            await frontend.AcceptedAsync(VhostUserRequest.RemMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(first.Region)), first.Shared.Descriptor);
+            await frontend.AddMemoryAsync(third);
+        },
+        new VhostUserBackendOptions { MaxMemorySlots = 2 });
+
+    [Fact]
+    public Task B22_Removing_the_memory_of_a_live_ring_stops_it_until_it_is_mapped_again() => HostileBench.AttackAsync(lines: 1, async frontend =>
+    {
+        using var guest = new TestGuest();
+        using var other = new TestGuest(slot: 1);
+        using var ring = new TestRing(guest, 0);
+        using var bystander = new TestRing(other, 1);
+        await frontend.AddMemoryAsync(guest);
+        await frontend.AddMemoryAsync(other);
+        await frontend.StartAsync(ring);
+        await frontend.StartAsync(bystander);
+        await ring.EchoAsync(1);
+        await frontend.RemoveMemoryAsync(guest);
+        ring.SubmitAndKick(2);
+        await bystander.EchoAsync(3);
+        ring.UsedIndex.Should().Be(1, "the ring is not mapped");
+        await frontend.AddMemoryAsync(guest);
+        await ring.ExpectEchoAsync(2);
+        await ring.EchoAsync(4);
+        (await frontend.StopAsync(ring)).Should().Be(3);
+    });
+
+    [Fact]
+    public Task B23_Memory_comes_and_goes_while_a_ring_is_busy() => HostileBench.AttackAsync(lines: 0, async frontend =>
+    {
+        using var guest = new TestGuest();
+        using var other = new TestGuest(slot: 1);
+        using var ring = new TestRing(guest, 0);
+        await frontend.AddMemoryAsync(guest);
+        await frontend.StartAsync(ring);
+        using var stop = new CancellationTokenSource();
+        var traffic = Task.Run(async () =>
+        {
+            for (byte i = 0; !stop.IsCancellationRequested; i++)
+                await ring.EchoAsync(i);
+        });
+        for (var i = 0; i < 1000; i++)
+        {
+            await frontend.AddMemoryAsync(other);
+            await frontend.RemoveMemoryAsync(other);
+        }
+
+        await stop.CancelAsync();
+        await traffic;
+    });
+
+    private sealed class ScratchFile : IDisposable
+    {
+        private readonly string _path = Path.GetTempFileName();
+
+        public ScratchFile(long length)
+        {
+            Handle = File.OpenHandle(_path, FileMode.Open, FileAccess.ReadWrite);
+            RandomAccess.SetLength(Handle, length);
+        }
+
+        public Microsoft.Win32.SafeHandles.SafeFileHandle Handle { get; }
+
+        public void Dispose()
+        {
+            Handle.Dispose();
+            File.Delete(_path);
+        }
+    }
+}

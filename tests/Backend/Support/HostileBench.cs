@@ -1,0 +1,103 @@
+using Microsoft.Extensions.Logging;
+using Vhost.Tests.Support;
+
+namespace Vhost.Backend.Tests;
+
+/// <summary>
+/// A back-end on a real socket, and the invariants that hold after every hostile peer: the process lives, descriptors and mappings are back where
+/// they were, a fresh and well-behaved front-end on the same socket is served, and each cause left exactly one line above Debug.
+/// </summary>
+internal sealed class HostileBench : IAsyncDisposable
+{
+    private readonly TempSocket _socket = new();
+    private readonly CancellationTokenSource _stop = new();
+    private readonly VhostUserBackend _backend;
+    private readonly Task _serving;
+    private ProcessCounts? _baseline;
+
+    private HostileBench(EchoDevice device, VhostUserBackendOptions options)
+    {
+        Device = device;
+        _backend = new VhostUserBackend(device, options with { LoggerFactory = Log });
+        _serving = _backend.ListenAsync(_socket.Path, _stop.Token);
+    }
+
+    public EchoDevice Device { get; }
+
+    public VhostUserBackend Backend => _backend;
+
+    public LogRecorder Log { get; } = new(LogLevel.Debug);
+
+    /// <summary>What was logged above Debug.</summary>
+    public IReadOnlyList<string> Complaints => [.. Log.Entries.Where(entry => entry.Level > LogLevel.Debug).Select(entry => entry.Text)];
+
+    public string SocketPath => _socket.Path;
+
+    public static async Task<HostileBench> StartAsync(EchoDevice? device = null, VhostUserBackendOptions? options = null)
+    {
+        var bench = new HostileBench(device ?? new EchoDevice(), options ?? new VhostUserBackendOptions { DrainTimeout = TimeSpan.FromSeconds(2) });
+        // Everything that is opened once a process exists after the first connection.
+        await bench.ServeWellBehavedAsync();
+        await bench.WaitUntilIdleAsync();
+        bench._baseline = ProcessCounts.Snapshot();
+        return bench;
+    }
+
+    public Task<RawFrontend> ConnectAsync() => RawFrontend.ConnectAsync(SocketPath);
+
+    /// <summary>A connected front-end that has acknowledged everything.</summary>
+    public async Task<RawFrontend> NegotiatedAsync(bool replyAck = true)
+    {
+        var frontend = await ConnectAsync();
+        await frontend.NegotiateAsync(replyAck);
+        return frontend;
+    }
+
+    /// <summary>One negotiated front-end attacks and goes away; then the invariants are checked. What the attack opens it must close.</summary>
+    /// <param name="lines">Lines above Debug that the attack causes.</param>
+    /// <param name="attack">The attack.</param>
+    /// <param name="options">Options of the back-end.</param>
+    public static async Task AttackAsync(int lines, Func<RawFrontend, Task> attack, VhostUserBackendOptions? options = null)
+    {
+        await using var bench = await StartAsync(options: options);
+        await using (var frontend = await bench.NegotiatedAsync())
+            await attack(frontend);
+        await bench.CheckInvariantsAsync(lines);
+    }
+
+    /// <summary>Checks the invariants. Hostile front-ends must have been disposed by the caller.</summary>
+    /// <param name="lines">Lines above Debug that the test has caused.</param>
+    public async Task CheckInvariantsAsync(int lines)
+    {
+        _serving.IsCompleted.Should().BeFalse("the back-end should still listen");
+        await ServeWellBehavedAsync();
+        await WaitUntilIdleAsync();
+        _baseline!.AssertBack();
+        Complaints.Should().HaveCount(lines, "each cause is logged once; the lines were: {0}", string.Join(" | ", Complaints));
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _stop.CancelAsync();
+        await _serving.WaitAsync(TimeSpan.FromSeconds(20));
+        await _backend.DisposeAsync();
+        _socket.Dispose();
+        _stop.Dispose();
+    }
+
+    private async Task ServeWellBehavedAsync()
+    {
+        using var guest = new TestGuest(slot: 7);
+        using var ring = new TestRing(guest, 0);
+        await using var frontend = await NegotiatedAsync();
+        await frontend.AddMemoryAsync(guest);
+        await frontend.StartAsync(ring);
+        await ring.EchoAsync(0x5c);
+        (await frontend.StopAsync(ring)).Should().Be(1);
+    }
+
+    private async Task WaitUntilIdleAsync()
+    {
+        await Eventually.TrueAsync(() => !_backend.IsConnected);
+    }
+}
