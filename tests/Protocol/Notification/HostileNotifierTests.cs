@@ -1,0 +1,204 @@
+using System.Diagnostics;
+using Microsoft.Win32.SafeHandles;
+using Vhost.Tests.Support;
+
+namespace Vhost.Protocol.Tests;
+
+/// <summary>The peer owns the same open file: its counter, its flags and the other end of a pipe are whatever the peer wants.</summary>
+[Collection(ProcessCounts.Name)]
+public sealed class HostileNotifierTests
+{
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task B40_R18_a_full_counter_never_holds_up_the_sender(bool blocking)
+    {
+        ProcessCounts before = ProcessCounts.Snapshot();
+        using (EventNotifier notifier = new(blocking ? RawDescriptors.BlockingEventFd() : Libc.EventFd()))
+        {
+            RawDescriptors.FillCounter(notifier.Descriptor);
+            await Task.Run(() =>
+            {
+                for (int i = 0; i < 1000; i++) notifier.Signal();
+            }).InTime();
+            notifier.TryConsume().Should().BeTrue("a full counter is a notification");
+            notifier.TryConsume().Should().BeFalse();
+        }
+
+        before.AssertBack();
+    }
+
+    [Fact]
+    public async Task B40_consuming_never_waits_on_a_blocking_descriptor()
+    {
+        using EventNotifier notifier = new(RawDescriptors.BlockingEventFd());
+        (await Task.Run(notifier.TryConsume).InTime()).Should().BeFalse();
+        notifier.Signal();
+        (await Task.Run(notifier.TryConsume).InTime()).Should().BeTrue();
+        (Libc.StatusFlags(notifier.Descriptor) & Libc.O_NONBLOCK).Should().Be(0, "flags of a foreign descriptor are not ours to change");
+    }
+
+    [Fact]
+    public async Task B40_a_full_blocking_pipe_never_holds_up_the_sender()
+    {
+        (SafeFileHandle reader, SafeFileHandle writer) = RawDescriptors.Pipe();
+        using EventNotifier receiving = new(reader);
+        using EventNotifier sending = new(writer);
+        await Task.Run(() =>
+        {
+            for (int i = 0; i < 20_000; i++) sending.Signal();
+        }).InTime();
+        receiving.TryConsume().Should().BeTrue();
+    }
+
+    [Fact]
+    public void B40_a_pipe_nobody_reads_is_no_error()
+    {
+        (SafeFileHandle reader, SafeFileHandle writer) = RawDescriptors.Pipe();
+        reader.Dispose();
+        using EventNotifier sending = new(writer);
+        sending.Invoking(one => one.Signal()).Should().NotThrow();
+    }
+
+    [Fact]
+    public async Task B40_a_pipe_whose_writer_is_gone_does_not_make_its_reader_spin()
+    {
+        (SafeFileHandle reader, SafeFileHandle writer) = RawDescriptors.Pipe();
+        using EventNotifier receiving = new(reader);
+        writer.Dispose();
+        receiving.TryConsume().Should().BeFalse();
+        using CancellationTokenSource source = new();
+        Task wait = receiving.WaitAsync(source.Token).AsTask();
+        receiving.Wait(TimeSpan.FromMilliseconds(20)).Should().BeFalse("hung up is not a notification");
+        wait.IsCompleted.Should().BeFalse();
+        await source.CancelAsync();
+        await ((Func<Task>)(() => wait.InTime())).Should().ThrowAsync<OperationCanceledException>();
+    }
+
+    [Fact]
+    public async Task B40_a_storm_of_signals_costs_nothing_while_nobody_waits()
+    {
+        using EventNotifier notifier = new();
+        await Waited(notifier);
+        using CancellationTokenSource stop = new();
+        Task storm = Task.Factory.StartNew(
+            () =>
+            {
+                while (!stop.IsCancellationRequested) notifier.Signal();
+            },
+            CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+
+        TimeSpan used = ReactorTime();
+        Stopwatch watch = Stopwatch.StartNew();
+        while (watch.ElapsedMilliseconds < 100) notifier.TryConsume();
+        TimeSpan more = ReactorTime() - used;
+        await stop.CancelAsync();
+        await storm.InTime();
+        more.Should().BeLessThan(TimeSpan.FromMilliseconds(30), "the reactor looks at a descriptor only while somebody waits for it");
+    }
+
+    [Fact]
+    public async Task R18_a_thousand_notifiers_come_and_go()
+    {
+        ProcessCounts before = ProcessCounts.Snapshot();
+        for (int round = 0; round < 10; round++)
+        {
+            EventNotifier[] notifiers = [.. Enumerable.Range(0, 100).Select(_ => new EventNotifier())];
+            Task[] waits = [.. notifiers.Select(one => one.WaitAsync(CancellationToken.None).AsTask())];
+            foreach (EventNotifier one in notifiers) one.Signal();
+            await Task.WhenAll(waits).InTime();
+            foreach (EventNotifier one in notifiers) one.Dispose();
+        }
+
+        before.AssertBack();
+    }
+
+    [Fact]
+    public async Task A_number_given_to_another_file_gets_no_events_of_the_old_one()
+    {
+        for (int i = 0; i < 500; i++)
+        {
+            EventNotifier old = new();
+            using EventNotifier peer = EventNotifier.Duplicate(old.Descriptor);
+            Task wait = old.WaitAsync(CancellationToken.None).AsTask();
+            Task race = Task.Run(peer.Signal);
+            old.Dispose();
+            using EventNotifier successor = new();
+            Task next = successor.WaitAsync(CancellationToken.None).AsTask();
+            await race;
+            next.IsCompleted.Should().BeFalse();
+            successor.Signal();
+            await next.InTime();
+            await ((Task)wait.ContinueWith(_ => { }, TaskScheduler.Default)).InTime();
+        }
+    }
+
+    [Fact]
+    public async Task Signalling_consuming_and_waiting_allocate_nothing()
+    {
+        using EventNotifier notifier = new();
+        for (int i = 0; i < 100; i++) Signal(notifier);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < 1000; i++) Signal(notifier);
+        (GC.GetAllocatedBytesForCurrentThread() - before).Should().Be(0);
+
+        (await AllocatedByWaits(notifier, 2000)).Should().BeLessThan(0.5, "bytes a wait");
+    }
+
+    private static void Signal(EventNotifier notifier)
+    {
+        notifier.Signal();
+        notifier.TryConsume();
+        notifier.TryConsume();
+    }
+
+    private static async Task<double> AllocatedByWaits(EventNotifier notifier, int waits)
+    {
+        using EventNotifier back = new();
+        using CancellationTokenSource source = new();
+        Task other = EchoAsync(notifier, back, waits * 2, source.Token);
+        long before = 0;
+        for (int i = 0; i < waits * 2; i++)
+        {
+            if (i == waits) before = GC.GetTotalAllocatedBytes(precise: true);
+            notifier.Signal();
+            await back.WaitAsync(source.Token).ConfigureAwait(false);
+            back.TryConsume();
+        }
+
+        double perWait = (double)(GC.GetTotalAllocatedBytes(precise: true) - before) / waits;
+        await other.InTime();
+        return perWait;
+    }
+
+    private static async Task EchoAsync(EventNotifier from, EventNotifier to, int count, CancellationToken cancellationToken)
+    {
+        for (int i = 0; i < count; i++)
+        {
+            await from.WaitAsync(cancellationToken).ConfigureAwait(false);
+            from.TryConsume();
+            to.Signal();
+        }
+    }
+
+    private static async Task Waited(EventNotifier notifier)
+    {
+        Task wait = notifier.WaitAsync(CancellationToken.None).AsTask();
+        notifier.Signal();
+        await wait.InTime();
+    }
+
+    /// <summary>Processor time of the reactor's thread so far.</summary>
+    private static TimeSpan ReactorTime()
+    {
+        foreach (string task in Directory.EnumerateDirectories("/proc/self/task"))
+        {
+            // The kernel keeps 15 characters of a thread's name.
+            if (!File.ReadAllText(Path.Combine(task, "comm")).StartsWith("vhost-user reac", StringComparison.Ordinal)) continue;
+            string[] fields = File.ReadAllText(Path.Combine(task, "stat")).Split(") ")[1].Split(' ');
+            return TimeSpan.FromMilliseconds(10 * (long.Parse(fields[11], null) + long.Parse(fields[12], null)));
+        }
+
+        throw new InvalidOperationException("The reactor has no thread.");
+    }
+}

@@ -1,0 +1,39 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+using Vhost.Protocol;
+
+namespace Vhost.Tests.Support;
+
+/// <summary>Descriptors of all kinds, and what a hostile owner of the same open file does with them.</summary>
+public static class RawDescriptors
+{
+    /// <summary>An eventfd whose every read and write may block.</summary>
+    public static SafeFileHandle BlockingEventFd()
+    {
+        SafeFileHandle handle = new(eventfd(0, Libc.EFD_CLOEXEC), ownsHandle: true);
+        return handle.IsInvalid ? throw new InvalidOperationException("eventfd failed") : handle;
+    }
+
+    /// <summary>A blocking pipe.</summary>
+    public static (SafeFileHandle Reader, SafeFileHandle Writer) Pipe()
+    {
+        int[] pair = new int[2];
+        if (pipe2(pair, Libc.EFD_CLOEXEC) != 0) throw new InvalidOperationException("pipe2 failed");
+        return (new(pair[0], ownsHandle: true), new(pair[1], ownsHandle: true));
+    }
+
+    /// <summary>Brings the counter to its maximum: the next write would wait or fail.</summary>
+    public static void FillCounter(SafeFileHandle eventFd)
+    {
+        byte[] value = new byte[8];
+        BinaryPrimitives.WriteUInt64LittleEndian(value, ulong.MaxValue - 1);
+        if (Libc.Write(eventFd, value) != value.Length) throw new InvalidOperationException("the counter was not zero");
+    }
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int eventfd(uint initial, int flags);
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int pipe2([Out] int[] pair, int flags);
+}
