@@ -18,7 +18,10 @@ public sealed class DescriptorLimit : IDisposable
     /// <summary>Leaves exactly <paramref name="more"/> numbers free; what is open now stays open.</summary>
     public static DescriptorLimit Leaving(int more)
     {
-        HashSet<int> open = [.. Directory.EnumerateFileSystemEntries("/proc/self/fd").Select(entry => int.Parse(Path.GetFileName(entry), null))];
+        string[] listed = Directory.GetFileSystemEntries("/proc/self/fd");
+
+        // The descriptor of the listing itself is gone by now.
+        HashSet<int> open = [.. listed.Where(entry => new FileInfo(entry).LinkTarget is not null).Select(entry => int.Parse(Path.GetFileName(entry), null))];
         int limit = 0;
         for (int free = 0; free < more; limit++)
         {

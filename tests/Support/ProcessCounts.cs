@@ -5,7 +5,7 @@ using Vhost.Protocol;
 namespace Vhost.Tests.Support;
 
 /// <summary>
-/// Open descriptors and shared mappings of this process. Tests that compare two counts belong to the collection <see cref="Name"/>,
+/// Open descriptors and shared mappings of this process, loaded assemblies left out. Tests that compare two counts belong to the collection <see cref="Name"/>,
 /// which runs alone.
 /// </summary>
 public sealed class ProcessCounts
@@ -90,6 +90,7 @@ public sealed class ProcessCounts
             .Where(line => line.Split(' ', 3)[1].EndsWith('s') && !line.Contains("doublemapper", StringComparison.Ordinal) && !IsAssembly(line)),
     ];
 
-    /// <summary>The runtime maps an assembly when its first type is used and keeps it: not a leak of the test that used it.</summary>
-    private static bool IsAssembly(string link) => link.EndsWith(".dll", StringComparison.Ordinal);
+    /// <summary>The runtime keeps every assembly it has loaded open and mapped, and loads them when it likes.</summary>
+    private static bool IsAssembly(string path) =>
+        path.EndsWith(".dll", StringComparison.Ordinal) || path.EndsWith(".pdb", StringComparison.Ordinal) || path.EndsWith(".so", StringComparison.Ordinal);
 }

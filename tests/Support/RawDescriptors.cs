@@ -31,6 +31,26 @@ public static class RawDescriptors
         if (Libc.Write(eventFd, value) != value.Length) throw new InvalidOperationException("the counter was not zero");
     }
 
+    /// <summary>A listening socket as a parent process would hand it over: blocking.</summary>
+    public static SafeFileHandle BlockingListener(string path)
+    {
+        SafeFileHandle handle = new(socket(Libc.AF_UNIX, Libc.SOCK_STREAM | Libc.SOCK_CLOEXEC, 0), ownsHandle: true);
+        if (Libc.Bind(handle, UnixSocketAddress.Encode(path, nameof(path))) != 0 || Libc.Listen(handle, 8) != 0)
+            throw new InvalidOperationException($"cannot listen on {path}");
+        return handle;
+    }
+
+    /// <summary>A socket that keeps message boundaries, bound to a path.</summary>
+    public static SafeFileHandle DatagramSocket(string path)
+    {
+        const int Datagram = 2;
+        SafeFileHandle handle = new(socket(Libc.AF_UNIX, Datagram | Libc.SOCK_CLOEXEC, 0), ownsHandle: true);
+        return Libc.Bind(handle, UnixSocketAddress.Encode(path, nameof(path))) == 0 ? handle : throw new InvalidOperationException($"cannot bind {path}");
+    }
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int socket(int domain, int type, int protocol);
+
     [DllImport("libc", SetLastError = true)]
     private static extern int eventfd(uint initial, int flags);
 

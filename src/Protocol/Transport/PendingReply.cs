@@ -16,9 +16,13 @@ internal sealed class PendingReply(VhostUserHeader request)
         if (!_reply.TrySetResult(reply)) reply.Dispose();
     }
 
-    internal void Fail(Exception reason)
+    /// <summary>Fails the wait; false when it has ended before.</summary>
+    internal bool Fail(Exception reason)
     {
+        if (!_reply.TrySetException(reason)) return false;
+
         // Nobody may be waiting yet; a failure that is never looked at is not an unobserved one.
-        if (_reply.TrySetException(reason)) _ = _reply.Task.Exception;
+        _ = _reply.Task.Exception;
+        return true;
     }
 }

@@ -27,11 +27,12 @@ public sealed partial class RequestChannel
         }
     }
 
-    /// <summary>Ends the channel, unless the reply came at the very last moment: then it is returned.</summary>
+    /// <summary>Ends the channel, unless the reply or another end came at the very last moment: then that counts.</summary>
     private VhostUserMessage? GiveUp(PendingReply pending, Exception reason)
     {
+        if (!pending.Fail(reason)) return pending.Reply.GetAwaiter().GetResult();
         End(reason, failed: true);
-        return pending.Reply.IsCompletedSuccessfully ? pending.Reply.Result : null;
+        return null;
     }
 
     private async Task ReceiveLoopAsync()
@@ -39,7 +40,7 @@ public sealed partial class RequestChannel
         try
         {
             while (await _connection.ReceiveAsync(CancellationToken.None).ConfigureAwait(false) is { } message) Deliver(message);
-            End(new VhostUserDisconnectedException($"{Name}: the peer closed the connection{Waiting()}."), failed: true);
+            End(_connection.AbortReason ?? new VhostUserDisconnectedException($"{Name}: the peer closed the connection{Waiting()}."), failed: true);
         }
         catch (Exception exception)
         {

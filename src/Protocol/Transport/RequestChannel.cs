@@ -145,9 +145,9 @@ public sealed partial class RequestChannel : IAsyncDisposable
         {
             await _connection.SendAsync(header, payload, descriptors, cancellationToken).ConfigureAwait(false);
         }
-        catch (OperationCanceledException canceled)
+        catch (OperationCanceledException)
         {
-            if (_connection.IsAborted) End(new VhostUserDisconnectedException(canceled.Message, canceled) { RequestCode = header.Request }, failed: true);
+            if (_connection.AbortReason is { } reason) End(reason, failed: true);
             Withdraw();
             throw;
         }

@@ -101,12 +101,11 @@ public sealed partial class VhostUserConnection
     {
         bool byCaller = cancellationToken.IsCancellationRequested;
         if (byCaller && sent == 0) return new OperationCanceledException("Cancelled before any byte had left.", canceled, cancellationToken);
-        Abort();
-        return byCaller
-            ? new OperationCanceledException(
-                $"{Name}: cancelled after {sent} of {length} bytes had left; the rest of a message cannot be taken back, so the connection was ended.",
-                canceled, cancellationToken)
-            : new VhostUserTimeoutException(
-                $"{Name}: the peer did not read for {SendTimeout.TotalSeconds:0.###} s ({sent} of {length} bytes had left); the connection was ended.");
+        string message = byCaller
+            ? $"{Name}: cancelled after {sent} of {length} bytes had left; the rest of a message cannot be taken back, so the connection was ended."
+            : $"{Name}: the peer did not read for {SendTimeout.TotalSeconds:0.###} s ({sent} of {length} bytes had left); the connection was ended.";
+        VhostUserException reason = byCaller ? new VhostUserDisconnectedException(message, canceled) : new VhostUserTimeoutException(message);
+        Abort(reason);
+        return byCaller ? new OperationCanceledException(message, canceled, cancellationToken) : reason;
     }
 }

@@ -17,7 +17,7 @@ public sealed partial class VhostUserConnection : IAsyncDisposable
     private MessageBody? _partial;
     private VhostUserProtocolException? _violation;
     private int _receiving;
-    private volatile bool _aborted;
+    private VhostUserException? _abortReason;
 
     internal VhostUserConnection(IVhostUserTransport transport, VhostUserConnectionOptions? options)
     {
@@ -37,8 +37,8 @@ public sealed partial class VhostUserConnection : IAsyncDisposable
     /// <summary>How long the peer may refuse to read before the connection is ended.</summary>
     public TimeSpan SendTimeout => _options.SendTimeout;
 
-    /// <summary>Whether this side has ended the connection.</summary>
-    internal bool IsAborted => _aborted;
+    /// <summary>Why this side has ended the connection; null when it has not.</summary>
+    internal VhostUserException? AbortReason => Volatile.Read(ref _abortReason);
 
     /// <summary>Receives the next message. A cancelled call loses nothing: the next one goes on where it stopped.</summary>
     /// <param name="cancellationToken">Ends the wait.</param>
@@ -58,11 +58,7 @@ public sealed partial class VhostUserConnection : IAsyncDisposable
     }
 
     /// <summary>Ends the connection in both directions at once, for this side and for the peer. Thread-safe; may be called again.</summary>
-    public void Abort()
-    {
-        _aborted = true;
-        _transport.Abort();
-    }
+    public void Abort() => Abort(new VhostUserDisconnectedException($"{Name}: the connection was ended on this side."));
 
     /// <summary>Closes the connection. Whoever waits for it gets <see cref="ObjectDisposedException"/>.</summary>
     /// <returns>A completed task.</returns>
@@ -79,6 +75,13 @@ public sealed partial class VhostUserConnection : IAsyncDisposable
         }
 
         return ValueTask.CompletedTask;
+    }
+
+    /// <summary>The reason is there before anybody can notice the end; the first one counts.</summary>
+    private void Abort(VhostUserException reason)
+    {
+        _ = Interlocked.CompareExchange(ref _abortReason, reason, null);
+        _transport.Abort();
     }
 
     private async ValueTask<VhostUserMessage?> ReceiveCoreAsync(CancellationToken cancellationToken)

@@ -1,0 +1,95 @@
+using Vhost.Tests.Support;
+
+namespace Vhost.Protocol.Tests;
+
+/// <summary>The peer does not read.</summary>
+public sealed class SlowPeerTests
+{
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task B37_a_peer_that_does_not_read_ends_the_connection_after_the_time_out(bool inProcess)
+    {
+        FakeTimeProvider clock = new();
+        await using Ends ends = Ends.Make(inProcess, new VhostUserConnectionOptions { TimeProvider = clock, SendTimeout = TimeSpan.FromSeconds(3) });
+        Task stuck = await FillAsync(ends.FrontEnd, CancellationToken.None);
+        await clock.TimersAsync();
+        clock.Advance(TimeSpan.FromSeconds(2.9));
+        stuck.IsCompleted.Should().BeFalse();
+        clock.Advance(TimeSpan.FromSeconds(0.1));
+        await ((Func<Task>)(() => stuck.InTime())).Should().ThrowAsync<VhostUserTimeoutException>().WithMessage("*did not read for 3 s*");
+        ends.FrontEnd.SendTimeout.Should().Be(TimeSpan.FromSeconds(3));
+        Func<Task> later = () => ends.FrontEnd.SendAsync(Ends.Header(1, 0), default).InTime();
+        await later.Should().ThrowAsync<VhostUserDisconnectedException>();
+    }
+
+    [Fact]
+    public async Task Cancelling_a_half_sent_message_ends_the_connection_and_says_so()
+    {
+        await using Ends ends = Ends.Make();
+        using CancellationTokenSource source = new();
+        Task stuck = ends.FrontEnd.SendRawAsync(new byte[8 << 20], default, source.Token).AsTask();
+        stuck.IsCompleted.Should().BeFalse();
+        await source.CancelAsync();
+        await ((Func<Task>)(() => stuck.InTime())).Should().ThrowAsync<OperationCanceledException>().WithMessage("*bytes had left*the connection was ended*");
+        Func<Task> later = () => ends.FrontEnd.SendAsync(Ends.Header(1, 0), default).InTime();
+        await later.Should().ThrowAsync<VhostUserDisconnectedException>();
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Cancelling_before_a_byte_has_left_is_free(bool inProcess)
+    {
+        await using Ends ends = Ends.Make(inProcess);
+        using CancellationTokenSource source = new();
+        Task stuck = await FillAsync(ends.FrontEnd, source.Token);
+        Task queued = ends.FrontEnd.SendAsync(Ends.Header(77, 0), default, default, source.Token).AsTask();
+        await source.CancelAsync();
+        await ((Func<Task>)(() => stuck.InTime())).Should().ThrowAsync<OperationCanceledException>();
+        await ((Func<Task>)(() => queued.InTime())).Should().ThrowAsync<OperationCanceledException>();
+        Task last = ends.FrontEnd.SendAsync(Ends.Header(99, 0), default).InTime();
+        uint request = 0;
+        while (request != 99)
+        {
+            using VhostUserMessage message = (await ends.BackEnd.ReceiveAsync().InTime())!;
+            request = message.Header.Request;
+            request.Should().BeOneOf(1u, 99u);
+        }
+
+        await last;
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_sender_goes_on_as_soon_as_the_peer_reads(bool inProcess)
+    {
+        await using Ends ends = Ends.Make(inProcess);
+        Task stuck = await FillAsync(ends.FrontEnd, CancellationToken.None);
+        while (!stuck.IsCompleted) (await ends.BackEnd.ReceiveAsync().InTime())!.Dispose();
+        await stuck;
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_sender_that_waits_sees_the_peer_go(bool inProcess)
+    {
+        await using Ends ends = Ends.Make(inProcess);
+        Task stuck = await FillAsync(ends.FrontEnd, CancellationToken.None);
+        await ends.BackEnd.DisposeAsync();
+        await ((Func<Task>)(() => stuck.InTime())).Should().ThrowAsync<VhostUserDisconnectedException>();
+    }
+
+    /// <summary>Sends whole messages until one does not fit; that one is returned. Small ones, so that nothing of it has left.</summary>
+    private static async Task<Task> FillAsync(VhostUserConnection connection, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            Task sending = connection.SendAsync(Ends.Header(1, 20), new byte[20], default, cancellationToken).AsTask();
+            if (!sending.IsCompleted) return sending;
+            await sending;
+        }
+    }
+}
