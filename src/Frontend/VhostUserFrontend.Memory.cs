@@ -83,6 +83,13 @@ public sealed partial class VhostUserFrontend
             old.Dispose();
     }
 
+    /// <summary>Lets go of a table the session made; leases on it that others hold keep its mappings.</summary>
+    private void ReleaseMemory()
+    {
+        if (_ownsMemory)
+            Memory.Dispose();
+    }
+
     private async ValueTask PublishAsync(GuestMemory memory, CancellationToken cancellationToken)
     {
         if (memory.Regions.Count > MaxMemorySlots)

@@ -202,6 +202,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
             await _listener.DisposeAsync().ConfigureAwait(false);
         await _configChanges.DisposeAsync().ConfigureAwait(false);
         await BoundedWait.ForAsync(_watch).ConfigureAwait(false);
+        ReleaseMemory();
         FrontendLog.SessionDisposed(_log, _peer);
     }
 
