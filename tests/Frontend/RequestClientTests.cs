@@ -1,0 +1,238 @@
+using System.Runtime.InteropServices;
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Frontend.Tests;
+
+/// <summary>The raw layer: what each of the 45 methods puts on the wire, and what it makes of the answer.</summary>
+[Collection(ProcessCounts.Name)]
+public sealed class RequestClientTests : IDisposable
+{
+    private static readonly Guid _id = new("00112233-4455-6677-8899-aabbccddeeff");
+    private static readonly VhostUserMemoryRegion _region = new(new(0x1000), 0x2000, new(0x7000), 0x10);
+    private static readonly EventNotifier _memory = new();
+    private readonly EventNotifier _descriptor = new();
+
+    // Explicit, so that the descriptor all tests share is there before any of them counts.
+    static RequestClientTests()
+    {
+    }
+
+    public static TheoryData<VhostUserRequest> AllRequests => [.. Enum.GetValues<VhostUserRequest>()];
+
+    public void Dispose() => _descriptor.Dispose();
+
+    [Theory]
+    [MemberData(nameof(AllRequests))]
+    public async Task Each_method_sends_what_the_contract_says(VhostUserRequest request)
+    {
+        ProcessCounts before = ProcessCounts.Snapshot();
+        MessageContracts.TryGet(request, out MessageContract? contract).Should().BeTrue();
+        foreach (AcknowledgementPolicy policy in Enum.GetValues<AcknowledgementPolicy>())
+        {
+            ScriptedRequest sent = await ExchangeAsync(request, policy);
+            contract!.Payload.Contains((uint)sent.Payload.Length).Should().BeTrue("{0} bytes went out", sent.Payload.Length);
+            sent.Descriptors.Count.Should().BeInRange(contract.MinDescriptors, contract.MaxDescriptors);
+            sent.WantsAcknowledgement.Should().Be(IsAsked(request, policy), "policy {0}", policy);
+            sent.Flags.Should().HaveFlag(VhostUserHeaderFlags.Version1);
+        }
+
+        before.AssertBack();
+    }
+
+    [Fact]
+    public async Task Replies_are_decoded()
+    {
+        await using Raw raw = Raw.Start(Answer);
+        VhostUserRequestClient client = raw.Client;
+        (await client.GetQueueNumAsync()).Should().Be(17);
+        (await client.GetMaxMemSlotsAsync()).Should().Be(17);
+        (await client.GetStatusAsync()).Should().Be(17);
+        (await client.CheckDeviceStateAsync()).Should().Be(17);
+        (await client.GetProtocolFeaturesAsync()).Should().Be((VhostUserProtocolFeatures)17);
+        (await client.GetVringBaseAsync(3)).Should().Be(new VhostUserVringState(3, 99));
+        (await client.GetVringBaseSkipDrainAsync(4)).Should().Be(new VhostUserVringState(4, 99));
+        (await client.GetShmemConfigAsync()).Should().HaveCount(256).And.HaveElementAt(5, 0x1000);
+        (await client.CreateCryptoSessionAsync(new byte[632])).Should().HaveCount(632);
+
+        VhostUserConfigReply config = await client.GetConfigAsync(4, 8);
+        config.Header.Offset.Should().Be(4);
+        config.Window.Length.Should().Be(8);
+        config.IsRefusal.Should().BeFalse();
+
+        VhostUserInflightReply inflight = await client.GetInflightFdAsync(new VhostUserInflight(0, 0, 2, 128));
+        using (inflight.Descriptor)
+            inflight.Area.Should().Be(new VhostUserInflight(4096, 0, 2, 128));
+        DeviceStateTransfer transfer = await client.SetDeviceStateFdAsync(
+            new VhostUserDeviceState(VhostUserTransferDirection.Save, VhostUserTransferPhase.Stopped), _descriptor.Descriptor);
+        using (transfer.Descriptor)
+            transfer.Reply.Error.Should().Be(17);
+        (await client.GetSharedObjectAsync(_id))!.Dispose();
+        (await client.PostcopyAdviseAsync()).Dispose();
+        (await client.SetMemTableForPostcopyAsync([_region], new SafeHandle[] { _descriptor.Descriptor })).Should().Equal(_region);
+        (await client.AddMemRegForPostcopyAsync(new VhostUserSingleRegion(_region), _descriptor.Descriptor)).Region.Should().Be(_region);
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(8)]
+    [InlineData(16)]
+    public async Task SET_LOG_BASE_takes_every_reply_that_peers_send(int size)
+    {
+        await using Raw raw = Raw.Start(request => Misbehaviour.Reply(request.Code, new byte[size]));
+        await raw.Client.SetLogBaseAsync(new VhostUserLog(4096, 0), _descriptor.Descriptor).InTime();
+    }
+
+    [Fact]
+    public async Task F20_a_refused_log_is_an_error()
+    {
+        await using Raw raw = Raw.Start(request => Misbehaviour.Reply(request.Code, BitConverter.GetBytes(5UL)));
+        await raw.Client.Invoking(client => client.SetLogBaseAsync(new VhostUserLog(4096, 0), _descriptor.Descriptor).AsTask())
+            .Should().ThrowAsync<VhostUserRejectedException>().WithMessage("*VHOST_USER_SET_LOG_BASE*5*");
+        await raw.Client.Invoking(client => client.IotlbMsgAsync(default).AsTask()).Should().ThrowAsync<VhostUserRejectedException>().WithMessage("*IOTLB_MSG*");
+    }
+
+    [Fact]
+    public async Task Any_header_with_any_payload_is_sent_as_it_is()
+    {
+        await using Raw raw = Raw.Start(request => (uint)request.Code == 1234 ? Misbehaviour.Message(1234, 0x5, [1, 2, 3]) : null);
+        using (VhostUserMessage reply = await raw.Client.CallAsync(new VhostUserHeader(1234, (VhostUserHeaderFlags)0x9, 2), new byte[] { 7, 8 }).InTime())
+            reply.Payload.ToArray().Should().Equal(1, 2, 3);
+        raw.Backend.Requests[0].Payload.Should().Equal(7, 8);
+
+        await raw.Client.SendAsync(new VhostUserHeader(0, (VhostUserHeaderFlags)0xfffffff2, 3), new byte[3]);
+        await Eventually.TrueAsync(() => raw.Backend.Requests.Count == 2);
+        raw.Backend.Requests[1].Flags.Should().Be((VhostUserHeaderFlags)0xfffffff2);
+    }
+
+    private static bool IsAsked(VhostUserRequest request, AcknowledgementPolicy policy)
+    {
+        bool always = request is VhostUserRequest.IotlbMsg or VhostUserRequest.PostcopyListen or VhostUserRequest.PostcopyEnd;
+        MessageContracts.TryGet(request, out MessageContract? contract);
+        bool ownReply = contract!.Reply == ReplyRule.Always || request == VhostUserRequest.SetLogBase;
+        return always || policy == AcknowledgementPolicy.EveryRequest || (policy == AcknowledgementPolicy.RequestsWithoutReply && !ownReply);
+    }
+
+    private static Misbehaviour? Answer(ScriptedRequest request) => request.Code switch
+    {
+        VhostUserRequest.GetVringBase or VhostUserRequest.GetVringBaseSkipDrain => Misbehaviour.Reply(request.Code, [(byte)request.First, 0, 0, 0, 99, 0, 0, 0]),
+        VhostUserRequest.GetConfig or VhostUserRequest.CreateCryptoSession => Misbehaviour.Reply(request.Code, request.Payload),
+        VhostUserRequest.SetMemTable or VhostUserRequest.AddMemReg when !request.WantsAcknowledgement => Misbehaviour.Reply(request.Code, request.Payload),
+        VhostUserRequest.GetInflightFd => Misbehaviour.Reply(request.Code, [0, 16, .. new byte[14], 2, 0, 128, 0, 0, 0, 0, 0], _memory.Descriptor),
+        VhostUserRequest.GetSharedObject => Misbehaviour.Reply(request.Code, request.Payload, _memory.Descriptor),
+        VhostUserRequest.PostcopyAdvise => Misbehaviour.Reply(request.Code, [], _memory.Descriptor),
+        VhostUserRequest.SetDeviceStateFd => Misbehaviour.Reply(request.Code, BitConverter.GetBytes(17UL), _memory.Descriptor),
+        VhostUserRequest.GetShmemConfig => Misbehaviour.Reply(request.Code, [1, .. new byte[7], .. new byte[40], 0, 16, .. new byte[6], .. new byte[2000]]),
+        VhostUserRequest.SetLogBase => Misbehaviour.Reply(request.Code, []),
+        VhostUserRequest.SetBackendReqFd => request.WantsAcknowledgement ? Misbehaviour.Reply(request.Code, new byte[8]) : Misbehaviour.Nothing,
+        VhostUserRequest.IotlbMsg or VhostUserRequest.PostcopyListen or VhostUserRequest.PostcopyEnd => Misbehaviour.Reply(request.Code, new byte[8]),
+        _ when MessageContracts.TryGet(request.Code, out MessageContract? contract) && contract.Reply == ReplyRule.Always =>
+            Misbehaviour.Reply(request.Code, BitConverter.GetBytes(17UL)),
+        _ => null,
+    };
+
+    private async Task<ScriptedRequest> ExchangeAsync(VhostUserRequest request, AcknowledgementPolicy policy)
+    {
+        await using Raw raw = Raw.Start(Answer);
+        raw.Client.Acknowledgements = policy;
+        await SendAsync(raw.Client, request).InTime();
+        await Eventually.TrueAsync(() => raw.Backend.Requests.Count == 1);
+        ScriptedRequest sent = raw.Backend.Requests[0];
+        sent.Code.Should().Be(request);
+        return sent;
+    }
+
+    private async Task SendAsync(VhostUserRequestClient client, VhostUserRequest request)
+    {
+        SafeHandle descriptor = _descriptor.Descriptor;
+        switch (request)
+        {
+            case VhostUserRequest.GetFeatures: await client.GetFeaturesAsync(); break;
+            case VhostUserRequest.SetFeatures: await client.SetFeaturesAsync(VirtioFeatures.Version1); break;
+            case VhostUserRequest.SetOwner: await client.SetOwnerAsync(); break;
+            case VhostUserRequest.ResetOwner: await client.ResetOwnerAsync(); break;
+            case VhostUserRequest.SetMemTable: await client.SetMemTableAsync([_region], new[] { descriptor }); break;
+            case VhostUserRequest.SetLogBase: await client.SetLogBaseAsync(new VhostUserLog(4096, 0), descriptor); break;
+            case VhostUserRequest.SetLogFd: await client.SetLogFdAsync(descriptor); break;
+            case VhostUserRequest.SetVringNum: await client.SetVringNumAsync(1, 128); break;
+            case VhostUserRequest.SetVringAddr: await client.SetVringAddrAsync(new VhostUserVringAddress(1, 0, new(2), new(3), new(4), 5)); break;
+            case VhostUserRequest.SetVringBase: await client.SetVringBaseAsync(1, 2); break;
+            case VhostUserRequest.GetVringBase: await client.GetVringBaseAsync(1); break;
+            case VhostUserRequest.SetVringKick: await client.SetVringKickAsync(1, descriptor); break;
+            case VhostUserRequest.SetVringCall: await client.SetVringCallAsync(1, descriptor: null); break;
+            case VhostUserRequest.SetVringErr: await client.SetVringErrAsync(1, descriptor); break;
+            case VhostUserRequest.GetProtocolFeatures: await client.GetProtocolFeaturesAsync(); break;
+            case VhostUserRequest.SetProtocolFeatures: await client.SetProtocolFeaturesAsync(VhostUserProtocolFeatures.Config); break;
+            case VhostUserRequest.GetQueueNum: await client.GetQueueNumAsync(); break;
+            case VhostUserRequest.SetVringEnable: await client.SetVringEnableAsync(1, enabled: true); break;
+            case VhostUserRequest.SendRarp: await client.SendRarpAsync(0x0102_0304_0506); break;
+            case VhostUserRequest.NetSetMtu: await client.NetSetMtuAsync(1500); break;
+            case VhostUserRequest.SetBackendReqFd: await client.SetBackendReqFdAsync(descriptor); break;
+            case VhostUserRequest.IotlbMsg: await client.IotlbMsgAsync(default); break;
+            case VhostUserRequest.SetVringEndian: await client.SetVringEndianAsync(1, bigEndian: false); break;
+            case VhostUserRequest.GetConfig: await client.GetConfigAsync(0, 60); break;
+            case VhostUserRequest.SetConfig: await client.SetConfigAsync(32, new byte[1]); break;
+            case VhostUserRequest.CreateCryptoSession: await client.CreateCryptoSessionAsync(new byte[1072]); break;
+            case VhostUserRequest.CloseCryptoSession: await client.CloseCryptoSessionAsync(1); break;
+            case VhostUserRequest.PostcopyAdvise: (await client.PostcopyAdviseAsync()).Dispose(); break;
+            case VhostUserRequest.PostcopyListen: await client.PostcopyListenAsync(); break;
+            case VhostUserRequest.PostcopyEnd: await client.PostcopyEndAsync(); break;
+            default: await SendLaterAsync(client, request, descriptor); break;
+        }
+    }
+
+    private static async Task SendLaterAsync(VhostUserRequestClient client, VhostUserRequest request, SafeHandle descriptor)
+    {
+        switch (request)
+        {
+            case VhostUserRequest.GetInflightFd: (await client.GetInflightFdAsync(new VhostUserInflight(0, 0, 2, 128))).Descriptor!.Dispose(); break;
+            case VhostUserRequest.SetInflightFd: await client.SetInflightFdAsync(new VhostUserInflight(4096, 0, 2, 128), descriptor); break;
+            case VhostUserRequest.GpuSetSocket: await client.GpuSetSocketAsync(descriptor); break;
+            case VhostUserRequest.ResetDevice: await client.ResetDeviceAsync(); break;
+            case VhostUserRequest.VringKick: await client.VringKickAsync(1); break;
+            case VhostUserRequest.GetMaxMemSlots: await client.GetMaxMemSlotsAsync(); break;
+            case VhostUserRequest.AddMemReg: await client.AddMemRegAsync(new VhostUserSingleRegion(_region), descriptor); break;
+            case VhostUserRequest.RemMemReg: await client.RemMemRegAsync(new VhostUserSingleRegion(_region)); break;
+            case VhostUserRequest.SetStatus: await client.SetStatusAsync(1); break;
+            case VhostUserRequest.GetStatus: await client.GetStatusAsync(); break;
+            case VhostUserRequest.GetSharedObject: (await client.GetSharedObjectAsync(_id))!.Dispose(); break;
+            case VhostUserRequest.SetDeviceStateFd: (await client.SetDeviceStateFdAsync(default, descriptor)).Descriptor!.Dispose(); break;
+            case VhostUserRequest.CheckDeviceState: await client.CheckDeviceStateAsync(); break;
+            case VhostUserRequest.GetShmemConfig: await client.GetShmemConfigAsync(); break;
+            case VhostUserRequest.GetVringBaseSkipDrain: await client.GetVringBaseSkipDrainAsync(1); break;
+            default: throw new InvalidOperationException($"{request} has no method");
+        }
+    }
+
+    /// <summary>The raw client on a channel of its own, without a session.</summary>
+    private sealed class Raw : IAsyncDisposable
+    {
+        private readonly RequestChannel _channel;
+
+        private Raw(RequestChannel channel, ScriptedBackend backend)
+        {
+            _channel = channel;
+            Backend = backend;
+            Client = new VhostUserRequestClient(channel);
+        }
+
+        public ScriptedBackend Backend { get; }
+
+        public VhostUserRequestClient Client { get; }
+
+        public static Raw Start(Func<ScriptedRequest, Misbehaviour?> answer)
+        {
+            (VhostUserConnection front, VhostUserConnection back) = VhostUserConnection.CreatePair();
+            var backend = new ScriptedBackend(back, misbehave: (request, _) => answer(request));
+            var channel = new RequestChannel(front, VhostUserChannel.Main);
+            channel.Start();
+            return new Raw(channel, backend);
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            await _channel.DisposeAsync();
+            await Backend.DisposeAsync();
+        }
+    }
+}
