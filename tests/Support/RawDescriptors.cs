@@ -48,6 +48,16 @@ public static class RawDescriptors
         return Libc.Bind(handle, UnixSocketAddress.Encode(path, nameof(path))) == 0 ? handle : throw new InvalidOperationException($"cannot bind {path}");
     }
 
+    /// <summary>A descriptor of anything that has a path, folders included.</summary>
+    public static SafeFileHandle OpenPath(string path)
+    {
+        SafeFileHandle handle = new(open(path, Libc.EFD_CLOEXEC, 0), ownsHandle: true);
+        return handle.IsInvalid ? throw new InvalidOperationException($"cannot open {path}") : handle;
+    }
+
+    [DllImport("libc", SetLastError = true, BestFitMapping = false, ThrowOnUnmappableChar = true)]
+    private static extern int open([MarshalAs(UnmanagedType.LPUTF8Str)] string path, int flags, int mode);
+
     [DllImport("libc", SetLastError = true)]
     private static extern int socket(int domain, int type, int protocol);
 

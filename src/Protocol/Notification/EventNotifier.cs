@@ -42,6 +42,12 @@ public sealed partial class EventNotifier : IDisposable
         Descriptor = descriptor;
     }
 
+    /// <summary>Takes the way of kernels that cannot read without waiting (before 5.8 for an eventfd, before 6.4 for a pipe). For tests.</summary>
+    internal bool WithoutNoWait
+    {
+        init => _cannotReadNoWait = value;
+    }
+
     /// <summary>The descriptor, to be handed to a peer or to the kernel. Owned by this object.</summary>
     public SafeFileHandle Descriptor { get; }
 
@@ -126,7 +132,6 @@ public sealed partial class EventNotifier : IDisposable
                 result = Libc.ReadNoWait(Descriptor, buffer);
                 if (result is -Libc.EOPNOTSUPP or -Libc.ENOSYS or -Libc.EINVAL)
                 {
-                    // Kernels before 5.8 for an eventfd, before 6.4 for a pipe.
                     _cannotReadNoWait = true;
                     result = -Libc.EINTR;
                 }

@@ -39,6 +39,16 @@ public sealed class HostileNotifierTests
     }
 
     [Fact]
+    public async Task B40_consuming_never_waits_on_a_kernel_without_reads_that_never_wait()
+    {
+        using EventNotifier notifier = new(RawDescriptors.BlockingEventFd()) { WithoutNoWait = true };
+        (await Task.Run(notifier.TryConsume).InTime()).Should().BeFalse();
+        notifier.Signal();
+        (await Task.Run(notifier.TryConsume).InTime()).Should().BeTrue();
+        (await Task.Run(notifier.TryConsume).InTime()).Should().BeFalse();
+    }
+
+    [Fact]
     public async Task B40_a_full_blocking_pipe_never_holds_up_the_sender()
     {
         (SafeFileHandle reader, SafeFileHandle writer) = RawDescriptors.Pipe();
