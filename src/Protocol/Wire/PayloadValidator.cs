@@ -175,6 +175,42 @@ public static class PayloadValidator
                     $"Memory region at guest {region.GuestAddress}, size 0x{region.Size:x}, user {region.UserAddress}, offset 0x{region.MmapOffset:x} {wrong}."));
     }
 
+    /// <summary>The reply to GET_INFLIGHT_FD: an area comes with its descriptor, "not supported" (size 0) with none, and the area does not wrap.</summary>
+    /// <param name="area">The reply.</param>
+    /// <param name="descriptorCount">Descriptors that came with it.</param>
+    public static MessageCheck CheckInflightReply(in VhostUserInflight area, int descriptorCount)
+    {
+        const string Name = "VHOST_USER_GET_INFLIGHT_FD";
+        int needed = area.MmapSize == 0 ? 0 : 1;
+        if (descriptorCount != needed)
+        {
+            return new(
+                VhostUserViolation.WrongDescriptorCount,
+                string.Create(_culture, $"{Name}: {descriptorCount} descriptors came with an area of {area.MmapSize} bytes; {needed} allowed."));
+        }
+
+        return area.MmapSize != 0 && Wraps(area.MmapOffset, area.MmapSize)
+            ? new(
+                VhostUserViolation.BadValue,
+                string.Create(_culture, $"{Name}: an area of {area.MmapSize} bytes at offset {area.MmapOffset} wraps in its descriptor."))
+            : default;
+    }
+
+    /// <summary>The reply to SET_DEVICE_STATE_FD: bit 8 agrees with what came, unless the reply is an error.</summary>
+    /// <param name="reply">The reply.</param>
+    /// <param name="descriptorCount">Descriptors that came with it.</param>
+    public static MessageCheck CheckDeviceStateReply(VhostUserDeviceStateReply reply, int descriptorCount)
+    {
+        int needed = reply.NoDescriptor ? 0 : 1;
+        return reply.Error != 0 || descriptorCount == needed
+            ? default
+            : new(
+                VhostUserViolation.WrongDescriptorCount,
+                string.Create(
+                    _culture,
+                    $"VHOST_USER_SET_DEVICE_STATE_FD: {descriptorCount} descriptors came with the reply 0x{reply.Raw:x}; {needed} allowed."));
+    }
+
     // A range may end exactly at 2^64.
     private static bool Wraps(ulong start, ulong size) => size - 1 > ulong.MaxValue - start;
 }

@@ -19,6 +19,9 @@ public abstract record PayloadCase(string Name, int Size, int[] OtherSizes)
 
     public abstract void WriteTo(Span<byte> destination);
 
+    /// <summary>Bytes allocated by a thousand encodings and decodings.</summary>
+    public abstract long Allocated(byte[] buffer);
+
     public override string ToString() => Name;
 
     public static PayloadCase Of<T>(T value, int size, params (int Offset, object Field)[] fields)
@@ -57,6 +60,18 @@ public sealed record PayloadCase<T>(T Sample, int Bytes, int[] Others, (int Offs
     }
 
     public override void WriteTo(Span<byte> destination) => Sample.Write(destination);
+
+    public override long Allocated(byte[] buffer)
+    {
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < 1000; i++)
+        {
+            Sample.Write(buffer);
+            T.TryRead(buffer, out _);
+        }
+
+        return GC.GetAllocatedBytesForCurrentThread() - before;
+    }
 
     public override bool Decode(ReadOnlySpan<byte> payload, out object value)
     {

@@ -84,6 +84,16 @@ public sealed class PayloadTests
         }).QuickCheckThrowOnFailure();
     }
 
+    [Theory]
+    [MemberData(nameof(PayloadCases.Names), MemberType = typeof(PayloadCases))]
+    public void Allocates_nothing(string name)
+    {
+        PayloadCase one = PayloadCases.Named(name);
+        byte[] buffer = new byte[one.Size];
+        one.Allocated(buffer);
+        one.Allocated(buffer).Should().Be(0);
+    }
+
     [Fact]
     public void Every_fixed_payload_has_a_case()
     {

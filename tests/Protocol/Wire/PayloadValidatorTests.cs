@@ -155,4 +155,22 @@ public sealed class PayloadValidatorTests
         PayloadValidator.CheckConfig(VhostUserRequest.SetConfig, payload, 60).Explanation.Should()
             .Be("VHOST_USER_SET_CONFIG: size 8 in a payload of 16 bytes; the payload must be 12 + size, and size at most 256.");
     }
+
+    [Theory]
+    [InlineData(0x1000ul, 0ul, 1, VhostUserViolation.None)]
+    [InlineData(0ul, ulong.MaxValue, 0, VhostUserViolation.None)]
+    [InlineData(0x1000ul, 0ul, 0, VhostUserViolation.WrongDescriptorCount)]
+    [InlineData(0ul, 0ul, 1, VhostUserViolation.WrongDescriptorCount)]
+    [InlineData(0x1000ul, ulong.MaxValue, 1, VhostUserViolation.BadValue)]
+    public void F04_an_in_flight_area_comes_with_its_descriptor(ulong size, ulong offset, int descriptors, VhostUserViolation violation) =>
+        PayloadValidator.CheckInflightReply(new(size, offset, 1, 128), descriptors).Violation.Should().Be(violation);
+
+    [Theory]
+    [InlineData(0x0ul, 1, true)]
+    [InlineData(0x100ul, 0, true)]
+    [InlineData(0x101ul, 0, true)]
+    [InlineData(0x0ul, 0, false)]
+    [InlineData(0x100ul, 1, false)]
+    public void F04_a_device_state_reply_says_whether_a_descriptor_came(ulong raw, int descriptors, bool valid) =>
+        PayloadValidator.CheckDeviceStateReply(new(raw), descriptors).IsValid.Should().Be(valid);
 }
