@@ -46,4 +46,10 @@ internal static partial class FrontendLog
 
     [LoggerMessage(2050, LogLevel.Debug, "Device reset by {Method}")]
     public static partial void DeviceReset(ILogger logger, DeviceResetMethod method);
+
+    [LoggerMessage(2060, LogLevel.Error, "A progress callback of a block request failed")]
+    public static partial void ProgressFailed(ILogger logger, Exception exception);
+
+    [LoggerMessage(2061, LogLevel.Warning, "The changed configuration of the block device could not be read; the one before stays in force")]
+    public static partial void BlockConfigNotRenewed(ILogger logger, Exception exception);
 }

@@ -1,0 +1,174 @@
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+/// <summary>Start, change and end of the device.</summary>
+public sealed partial class BlockClient
+{
+    private const ulong Page = 4096;
+
+    /// <summary>
+    /// Ends the client in bounded time: what is outstanding fails with <see cref="ObjectDisposedException"/>, the connection is closed, and the memory goes.
+    /// Threads that poll a queue may still be inside: their next call throws.
+    /// </summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+            return;
+        if (_overdueTimer is not null)
+            await _overdueTimer.DisposeAsync().ConfigureAwait(false);
+        Frontend.ConfigChanged -= OnConfigChanged;
+        foreach (BlockTransferQueue queue in _transferQueues)
+            await queue.StopAsync().ConfigureAwait(false);
+        await Frontend.DisposeAsync().ConfigureAwait(false);
+        await BoundedWait.ForAsync(_watch).ConfigureAwait(false);
+        foreach (BlockQueue queue in _queues)
+            queue.Close();
+        foreach (EventNotifier notifier in _notifiers)
+            notifier.Dispose();
+        _memory?.Dispose();
+        _completion.TrySetResult();
+    }
+
+    private static async ValueTask<BlockClient> StartAsync(VhostUserFrontend frontend, BlockClientOptions options, CancellationToken cancellationToken)
+    {
+        var client = new BlockClient(frontend, options);
+        try
+        {
+            await client.StartAsync(cancellationToken).ConfigureAwait(false);
+            return client;
+        }
+        catch
+        {
+            await client.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    private async ValueTask StartAsync(CancellationToken cancellationToken)
+    {
+        _geometry = await ReadGeometryAsync(cancellationToken).ConfigureAwait(false);
+        bool multiQueue = (Features & VirtioBlkFeatures.MultiQueue) != 0;
+        int queues = Math.Min(Frontend.QueueCount, multiQueue ? Math.Max((int)_geometry.Config.QueueCount, 1) : 1);
+        VringSettings[] rings = MakeQueues(queues);
+        await Frontend.SetMemoryAsync(_memory!, cancellationToken).ConfigureAwait(false);
+        await Frontend.StartVringsAsync(rings, cancellationToken).ConfigureAwait(false);
+        foreach (BlockTransferQueue queue in _transferQueues)
+            queue.Run();
+        if (!_options.Polled && _options.RequestTimeout != Timeout.InfiniteTimeSpan)
+        {
+            TimeSpan quarter = _options.RequestTimeout / OverdueWatch.Quarters;
+            _overdueTimer = _options.TimeProvider.CreateTimer(static state => ((BlockClient)state!).LookForOverdue(), this, quarter, quarter);
+        }
+
+        Frontend.ConfigChanged += OnConfigChanged;
+        _watch = WatchAsync();
+    }
+
+    /// <summary>Lays everything out in one piece of memory: for each queue the ring, then the slots.</summary>
+    private VringSettings[] MakeQueues(int count)
+    {
+        bool indirect = _options.IndirectBuffers > 0 && (Frontend.AcknowledgedFeatures & VirtioFeatures.IndirectDescriptors) != 0;
+        var ring = new DriverVirtqueueOptions { Size = _options.QueueSize, IndirectBuffers = indirect ? _options.IndirectBuffers : 0 };
+        int depth = indirect && _options.IndirectBuffers >= 3 ? ring.Size : ring.Size / 3;
+        ulong ringBytes = RoundUp(DriverVirtqueue.SizeInBytes(ring));
+        ulong queueBytes = ringBytes + RoundUp(BlockSlots.SizeInBytes(depth, _options.BufferSize));
+        using (SharedMemory memory = SharedMemory.CreateSealed("vhost-block-client", queueBytes * (ulong)count, _options.HugePages))
+            _memory = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(MemoryStart), memory));
+
+        _queues = new BlockQueue[count];
+        _transferQueues = _options.Polled ? [] : new BlockTransferQueue[count];
+        var settings = new VringSettings[count];
+        for (int i = 0; i < count; i++)
+            settings[i] = MakeQueue(i, MemoryStart + ((ulong)i * queueBytes), ring, depth, ringBytes);
+        return settings;
+    }
+
+    private VringSettings MakeQueue(int index, ulong at, DriverVirtqueueOptions options, int depth, ulong ringBytes)
+    {
+        EventNotifier kick = MakeNotifier();
+        EventNotifier call = MakeNotifier();
+        DriverVirtqueue ring = DriverVirtqueue.Create(_memory!, new GuestAddress(at), options, Frontend.AcknowledgedFeatures);
+        var slots = new BlockSlots(_memory!, new GuestAddress(at + ringBytes), depth, _options.BufferSize);
+        var overdue = new OverdueWatch(depth, _options.RequestTimeout, selfTimed: _options.Polled);
+        var queue = new BlockQueue(index, ring, slots, depth, _options.BufferSize, kick, overdue) { Broken = OnBroken };
+        _queues[index] = queue;
+        if (_options.Polled)
+            queue.DisarmCall();
+        else
+            _transferQueues[index] = new BlockTransferQueue(queue, call, _log);
+        return ring.Describe(index, kick, call);
+    }
+
+    private EventNotifier MakeNotifier()
+    {
+        var notifier = new EventNotifier();
+        _notifiers.Add(notifier);
+        return notifier;
+    }
+
+    private async ValueTask<BlockGeometry> ReadGeometryAsync(CancellationToken cancellationToken)
+    {
+        byte[] bytes = new byte[ConfigLength];
+        await Frontend.ReadConfigAsync(0, bytes, cancellationToken).ConfigureAwait(false);
+        VirtioBlkConfig.TryRead(bytes, out VirtioBlkConfig config);
+        return BlockGeometry.From(config, Features, _options.BufferSize);
+    }
+
+    private void LookForOverdue()
+    {
+        foreach (BlockTransferQueue queue in _transferQueues)
+            queue.LookForOverdue();
+    }
+
+    /// <summary>An overdue request may still be written to by the device at any time, so the whole session goes; a broken ring concerns its queue alone.</summary>
+    private void OnBroken(Exception reason)
+    {
+        if (reason is not VhostUserTimeoutException)
+            return;
+        _ = Task.Run(async () =>
+        {
+            FailAll(reason);
+            await Frontend.DisposeAsync().ConfigureAwait(false);
+        });
+    }
+
+    private void FailAll(Exception reason)
+    {
+        foreach (BlockQueue queue in _queues)
+            queue.Fail(reason);
+        foreach (BlockTransferQueue queue in _transferQueues)
+            queue.Fail(reason);
+        if (_completion.TrySetException(reason))
+            _ = _completion.Task.Exception; // seen: nobody needs to await it
+    }
+
+    private async Task WatchAsync()
+    {
+        try
+        {
+            await Frontend.Completion.ConfigureAwait(false);
+        }
+        catch (Exception reason)
+        {
+            FailAll(reason);
+        }
+    }
+
+    private void OnConfigChanged(object? sender, EventArgs e) => _ = RenewConfigAsync();
+
+    private async Task RenewConfigAsync()
+    {
+        try
+        {
+            Volatile.Write(ref _geometry, await ReadGeometryAsync(CancellationToken.None).ConfigureAwait(false));
+            ConfigChanged?.Invoke(this, EventArgs.Empty);
+        }
+        catch (Exception failure)
+        {
+            FrontendLog.BlockConfigNotRenewed(_log, failure);
+        }
+    }
+
+    private static ulong RoundUp(ulong value) => (value + (Page - 1)) / Page * Page;
+}

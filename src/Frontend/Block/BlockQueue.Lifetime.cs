@@ -1,0 +1,89 @@
+using System.Globalization;
+using System.Runtime.CompilerServices;
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+/// <summary>How a queue ends: by a fault, a lost peer, an overdue request, or the client's disposal.</summary>
+public sealed partial class BlockQueue
+{
+    private const ulong Free = ulong.MaxValue;
+
+    private static readonly TimeSpan LongestCall = TimeSpan.FromSeconds(1);
+
+    private readonly OverdueWatch _overdue;
+    private Exception? _failure;
+    private bool _inside;
+    private bool _closed;
+
+    /// <summary>Called, once at least, when the queue finds out by itself that it cannot go on.</summary>
+    internal Action<Exception>? Broken { get; set; }
+
+    internal bool IsIdle => _ring.InFlight == 0;
+
+    /// <summary>From now on every call throws <paramref name="reason"/>; the first reason stays.</summary>
+    internal void Fail(Exception reason) => Interlocked.CompareExchange(ref _failure, reason, null);
+
+    /// <summary>
+    /// Gives the ring's memory back, after the thread that is inside (if there is one) has left. A thread that does not leave, stopped by a debugger
+    /// perhaps, keeps the memory.
+    /// </summary>
+    internal void Close()
+    {
+        Fail(new ObjectDisposedException(nameof(BlockClient)));
+        Volatile.Write(ref _closed, true);
+
+        // The partner of the plain store in Enter: after this the other thread has either been seen inside, or will see that the queue is closed.
+        Interlocked.MemoryBarrierProcessWide();
+        if (SpinWait.SpinUntil(() => !Volatile.Read(ref _inside), LongestCall))
+            _ring.Dispose();
+    }
+
+    internal void DisarmCall() => _ring.DisarmCall();
+
+    internal bool ArmCall() => _ring.ArmCall();
+
+    /// <summary>A quarter of the request time-out has passed; throws when a request is overdue.</summary>
+    internal void LookForOverdue()
+    {
+        int slot = _overdue.Advance(_expected, Free);
+        if (slot < 0)
+            return;
+        var late = new VhostUserTimeoutException(string.Create(
+            CultureInfo.InvariantCulture, $"Queue {Index}: a request has been in the device for more than {_overdue.Limit.TotalSeconds:0.###} s; the back-end is given up."));
+        Fail(late);
+        Broken?.Invoke(late);
+        throw late;
+    }
+
+    internal void ThrowIfFailed()
+    {
+        if (_ring.Fault != VirtqueueFault.None && Volatile.Read(ref _failure) is null)
+        {
+            var broken = new VirtqueueException(Index, _ring.Fault, _ring.FaultDetail ?? "no detail");
+            Fail(broken);
+            Broken?.Invoke(broken);
+        }
+
+        if (Volatile.Read(ref _failure) is { } failure)
+            throw failure;
+    }
+
+    /// <summary>Two plain stores a call instead of a fence: the expensive half is in <see cref="Close"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Enter()
+    {
+        Volatile.Write(ref _inside, true);
+        if (Volatile.Read(ref _closed))
+            ThrowClosed();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Leave() => Volatile.Write(ref _inside, false);
+
+    private void ThrowClosed()
+    {
+        Leave();
+        throw Volatile.Read(ref _failure) ?? new ObjectDisposedException(nameof(BlockClient));
+    }
+}
