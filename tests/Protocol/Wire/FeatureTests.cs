@@ -1,3 +1,7 @@
+using FsCheck;
+using FsCheck.Fluent;
+using PF = Vhost.Protocol.VhostUserProtocolFeatures;
+
 namespace Vhost.Protocol.Tests;
 
 public sealed class FeatureTests
@@ -28,5 +32,26 @@ public sealed class FeatureTests
     {
         FeatureNames.Describe(VirtioFeatures.None).Should().Be("none (0x0)");
         FeatureNames.Describe((VhostUserProtocolFeatures)(1UL << 63 | 1)).Should().Be("MQ bit 63 (0x8000000000000001)");
+    }
+
+    [Theory]
+    [InlineData(PF.InbandNotifications, PF.BackendReq | PF.ReplyAck)]
+    [InlineData(PF.InbandNotifications | PF.ReplyAck, PF.BackendReq)]
+    [InlineData(PF.GetVringBaseInflight, PF.InflightShmFd)]
+    [InlineData(PF.GetVringBaseSkipDrain, PF.GetVringBaseInflight | PF.InflightShmFd)]
+    [InlineData(PF.All, PF.None)]
+    public void Features_that_need_others_say_which(PF features, PF missing) => ProtocolFeatureRules.MissingFrom(features).Should().Be(missing);
+
+    [Fact]
+    public void What_stays_without_orphans_lacks_nothing_and_adds_nothing()
+    {
+        Prop.ForAll(ArbMap.Default.ArbFor<ulong>(), word =>
+        {
+            PF kept = ProtocolFeatureRules.WithoutOrphans((PF)word);
+            ProtocolFeatureRules.MissingFrom(kept).Should().Be(PF.None);
+            (kept & ~(PF)word).Should().Be(PF.None);
+            if (ProtocolFeatureRules.MissingFrom((PF)word) == PF.None)
+                kept.Should().Be((PF)word);
+        }).QuickCheckThrowOnFailure();
     }
 }

@@ -125,7 +125,7 @@ internal static class MessageDocument
                     .Where(row => row.Channel != VhostUserChannel.Gpu && ((row.RequiredProtocolFeatures | row.RequiredOfferedProtocolFeatures) & feature) != 0)
                     .Select(row => row.Name["VHOST_USER_".Length..]));
             List<string> needs = [];
-            AddBits(needs, (ulong)PayloadValidator.MissingDependencies(feature), FeatureNames.OfProtocolBit, "");
+            AddBits(needs, (ulong)ProtocolFeatureRules.MissingFrom(feature), FeatureNames.OfProtocolBit, "");
             text.Append(_culture, $"| {bit} | {FeatureNames.OfProtocolBit(bit)} | {Or(messages)} | {Or(string.Join(", ", needs))} |\n");
         }
 
