@@ -69,7 +69,7 @@ internal static class DescriptorInfo
             descriptor.DangerousAddRef(ref held);
             return new FileInfo($"/proc/self/fd/{(int)descriptor.DangerousGetHandle()}").LinkTarget;
         }
-        catch (IOException)
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
             return null;
         }

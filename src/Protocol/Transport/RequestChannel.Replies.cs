@@ -83,12 +83,13 @@ public sealed partial class RequestChannel
     }
 
     /// <summary>The first reason counts: it completes the channel and fails the request that waits.</summary>
-    private void End(Exception reason, bool failed)
+    /// <returns>That reason.</returns>
+    private Exception End(Exception reason, bool failed)
     {
         PendingReply? pending;
         lock (_gate)
         {
-            if (_reason is not null) return;
+            if (_reason is not null) return _reason;
             _reason = reason;
             (pending, _pending) = (_pending, null);
         }
@@ -105,6 +106,8 @@ public sealed partial class RequestChannel
         {
             _completion.TrySetResult();
         }
+
+        return reason;
     }
 
     private string Waiting()

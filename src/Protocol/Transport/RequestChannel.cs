@@ -124,14 +124,7 @@ public sealed partial class RequestChannel : IAsyncDisposable
         lock (_gate)
         {
             if (_loop is null) throw new InvalidOperationException($"{Name}: the channel was not started.");
-            if (_reason is { } reason)
-            {
-                throw new VhostUserDisconnectedException($"{Name}: {NameOf(header.Request)} cannot be sent, the connection has ended. {reason.Message}", reason)
-                {
-                    RequestCode = header.Request,
-                };
-            }
-
+            if (_reason is { } reason) throw Ended(header, reason);
             _pending = pending;
             _lastRequest = header.Request;
         }
@@ -153,8 +146,14 @@ public sealed partial class RequestChannel : IAsyncDisposable
         }
         catch (VhostUserException exception)
         {
-            End(exception, failed: true);
+            // What ended the connection says more than what sending made of it.
+            Exception reason = End(exception, failed: true);
+            if (!ReferenceEquals(reason, exception)) throw Ended(header, reason);
             throw;
+        }
+        catch (ObjectDisposedException) when (_reason is { } reason)
+        {
+            throw Ended(header, reason);
         }
         catch
         {
@@ -163,6 +162,9 @@ public sealed partial class RequestChannel : IAsyncDisposable
             throw;
         }
     }
+
+    private VhostUserDisconnectedException Ended(in VhostUserHeader header, Exception reason) =>
+        new($"{Name}: {NameOf(header.Request)} cannot be sent, the connection has ended. {reason.Message}", reason) { RequestCode = header.Request };
 
     private void Withdraw()
     {

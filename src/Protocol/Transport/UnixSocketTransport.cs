@@ -55,7 +55,14 @@ internal sealed class UnixSocketTransport : IVhostUserTransport
 
     public void Abort()
     {
-        if (!_socket.IsClosed) Libc.Shutdown(_socket);
+        try
+        {
+            Libc.Shutdown(_socket);
+        }
+        catch (ObjectDisposedException)
+        {
+            // Closed already, which has ended both directions as well.
+        }
     }
 
     public void Dispose()
