@@ -43,7 +43,7 @@ internal sealed partial class BackendSession
             await ReceiveAllAsync(stopping).ConfigureAwait(false);
             BackendLog.Disconnected(_logger, _connection.Name);
         }
-        catch (OperationCanceledException) when (stopping.IsCancellationRequested)
+        catch (Exception e) when (e is VhostUserDisconnectedException || (e is OperationCanceledException && stopping.IsCancellationRequested))
         {
             BackendLog.Disconnected(_logger, _connection.Name);
         }
@@ -171,6 +171,10 @@ internal sealed partial class BackendSession
 
     private void LogClosed(string reason)
     {
+        // What the transport says begins with the name of the connection already.
+        var prefix = _connection.Name + ": ";
+        if (reason.StartsWith(prefix, StringComparison.Ordinal))
+            reason = reason[prefix.Length..];
         if (_budget.TryTake())
             BackendLog.Closed(_logger, _connection.Name, reason);
     }

@@ -12,7 +12,12 @@ internal sealed class RawFrontend(VhostUserConnection connection) : IAsyncDispos
 
     public VhostUserConnection Connection => connection;
 
-    public static async Task<RawFrontend> ConnectAsync(string path) => new(await VhostUserConnection.ConnectAsync(path));
+    public static async Task<RawFrontend> ConnectAsync(string path)
+    {
+        // A full backlog is no failure here: tests connect faster than sessions end.
+        var options = new VhostUserConnectOptions { RetryFor = Patience, RetryDelay = TimeSpan.FromMilliseconds(1) };
+        return new(await VhostUserConnection.ConnectAsync(path, options));
+    }
 
     public static byte[] U64(ulong value) => MemoryMarshal.AsBytes(new ReadOnlySpan<ulong>(in value)).ToArray();
 

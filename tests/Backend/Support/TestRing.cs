@@ -44,6 +44,8 @@ internal sealed class TestRing(TestGuest guest, int index) : IDisposable
         WriteDescriptor(head, guest.Guest(readable).Value, BufferSize, 1, (ushort)(head + 1));
         WriteDescriptor((ushort)(head + 1), guest.Guest(writable).Value, BufferSize, 2, 0);
         guest.Write(AvailableOffset + 4 + (ulong)(_submitted % Size) * 2, head);
+        // used_event: with EVENT_IDX, call when this request is used.
+        guest.Write(AvailableOffset + 4 + Size * 2, _submitted);
         Thread.MemoryBarrier();
         _submitted++;
         guest.Write(AvailableOffset + 2, _submitted);
