@@ -5,7 +5,7 @@ namespace Vhost.Frontend;
 /// <summary>Log events of the front-end, 2000 to 2999.</summary>
 internal static partial class FrontendLog
 {
-    [LoggerMessage(2000, LogLevel.Information, "Session with {Peer} ready: {Queues} queue(s), features {Features}, protocol features {ProtocolFeatures}")]
+    [LoggerMessage(2000, LogLevel.Information, "Session with {Peer} ready: {Queues} queue(s), features {Features}, protocol {ProtocolFeatures}")]
     public static partial void SessionReady(ILogger logger, string peer, int queues, string features, string protocolFeatures);
 
     [LoggerMessage(2001, LogLevel.Warning, "Session with {Peer} ended: {Reason}")]

@@ -9,7 +9,8 @@ namespace Vhost.Frontend;
 /// </summary>
 /// <remarks>
 /// <para>The channel is served on a task of its own, also while the session waits for a reply on the main channel. Requests are handled one at a
-/// time, in order; the acknowledgement goes out when the returned task ends (true: done, false: refused). An exception refuses the request and is logged.</para>
+/// time, in order; the acknowledgement goes out when the returned task ends (true: done, false: refused). An exception refuses the request and is
+/// logged.</para>
 /// <para><see cref="OnConfigChangedAsync"/> is the exception: it is acknowledged first and runs apart, so it may read the configuration
 /// space; several changes that arrive while it runs are reported as one.</para>
 /// </remarks>
@@ -20,7 +21,8 @@ public interface IVhostUserBackendRequestHandler
     /// <returns>Completes when the change was taken in.</returns>
     ValueTask OnConfigChangedAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
 
-    /// <summary>IOTLB_MSG (1): a translation is missing. Send the update with <see cref="VhostUserRequestClient.IotlbMsgAsync"/> before returning.</summary>
+    /// <summary>IOTLB_MSG (1): a translation is missing. Send the update with <see cref="VhostUserRequestClient.IotlbMsgAsync"/> before
+    /// returning.</summary>
     /// <param name="message">Miss (1) or access failure (4).</param>
     /// <param name="cancellationToken">Cancelled when the session ends.</param>
     /// <returns>True when the message was dealt with.</returns>

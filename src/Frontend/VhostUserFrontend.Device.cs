@@ -13,7 +13,8 @@ public sealed partial class VhostUserFrontend
     /// <param name="cancellationToken">Cancels freely until the request has left.</param>
     /// <returns>Completes when the window was read.</returns>
     /// <exception cref="VhostUserFeatureException">CONFIG is not negotiated.</exception>
-    /// <exception cref="VhostUserRejectedException">The back-end refused the window, for example because its configuration space is smaller.</exception>
+    /// <exception cref="VhostUserRejectedException">The back-end refused the window, for example because its configuration space is
+    /// smaller.</exception>
     /// <exception cref="VhostUserProtocolException">The reply is about another window.</exception>
     public async ValueTask ReadConfigAsync(uint offset, Memory<byte> destination, CancellationToken cancellationToken = default)
     {
@@ -49,9 +50,9 @@ public sealed partial class VhostUserFrontend
     }
 
     /// <summary>
-    /// Resets the device. Running rings are stopped first, so that nothing touches memory any more; then RESET_DEVICE where negotiated, else SET_STATUS 0
-    /// where negotiated, else nothing more (RESET_OWNER is not sent: back-ends disagree on its meaning and some end the connection). Memory and protocol features
-    /// stay; the features acknowledged last are acknowledged again, and rings may be started afresh.
+    /// Resets the device. Running rings are stopped first, so that nothing touches memory any more; then RESET_DEVICE where negotiated, else
+    /// SET_STATUS 0 where negotiated, else nothing more (RESET_OWNER is not sent: back-ends disagree on its meaning and some end the connection).
+    /// Memory and protocol features stay; the features acknowledged last are acknowledged again, and rings may be started afresh.
     /// </summary>
     /// <param name="cancellationToken">Cancels freely between messages; see the remarks of the class.</param>
     /// <returns>How the device was reset.</returns>
@@ -124,19 +125,23 @@ public sealed partial class VhostUserFrontend
 
     private async ValueTask AnnounceFeaturesOkAsync(CancellationToken cancellationToken)
     {
-        await SendStatusAsync(VirtioDeviceStatus.Acknowledge | VirtioDeviceStatus.Driver | VirtioDeviceStatus.FeaturesOk, cancellationToken).ConfigureAwait(false);
+        await SendStatusAsync(
+            VirtioDeviceStatus.Acknowledge | VirtioDeviceStatus.Driver | VirtioDeviceStatus.FeaturesOk, cancellationToken).ConfigureAwait(false);
         var answer = (VirtioDeviceStatus)(byte)await Requests.GetStatusAsync(cancellationToken).ConfigureAwait(false);
         if ((answer & VirtioDeviceStatus.FeaturesOk) == 0)
         {
             throw new VhostUserFeatureException(
-                $"The back-end does not accept the features {FeatureNames.Describe(AcknowledgedFeatures)}: its status 0x{(byte)answer:x2} lacks FEATURES_OK.",
+                $"The back-end does not accept the features {FeatureNames.Describe(AcknowledgedFeatures)}: " +
+                $"its status 0x{(byte)answer:x2} lacks FEATURES_OK.",
                 AcknowledgedFeatures,
                 VhostUserProtocolFeatures.None);
         }
     }
 
     private ValueTask AnnounceDriverOkAsync(CancellationToken cancellationToken) =>
-        (_status & VirtioDeviceStatus.DriverOk) != 0 ? ValueTask.CompletedTask : SendStatusAsync(_status | VirtioDeviceStatus.DriverOk, cancellationToken);
+        (_status & VirtioDeviceStatus.DriverOk) != 0
+            ? ValueTask.CompletedTask
+            : SendStatusAsync(_status | VirtioDeviceStatus.DriverOk, cancellationToken);
 
     private async ValueTask SendStatusAsync(VirtioDeviceStatus status, CancellationToken cancellationToken)
     {
@@ -150,12 +155,16 @@ public sealed partial class VhostUserFrontend
         if (offset > VringLimits.ConfigSpaceSize || length > VringLimits.ConfigSpaceSize - (int)offset)
         {
             throw new ArgumentOutOfRangeException(
-                nameof(offset), offset, string.Create(CultureInfo.InvariantCulture, $"A window of {length} bytes there ends beyond the configuration space of {VringLimits.ConfigSpaceSize} bytes."));
+                nameof(offset),
+                offset,
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"A window of {length} bytes there ends beyond the configuration space of {VringLimits.ConfigSpaceSize} bytes."));
         }
     }
 
     private static VhostUserRejectedException ConfigRefused(uint offset, uint size) =>
-        new(string.Create(CultureInfo.InvariantCulture, $"VHOST_USER_GET_CONFIG: the back-end refused {size} bytes at offset {offset} (an empty reply carries no reason)."), replyCode: 0)
+        new(string.Create(CultureInfo.InvariantCulture, $"VHOST_USER_GET_CONFIG: the back-end refused {size} bytes at offset {offset}."), replyCode: 0)
         {
             RequestCode = (uint)VhostUserRequest.GetConfig,
         };
@@ -164,7 +173,8 @@ public sealed partial class VhostUserFrontend
         new(VhostUserViolation.BadConfigRange,
             string.Create(
                 CultureInfo.InvariantCulture,
-                $"VHOST_USER_GET_CONFIG: asked for {size} bytes at offset {offset}, answered with {reply.Window.Length} bytes said to be {reply.Header.Size} at offset {reply.Header.Offset}."))
+                $"VHOST_USER_GET_CONFIG: asked for {size} bytes at offset {offset}, answered with {reply.Window.Length} bytes, said to be " +
+                $"{reply.Header.Size} at offset {reply.Header.Offset}."))
         {
             RequestCode = (uint)VhostUserRequest.GetConfig,
         };

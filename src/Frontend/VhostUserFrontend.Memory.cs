@@ -9,7 +9,8 @@ public sealed partial class VhostUserFrontend
     private GuestMemory _memory = GuestMemory.Create();
     private bool _ownsMemory;
 
-    /// <summary>The memory table of the session: what <see cref="SetMemoryAsync"/> was given, or the session's own after regions were added or removed.</summary>
+    /// <summary>The memory table of the session: what <see cref="SetMemoryAsync"/> was given, or the session's own after regions were added or
+    /// removed.</summary>
     public GuestMemory Memory => Volatile.Read(ref _memory);
 
     private bool GuestAddressesOnly => Has(VhostUserProtocolFeatures.GpaAddresses);
@@ -96,7 +97,9 @@ public sealed partial class VhostUserFrontend
         {
             throw new VhostUserException(
                 $"The memory table has {memory.Regions.Count} regions; this back-end takes at most {MaxMemorySlots} " +
-                (Has(VhostUserProtocolFeatures.ConfigureMemSlots) ? "(its answer to VHOST_USER_GET_MAX_MEM_SLOTS)." : "(CONFIGURE_MEM_SLOTS is not negotiated)."));
+                (Has(VhostUserProtocolFeatures.ConfigureMemSlots)
+                    ? "(its answer to VHOST_USER_GET_MAX_MEM_SLOTS)."
+                    : "(CONFIGURE_MEM_SLOTS is not negotiated)."));
         }
 
         // The lease keeps the descriptors open while they are sent.
@@ -116,7 +119,10 @@ public sealed partial class VhostUserFrontend
         foreach (FrontendVring ring in RunningRings())
         {
             if (!IsAt(ring, next))
-                throw new InvalidOperationException($"Ring {ring.Index} runs in memory that the new table does not hold at the same addresses; stop it first.");
+            {
+                throw new InvalidOperationException(
+                    $"Ring {ring.Index} runs in memory that the new table does not hold at the same addresses; stop it first.");
+            }
         }
     }
 
@@ -125,9 +131,10 @@ public sealed partial class VhostUserFrontend
         if ((AcknowledgedFeatures & VirtioFeatures.AccessPlatform) != 0)
             return true;
         RingLayout layout = RingLayout.Of(ring.Settings, AcknowledgedFeatures);
-        return memory.TryTranslate(ring.Settings.DescriptorTable, layout.DescriptorBytes, out UserAddress descriptors) && descriptors == ring.Address.DescriptorTable
-            && memory.TryTranslate(ring.Settings.AvailableRing, layout.AvailableBytes, out UserAddress available) && available == ring.Address.AvailableRing
-            && memory.TryTranslate(ring.Settings.UsedRing, layout.UsedBytes, out UserAddress used) && used == ring.Address.UsedRing;
+        VringSettings settings = ring.Settings;
+        return memory.IsAt(settings.DescriptorTable, layout.DescriptorBytes, ring.Address.DescriptorTable)
+            && memory.IsAt(settings.AvailableRing, layout.AvailableBytes, ring.Address.AvailableRing)
+            && memory.IsAt(settings.UsedRing, layout.UsedBytes, ring.Address.UsedRing);
     }
 
     private async ValueTask SendTableAsync(PublishedMemory next, CancellationToken cancellationToken)
@@ -145,7 +152,8 @@ public sealed partial class VhostUserFrontend
         FrontendLog.MemoryTableSet(_log, next.Count);
     }
 
-    /// <summary>Removals first, so that a full back-end has room. What is published is updated message by message: a refusal leaves it true.</summary>
+    /// <summary>Removals first, so that a full back-end has room. What is published is updated message by message: a refusal leaves it
+    /// true.</summary>
     private async ValueTask ChangeSlotsAsync(PublishedMemory next, CancellationToken cancellationToken)
     {
         PublishedRegion[] gone = [.. _published.Regions.Where(region => !next.Contains(region))];

@@ -45,7 +45,11 @@ public sealed partial class VhostUserFrontend
         await SendFeaturesAsync(summary.AcknowledgedFeatures, cancellationToken).ConfigureAwait(false);
         await ConfirmAsync(cancellationToken).ConfigureAwait(false);
         FrontendLog.SessionReady(
-            _log, _peer, summary.QueueCount, FeatureNames.Describe(summary.AcknowledgedFeatures), FeatureNames.Describe(summary.AcknowledgedProtocolFeatures));
+            _log,
+            _peer,
+            summary.QueueCount,
+            FeatureNames.Describe(summary.AcknowledgedFeatures),
+            FeatureNames.Describe(summary.AcknowledgedProtocolFeatures));
     }
 
     private async ValueTask SendFeaturesAsync(VirtioFeatures acknowledged, CancellationToken cancellationToken)

@@ -18,16 +18,18 @@ public sealed partial class VhostUserFrontend
     }
 
     /// <summary>
-    /// Starts rings in the order every known back-end accepts: all sizes first, then ring by ring base, addresses, call, error, kick, one injected kick,
-    /// and enable.
+    /// Starts rings in the order every known back-end accepts: all sizes first, then ring by ring base, addresses, call, error, kick,
+    /// one injected kick, and enable.
     /// </summary>
     /// <param name="settings">The rings; each number once.</param>
     /// <param name="cancellationToken">Cancels freely between messages; see the remarks of the class.</param>
     /// <returns>The started rings, in the order given.</returns>
-    /// <exception cref="ArgumentException">A ring is malformed, given twice, or not inside the memory given with <see cref="SetMemoryAsync"/>.</exception>
+    /// <exception cref="ArgumentException">A ring is malformed, given twice, or not inside the memory given with
+    /// <see cref="SetMemoryAsync"/>.</exception>
     /// <exception cref="InvalidOperationException">A ring is started already.</exception>
     /// <exception cref="VhostUserRejectedException">The back-end refused; the rings of this call that had started are stopped again.</exception>
-    public async ValueTask<IReadOnlyList<FrontendVring>> StartVringsAsync(IReadOnlyList<VringSettings> settings, CancellationToken cancellationToken = default)
+    public async ValueTask<IReadOnlyList<FrontendVring>> StartVringsAsync(
+        IReadOnlyList<VringSettings> settings, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(settings);
         using OperationGate.Pass pass = await _gate.EnterAsync(cancellationToken).ConfigureAwait(false);
@@ -58,7 +60,8 @@ public sealed partial class VhostUserFrontend
         if (!RingsCanBeDisabled)
         {
             throw new VhostUserFeatureException(
-                $"Ring {ring.Index}: VHOST_USER_SET_VRING_ENABLE needs PROTOCOL_FEATURES (bit 30), which the back-end does not offer; its rings are always enabled.",
+                $"Ring {ring.Index}: VHOST_USER_SET_VRING_ENABLE needs PROTOCOL_FEATURES (bit 30), which the back-end does not offer; " +
+                "its rings are always enabled.",
                 VirtioFeatures.VhostUserProtocolFeatures,
                 VhostUserProtocolFeatures.None);
         }

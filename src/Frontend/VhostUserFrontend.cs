@@ -12,7 +12,8 @@ namespace Vhost.Frontend;
 /// <para>Safe for use from several threads; operations of several messages run one after the other. The rings themselves are never touched.</para>
 /// <para>Losing the back-end is an event, a typed exception and never a hang: <see cref="Completion"/> faults with the reason,
 /// <see cref="Disconnected"/> is raised, every pending and later call throws <see cref="VhostUserDisconnectedException"/>,
-/// <see cref="VhostUserTimeoutException"/> or <see cref="VhostUserProtocolException"/>. <see cref="VhostUserException.ShouldReconnect"/> tells whether a new session may help.</para>
+/// <see cref="VhostUserTimeoutException"/> or <see cref="VhostUserProtocolException"/>. <see cref="VhostUserException.ShouldReconnect"/> tells
+/// whether a new session may help.</para>
 /// <para>Cancelling an operation that still waits to send costs nothing; after the bytes have left it ends the session.</para>
 /// </remarks>
 /// <example>
@@ -81,7 +82,8 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
     /// </summary>
     public event EventHandler? ConfigChanged;
 
-    /// <summary>The raw layer beneath: one method per message, without opinions. Mixing it with the session's own state is at the caller's risk.</summary>
+    /// <summary>The raw layer beneath: one method per message, without opinions. Mixing it with the session's own state is at the caller's
+    /// risk.</summary>
     public VhostUserRequestClient Requests { get; }
 
     /// <summary>Ends when the session ends: successfully after <see cref="DisposeAsync"/>, else faulted with the reason.</summary>
@@ -118,7 +120,8 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
         Rings = _vrings.Where(ring => ring is not null).Select(ring => new NegotiatedRing(ring!.Index, ring.Settings.Size, ring.IsEnabled)).ToArray(),
     };
 
-    private NegotiationSummary Negotiated => Volatile.Read(ref _negotiated) ?? throw new InvalidOperationException("The session has not negotiated yet.");
+    private NegotiationSummary Negotiated =>
+        Volatile.Read(ref _negotiated) ?? throw new InvalidOperationException("The session has not negotiated yet.");
 
     /// <summary>Connects to a back-end that listens and negotiates.</summary>
     /// <param name="socketPath">Its socket.</param>

@@ -67,6 +67,9 @@ public sealed record VhostUserFrontendOptions
         ArgumentOutOfRangeException.ThrowIfLessThan(QueuesWithoutMultiQueue, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(QueuesWithoutMultiQueue, VringLimits.MaxQueues);
         if (((WantedProtocolFeatures | RequiredProtocolFeatures) & VhostUserProtocolFeatures.XenMmap) != 0)
-            throw new ArgumentException("The session does not build Xen memory regions, so XEN_MMAP (bit 17) cannot be asked for.", nameof(WantedProtocolFeatures));
+        {
+            throw new ArgumentException(
+                "The session does not build Xen memory regions, so XEN_MMAP (bit 17) cannot be asked for.", nameof(WantedProtocolFeatures));
+        }
     }
 }

@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
 
@@ -47,7 +46,8 @@ public sealed class BackendChannelTests
         await using Dialogue dialogue = await Dialogue.StartAsync(options: new VhostUserFrontendOptions { BackendRequests = handler });
         await SendAsync(dialogue, (uint)VhostUserBackendRequest.ConfigChangeMsg, VhostUserHeaderFlags.Version1, []);
         await Eventually.TrueAsync(() => handler.Changes == 1);
-        (await AskAsync(dialogue, VhostUserBackendRequest.ConfigChangeMsg)).Should().Be(0, "the first reply on the channel is that of the second request");
+        (await AskAsync(dialogue, VhostUserBackendRequest.ConfigChangeMsg))
+            .Should().Be(0, "the first reply on the channel is that of the second request");
 
         await using Dialogue silent = await Dialogue.StartAsync(
             new BackendOffer().Without(VhostUserProtocolFeatures.ReplyAck), new VhostUserFrontendOptions { BackendRequests = handler });
@@ -81,10 +81,12 @@ public sealed class BackendChannelTests
             await ExpectDoneAsync(dialogue, VhostUserBackendRequest.SharedObjectAdd, Bytes(new VhostUserSharedObject(id)));
             await ExpectDoneAsync(dialogue, VhostUserBackendRequest.SharedObjectRemove, Bytes(new VhostUserSharedObject(id)));
             await ExpectDoneAsync(dialogue, VhostUserBackendRequest.ShmemMap, Bytes(new VhostUserShmemMap(6, 0, 0, 4096, VhostUserShmemMapFlags.ReadWrite)), memory.Descriptor);
-            await ExpectDoneAsync(dialogue, VhostUserBackendRequest.ShmemUnmap, Bytes(new VhostUserShmemMap(6, 0, 0, 4096, VhostUserShmemMapFlags.ReadWrite)));
+            await ExpectDoneAsync(
+                dialogue, VhostUserBackendRequest.ShmemUnmap, Bytes(new VhostUserShmemMap(6, 0, 0, 4096, VhostUserShmemMapFlags.ReadWrite)));
             handler.Seen.Should().Equal("iotlb Miss", "notifier 3 True", "call 4", "error 5", $"add {id}", $"remove {id}", "map 6", "unmap 6");
 
-            await SendAsync(dialogue, (uint)VhostUserBackendRequest.SharedObjectLookup, VhostUserHeaderFlags.Version1, Bytes(new VhostUserSharedObject(id)));
+            await SendAsync(
+                dialogue, (uint)VhostUserBackendRequest.SharedObjectLookup, VhostUserHeaderFlags.Version1, Bytes(new VhostUserSharedObject(id)));
             using VhostUserMessage? found = await dialogue.Backend.Channel!.ReceiveAsync().InTime();
             found!.DescriptorCount.Should().Be(1);
             found.Payload.ToArray().Should().Equal(new byte[8]);
@@ -187,7 +189,8 @@ public sealed class BackendChannelTests
     {
         using var log = new LogRecorder();
         var handler = new RecordingHandler { Holds = new TaskCompletionSource() };
-        await using Dialogue dialogue = await Dialogue.StartAsync(options: new VhostUserFrontendOptions { BackendRequests = handler, LoggerFactory = log });
+        await using Dialogue dialogue = await Dialogue.StartAsync(
+            options: new VhostUserFrontendOptions { BackendRequests = handler, LoggerFactory = log });
         for (int i = 0; i < 1000; i++)
         {
             await SendAsync(dialogue, (uint)VhostUserBackendRequest.ConfigChangeMsg, VhostUserHeaderFlags.Version1, []);
@@ -265,7 +268,8 @@ public sealed class BackendChannelTests
     private static async Task ExpectDoneAsync(Dialogue dialogue, VhostUserBackendRequest request, byte[] payload, params SafeHandle[] descriptors) =>
         (await AskAsync(dialogue, request, payload, descriptors)).Should().Be(0, "{0} is done", request);
 
-    private static async Task<ulong> AskAsync(Dialogue dialogue, VhostUserBackendRequest request, byte[]? payload = null, params SafeHandle[] descriptors)
+    private static async Task<ulong> AskAsync(
+        Dialogue dialogue, VhostUserBackendRequest request, byte[]? payload = null, params SafeHandle[] descriptors)
     {
         await SendAsync(dialogue, (uint)request, Asking, payload ?? [], descriptors);
         using VhostUserMessage? reply = await dialogue.Backend.Channel!.ReceiveAsync().InTime();
@@ -274,7 +278,8 @@ public sealed class BackendChannelTests
         return BitConverter.ToUInt64(reply.Payload);
     }
 
-    private static ValueTask SendAsync(Dialogue dialogue, uint request, VhostUserHeaderFlags flags, byte[] payload, params SafeHandle[] descriptors) =>
+    private static ValueTask SendAsync(
+        Dialogue dialogue, uint request, VhostUserHeaderFlags flags, byte[] payload, params SafeHandle[] descriptors) =>
         ChannelOf(dialogue).SendAsync(new VhostUserHeader(request, flags, (uint)payload.Length), payload, descriptors);
 
     private static VhostUserConnection ChannelOf(Dialogue dialogue) => dialogue.Backend.Channel!;
@@ -285,76 +290,5 @@ public sealed class BackendChannelTests
         byte[] bytes = new byte[payload.EncodedSize];
         payload.Write(bytes);
         return bytes;
-    }
-
-    private sealed class RecordingHandler : IVhostUserBackendRequestHandler
-    {
-        private readonly List<string> _seen = [];
-        private int _changes;
-
-        public bool Agrees { get; init; }
-
-        public bool Fails { get; init; }
-
-        public TaskCompletionSource? Holds { get; init; }
-
-        public Func<Task>? OnAdd { get; init; }
-
-        public int Changes => Volatile.Read(ref _changes);
-
-        public IReadOnlyList<string> Seen => _seen;
-
-        public async ValueTask OnConfigChangedAsync(CancellationToken cancellationToken)
-        {
-            Interlocked.Increment(ref _changes);
-            if (Fails)
-                throw new InvalidOperationException("of the application");
-            if (Holds is not null)
-                await Holds.Task;
-        }
-
-        public ValueTask<bool> OnIotlbAsync(VhostUserIotlb message, CancellationToken cancellationToken) => See($"iotlb {message.Type}");
-
-        public ValueTask<bool> OnVringHostNotifierAsync(VhostUserVringArea area, SafeFileHandle? descriptor, CancellationToken cancellationToken)
-        {
-            descriptor?.Dispose();
-            return See($"notifier {area.Ring.Index} {descriptor is not null}");
-        }
-
-        public ValueTask<bool> OnVringCallAsync(uint index, CancellationToken cancellationToken) => See($"call {index}");
-
-        public ValueTask<bool> OnVringErrorAsync(uint index, CancellationToken cancellationToken) => See($"error {index}");
-
-        public async ValueTask<bool> OnSharedObjectAddAsync(Guid id, CancellationToken cancellationToken)
-        {
-            if (OnAdd is not null)
-                await OnAdd();
-            return await See($"add {id}");
-        }
-
-        public ValueTask<bool> OnSharedObjectRemoveAsync(Guid id, CancellationToken cancellationToken) => See($"remove {id}");
-
-        public ValueTask<SafeFileHandle?> OnSharedObjectLookupAsync(Guid id, CancellationToken cancellationToken)
-        {
-            if (Fails)
-                throw new InvalidOperationException("of the application");
-            return ValueTask.FromResult<SafeFileHandle?>(new EventNotifier().Descriptor);
-        }
-
-        public ValueTask<bool> OnShmemMapAsync(VhostUserShmemMap mapping, SafeFileHandle descriptor, CancellationToken cancellationToken)
-        {
-            descriptor.Dispose();
-            return See($"map {mapping.RegionId}");
-        }
-
-        public ValueTask<bool> OnShmemUnmapAsync(VhostUserShmemMap mapping, CancellationToken cancellationToken) => See($"unmap {mapping.RegionId}");
-
-        private ValueTask<bool> See(string what)
-        {
-            if (Fails)
-                throw new InvalidOperationException("of the application");
-            _seen.Add(what);
-            return ValueTask.FromResult(Agrees);
-        }
     }
 }

@@ -51,7 +51,8 @@ public sealed class DeviceTests
         await using Dialogue dialogue = await Dialogue.StartAsync();
         await dialogue.Session.Invoking(session => session.ReadConfigAsync(offset, new byte[length]).AsTask())
             .Should().ThrowAsync<ArgumentOutOfRangeException>().WithMessage("*256*");
-        await dialogue.Session.Invoking(session => session.WriteConfigAsync(offset, new byte[length]).AsTask()).Should().ThrowAsync<ArgumentOutOfRangeException>();
+        await dialogue.Session.Invoking(session => session.WriteConfigAsync(offset, new byte[length]).AsTask())
+            .Should().ThrowAsync<ArgumentOutOfRangeException>();
     }
 
     [Fact]

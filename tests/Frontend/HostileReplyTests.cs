@@ -32,8 +32,10 @@ public sealed class HostileReplyTests
         ProcessCounts before = ProcessCounts.Snapshot();
         await using (Dialogue dialogue = await Dialogue.StartAsync())
         {
-            await dialogue.Backend.Connection.SendAsync(new VhostUserHeader(GetFeatures, VhostUserHeaderFlags.Version1 | VhostUserHeaderFlags.Reply, 8), new byte[8]);
-            VhostUserProtocolException reason = (await dialogue.Session.Invoking(session => session.Completion.InTime()).Should().ThrowAsync<VhostUserProtocolException>()).Which;
+            await dialogue.Backend.Connection.SendAsync(
+                new VhostUserHeader(GetFeatures, VhostUserHeaderFlags.Version1 | VhostUserHeaderFlags.Reply, 8), new byte[8]);
+            VhostUserProtocolException reason =
+                (await dialogue.Session.Invoking(session => session.Completion.InTime()).Should().ThrowAsync<VhostUserProtocolException>()).Which;
             reason.Violation.Should().Be(VhostUserViolation.UnexpectedReply);
             dialogue.Session.DisconnectReason.Should().BeSameAs(reason);
             await dialogue.Session.Invoking(session => session.ReadConfigAsync(0, new byte[4]).AsTask()).Should().ThrowAsync<VhostUserException>();
@@ -55,7 +57,8 @@ public sealed class HostileReplyTests
         (Exception failure, _) = await Dialogue.RefusedAsync(misbehave: (request, _) => request.Code == VhostUserRequest.GetFeatures
             ? Misbehaviour.Message(GetFeatures, 0x5, size > 4096 ? [] : new byte[size], size)
             : null);
-        failure.Should().BeOfType<VhostUserProtocolException>().Which.Message.Should().Contain(size.ToString(System.Globalization.CultureInfo.InvariantCulture));
+        failure.Should().BeOfType<VhostUserProtocolException>().Which.Message
+            .Should().Contain(size.ToString(System.Globalization.CultureInfo.InvariantCulture));
         (GC.GetTotalAllocatedBytes(precise: true) - allocated).Should().BeLessThan(16 << 20);
         before.AssertBack();
     }
@@ -73,13 +76,15 @@ public sealed class HostileReplyTests
             clock.Advance(TimeSpan.FromSeconds(2.9));
             reading.IsCompleted.Should().BeFalse();
             clock.Advance(TimeSpan.FromSeconds(0.2));
-            VhostUserTimeoutException failure = (await reading.Awaiting(task => task.InTime()).Should().ThrowAsync<VhostUserTimeoutException>()).Which;
+            VhostUserTimeoutException failure =
+                (await reading.Awaiting(task => task.InTime()).Should().ThrowAsync<VhostUserTimeoutException>()).Which;
             failure.Message.Should().Contain("VHOST_USER_GET_CONFIG").And.Contain("3 s");
             failure.ShouldReconnect.Should().BeTrue();
 
             await dialogue.Session.Invoking(session => session.Completion.InTime()).Should().ThrowAsync<VhostUserTimeoutException>();
             await dialogue.Session.Invoking(session => session.GetStatusAsync().AsTask()).Should().ThrowAsync<VhostUserException>();
-            await dialogue.Session.Invoking(session => session.Requests.GetFeaturesAsync().AsTask()).Should().ThrowAsync<VhostUserDisconnectedException>();
+            await dialogue.Session.Invoking(session => session.Requests.GetFeaturesAsync().AsTask())
+                .Should().ThrowAsync<VhostUserDisconnectedException>();
         }
 
         before.AssertBack();
@@ -153,8 +158,10 @@ public sealed class HostileReplyTests
             };
             VhostUserRequestClient raw = dialogue.Session.Requests;
             (await raw.GetSharedObjectAsync(Guid.NewGuid())).Should().BeNull();
-            await raw.Invoking(r => r.GetInflightFdAsync(new VhostUserInflight(0, 0, 1, 128)).AsTask()).Should().ThrowAsync<VhostUserProtocolException>().WithMessage("*GET_INFLIGHT_FD*4096*");
-            await raw.Invoking(r => r.PostcopyAdviseAsync().AsTask()).Should().ThrowAsync<VhostUserProtocolException>().WithMessage("*POSTCOPY_ADVISE*");
+            await raw.Invoking(r => r.GetInflightFdAsync(new VhostUserInflight(0, 0, 1, 128)).AsTask())
+                .Should().ThrowAsync<VhostUserProtocolException>().WithMessage("*GET_INFLIGHT_FD*4096*");
+            await raw.Invoking(r => r.PostcopyAdviseAsync().AsTask())
+                .Should().ThrowAsync<VhostUserProtocolException>().WithMessage("*POSTCOPY_ADVISE*");
         }
 
         before.AssertBack();
@@ -169,7 +176,8 @@ public sealed class HostileReplyTests
         (Exception first, _) = await Dialogue.RefusedAsync(new BackendOffer { Acknowledgement = value });
         VhostUserRejectedException refused = first.Should().BeOfType<VhostUserRejectedException>().Subject;
         refused.ReplyCode.Should().Be(value);
-        refused.Message.Should().Contain("VHOST_USER_SET_BACKEND_REQ_FD").And.Contain(value.ToString(System.Globalization.CultureInfo.InvariantCulture));
+        refused.Message
+            .Should().Contain("VHOST_USER_SET_BACKEND_REQ_FD").And.Contain(value.ToString(System.Globalization.CultureInfo.InvariantCulture));
 
         GuestMemoryRegion extra = GuestRam.Region(0, 4096);
         using (extra.Memory)
@@ -192,7 +200,8 @@ public sealed class HostileReplyTests
             ];
             foreach ((string message, Func<Task> operation) in operations)
             {
-                VhostUserRejectedException failure = (await FluentActions.Awaiting(operation).Should().ThrowAsync<VhostUserRejectedException>(message)).Which;
+                VhostUserRejectedException failure =
+                    (await FluentActions.Awaiting(operation).Should().ThrowAsync<VhostUserRejectedException>(message)).Which;
                 failure.Message.Should().Contain(message);
                 failure.ReplyCode.Should().Be(value);
             }

@@ -106,7 +106,8 @@ public sealed class MemoryTests : IDisposable
     {
         await using Dialogue dialogue = await Dialogue.StartAsync(new BackendOffer { Slots = 509 });
         SharedMemory ram = SharedMemory.CreateSealed("ram", Page);
-        GuestMemoryRegion[] regions = [.. Enumerable.Range(0, 509).Select(i => new GuestMemoryRegion(new GuestAddress((ulong)i * Page), ram, new UserAddress(((ulong)i + 1000) * Page)))];
+        GuestMemoryRegion[] regions = [.. Enumerable.Range(0, 509).Select(i =>
+            new GuestMemoryRegion(new GuestAddress((ulong)i * Page), ram, new UserAddress(((ulong)i + 1000) * Page)))];
         _regions.AddRange(regions);
         await dialogue.Session.SetMemoryAsync(Table(regions));
         dialogue.Backend.Requests.Count(request => request.Code == VhostUserRequest.AddMemReg).Should().Be(509);
@@ -148,7 +149,8 @@ public sealed class MemoryTests : IDisposable
         int mark = dialogue.Backend.Mark();
 
         GuestMemoryRegion home = rings.Memory.Regions[0];
-        await dialogue.Session.Invoking(session => session.RemoveMemoryAsync(home).AsTask()).Should().ThrowAsync<InvalidOperationException>().WithMessage("*Ring 0*");
+        await dialogue.Session.Invoking(session => session.RemoveMemoryAsync(home).AsTask())
+            .Should().ThrowAsync<InvalidOperationException>().WithMessage("*Ring 0*");
         var moved = new GuestMemoryRegion(home.GuestAddress, home.Memory, new UserAddress(home.UserAddress.Value + Page));
         await dialogue.Session.Invoking(session => session.SetMemoryAsync(Table(moved)).AsTask()).Should().ThrowAsync<InvalidOperationException>();
         dialogue.Backend.Since(mark).Should().BeEmpty();
@@ -215,7 +217,8 @@ public sealed class MemoryTests : IDisposable
         return regions;
     }
 
-    private static VhostUserMemoryRegion Wire(GuestMemoryRegion region) => new(region.GuestAddress, region.Size, region.UserAddress, region.Memory.DescriptorOffset);
+    private static VhostUserMemoryRegion Wire(GuestMemoryRegion region) =>
+        new(region.GuestAddress, region.Size, region.UserAddress, region.Memory.DescriptorOffset);
 
     private static void Write(GuestMemory memory, GuestAddress at, uint value)
     {

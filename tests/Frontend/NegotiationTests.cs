@@ -69,7 +69,8 @@ public sealed class NegotiationTests
         await using Dialogue dialogue = await Dialogue.StartAsync(new BackendOffer().With(VhostUserProtocolFeatures.Status), options);
 
         dialogue.Backend.Transcript.Should().ContainInConsecutiveOrder("SET_FEATURES 0x170000000 !", "SET_STATUS 0xb !", "GET_STATUS");
-        (await dialogue.Session.GetStatusAsync()).Should().Be(VirtioDeviceStatus.Acknowledge | VirtioDeviceStatus.Driver | VirtioDeviceStatus.FeaturesOk);
+        (await dialogue.Session.GetStatusAsync())
+            .Should().Be(VirtioDeviceStatus.Acknowledge | VirtioDeviceStatus.Driver | VirtioDeviceStatus.FeaturesOk);
         await dialogue.Session.SetStatusAsync(VirtioDeviceStatus.Acknowledge);
         dialogue.Backend.Transcript[^1].Should().Be("SET_STATUS 0x1 !");
     }
@@ -86,7 +87,8 @@ public sealed class NegotiationTests
     public async Task STATUS_messages_need_STATUS()
     {
         await using Dialogue dialogue = await Dialogue.StartAsync();
-        await dialogue.Session.Invoking(session => session.GetStatusAsync().AsTask()).Should().ThrowAsync<VhostUserFeatureException>().WithMessage("*GET_STATUS needs STATUS*");
+        await dialogue.Session.Invoking(session => session.GetStatusAsync().AsTask())
+            .Should().ThrowAsync<VhostUserFeatureException>().WithMessage("*GET_STATUS needs STATUS*");
     }
 
     [Fact]
@@ -116,7 +118,8 @@ public sealed class NegotiationTests
 
         dialogue.Backend.Last(VhostUserRequest.SetProtocolFeatures).U64.Should().Be((ulong)VhostUserProtocolFeatures.All & ~(1UL << 17));
         dialogue.Backend.Last(VhostUserRequest.SetFeatures).U64.Should().Be((ulong)(Usual | Bit30));
-        dialogue.Session.Summary.IgnoredProtocolFeatures.Should().Be((VhostUserProtocolFeatures)(~(ulong)VhostUserProtocolFeatures.All | (1UL << 17)));
+        dialogue.Session.Summary.IgnoredProtocolFeatures
+            .Should().Be((VhostUserProtocolFeatures)(~(ulong)VhostUserProtocolFeatures.All | (1UL << 17)));
         log.Lines.Should().ContainSingle(line => line.Contains("0xffffffffff000000", StringComparison.Ordinal));
     }
 
@@ -146,7 +149,8 @@ public sealed class NegotiationTests
     [InlineData(ulong.MaxValue, 4, 256, 4)]
     public async Task F06_the_number_of_queues_is_clamped(ulong answer, int asked, int served, int used)
     {
-        await using Dialogue dialogue = await Dialogue.StartAsync(new BackendOffer { Queues = answer }, new VhostUserFrontendOptions { Queues = asked });
+        await using Dialogue dialogue = await Dialogue.StartAsync(
+            new BackendOffer { Queues = answer }, new VhostUserFrontendOptions { Queues = asked });
         dialogue.Session.MaxQueues.Should().Be(served);
         dialogue.Session.QueueCount.Should().Be(used);
         dialogue.Session.Summary.QueueNumberAnswer.Should().Be(answer);
@@ -169,7 +173,8 @@ public sealed class NegotiationTests
         (Exception noQueues, _) = await Dialogue.RefusedAsync(new BackendOffer { Queues = 0 });
         noQueues.Should().BeOfType<VhostUserProtocolException>().Which.Message.Should().Contain("VHOST_USER_GET_QUEUE_NUM").And.Contain("answered 0");
         (Exception noSlots, _) = await Dialogue.RefusedAsync(new BackendOffer { Slots = 0 });
-        noSlots.Should().BeOfType<VhostUserProtocolException>().Which.Message.Should().Contain("VHOST_USER_GET_MAX_MEM_SLOTS").And.Contain("answered 0");
+        noSlots.Should().BeOfType<VhostUserProtocolException>().Which.Message
+            .Should().Contain("VHOST_USER_GET_MAX_MEM_SLOTS").And.Contain("answered 0");
     }
 
     [Fact]
@@ -224,7 +229,8 @@ public sealed class NegotiationTests
         await using (back)
         {
             var xen = new VhostUserFrontendOptions { WantedProtocolFeatures = VhostUserProtocolFeatures.XenMmap };
-            await FluentActions.Awaiting(() => VhostUserFrontend.StartAsync(front, xen).AsTask()).Should().ThrowAsync<ArgumentException>().WithMessage("*XEN_MMAP*");
+            await FluentActions.Awaiting(() => VhostUserFrontend.StartAsync(front, xen).AsTask())
+                .Should().ThrowAsync<ArgumentException>().WithMessage("*XEN_MMAP*");
             (await back.ReceiveAsync().InTime()).Should().BeNull();
         }
 
@@ -275,6 +281,7 @@ public sealed class NegotiationTests
             .And.Contain("ring 1").And.Contain("disabled").And.Contain("asked, not offered").And.Contain("RING_PACKED").And.NotEndWith("\n");
 
         await using Dialogue bare = await Dialogue.StartAsync(new BackendOffer { Features = Usual });
-        bare.Session.Summary.ToString().Should().Contain("MQ not negotiated").And.Contain("by table, at most 8").And.Contain("barrier").And.Contain("not negotiated");
+        bare.Session.Summary.ToString()
+            .Should().Contain("MQ not negotiated").And.Contain("by table, at most 8").And.Contain("barrier").And.Contain("not negotiated");
     }
 }

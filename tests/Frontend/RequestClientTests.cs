@@ -89,7 +89,8 @@ public sealed class RequestClientTests : IDisposable
         await using Raw raw = Raw.Start(request => Misbehaviour.Reply(request.Code, BitConverter.GetBytes(5UL)));
         await raw.Client.Invoking(client => client.SetLogBaseAsync(new VhostUserLog(4096, 0), _descriptor.Descriptor).AsTask())
             .Should().ThrowAsync<VhostUserRejectedException>().WithMessage("*VHOST_USER_SET_LOG_BASE*5*");
-        await raw.Client.Invoking(client => client.IotlbMsgAsync(default).AsTask()).Should().ThrowAsync<VhostUserRejectedException>().WithMessage("*IOTLB_MSG*");
+        await raw.Client.Invoking(client => client.IotlbMsgAsync(default).AsTask())
+            .Should().ThrowAsync<VhostUserRejectedException>().WithMessage("*IOTLB_MSG*");
     }
 
     [Fact]
@@ -115,14 +116,17 @@ public sealed class RequestClientTests : IDisposable
 
     private static Misbehaviour? Answer(ScriptedRequest request) => request.Code switch
     {
-        VhostUserRequest.GetVringBase or VhostUserRequest.GetVringBaseSkipDrain => Misbehaviour.Reply(request.Code, [(byte)request.First, 0, 0, 0, 99, 0, 0, 0]),
+        VhostUserRequest.GetVringBase or VhostUserRequest.GetVringBaseSkipDrain =>
+            Misbehaviour.Reply(request.Code, [(byte)request.First, 0, 0, 0, 99, 0, 0, 0]),
         VhostUserRequest.GetConfig or VhostUserRequest.CreateCryptoSession => Misbehaviour.Reply(request.Code, request.Payload),
-        VhostUserRequest.SetMemTable or VhostUserRequest.AddMemReg when !request.WantsAcknowledgement => Misbehaviour.Reply(request.Code, request.Payload),
+        VhostUserRequest.SetMemTable or VhostUserRequest.AddMemReg when !request.WantsAcknowledgement =>
+            Misbehaviour.Reply(request.Code, request.Payload),
         VhostUserRequest.GetInflightFd => Misbehaviour.Reply(request.Code, [0, 16, .. new byte[14], 2, 0, 128, 0, 0, 0, 0, 0], _memory.Descriptor),
         VhostUserRequest.GetSharedObject => Misbehaviour.Reply(request.Code, request.Payload, _memory.Descriptor),
         VhostUserRequest.PostcopyAdvise => Misbehaviour.Reply(request.Code, [], _memory.Descriptor),
         VhostUserRequest.SetDeviceStateFd => Misbehaviour.Reply(request.Code, BitConverter.GetBytes(17UL), _memory.Descriptor),
-        VhostUserRequest.GetShmemConfig => Misbehaviour.Reply(request.Code, [1, .. new byte[7], .. new byte[40], 0, 16, .. new byte[6], .. new byte[2000]]),
+        VhostUserRequest.GetShmemConfig =>
+            Misbehaviour.Reply(request.Code, [1, .. new byte[7], .. new byte[40], 0, 16, .. new byte[6], .. new byte[2000]]),
         VhostUserRequest.SetLogBase => Misbehaviour.Reply(request.Code, []),
         VhostUserRequest.SetBackendReqFd => request.WantsAcknowledgement ? Misbehaviour.Reply(request.Code, new byte[8]) : Misbehaviour.Nothing,
         VhostUserRequest.IotlbMsg or VhostUserRequest.PostcopyListen or VhostUserRequest.PostcopyEnd => Misbehaviour.Reply(request.Code, new byte[8]),

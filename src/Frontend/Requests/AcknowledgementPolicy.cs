@@ -1,6 +1,7 @@
 namespace Vhost.Frontend;
 
-/// <summary>When a request carries NEED_REPLY, that is, asks for an acknowledgement (vhost-user specification, "VHOST_USER_PROTOCOL_F_REPLY_ACK").</summary>
+/// <summary>When a request carries NEED_REPLY, that is, asks for an acknowledgement (vhost-user specification,
+/// "VHOST_USER_PROTOCOL_F_REPLY_ACK").</summary>
 public enum AcknowledgementPolicy
 {
     /// <summary>

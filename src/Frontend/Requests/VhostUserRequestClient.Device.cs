@@ -17,7 +17,8 @@ public sealed partial class VhostUserRequestClient
     {
         byte[] payload = new byte[checked(VhostUserConfig.HeaderSize + (int)size)];
         new VhostUserConfig(offset, size, flags).Write(payload);
-        using VhostUserMessage reply = await QueryAsync(VhostUserRequest.GetConfig, payload, descriptor: null, cancellationToken).ConfigureAwait(false);
+        using VhostUserMessage reply = await QueryAsync(
+            VhostUserRequest.GetConfig, payload, descriptor: null, cancellationToken).ConfigureAwait(false);
         if (reply.Payload.IsEmpty)
             return default;
         if (!VhostUserConfig.TryRead(reply.Payload, out VhostUserConfig header))
@@ -60,7 +61,8 @@ public sealed partial class VhostUserRequestClient
     /// <returns>The same structure with the session id; a negative id is an error.</returns>
     public async ValueTask<byte[]> CreateCryptoSessionAsync(ReadOnlyMemory<byte> session, CancellationToken cancellationToken = default)
     {
-        using VhostUserMessage reply = await QueryAsync(VhostUserRequest.CreateCryptoSession, session, descriptor: null, cancellationToken).ConfigureAwait(false);
+        using VhostUserMessage reply = await QueryAsync(
+            VhostUserRequest.CreateCryptoSession, session, descriptor: null, cancellationToken).ConfigureAwait(false);
         return reply.Payload.ToArray();
     }
 
@@ -77,7 +79,8 @@ public sealed partial class VhostUserRequestClient
     /// <returns>The area and its memory.</returns>
     public async ValueTask<VhostUserInflightReply> GetInflightFdAsync(VhostUserInflight wanted, CancellationToken cancellationToken = default)
     {
-        using VhostUserMessage reply = await QueryAsync(VhostUserRequest.GetInflightFd, Encode(wanted), descriptor: null, cancellationToken).ConfigureAwait(false);
+        using VhostUserMessage reply = await QueryAsync(
+            VhostUserRequest.GetInflightFd, Encode(wanted), descriptor: null, cancellationToken).ConfigureAwait(false);
         VhostUserInflight area = Decode<VhostUserInflight>(VhostUserRequest.GetInflightFd, reply);
         if (area.MmapSize != 0 && reply.DescriptorCount == 0)
             throw MissingDescriptor(VhostUserRequest.GetInflightFd, $"the memory of an area of {area.MmapSize} bytes");
@@ -111,7 +114,8 @@ public sealed partial class VhostUserRequestClient
     /// <returns>Its dma-buf, owned by the caller; null when the back-end has no such object.</returns>
     public async ValueTask<SafeFileHandle?> GetSharedObjectAsync(Guid id, CancellationToken cancellationToken = default)
     {
-        using VhostUserMessage reply = await QueryAsync(VhostUserRequest.GetSharedObject, Encode(new VhostUserSharedObject(id)), descriptor: null, cancellationToken).ConfigureAwait(false);
+        using VhostUserMessage reply = await QueryAsync(
+            VhostUserRequest.GetSharedObject, Encode(new VhostUserSharedObject(id)), descriptor: null, cancellationToken).ConfigureAwait(false);
         return TakeOptional(reply);
     }
 
@@ -124,7 +128,8 @@ public sealed partial class VhostUserRequestClient
         VhostUserDeviceState transfer, SafeHandle descriptor, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(descriptor);
-        using VhostUserMessage reply = await QueryAsync(VhostUserRequest.SetDeviceStateFd, Encode(transfer), descriptor, cancellationToken).ConfigureAwait(false);
+        using VhostUserMessage reply = await QueryAsync(
+            VhostUserRequest.SetDeviceStateFd, Encode(transfer), descriptor, cancellationToken).ConfigureAwait(false);
         return new DeviceStateTransfer(Decode<VhostUserDeviceStateReply>(VhostUserRequest.SetDeviceStateFd, reply), TakeOptional(reply));
     }
 
@@ -139,7 +144,8 @@ public sealed partial class VhostUserRequestClient
     /// <returns>The sizes in bytes by region id (256 entries, 0: no such region), as they came.</returns>
     public async ValueTask<ulong[]> GetShmemConfigAsync(CancellationToken cancellationToken = default)
     {
-        using VhostUserMessage reply = await QueryAsync(VhostUserRequest.GetShmemConfig, default, descriptor: null, cancellationToken).ConfigureAwait(false);
+        using VhostUserMessage reply = await QueryAsync(
+            VhostUserRequest.GetShmemConfig, default, descriptor: null, cancellationToken).ConfigureAwait(false);
         return DecodeShmemConfig(reply);
     }
 

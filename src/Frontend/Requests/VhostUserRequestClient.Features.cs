@@ -49,7 +49,8 @@ public sealed partial class VhostUserRequestClient
     public ValueTask<ulong> GetQueueNumAsync(CancellationToken cancellationToken = default) =>
         QueryU64Async(VhostUserRequest.GetQueueNum, cancellationToken);
 
-    /// <summary>SET_BACKEND_REQ_FD (21): hands over the back-end's end of a connected stream socket for its own requests. Needs BACKEND_REQ.</summary>
+    /// <summary>SET_BACKEND_REQ_FD (21): hands over the back-end's end of a connected stream socket for its own requests. Needs
+    /// BACKEND_REQ.</summary>
     /// <param name="socket">The back-end's end; borrowed, may be closed after the call.</param>
     /// <param name="cancellationToken">Cancels freely until the request has left.</param>
     /// <returns>Completes when sent, or acknowledged where the policy asks for it.</returns>

@@ -24,7 +24,8 @@ public sealed partial class VhostUserRequestClient
         ReadOnlySpan<VhostUserMemoryRegion> regions, ReadOnlyMemory<SafeHandle> descriptors, CancellationToken cancellationToken = default) =>
         PostcopyTableAsync(EncodeTable(regions), descriptors, cancellationToken);
 
-    private async ValueTask<VhostUserMemoryRegion[]> PostcopyTableAsync(byte[] payload, ReadOnlyMemory<SafeHandle> descriptors, CancellationToken cancellationToken)
+    private async ValueTask<VhostUserMemoryRegion[]> PostcopyTableAsync(
+        byte[] payload, ReadOnlyMemory<SafeHandle> descriptors, CancellationToken cancellationToken)
     {
         VhostUserHeader header = VhostUserHeader.ForRequest(VhostUserRequest.SetMemTable, payload.Length);
         using VhostUserMessage reply = await _channel.CallAsync(header, payload, descriptors, cancellationToken).ConfigureAwait(false);
@@ -64,7 +65,8 @@ public sealed partial class VhostUserRequestClient
     /// <param name="descriptor">Its memory; borrowed.</param>
     /// <param name="cancellationToken">Cancels freely until the request has left.</param>
     /// <returns>The region of the reply.</returns>
-    public async ValueTask<VhostUserSingleRegion> AddMemRegForPostcopyAsync(VhostUserSingleRegion region, SafeHandle descriptor, CancellationToken cancellationToken = default)
+    public async ValueTask<VhostUserSingleRegion> AddMemRegForPostcopyAsync(
+        VhostUserSingleRegion region, SafeHandle descriptor, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(descriptor);
         byte[] payload = Encode(region);
@@ -94,7 +96,8 @@ public sealed partial class VhostUserRequestClient
     public async ValueTask SetLogBaseAsync(VhostUserLog log, SafeHandle descriptor, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(descriptor);
-        using VhostUserMessage reply = await QueryAsync(VhostUserRequest.SetLogBase, Encode(log), descriptor, cancellationToken).ConfigureAwait(false);
+        using VhostUserMessage reply = await QueryAsync(
+            VhostUserRequest.SetLogBase, Encode(log), descriptor, cancellationToken).ConfigureAwait(false);
         if (reply.Payload.Length == sizeof(ulong))
             ThrowIfRefused(VhostUserRequest.SetLogBase, Decode<VhostUserU64>(VhostUserRequest.SetLogBase, reply).Value);
     }
@@ -128,7 +131,8 @@ public sealed partial class VhostUserRequestClient
     /// <returns>The back-end's userfaultfd; the caller's own.</returns>
     public async ValueTask<SafeFileHandle> PostcopyAdviseAsync(CancellationToken cancellationToken = default)
     {
-        using VhostUserMessage reply = await QueryAsync(VhostUserRequest.PostcopyAdvise, default, descriptor: null, cancellationToken).ConfigureAwait(false);
+        using VhostUserMessage reply = await QueryAsync(
+            VhostUserRequest.PostcopyAdvise, default, descriptor: null, cancellationToken).ConfigureAwait(false);
         return TakeOptional(reply) ?? throw MissingDescriptor(VhostUserRequest.PostcopyAdvise, "a userfaultfd");
     }
 

@@ -35,7 +35,8 @@ public sealed partial class VhostUserRequestClient
     public ValueTask<VhostUserVringState> GetVringBaseAsync(uint index, CancellationToken cancellationToken = default) =>
         QueryAsync<VhostUserVringState>(VhostUserRequest.GetVringBase, Encode(new VhostUserVringState(index, 0)), cancellationToken);
 
-    /// <summary>GET_VRING_BASE_SKIP_DRAIN (45): like GET_VRING_BASE, without waiting for requests in flight: they stay in the in-flight area.</summary>
+    /// <summary>GET_VRING_BASE_SKIP_DRAIN (45): like GET_VRING_BASE, without waiting for requests in flight: they stay in the in-flight
+    /// area.</summary>
     /// <param name="index">The ring.</param>
     /// <param name="cancellationToken">Cancels freely until the request has left.</param>
     /// <returns>The reply as it came.</returns>

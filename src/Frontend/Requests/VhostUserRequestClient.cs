@@ -29,7 +29,8 @@ public sealed partial class VhostUserRequestClient
         _channel = channel;
     }
 
-    /// <summary>Which requests ask for an acknowledgement. A session sets it right after REPLY_ACK is acknowledged; a tester may set anything.</summary>
+    /// <summary>Which requests ask for an acknowledgement. A session sets it right after REPLY_ACK is acknowledged; a tester may set
+    /// anything.</summary>
     public AcknowledgementPolicy Acknowledgements
     {
         get => _acknowledgements;
@@ -43,7 +44,10 @@ public sealed partial class VhostUserRequestClient
     /// <param name="cancellationToken">Cancels freely until the first byte has left.</param>
     /// <returns>Completes when the bytes are with the kernel.</returns>
     public ValueTask SendAsync(
-        VhostUserHeader header, ReadOnlyMemory<byte> payload = default, ReadOnlyMemory<SafeHandle> descriptors = default, CancellationToken cancellationToken = default) =>
+        VhostUserHeader header,
+        ReadOnlyMemory<byte> payload = default,
+        ReadOnlyMemory<SafeHandle> descriptors = default,
+        CancellationToken cancellationToken = default) =>
         _channel.SendAsync(header, payload, descriptors, cancellationToken);
 
     /// <summary>Sends any header with any payload and waits for the reply, which is checked for shape alone.</summary>
@@ -53,15 +57,20 @@ public sealed partial class VhostUserRequestClient
     /// <param name="cancellationToken">Cancels freely until the first byte has left; afterwards it ends the connection.</param>
     /// <returns>The reply; the caller disposes it.</returns>
     public ValueTask<VhostUserMessage> CallAsync(
-        VhostUserHeader header, ReadOnlyMemory<byte> payload = default, ReadOnlyMemory<SafeHandle> descriptors = default, CancellationToken cancellationToken = default) =>
+        VhostUserHeader header,
+        ReadOnlyMemory<byte> payload = default,
+        ReadOnlyMemory<SafeHandle> descriptors = default,
+        CancellationToken cancellationToken = default) =>
         _channel.CallAsync(header, payload, descriptors, cancellationToken);
 
     /// <summary>A request without a reply of its own: acknowledged when the policy says so.</summary>
-    private async ValueTask RequestAsync(VhostUserRequest request, ReadOnlyMemory<byte> payload, ReadOnlyMemory<SafeHandle> descriptors, CancellationToken cancellationToken)
+    private async ValueTask RequestAsync(
+        VhostUserRequest request, ReadOnlyMemory<byte> payload, ReadOnlyMemory<SafeHandle> descriptors, CancellationToken cancellationToken)
     {
         if (_acknowledgements == AcknowledgementPolicy.Never)
         {
-            await _channel.SendAsync(VhostUserHeader.ForRequest(request, payload.Length), payload, descriptors, cancellationToken).ConfigureAwait(false);
+            await _channel.SendAsync(
+                VhostUserHeader.ForRequest(request, payload.Length), payload, descriptors, cancellationToken).ConfigureAwait(false);
             return;
         }
 
@@ -73,7 +82,8 @@ public sealed partial class VhostUserRequestClient
         RequestAsync(request, Encode(payload), Descriptors(descriptor), cancellationToken);
 
     /// <summary>Asks with NEED_REPLY, whatever the policy, and throws unless the acknowledgement is 0.</summary>
-    private async ValueTask AcknowledgedAsync(VhostUserRequest request, ReadOnlyMemory<byte> payload, ReadOnlyMemory<SafeHandle> descriptors, CancellationToken cancellationToken)
+    private async ValueTask AcknowledgedAsync(
+        VhostUserRequest request, ReadOnlyMemory<byte> payload, ReadOnlyMemory<SafeHandle> descriptors, CancellationToken cancellationToken)
     {
         VhostUserHeader header = VhostUserHeader.ForRequest(request, payload.Length, needReply: true);
         using VhostUserMessage reply = await _channel.CallAsync(header, payload, descriptors, cancellationToken).ConfigureAwait(false);
@@ -81,10 +91,12 @@ public sealed partial class VhostUserRequestClient
     }
 
     /// <summary>A request with a reply of its own.</summary>
-    private ValueTask<VhostUserMessage> QueryAsync(VhostUserRequest request, ReadOnlyMemory<byte> payload, SafeHandle? descriptor, CancellationToken cancellationToken)
+    private ValueTask<VhostUserMessage> QueryAsync(
+        VhostUserRequest request, ReadOnlyMemory<byte> payload, SafeHandle? descriptor, CancellationToken cancellationToken)
     {
         bool needReply = _acknowledgements == AcknowledgementPolicy.EveryRequest;
-        return _channel.CallAsync(VhostUserHeader.ForRequest(request, payload.Length, needReply), payload, Descriptors(descriptor), cancellationToken);
+        return _channel.CallAsync(
+            VhostUserHeader.ForRequest(request, payload.Length, needReply), payload, Descriptors(descriptor), cancellationToken);
     }
 
     private async ValueTask<TReply> QueryAsync<TReply>(VhostUserRequest request, ReadOnlyMemory<byte> payload, CancellationToken cancellationToken)
@@ -110,7 +122,7 @@ public sealed partial class VhostUserRequestClient
         TReply.TryRead(reply.Payload, out TReply value) ? value : throw Malformed(request, reply);
 
     private static VhostUserProtocolException Malformed(VhostUserRequest request, VhostUserMessage reply) =>
-        new(VhostUserViolation.PayloadTooShort, $"{NameOf(request)}: the {reply.Payload.Length} bytes of the reply are not what this message is answered with.")
+        new(VhostUserViolation.PayloadTooShort, $"{NameOf(request)}: the {reply.Payload.Length} bytes of the reply are not an answer to it.")
         {
             RequestCode = (uint)request,
         };
@@ -119,7 +131,8 @@ public sealed partial class VhostUserRequestClient
     {
         if (value != 0)
         {
-            throw new VhostUserRejectedException($"{NameOf(request)}: the back-end acknowledged with {value} (0x{value:x}); 0 means done, anything else refused.", value)
+            throw new VhostUserRejectedException(
+                $"{NameOf(request)}: the back-end acknowledged with {value} (0x{value:x}); 0 means done, anything else refused.", value)
             {
                 RequestCode = (uint)request,
             };

@@ -46,7 +46,10 @@ internal sealed class BackendRequestDispatcher(IVhostUserBackendRequestHandler? 
     }
 
     private static ValueTask<bool> CallAsync(
-        IVhostUserBackendRequestHandler handler, VhostUserBackendRequest request, VhostUserMessage message, CancellationToken cancellationToken) => request switch
+        IVhostUserBackendRequestHandler handler,
+        VhostUserBackendRequest request,
+        VhostUserMessage message,
+        CancellationToken cancellationToken) => request switch
         {
             VhostUserBackendRequest.IotlbMsg when VhostUserIotlb.TryRead(message.Payload, out VhostUserIotlb iotlb) =>
                 handler.OnIotlbAsync(iotlb, cancellationToken),
@@ -60,8 +63,8 @@ internal sealed class BackendRequestDispatcher(IVhostUserBackendRequestHandler? 
                 handler.OnSharedObjectAddAsync(added.Id, cancellationToken),
             VhostUserBackendRequest.SharedObjectRemove when VhostUserSharedObject.TryRead(message.Payload, out VhostUserSharedObject removed) =>
                 handler.OnSharedObjectRemoveAsync(removed.Id, cancellationToken),
-            VhostUserBackendRequest.ShmemMap when VhostUserShmemMap.TryRead(message.Payload, out VhostUserShmemMap map) && Take(message) is { } memory =>
-                handler.OnShmemMapAsync(map, memory, cancellationToken),
+            VhostUserBackendRequest.ShmemMap when VhostUserShmemMap.TryRead(message.Payload, out VhostUserShmemMap map)
+                && Take(message) is { } memory => handler.OnShmemMapAsync(map, memory, cancellationToken),
             VhostUserBackendRequest.ShmemUnmap when VhostUserShmemMap.TryRead(message.Payload, out VhostUserShmemMap unmap) =>
                 handler.OnShmemUnmapAsync(unmap, cancellationToken),
             _ => ValueTask.FromResult(false),

@@ -109,7 +109,8 @@ internal sealed class BackendRequestListener : IAsyncDisposable
     }
 
     private static bool BreaksFraming(VhostUserViolation violation) =>
-        violation is VhostUserViolation.BadVersion or VhostUserViolation.ReplyFlagInRequest or VhostUserViolation.ReservedFlags or VhostUserViolation.DescriptorsTruncated;
+        violation is VhostUserViolation.BadVersion or VhostUserViolation.ReplyFlagInRequest
+            or VhostUserViolation.ReservedFlags or VhostUserViolation.DescriptorsTruncated;
 
     /// <summary>A flood of nonsense is logged at its 1st, 2nd, 4th, 8th … message.</summary>
     private void LogRefusal(string explanation)

@@ -9,7 +9,8 @@ namespace Vhost.Frontend;
 /// </summary>
 internal sealed class ConfigChangePump : IAsyncDisposable
 {
-    private readonly Channel<bool> _pending = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true });
+    private readonly Channel<bool> _pending = Channel.CreateBounded<bool>(
+        new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true });
     private readonly CancellationTokenSource _stop = new();
     private readonly Func<CancellationToken, ValueTask> _changed;
     private readonly ILogger _log;

@@ -61,7 +61,8 @@ internal sealed class Negotiator(VhostUserRequestClient requests, VhostUserFront
             return;
         throw new VhostUserFeatureException(
             $"The back-end lacks what this front-end requires: features {FeatureNames.Describe(missing)}, protocol features " +
-            $"{FeatureNames.Describe(missingProtocol)}. It offers features {FeatureNames.Describe(_offered)}, protocol features {FeatureNames.Describe(_offeredProtocol)}.",
+            $"{FeatureNames.Describe(missingProtocol)}. It offers features {FeatureNames.Describe(_offered)}, protocol features " +
+            $"{FeatureNames.Describe(_offeredProtocol)}.",
             missing,
             missingProtocol);
     }

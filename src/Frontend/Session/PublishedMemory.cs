@@ -51,6 +51,9 @@ internal sealed class PublishedMemory
 
     public void Remove(PublishedRegion region) => _regions.Remove(region);
 
+    /// <summary>Whether these guest addresses lie in one region and are known to the back-end by this user address.</summary>
+    public bool IsAt(GuestAddress address, ulong length, UserAddress user) => TryTranslate(address, length, out UserAddress known) && known == user;
+
     /// <summary>Rings are set up rarely, so a walk over at most 509 regions will do.</summary>
     public bool TryTranslate(GuestAddress address, ulong length, out UserAddress user)
     {

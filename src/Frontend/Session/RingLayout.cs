@@ -54,7 +54,7 @@ internal readonly record struct RingLayout(VringSettings Settings, bool Packed)
     private UserAddress Translate(PublishedMemory memory, string part, GuestAddress address, ulong length) =>
         memory.TryTranslate(address, length, out UserAddress user)
             ? user
-            : throw Invalid($"the {part} ({length} bytes at {address}) is not inside one region of the memory table, which has {memory.Count} region(s)");
+            : throw Invalid($"the {part} ({length} bytes at {address}) is not inside one region of the memory table of {memory.Count}");
 
     private void RequireAlignment(string part, GuestAddress address, ulong alignment)
     {

@@ -13,7 +13,12 @@ internal static class VringBaseCheck
         if (reply.Index != (uint)ring.Index)
             throw Wrong(ring, $"the reply is about ring {reply.Index}");
         if (!VringBase.TryFromWire(reply.Num, negotiated, ring.Settings.Size, out VringBase value))
-            throw Wrong(ring, $"0x{reply.Num:x8} is not a base of a {((negotiated & VirtioFeatures.RingPacked) != 0 ? "packed" : "split")} ring of size {ring.Settings.Size}");
+        {
+            string kind = (negotiated & VirtioFeatures.RingPacked) != 0 ? "packed" : "split";
+            throw Wrong(ring, $"0x{reply.Num:x8} is not a base of a {kind} ring of size {ring.Settings.Size}");
+        }
+
+
         if ((negotiated & (VirtioFeatures.RingPacked | VirtioFeatures.AccessPlatform)) == 0)
             CompareWithRing(value, ring, memory);
         return value;
@@ -33,7 +38,7 @@ internal static class VringBaseCheck
         {
             throw Wrong(
                 ring,
-                $"base {value.AvailableIndex} does not fit the ring of size {ring.Settings.Size}, whose available index is {available} and whose used index is {used}");
+                $"base {value.AvailableIndex} does not fit the ring of size {ring.Settings.Size} with available index {available} and used index {used}");
         }
     }
 
@@ -55,7 +60,9 @@ internal static class VringBaseCheck
 
     private static VhostUserProtocolException Wrong(FrontendVring ring, FormattableString why) =>
         new(VhostUserViolation.BadValue,
-            string.Create(CultureInfo.InvariantCulture, $"VHOST_USER_GET_VRING_BASE: ring {ring.Index}: {why.ToString(CultureInfo.InvariantCulture)}. The ring is stopped."))
+            string.Create(
+                CultureInfo.InvariantCulture,
+                $"VHOST_USER_GET_VRING_BASE: ring {ring.Index}: {why.ToString(CultureInfo.InvariantCulture)}. The ring is stopped."))
         {
             RequestCode = (uint)VhostUserRequest.GetVringBase,
         };

@@ -5,7 +5,8 @@ using Vhost.Protocol;
 namespace Vhost.Frontend.Tests;
 
 /// <summary>
-/// A back-end of a few lines: records every message, answers what its offer says, and misbehaves on request. It shares no code with the real back-end.
+/// A back-end of a few lines: records every message, answers what its offer says, and misbehaves on request. It shares no code with the real
+/// back-end.
 /// </summary>
 internal sealed class ScriptedBackend : IAsyncDisposable
 {
