@@ -11,6 +11,7 @@ internal readonly unsafe struct MappedWindow
     private readonly byte* _start;
     private readonly ulong _length;
 
+    // Safety: nothing is touched here; the range was resolved by TryOpen.
     private MappedWindow(nint start, ulong length)
     {
         _start = (byte*)start;
