@@ -1,0 +1,120 @@
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Backend.Tests;
+
+/// <summary>A block device, one activated queue, and a driver that writes the ring by hand.</summary>
+internal sealed class BlockBench : IDisposable
+{
+    public const ulong HeaderAt = 0x8000;
+    public const ulong StatusAt = 0x8100;
+    public const ulong DataAt = 0x10000;
+    public const ulong MemorySize = 16 << 20;
+    public const byte NoStatus = 0xEE;
+
+    private readonly GuestMemory _memory = GuestRam.Create(MemorySize);
+    private readonly GuestMemoryLease _lease;
+    private readonly DeviceVirtqueue _queue;
+
+    public BlockBench(IBlockStorage? storage = null, BlockDeviceOptions? options = null, VirtioBlkFeatures? acknowledged = null)
+    {
+        Storage = storage ?? new MemoryStorage(1 << 20);
+        Device = new BlockDevice(Storage, options);
+        Device.Configure(acknowledged is { } some ? VirtioFeatures.Version1 | (VirtioFeatures)(ulong)some : Device.Features);
+        _lease = _memory.Acquire();
+        Ring = new RawSplitRing(_memory, 0, 64);
+        var setup = new VirtqueueSetup(
+            0, 64, User(Ring.DescriptorTable), User(Ring.AvailableRing), User(Ring.UsedRing), 0, VirtioFeatures.Version1 | VirtioFeatures.IndirectDescriptors);
+        _queue = DeviceVirtqueue.TryActivate(_memory, setup, null, out _, out string why) ?? throw new InvalidOperationException(why);
+    }
+
+    public IBlockStorage Storage { get; }
+
+    public BlockDevice Device { get; }
+
+    public RawSplitRing Ring { get; }
+
+    public VirtqueueFault Fault => _queue.Fault;
+
+    /// <summary>Sends a request of header, readable data, writable data and status, each one buffer.</summary>
+    public (VirtioBlkStatus Status, uint UsedLength) Send(VirtioBlkRequestType type, ulong sector, uint output = 0, uint input = 0)
+    {
+        PutHeader((uint)type, sector);
+        var chain = new List<ChainBuffer> { new(HeaderAt, 16, false) };
+        if (output != 0)
+            chain.Add(new ChainBuffer(DataAt, output, false));
+        if (input != 0)
+            chain.Add(new ChainBuffer(DataAt, input, true));
+        chain.Add(new ChainBuffer(StatusAt, 1, true));
+        uint used = SendChain([.. chain]);
+        return (Status, used);
+    }
+
+    public VirtioBlkStatus Status => (VirtioBlkStatus)Ring.Read<byte>(StatusAt);
+
+    public void PutHeader(uint type, ulong sector)
+    {
+        Ring.Put(HeaderAt, type);
+        Ring.Put(HeaderAt + 4, 0u);
+        Ring.Put(HeaderAt + 8, sector);
+    }
+
+    /// <summary>Offers any chain and lets the device work.</summary>
+    public uint SendChain(params ReadOnlySpan<ChainBuffer> buffers)
+    {
+        Ring.Put(StatusAt, NoStatus);
+        for (int i = 0; i < buffers.Length; i++)
+        {
+            bool more = i + 1 < buffers.Length;
+            ushort flags = (ushort)((buffers[i].Writable ? RawSplitRing.Write : 0) | (more ? RawSplitRing.Next : 0));
+            Ring.Descriptor(i, buffers[i].At, buffers[i].Length, flags, (ushort)(i + 1));
+        }
+
+        ushort before = Ring.UsedIndex;
+        Ring.Offer(0);
+        Device.Process(_queue);
+        _queue.Flush();
+        if (_queue.Fault != VirtqueueFault.None)
+            return uint.MaxValue;
+        Ring.UsedIndex.Should().Be((ushort)(before + 1), "every request comes back");
+        (uint id, uint length) = Ring.UsedElement(before);
+        id.Should().Be(0);
+        return length;
+    }
+
+    public void PutData(ReadOnlySpan<byte> data, ulong at = DataAt) => _lease.TryCopyFrom(data, new GuestAddress(at)).Should().BeTrue();
+
+    public byte[] GetData(int length, ulong at = DataAt)
+    {
+        byte[] data = new byte[length];
+        _lease.TryCopyTo(new GuestAddress(at), data).Should().BeTrue();
+        return data;
+    }
+
+    /// <summary>What a discard or write-zeroes request carries.</summary>
+    public uint PutRanges(params ReadOnlySpan<VirtioBlkRange> ranges)
+    {
+        Span<byte> bytes = stackalloc byte[VirtioBlkRange.Size];
+        for (int i = 0; i < ranges.Length; i++)
+        {
+            ranges[i].Write(bytes);
+            PutData(bytes, DataAt + ((ulong)i * VirtioBlkRange.Size));
+        }
+
+        return (uint)(ranges.Length * VirtioBlkRange.Size);
+    }
+
+    public void Dispose()
+    {
+        _queue.Deactivate();
+        Ring.Dispose();
+        _lease.Dispose();
+        _memory.Dispose();
+        Storage.Dispose();
+    }
+
+    private static UserAddress User(GuestAddress address) => new(address.Value + GuestRam.UserOffset);
+}
+
+/// <summary>One buffer of a chain that a test makes.</summary>
+internal readonly record struct ChainBuffer(ulong At, uint Length, bool Writable);

@@ -1,0 +1,39 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend.Tests;
+
+/// <summary>Counts flushes, and fails on demand.</summary>
+internal sealed class CountingStorage(ulong length) : IBlockStorage
+{
+    public ulong Length { get; set; } = length;
+
+    public bool IsReadOnly { get; init; }
+
+    public int Flushes { get; private set; }
+
+    public Exception? Failure { get; set; }
+
+    public void Read(ulong offset, GuestBuffers destination) => ThrowIfFailing();
+
+    public void Write(ulong offset, GuestBuffers source) => ThrowIfFailing();
+
+    public void Flush()
+    {
+        ThrowIfFailing();
+        Flushes++;
+    }
+
+    public void Discard(ulong offset, ulong length) => ThrowIfFailing();
+
+    public void WriteZeroes(ulong offset, ulong length, bool mayUnmap) => ThrowIfFailing();
+
+    public void Dispose()
+    {
+    }
+
+    private void ThrowIfFailing()
+    {
+        if (Failure is not null)
+            throw Failure;
+    }
+}

@@ -1,0 +1,153 @@
+using System.Diagnostics;
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Backend.Tests;
+
+public sealed class FileStorageTests
+{
+    private const int Length = 8192;
+
+    [Fact]
+    public void Requests_reach_the_file()
+    {
+        using var image = new TempImage(1 << 20);
+        using var bench = new BlockBench(FileStorage.Open(image.Path));
+        byte[] data = BlockRequestTests.Pattern(Length);
+        bench.PutData(data);
+        bench.Send(VirtioBlkRequestType.Out, 5, output: Length).Status.Should().Be(VirtioBlkStatus.Ok);
+        bench.Send(VirtioBlkRequestType.Flush, 0).Status.Should().Be(VirtioBlkStatus.Ok);
+        File.ReadAllBytes(image.Path)[2560..(2560 + Length)].Should().Equal(data);
+        bench.PutData(new byte[Length]);
+        bench.Send(VirtioBlkRequestType.In, 5, input: Length).Should().Be((VirtioBlkStatus.Ok, Length + 1u));
+        bench.GetData(Length).Should().Equal(data);
+    }
+
+    [Theory]
+    [InlineData(VirtioBlkRequestType.Discard, VirtioBlkRangeFlags.None)]
+    [InlineData(VirtioBlkRequestType.WriteZeroes, VirtioBlkRangeFlags.None)]
+    [InlineData(VirtioBlkRequestType.WriteZeroes, VirtioBlkRangeFlags.Unmap)]
+    public void Ranges_become_zeroes_in_the_file(VirtioBlkRequestType type, VirtioBlkRangeFlags flags)
+    {
+        using var image = new TempImage(1 << 20);
+        byte[] content = BlockRequestTests.Pattern(1 << 20);
+        File.WriteAllBytes(image.Path, content);
+        using var bench = new BlockBench(FileStorage.Open(image.Path));
+        bench.Send(type, 0, output: bench.PutRanges(new VirtioBlkRange(3, 300, flags))).Status.Should().Be(VirtioBlkStatus.Ok);
+        content.AsSpan(3 * 512, 300 * 512).Clear();
+        File.ReadAllBytes(image.Path).AsSpan().SequenceEqual(content).Should().BeTrue();
+    }
+
+    [Fact]
+    public void A_tail_shorter_than_a_sector_reads_as_zeroes_and_can_be_written()
+    {
+        using var image = new TempImage(700);
+        using var bench = new BlockBench(FileStorage.Open(image.Path));
+        bench.Device.CapacityBytes.Should().Be(1024);
+        bench.PutData(BlockRequestTests.Pattern(1024));
+        bench.Send(VirtioBlkRequestType.In, 0, input: 1024).Should().Be((VirtioBlkStatus.Ok, 1025u));
+        bench.GetData(1024).Should().AllBeEquivalentTo(0);
+        bench.Send(VirtioBlkRequestType.Out, 1, output: 512).Status.Should().Be(VirtioBlkStatus.Ok);
+        new FileInfo(image.Path).Length.Should().Be(1024);
+    }
+
+    [Fact]
+    public void A_grown_image_is_noticed()
+    {
+        using var image = new TempImage(1 << 20);
+        using FileStorage storage = FileStorage.Open(image.Path);
+        using (FileStream file = new(image.Path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite))
+            file.SetLength(3 << 20);
+        storage.Length.Should().Be(1 << 20);
+        storage.RefreshLength().Should().Be(3 << 20);
+        storage.Length.Should().Be(3 << 20);
+    }
+
+    [Fact]
+    public void Images_that_cannot_be_used_are_named_with_the_reason_and_what_to_do()
+    {
+        string missing = Path.Combine(Path.GetTempPath(), "no-such-image.img");
+        Refused(missing, $"Image {missing}: does not exist. *truncate*");
+        Refused("/no-such-folder/x.img", "Image /no-such-folder/x.img: does not exist.*");
+        Refused(Path.GetTempPath(), $"Image {Path.GetTempPath()}: is a directory.*");
+        Refused("/dev/null", "Image /dev/null: neither a regular file nor a block device (CharacterDevice).*");
+        using var empty = new TempImage(0);
+        Refused(empty.Path, $"Image {empty.Path}: is empty. *truncate*");
+    }
+
+    [Fact]
+    public void A_writer_and_anybody_else_refuse_each_other()
+    {
+        using var image = new TempImage(1 << 20);
+        using (FileStorage writer = FileStorage.Open(image.Path))
+        {
+            Refused(image.Path, $"Image {image.Path}: in use*open for writing*Stop that process*");
+            Refused(image.Path, $"Image {image.Path}: in use*open for writing*", readOnly: true);
+        }
+
+        using FileStorage reader = FileStorage.Open(image.Path, new FileStorageOptions { ReadOnly = true });
+        using FileStorage second = FileStorage.Open(image.Path, new FileStorageOptions { ReadOnly = true });
+        Refused(image.Path, $"Image {image.Path}: in use*lets nobody else write*read-only on both sides*");
+        using FileStorage unlocked = FileStorage.Open(image.Path, new FileStorageOptions { Lock = false });
+    }
+
+    [SkippableFact]
+    public void An_image_that_we_serve_is_refused_by_qemu()
+    {
+        string qemuIo = Peers.Require("qemu-io", "qemu-utils");
+        using var image = new TempImage(1 << 20);
+        using (FileStorage writer = FileStorage.Open(image.Path))
+        {
+            Run(qemuIo, "-f", "raw", "-c", "write 0 512", image.Path).Should().Contain("lock");
+            Run(qemuIo, "-f", "raw", "-r", "-c", "read 0 512", image.Path).Should().Contain("512", "a reader that tolerates writers is tolerated");
+        }
+
+        using (FileStorage reader = FileStorage.Open(image.Path, new FileStorageOptions { ReadOnly = true }))
+        {
+            Run(qemuIo, "-f", "raw", "-c", "write 0 512", image.Path).Should().Contain("lock");
+            Run(qemuIo, "-f", "raw", "-r", "-c", "read 0 512", image.Path).Should().Contain("512");
+        }
+
+        Run(qemuIo, "-f", "raw", "-c", "write 0 512", image.Path).Should().Contain("wrote 512/512");
+    }
+
+    [SkippableFact]
+    public async Task An_image_that_qemu_serves_is_refused_by_us()
+    {
+        string daemon = Peers.Require("qemu-storage-daemon", "qemu-system-common");
+        using var image = new TempImage(1 << 20);
+        using var socket = new TempSocket();
+        using Process process = Start(
+            daemon,
+            "--blockdev", $"driver=file,node-name=d0,filename={image.Path}",
+            "--export", $"type=vhost-user-blk,id=e0,node-name=d0,addr.type=unix,addr.path={socket.Path},writable=on");
+        try
+        {
+            await Eventually.TrueAsync(() => socket.Exists);
+            Refused(image.Path, $"Image {image.Path}: in use, another process has it open for writing*");
+        }
+        finally
+        {
+            process.Kill();
+            process.WaitForExit();
+        }
+
+        using FileStorage free = FileStorage.Open(image.Path);
+    }
+
+    private static void Refused(string path, string message, bool readOnly = false) =>
+        FluentActions.Invoking(() => FileStorage.Open(path, new FileStorageOptions { ReadOnly = readOnly }))
+            .Should().Throw<BlockStorageException>().WithMessage(message).Which.Path.Should().Be(path);
+
+    private static Process Start(string program, params string[] arguments) =>
+        Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false })!;
+
+    private static string Run(string program, params string[] arguments)
+    {
+        using Process process = Start(program, arguments);
+        Task<string> output = process.StandardOutput.ReadToEndAsync();
+        string errors = process.StandardError.ReadToEnd();
+        process.WaitForExit();
+        return output.Result + errors;
+    }
+}
