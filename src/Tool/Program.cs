@@ -1,1 +1,3 @@
-return 0;
+using Vhost.Tool;
+
+return await ToolMain.RunAsync(args);

@@ -1,0 +1,102 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Numerics;
+using Vhost.Frontend;
+
+namespace Vhost.Tool;
+
+/// <summary>Warm-up, then the measured interval, then the end. The thread that measures sleeps meanwhile and allocates nothing.</summary>
+internal static class BenchRun
+{
+    private static readonly TimeSpan _warmUp = TimeSpan.FromSeconds(1.5);
+
+    internal static async Task<BenchReport> RunAsync(BenchSettings settings, CancellationToken stop)
+    {
+        var options = new BlockClientOptions
+        {
+            Queues = settings.Queues,
+            Polled = settings.Poll,
+            QueueSize = RingFor(settings.QueueDepth),
+            BufferSize = (settings.BlockSize + 4095) / 4096 * 4096,
+        };
+        await using BlockClient disk = await BlockClient.ConnectAsync(settings.Socket, options, stop);
+        Check(disk, settings);
+        using var clock = new BenchClock();
+        BenchWorker[] workers = MakeWorkers(disk, settings, clock);
+        foreach (BenchWorker worker in workers)
+            worker.Start();
+        BenchReport report = Measure(settings, workers, clock, stop);
+        await Task.WhenAll(workers.Select(worker => worker.Completion));
+        stop.ThrowIfCancellationRequested();
+        return report;
+    }
+
+    /// <summary>A request takes three entries of the ring.</summary>
+    private static ushort RingFor(int depth) => (ushort)Math.Max(128, (int)BitOperations.RoundUpToPowerOf2((uint)(3 * depth)));
+
+    private static void Check(BlockClient disk, BenchSettings settings)
+    {
+        if (settings.IsWrite && disk.IsReadOnly)
+            throw new ToolException($"The disk on '{settings.Socket}' is read-only; choose --rw randread or read.");
+        if (settings.BlockSize % disk.BlockSize != 0)
+            throw new ToolException(string.Create(CultureInfo.InvariantCulture, $"--block-size {settings.BlockSize}: must be a multiple of the disk's block size, {disk.BlockSize}."));
+        if ((ulong)settings.BlockSize > disk.CapacityBytes)
+            throw new ToolException(string.Create(CultureInfo.InvariantCulture, $"--block-size {settings.BlockSize}: the disk has only {disk.CapacityBytes} bytes."));
+        if (disk.QueueCount < settings.Queues)
+            throw new ToolException(string.Create(CultureInfo.InvariantCulture, $"--queues {settings.Queues}: the back-end on '{settings.Socket}' serves only {disk.QueueCount}."));
+    }
+
+    private static BenchWorker[] MakeWorkers(BlockClient disk, BenchSettings settings, BenchClock clock) => settings.Poll
+        ? [.. disk.Queues.Select(queue => new PolledWorker(queue, settings, disk.CapacityBytes, clock))]
+        : [.. Enumerable.Range(0, settings.QueueDepth * settings.Queues).Select(index => new AsyncWorker(disk, settings, index, clock))];
+
+    private static BenchReport Measure(BenchSettings settings, BenchWorker[] workers, BenchClock clock, CancellationToken stop)
+    {
+        WaitHandle[] interruptions = [stop.WaitHandle, clock.Failed];
+        WaitHandle.WaitAny(interruptions, _warmUp);
+        long operationsBefore = Sum(workers);
+        long allocatedBefore = GC.GetTotalAllocatedBytes(precise: true);
+        long started = Stopwatch.GetTimestamp();
+        clock.Phase = BenchPhase.Measure;
+
+        WaitHandle.WaitAny(interruptions, TimeSpan.FromSeconds(settings.Seconds));
+
+        long operations = Sum(workers) - operationsBefore;
+        double seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
+        long allocated = GC.GetTotalAllocatedBytes(precise: true) - allocatedBefore;
+        clock.Phase = BenchPhase.Stop;
+        return Report(settings, workers, new Figures(operations, seconds, allocated));
+    }
+
+    private static long Sum(BenchWorker[] workers)
+    {
+        long sum = 0;
+        foreach (BenchWorker worker in workers)
+            sum += worker.Operations;
+        return sum;
+    }
+
+    private static BenchReport Report(BenchSettings settings, BenchWorker[] workers, Figures figures)
+    {
+        var latencies = new LatencyHistogram();
+        foreach (BenchWorker worker in workers)
+            latencies.Add(worker.Latencies);
+        return new BenchReport
+        {
+            Socket = settings.Socket,
+            Rw = settings.Pattern.ToString().ToLowerInvariant(),
+            QueueDepth = settings.QueueDepth,
+            BlockSize = settings.BlockSize,
+            Queues = settings.Queues,
+            Poll = settings.Poll,
+            Seconds = Rounding.ToThousandths(figures.Seconds),
+            Operations = figures.Operations,
+            Iops = (long)(figures.Operations / figures.Seconds),
+            BytesPerSecond = (long)(figures.Operations / figures.Seconds * settings.BlockSize),
+            LatencyUs = latencies.Report(),
+            AllocatedBytesPerOp = Rounding.PerOperation(figures.Allocated, figures.Operations),
+        };
+    }
+
+    private readonly record struct Figures(long Operations, double Seconds, long Allocated);
+}

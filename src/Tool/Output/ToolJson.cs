@@ -1,0 +1,14 @@
+using System.Text.Json.Serialization;
+
+namespace Vhost.Tool;
+
+/// <summary>What <c>--json</c> prints; names in snake_case.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSerializable(typeof(ProbeReport))]
+[JsonSerializable(typeof(BlockInfoReport))]
+[JsonSerializable(typeof(TransferReport))]
+[JsonSerializable(typeof(VerifyReport))]
+[JsonSerializable(typeof(BenchReport))]
+[JsonSerializable(typeof(ServeReport))]
+[JsonSerializable(typeof(CapabilitiesReport))]
+internal sealed partial class ToolJson : JsonSerializerContext;

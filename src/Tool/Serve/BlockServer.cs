@@ -1,0 +1,141 @@
+using System.Runtime.InteropServices;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Console;
+using Microsoft.Win32.SafeHandles;
+using Vhost.Backend;
+using Vhost.Protocol;
+
+namespace Vhost.Tool;
+
+/// <summary>A disk being served: from the opened storage to the figures at the end.</summary>
+internal static class BlockServer
+{
+    internal static async Task<ServeReport> RunAsync(ServeSettings settings, CancellationToken stop)
+    {
+        using IBlockStorage storage = OpenStorage(settings);
+        var device = new BlockDevice(storage, new BlockDeviceOptions
+        {
+            Queues = settings.Queues,
+            MaxQueueSize = (ushort)settings.QueueSize,
+            LogicalBlockSize = settings.LogicalBlockSize,
+            ReadOnly = settings.ReadOnly,
+        });
+        using ILoggerFactory logs = CreateLogs();
+        await using var backend = new VhostUserBackend(device, new VhostUserBackendOptions
+        {
+            Dispatch = Dispatch(settings),
+            Processors = settings.Processors,
+            LoggerFactory = logs,
+        });
+        using PosixSignalRegistration hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, context =>
+        {
+            context.Cancel = true;
+            _ = Task.Run(() => RefreshAsync(device, backend), CancellationToken.None);
+        });
+        using var sampler = new TrafficSampler(device);
+        sampler.Start();
+        await ServeAsync(settings, backend, stop);
+        return Report(settings, device, sampler.Stop());
+    }
+
+    private static async Task ServeAsync(ServeSettings settings, VhostUserBackend backend, CancellationToken stop)
+    {
+        if (settings.Descriptor is { } number)
+        {
+            await ServeDescriptorAsync(number, settings, backend, stop);
+        }
+        else if (settings.Client)
+        {
+            Announce(settings, "to the front-end that listens on");
+            await backend.ConnectAsync(settings.SocketPath!, stop);
+        }
+        else
+        {
+            await using VhostUserListener listener = VhostUserListener.Listen(
+                settings.SocketPath!, new VhostUserListenOptions { Mode = settings.SocketMode, Group = settings.SocketGroup });
+            Announce(settings, "on");
+            await backend.ListenAsync(listener, stop);
+        }
+    }
+
+    /// <summary>A connected socket is served until its front-end leaves; a listening one until the end.</summary>
+    private static async Task ServeDescriptorAsync(int number, ServeSettings settings, VhostUserBackend backend, CancellationToken stop)
+    {
+        var descriptor = new SafeFileHandle(number, ownsHandle: true);
+        switch (InheritedSocket.Inspect(descriptor))
+        {
+            case InheritedSocketKind.Listening:
+                await using (VhostUserListener listener = VhostUserListener.Adopt(descriptor))
+                {
+                    Announce(settings, "on listening");
+                    await backend.ListenAsync(listener, stop);
+                }
+
+                break;
+
+            case InheritedSocketKind.Connected:
+                Announce(settings, "on connected");
+                await backend.ServeAsync(VhostUserConnection.Adopt(descriptor), stop);
+                break;
+
+            default:
+                descriptor.SetHandleAsInvalid();
+                throw new ToolException(FormattableString.Invariant($"--fd {number}: it is neither a listening nor a connected Unix stream socket. Pass one, or use --socket-path."));
+        }
+    }
+
+    private static void Announce(ServeSettings settings, string how) => ToolOutput.PrintNotice($"serving {settings.What} {how} {settings.Where}");
+
+    private static IBlockStorage OpenStorage(ServeSettings settings)
+    {
+        if (settings.Image is { } image)
+            return FileStorage.Open(image, new FileStorageOptions { ReadOnly = settings.ReadOnly });
+        return settings.Memory is { } memory ? new MemoryStorage(memory) : new NullStorage(settings.Null ?? 0);
+    }
+
+    private static QueueDispatch Dispatch(ServeSettings settings)
+    {
+        if (settings.Poll)
+            return QueueDispatch.BusyPoll;
+        return settings.Processors.Count > 0 ? QueueDispatch.DedicatedThread : QueueDispatch.Async;
+    }
+
+    private static async Task RefreshAsync(BlockDevice device, VhostUserBackend backend)
+    {
+        try
+        {
+            bool changed = await device.RefreshCapacityAsync(backend);
+            ToolOutput.PrintNotice(FormattableString.Invariant($"capacity {(changed ? "is now" : "is still")} {device.CapacityBytes} bytes"));
+        }
+        catch (Exception failure)
+        {
+            ToolOutput.PrintError(failure.Message);
+        }
+    }
+
+    private static ILoggerFactory CreateLogs() => LoggerFactory.Create(logs => logs
+        .SetMinimumLevel(LogLevel.Warning)
+        .AddSimpleConsole(console =>
+        {
+            console.SingleLine = true;
+            console.ColorBehavior = LoggerColorBehavior.Disabled;
+        })
+        .Services.Configure<ConsoleLoggerOptions>(console => console.LogToStandardErrorThreshold = LogLevel.Trace));
+
+    private static ServeReport Report(ServeSettings settings, BlockDevice device, TrafficFigures traffic)
+    {
+        BlockDeviceStatistics statistics = device.Statistics;
+        return new ServeReport
+        {
+            Socket = settings.Where,
+            CapacityBytes = device.CapacityBytes,
+            Requests = statistics.Served,
+            Failed = statistics.Failed,
+            Dropped = statistics.Dropped,
+            MeasuredRequests = traffic.Requests,
+            MeasuredSeconds = Rounding.ToThousandths(traffic.Seconds),
+            Iops = traffic.Seconds > 0 ? (long)(traffic.Requests / traffic.Seconds) : 0,
+            AllocatedBytesPerOp = traffic.Requests > 0 ? Rounding.PerOperation(traffic.Allocated, traffic.Requests) : null,
+        };
+    }
+}

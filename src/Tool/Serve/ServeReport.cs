@@ -1,0 +1,36 @@
+using System.Text.Json.Serialization;
+
+namespace Vhost.Tool;
+
+/// <summary>What <c>serve --json</c> prints when it ends.</summary>
+internal sealed record ServeReport
+{
+    public required string Socket { get; init; }
+
+    public required ulong CapacityBytes { get; init; }
+
+    /// <summary>Requests answered since the start.</summary>
+    public required long Requests { get; init; }
+
+    /// <summary>Of these, answered with an error.</summary>
+    public required long Failed { get; init; }
+
+    /// <summary>Of these, given back without an answer since there was no room for one.</summary>
+    public required long Dropped { get; init; }
+
+    /// <summary>Requests of the measured stretch; see <see cref="TrafficSampler"/>.</summary>
+    public required long MeasuredRequests { get; init; }
+
+    public required decimal MeasuredSeconds { get; init; }
+
+    /// <summary>Rate over the measured stretch.</summary>
+    public required long Iops { get; init; }
+
+    /// <summary>Bytes that the whole process allocated on the managed heap over the measured stretch, divided by its requests; null without one.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.Never)]
+    public required decimal? AllocatedBytesPerOp { get; init; }
+
+    internal string ToText() => MeasuredRequests == 0
+        ? FormattableString.Invariant($"ended after {Requests} requests, {Failed} of them failed")
+        : FormattableString.Invariant($"ended after {Requests} requests, {Failed} of them failed; busiest stretch {Iops} requests/s, {AllocatedBytesPerOp} bytes allocated a request");
+}

@@ -1,0 +1,104 @@
+using System.Diagnostics;
+using Vhost.Backend;
+
+namespace Vhost.Tool;
+
+/// <summary>
+/// Measures what serving costs without knowing when the other side measures: every quarter of a second requests and allocated bytes are noted. At the end
+/// the longest stretch counts in which every interval served at least half as many requests as the busiest one, without its first quarter (warm-up) and its last
+/// interval (the front-end may already be leaving).
+/// </summary>
+internal sealed class TrafficSampler : IDisposable
+{
+    private const int MostSamples = 1 << 14;
+    private const int IntervalMilliseconds = 250;
+
+    private readonly Sample[] _samples = new Sample[MostSamples];
+    private readonly ManualResetEvent _stop = new(false);
+    private readonly BlockDevice _device;
+    private readonly Thread _thread;
+    private int _count;
+    private int _stride = 1;
+
+    internal TrafficSampler(BlockDevice device)
+    {
+        _device = device;
+        _thread = new Thread(Run) { IsBackground = true, Name = "traffic sampler" };
+    }
+
+    internal void Start() => _thread.Start();
+
+    /// <summary>Ends sampling and returns the measured stretch; all zero when there was none.</summary>
+    internal TrafficFigures Stop()
+    {
+        _stop.Set();
+        _thread.Join();
+        return TrafficFigures.From(_samples.AsSpan(0, _count));
+    }
+
+    public void Dispose() => _stop.Dispose();
+
+    private void Run()
+    {
+        Note();
+        while (!_stop.WaitOne(IntervalMilliseconds * _stride))
+            Note();
+    }
+
+    private void Note()
+    {
+        if (_count == MostSamples)
+            Thin();
+        _samples[_count++] = new Sample(Stopwatch.GetTimestamp(), _device.Statistics.Served, GC.GetTotalAllocatedBytes(precise: true));
+    }
+
+    /// <summary>A server that runs for days keeps the same number of samples, further apart.</summary>
+    private void Thin()
+    {
+        _count = MostSamples / 2;
+        for (int i = 0; i < _count; i++)
+            _samples[i] = _samples[2 * i];
+        _stride *= 2;
+    }
+
+    internal readonly record struct Sample(long Timestamp, long Requests, long Allocated);
+}
+
+/// <summary>A stretch of steady traffic.</summary>
+internal readonly record struct TrafficFigures(long Requests, double Seconds, long Allocated)
+{
+    internal static TrafficFigures From(ReadOnlySpan<TrafficSampler.Sample> samples)
+    {
+        (int first, int last) = LongestBusyRun(samples);
+        int length = last - first;
+        int from = first + ((length + 3) / 4);
+        int to = length > 2 ? last - 1 : last;
+        if (to <= from)
+            return default;
+        return new TrafficFigures(
+            samples[to].Requests - samples[from].Requests,
+            Stopwatch.GetElapsedTime(samples[from].Timestamp, samples[to].Timestamp).TotalSeconds,
+            samples[to].Allocated - samples[from].Allocated);
+    }
+
+    private static (int First, int Last) LongestBusyRun(ReadOnlySpan<TrafficSampler.Sample> samples)
+    {
+        double busiest = 0;
+        for (int i = 1; i < samples.Length; i++)
+            busiest = Math.Max(busiest, Rate(samples, i));
+        (int First, int Last) best = (0, 0);
+        int first = 0;
+        for (int i = 1; i < samples.Length && busiest > 0; i++)
+        {
+            if (Rate(samples, i) < busiest / 2)
+                first = i;
+            else if (i - first > best.Last - best.First)
+                best = (first, i);
+        }
+
+        return best;
+    }
+
+    private static double Rate(ReadOnlySpan<TrafficSampler.Sample> samples, int i) =>
+        (samples[i].Requests - samples[i - 1].Requests) / Math.Max(1.0, samples[i].Timestamp - samples[i - 1].Timestamp);
+}

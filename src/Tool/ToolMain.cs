@@ -1,0 +1,84 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Runtime.InteropServices;
+
+namespace Vhost.Tool;
+
+/// <summary>
+/// The way from a command line to an exit code: 0 for success, 2 for a command line that makes no sense, 1 for everything else that went wrong.
+/// Each failure is one line on standard error.
+/// </summary>
+internal static class ToolMain
+{
+    private const int Success = 0;
+    private const int Failure = 1;
+    private const int WrongCommandLine = 2;
+
+    internal static async Task<int> RunAsync(string[] arguments)
+    {
+        if (arguments.Contains("--print-capabilities", StringComparer.Ordinal))
+        {
+            ToolOutput.PrintJson(new CapabilitiesReport(), ToolJson.Default.CapabilitiesReport);
+            return Success;
+        }
+
+        ParseResult line = ToolCommand.Build().Parse(arguments, new ParserConfiguration { EnablePosixBundling = false, ResponseFileTokenReplacer = null });
+        if (line.Errors.Count > 0)
+        {
+            ToolOutput.PrintError($"{Clearest(line.Errors)} See '{NameOf(line.CommandResult)} --help'.");
+            return WrongCommandLine;
+        }
+
+        using var stop = new CancellationTokenSource();
+        using PosixSignalRegistration terminate = CancelOn(PosixSignal.SIGTERM, stop);
+        using PosixSignalRegistration interrupt = CancelOn(PosixSignal.SIGINT, stop);
+        return await InvokeAsync(line, stop.Token);
+    }
+
+    private static async Task<int> InvokeAsync(ParseResult line, CancellationToken stop)
+    {
+        try
+        {
+            var configuration = new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
+            return await line.InvokeAsync(configuration, stop);
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            ToolOutput.PrintError("Interrupted.");
+        }
+        catch (Exception failure) when (failure is IOException or ArgumentException or InvalidOperationException or UnauthorizedAccessException)
+        {
+            ToolOutput.PrintError(Describe(failure));
+        }
+        catch (Exception failure)
+        {
+            ToolOutput.PrintError($"Internal error: {failure.GetType().Name}: {failure.Message}");
+        }
+
+        return Failure;
+    }
+
+    /// <summary>The first signal asks for an orderly end; a second one has its usual effect.</summary>
+    private static PosixSignalRegistration CancelOn(PosixSignal signal, CancellationTokenSource stop) => PosixSignalRegistration.Create(signal, context =>
+    {
+        if (stop.IsCancellationRequested)
+            return;
+        context.Cancel = true;
+        stop.Cancel();
+    });
+
+    private static string Describe(Exception failure) =>
+        failure.InnerException is { } cause && !failure.Message.Contains(cause.Message, StringComparison.Ordinal)
+            ? $"{failure.Message} ({cause.Message})"
+            : failure.Message;
+
+    /// <summary>An unknown word explains more than what is missing because of it.</summary>
+    private static string Clearest(IReadOnlyList<ParseError> errors)
+    {
+        ParseError error = errors.FirstOrDefault(e => e.Message.Contains("Unrecognized", StringComparison.Ordinal)) ?? errors[0];
+        return error.Message;
+    }
+
+    private static string NameOf(CommandResult command) =>
+        command.Parent is CommandResult parent ? $"{NameOf(parent)} {command.Command.Name}" : ToolCommand.Name;
+}
