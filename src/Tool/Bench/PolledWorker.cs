@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using Vhost.Frontend;
-using Vhost.Protocol;
 
 namespace Vhost.Tool;
 

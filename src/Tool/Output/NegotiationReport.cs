@@ -1,6 +1,5 @@
 using System.Globalization;
 using Vhost.Frontend;
-using Vhost.Protocol;
 
 namespace Vhost.Tool;
 

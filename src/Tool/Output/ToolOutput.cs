@@ -16,7 +16,8 @@ internal static class ToolOutput
 
     internal static void PrintTable(string title, IEnumerable<(string Name, string Value)> rows)
     {
-        var table = new Table { Title = new TableTitle(Markup.Escape(title)), ShowHeaders = false, Border = TableBorder.Rounded };
+        _console.MarkupLineInterpolated($"[bold]{title}[/]");
+        var table = new Table { ShowHeaders = false, Border = TableBorder.Rounded };
         table.AddColumn(new TableColumn("") { NoWrap = true }).AddColumn("");
         foreach ((string name, string value) in rows)
             table.AddRow(Markup.Escape(name), Markup.Escape(value));
@@ -51,9 +52,10 @@ internal static class ToolOutput
     /// <summary>Nothing is cut or wrapped to a width that a file or a pipe does not have.</summary>
     private static IAnsiConsole CreateConsole()
     {
-        IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings());
-        if (Console.IsOutputRedirected)
-            console.Profile.Width = WideEnough;
+        if (!Console.IsOutputRedirected)
+            return AnsiConsole.Create(new AnsiConsoleSettings());
+        IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings { Ansi = AnsiSupport.No, ColorSystem = ColorSystemSupport.NoColors });
+        console.Profile.Width = WideEnough;
         return console;
     }
 }

@@ -115,12 +115,12 @@ internal static class BlockServer
 
     private static ILoggerFactory CreateLogs() => LoggerFactory.Create(logs => logs
         .SetMinimumLevel(LogLevel.Warning)
+        .AddConsole(console => console.LogToStandardErrorThreshold = LogLevel.Trace)
         .AddSimpleConsole(console =>
         {
             console.SingleLine = true;
             console.ColorBehavior = LoggerColorBehavior.Disabled;
-        })
-        .Services.Configure<ConsoleLoggerOptions>(console => console.LogToStandardErrorThreshold = LogLevel.Trace));
+        }));
 
     private static ServeReport Report(ServeSettings settings, BlockDevice device, TrafficFigures traffic)
     {

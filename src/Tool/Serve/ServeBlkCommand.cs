@@ -6,6 +6,8 @@ namespace Vhost.Tool;
 /// <summary><c>vhost-user serve blk</c>: is the back-end of a disk until it is told to end.</summary>
 internal static class ServeBlkCommand
 {
+    private const int DefaultBlockSize = 512;
+
     private static readonly Option<string> _socketPath = ToolOptions.Path("--socket-path", "Socket to listen on; with --client, to connect to.");
     private static readonly Option<int?> _descriptor = Descriptor();
     private static readonly Option<bool> _client = new("--client") { Description = "Connect to a front-end that listens, again and again, instead of listening." };
@@ -15,7 +17,7 @@ internal static class ServeBlkCommand
     private static readonly Option<bool> _readOnly = new("--read-only") { Description = "Refuse everything that changes the disk." };
     private static readonly Option<int> _queues = ToolOptions.Number("--num-queues", "Queues to offer.", 1, 256, 1);
     private static readonly Option<int> _queueSize = ToolOptions.PowerOfTwo("--queue-size", "Largest queue to accept.", 4, 32768, 1024);
-    private static readonly Option<int> _blockSize = ToolOptions.PowerOfTwo("--logical-block-size", "Logical block.", 512, 32768, 512);
+    private static readonly Option<int> _blockSize = ToolOptions.PowerOfTwo("--logical-block-size", "Logical block.", DefaultBlockSize, 32768, DefaultBlockSize);
     private static readonly Option<bool> _poll = new("--poll") { Description = "Poll each queue from a thread of its own; costs a processor for each started queue." };
     private static readonly Option<int[]> _processors = ToolOptions.Processors();
     private static readonly Option<UnixFileMode?> _mode = Mode();
@@ -86,7 +88,7 @@ internal static class ServeBlkCommand
         {
             if (result.GetResult(option) is not { } size || size.Errors.Any() || (result.GetResult(_blockSize)?.Errors.Any() ?? false))
                 continue;
-            int block = result.GetValue(_blockSize);
+            int block = result.GetResult(_blockSize) is { Implicit: false } ? result.GetValue(_blockSize) : DefaultBlockSize; // defaults come after validation
             if (size.GetValueOrDefault<ulong?>() is { } bytes && (bytes == 0 || bytes % (ulong)block != 0 || bytes > 1UL << 50))
                 result.AddError(FormattableString.Invariant($"{option.Name}: must be a multiple of the logical block size {block}, and at most 1048576G."));
         }
