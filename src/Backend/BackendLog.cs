@@ -37,10 +37,10 @@ internal static partial class BackendLog
     public static partial void Listening(ILogger logger, string path);
 
     [LoggerMessage(3101, LogLevel.Debug, "queue {Queue}: started with {Size} descriptors at index {Base}, enabled: {Enabled}")]
-    public static partial void QueueStarted(ILogger logger, int queue, int size, int @base, bool enabled);
+    public static partial void QueueStarted(ILogger logger, int queue, int size, uint @base, bool enabled);
 
     [LoggerMessage(3102, LogLevel.Debug, "queue {Queue}: stopped at index {Base}")]
-    public static partial void QueueStopped(ILogger logger, int queue, int @base);
+    public static partial void QueueStopped(ILogger logger, int queue, uint @base);
 
     [LoggerMessage(3103, LogLevel.Error, "queue {Queue}: broken: {Fault}: {Detail}; it is out of service until it is restarted")]
     public static partial void QueueBroken(ILogger logger, int queue, VirtqueueFault fault, string detail);

@@ -28,9 +28,9 @@ internal sealed class PollingQueueWorker(DeviceVirtqueue queue, EventNotifier? k
         Queue.DisarmKick();
         while (Active && !CommandPosted)
         {
-            var before = Queue.NextAvailable;
+            var before = Queue.Batches;
             Work();
-            if (Queue.NextAvailable == before)
+            if (Queue.Batches == before)
                 Thread.SpinWait(1);
         }
     }

@@ -36,7 +36,7 @@ internal abstract class QueueWorker
     private bool _broken;
     private bool _draining;
     private volatile bool _forceStop;
-    private TaskCompletionSource<ushort>? _stopped;
+    private TaskCompletionSource<uint>? _stopped;
 
     protected QueueWorker(DeviceVirtqueue queue, EventNotifier? kick, QueueWorkerContext context)
     {
@@ -101,11 +101,11 @@ internal abstract class QueueWorker
     public Task ReplaceMemoryAsync(GuestMemory memory) => PostAsync(() => Queue.ReplaceMemory(memory));
 
     /// <summary>Stops fetching, waits for requests in flight at most the drain time-out, and lets go of the memory.</summary>
-    /// <returns>The next available index to fetch.</returns>
+    /// <returns>Where the ring goes on, in the form of SET_VRING_BASE.</returns>
     /// <exception cref="TimeoutException">The device does not return from <see cref="IVhostUserDevice.Process"/>.</exception>
-    public async Task<ushort> StopAsync()
+    public async Task<uint> StopAsync()
     {
-        var stopped = new TaskCompletionSource<ushort>(TaskCreationOptions.RunContinuationsAsynchronously);
+        var stopped = new TaskCompletionSource<uint>(TaskCreationOptions.RunContinuationsAsynchronously);
         _ = PostAsync(() =>
         {
             _stopped = stopped;
@@ -191,7 +191,7 @@ internal abstract class QueueWorker
         if (Queue.InFlight != 0 && !_broken)
             BackendLog.DrainTimedOut(Logger, Queue.Index, Queue.InFlight, Options.DrainTimeout.TotalSeconds);
         Stopped = true;
-        var next = Queue.NextAvailable;
+        var next = Queue.Base;
         Queue.Deactivate();
         _stopped?.TrySetResult(next);
     }

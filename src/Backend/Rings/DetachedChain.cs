@@ -47,11 +47,11 @@ public sealed class DetachedChain
         _queue.HandBack(this);
     }
 
-    internal void Hold(ushort head, ChainWalker chain, GuestMemory table)
+    internal void Hold(ChainBatch batch, in FetchedChain chain, GuestMemory table)
     {
-        Head = head;
-        _readableCount = chain.ReadableCount;
-        _count = chain.SegmentCount;
+        Head = chain.Id;
+        _readableCount = chain.ReadableEnd - chain.First;
+        _count = chain.End - chain.First;
         _readableLength = chain.ReadableLength;
         _writableLength = chain.WritableLength;
         if (_segments.Length < _count)
@@ -59,8 +59,7 @@ public sealed class DetachedChain
             _segments = new BufferSegment[_count];
         }
 
-        chain.Readable.CopyTo(_segments);
-        chain.Writable.CopyTo(_segments.AsSpan(_readableCount));
+        batch.Segments(chain).CopyTo(_segments);
         _lease = table.Acquire();
         Volatile.Write(ref _outstanding, 1);
     }

@@ -1,4 +1,3 @@
-using System.Globalization;
 using Vhost.Protocol;
 
 namespace Vhost.Backend;
@@ -15,20 +14,27 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Batches shown to the driver without a signal, because it asked for none.</summary>
     internal long SuppressedCalls { get; private set; }
 
-    /// <summary>What GET_VRING_BASE answers: the available entry that would be taken next.</summary>
-    internal ushort NextAvailable => _nextAvailable;
+    /// <summary>What GET_VRING_BASE answers: split, the available entry that would be taken next; packed, both positions with their wrap counters.</summary>
+    internal uint Base
+    {
+        get
+        {
+            GiveBackUnhanded();
+            return _split is not null
+                ? _split.NextAvailable
+                : _packed!.NextAvailable.Word | ((uint)_packed.NextUsed.Word << 16);
+        }
+    }
+
+    /// <summary>Batches fetched since the ring was started, to see whether a turn found something; wraps.</summary>
+    internal uint Batches { get; private set; }
 
     /// <summary>Resolves and checks everything about a ring at once. Null, and the reason, when a part is not usable.</summary>
     internal static DeviceVirtqueue? TryActivate(
-        GuestMemory table, in VirtqueueSetup setup, EventNotifier? call, out VhostUserViolation violation, out string explanation)
-    {
-        if (!TryMapRing(table, setup, out SplitRing ring, out violation, out explanation))
-        {
-            return null;
-        }
-
-        return new DeviceVirtqueue(setup, ring, table.Acquire(), call);
-    }
+        GuestMemory table, in VirtqueueSetup setup, EventNotifier? call, out VhostUserViolation violation, out string explanation) =>
+        MappedRing.TryMap(table, setup, out MappedRing ring, out violation, out explanation)
+            ? new DeviceVirtqueue(setup, ring, table.Acquire(), call)
+            : null;
 
     /// <summary>
     /// Moves the ring to another table and gives back the lease on the old one. False when the ring is not mapped there: the ring
@@ -36,17 +42,20 @@ public sealed partial class DeviceVirtqueue
     /// </summary>
     internal bool ReplaceMemory(GuestMemory table)
     {
-        if (!TryMapRing(table, _setup, out SplitRing ring, out _, out string explanation))
+        if (!MappedRing.TryMap(table, _setup, out MappedRing ring, out _, out string explanation))
         {
             Break(VirtqueueFault.RingOutsideMemory, explanation);
             Deactivate();
             return false;
         }
 
+        Flush();
+        GiveBackUnhanded();
         GuestMemoryLease old = _lease;
-        _ring = ring;
         _lease = table.Acquire();
-        _walker = new ChainWalker(ring, table, _setup.Features);
+        _batch = new ChainBatch(_setup.Size, table);
+        _split = _split?.Move(ring.Split, _batch, _setup.Features);
+        _packed = _packed?.Move(ring.Packed, _batch, _setup.Features);
         old.Dispose();
         return true;
     }
@@ -69,25 +78,21 @@ public sealed partial class DeviceVirtqueue
             return true;
         }
 
-        if (_eventIndex)
+        if (_handed != _batch.Count)
         {
-            _ring.WriteAvailEvent(_nextAvailable);
-        }
-        else
-        {
-            _ring.WriteUsedFlags(0);
+            return false;
         }
 
-        RingOrdering.StoreThenLoad(); // wish out before the index is read again; the driver publishes, then reads the wish
-        return _ring.ReadAvailableIndex() == _nextAvailable;
+        return _split is not null ? _split.Arm() : _packed!.Arm();
     }
 
-    /// <summary>Tells the driver not to kick. With EVENT_IDX the stale event index does that by itself.</summary>
+    /// <summary>Tells the driver not to kick.</summary>
     internal void DisarmKick()
     {
-        if (Fault == VirtqueueFault.None && !_eventIndex)
+        if (Fault == VirtqueueFault.None)
         {
-            _ring.WriteUsedFlags(SplitRingLayout.NoNotify);
+            _split?.Disarm();
+            _packed?.Disarm();
         }
     }
 
@@ -98,6 +103,7 @@ public sealed partial class DeviceVirtqueue
     internal void Deactivate()
     {
         Break(VirtqueueFault.RingOutsideMemory, "the ring is stopped");
+        GiveBackUnhanded();
         _call = null;
         GuestMemoryLease lease = _lease;
         _lease = default;
@@ -110,45 +116,13 @@ public sealed partial class DeviceVirtqueue
         Wake?.Invoke();
     }
 
-    private static bool TryMapRing(GuestMemory table, in VirtqueueSetup setup, out SplitRing ring, out VhostUserViolation violation, out string explanation)
+    /// <summary>Chains that were fetched and not handed out are as if they had never been looked at.</summary>
+    private void GiveBackUnhanded()
     {
-        ring = default;
-        violation = VhostUserViolation.BadQueueSize;
-        explanation = string.Create(CultureInfo.InvariantCulture, $"queue {setup.Index}: size {setup.Size}, must be a power of two from 1 to {SplitRingLayout.MaxSize}");
-        if (!SplitRingLayout.IsValidSize(setup.Size))
-        {
-            return false;
-        }
-
-        violation = VhostUserViolation.RingOutsideMemory;
-        if (!Resolve(table, setup.Index, "descriptor table", setup.DescriptorTable, SplitRingLayout.DescriptorTableSize(setup.Size), out nint descriptors, out explanation)
-            || !Resolve(table, setup.Index, "available ring", setup.AvailableRing, SplitRingLayout.AvailableRingSize(setup.Size), out nint available, out explanation)
-            || !Resolve(table, setup.Index, "used ring", setup.UsedRing, SplitRingLayout.UsedRingSize(setup.Size), out nint used, out explanation))
-        {
-            return false;
-        }
-
-        violation = VhostUserViolation.RingMisaligned;
-        explanation = string.Create(
-            CultureInfo.InvariantCulture,
-            $"queue {setup.Index}: descriptor table 0x{setup.DescriptorTable.Value:x}, available ring 0x{setup.AvailableRing.Value:x}, used ring 0x{setup.UsedRing.Value:x} must be aligned to 16, 2 and 4");
-        if (!SplitRing.TryMap(descriptors, available, used, setup.Size, out ring))
-        {
-            return false;
-        }
-
-        violation = VhostUserViolation.None;
-        explanation = string.Empty;
-        return true;
-    }
-
-    private static bool Resolve(GuestMemory table, int queue, string part, UserAddress start, ulong length, out nint address, out string explanation)
-    {
-        bool found = table.TryGetAddress(start, length, out address);
-        explanation = found
-            ? string.Empty
-            : string.Create(CultureInfo.InvariantCulture, $"queue {queue}: {part} of 0x{length:x} bytes at user address 0x{start.Value:x} is not inside one of {table.Regions.Count} memory regions");
-        return found;
+        _split?.Rewind(_batch.Count - _handed);
+        _packed?.Rewind(_batch, _handed);
+        _batch.Clear();
+        _handed = 0;
     }
 
     private void StageHandedBack()

@@ -1,52 +1,52 @@
 using System.Collections.Concurrent;
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using Vhost.Protocol;
 
 namespace Vhost.Backend;
 
 /// <summary>
-/// The device's half of a virtqueue: takes the driver's requests and gives them back. A rule broken by the driver is a value, not an exception:
-/// <see cref="Fault"/> is set once, and from then on the queue looks empty.
+/// The device's half of a virtqueue, split or packed: takes the driver's requests and gives them back. A rule broken by the driver is a value, not an
+/// exception: <see cref="Fault"/> is set once; the requests before the broken one are still handed out, and then the queue is empty for ever.
 /// </summary>
-/// <remarks>Threading: only the queue's worker, that is inside <c>IVhostUserDevice.Process</c>.</remarks>
+/// <remarks>Threading: only the queue's worker, that is inside <see cref="IVhostUserDevice.Process"/>.</remarks>
 public sealed partial class DeviceVirtqueue
 {
     private readonly ConcurrentQueue<DetachedChain> _handedBack = new();
     private readonly Stack<DetachedChain> _pool = new();
     private readonly InOrderCompletions? _inOrder;
-    private readonly bool _eventIndex;
     private readonly VirtqueueSetup _setup;
 
-    private SplitRing _ring;
-    private ChainWalker _walker;
+    // Exactly one of the two is there; both have the same members. A branch that always goes the same way costs less than a virtual call.
+    private SplitDeviceRing? _split;
+    private PackedDeviceRing? _packed;
+
+    private ChainBatch _batch;
     private GuestMemoryLease _lease;
     private EventNotifier? _call;
 
-    /// <summary>The available entry to take next; free-running.</summary>
-    private ushort _nextAvailable;
+    /// <summary>Chains of the batch that were handed out.</summary>
+    private int _handed;
 
-    /// <summary>The driver's index as last read; a value, never a reference into the ring.</summary>
-    private ushort _cachedAvailableIndex;
+    /// <summary>Chains written as used and not shown to the driver yet.</summary>
+    private int _staged;
 
-    /// <summary>The used index up to which the driver was shown elements.</summary>
-    private ushort _publishedUsedIndex;
-
-    /// <summary>The used index including elements that are written but not shown yet.</summary>
-    private ushort _stagedUsedIndex;
-
-    private DeviceVirtqueue(in VirtqueueSetup setup, in SplitRing ring, GuestMemoryLease lease, EventNotifier? call)
+    private DeviceVirtqueue(in VirtqueueSetup setup, in MappedRing ring, GuestMemoryLease lease, EventNotifier? call)
     {
         _setup = setup;
-        _ring = ring;
         _lease = lease;
         _call = call;
-        _walker = new ChainWalker(ring, lease.Memory, setup.Features);
-        _eventIndex = (setup.Features & VirtioFeatures.EventIndex) != 0;
+        _batch = new ChainBatch(setup.Size, lease.Memory);
         _inOrder = (setup.Features & VirtioFeatures.InOrder) != 0 ? new InOrderCompletions(setup.Size) : null;
-        _nextAvailable = (ushort)setup.Base;
-        _cachedAvailableIndex = _nextAvailable;
-        _publishedUsedIndex = ring.ReadUsedIndex();
-        _stagedUsedIndex = _publishedUsedIndex;
+        if (setup.IsPacked)
+        {
+            (PackedPosition available, PackedPosition used) = setup.PackedBase;
+            _packed = new PackedDeviceRing(ring.Packed, _batch, setup.Features, available, used);
+        }
+        else
+        {
+            _split = new SplitDeviceRing(ring.Split, _batch, setup.Features, (ushort)setup.Base);
+        }
     }
 
     /// <summary>Which queue of the device this is, from 0.</summary>
@@ -67,32 +67,23 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Chains taken and not yet shown to the driver as used.</summary>
     public int InFlight { get; private set; }
 
+    /// <summary>Whether the ring is mapped and may be touched.</summary>
+    private bool IsActive => _lease.Memory is not null;
+
     /// <summary>Takes the next request. False when there is none, or when the queue is faulted.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool TryPop(out DescriptorChain chain)
     {
-        if (_nextAvailable == _cachedAvailableIndex && !RefreshAvailable())
+        if (_handed == _batch.Count && !Fetch())
         {
             chain = default;
             return false;
         }
 
-        ushort head = _ring.ReadAvailableEntry(_nextAvailable);
-        VirtqueueFault fault = head < _ring.Size ? _walker.Walk(head) : VirtqueueFault.HeadOutOfRange;
-        if (fault != VirtqueueFault.None)
-        {
-            string? detail = fault == VirtqueueFault.HeadOutOfRange
-                ? string.Create(CultureInfo.InvariantCulture, $"available entry {_nextAvailable}: head {head}, at most {_ring.Mask}")
-                : string.Create(CultureInfo.InvariantCulture, $"chain {head}: {_walker.FaultDetail}");
-            Break(fault, detail);
-            chain = default;
-            return false;
-        }
-
-        _nextAvailable++;
+        ref readonly FetchedChain next = ref _batch[_handed++];
         InFlight++;
-        _inOrder?.Taken(head);
-        chain = new DescriptorChain(
-            this, head, new GuestBuffers(_walker.Readable, _walker.ReadableLength), new GuestBuffers(_walker.Writable, _walker.WritableLength));
+        _inOrder?.Taken(next.Id);
+        chain = new DescriptorChain(this, next.Id, _batch.Readable(next), _batch.Writable(next));
         return true;
     }
 
@@ -113,7 +104,7 @@ public sealed partial class DeviceVirtqueue
             return; // the ring was taken away; nobody waits for the answer
         }
 
-        if ((ushort)(_stagedUsedIndex - _publishedUsedIndex) >= InFlight)
+        if (_staged >= InFlight)
         {
             throw new InvalidOperationException(
                 string.Create(CultureInfo.InvariantCulture, $"Queue {Index}: chain {head} completed, but all {InFlight} chains taken are completed already."));
@@ -121,33 +112,33 @@ public sealed partial class DeviceVirtqueue
 
         if (_inOrder is null)
         {
-            _ring.WriteUsedElement(_stagedUsedIndex++, head, bytesWritten);
+            Stage(head, bytesWritten);
             return;
         }
 
         _inOrder.Completed(head, bytesWritten);
         while (_inOrder.TryTakeOldest(out ushort oldest, out uint written))
         {
-            _ring.WriteUsedElement(_stagedUsedIndex++, oldest, written);
+            Stage(oldest, written);
         }
     }
 
     /// <summary>Shows all completed requests to the driver, and signals it at most once, and only if it asked for that.</summary>
     public void Flush()
     {
-        StageHandedBack();
-        ushort now = _stagedUsedIndex;
-        ushort old = _publishedUsedIndex;
-        if (now == old || !IsActive)
+        if (!_handedBack.IsEmpty)
+        {
+            StageHandedBack();
+        }
+
+        if (_staged == 0 || !IsActive)
         {
             return;
         }
 
-        InFlight -= (ushort)(now - old);
-        _publishedUsedIndex = now;
-        _ring.PublishUsedIndex(now);
-        RingOrdering.StoreThenLoad(); // index out before the wish is read; the driver does it the other way round when it arms the call
-        if (WantsCall(now, old))
+        InFlight -= _staged;
+        _staged = 0;
+        if (_split is not null ? _split.Publish() : _packed!.Publish())
         {
             _call?.Signal();
             Calls++;
@@ -162,9 +153,6 @@ public sealed partial class DeviceVirtqueue
     /// <param name="detail">Why, in words.</param>
     public void Fail(string detail) => Break(VirtqueueFault.DeviceFailed, detail);
 
-    /// <summary>Whether the ring is mapped and may be touched.</summary>
-    private bool IsActive => _lease.Memory is not null;
-
     internal DetachedChain Detach(in DescriptorChain chain)
     {
         if (!_pool.TryPop(out DetachedChain? detached))
@@ -172,39 +160,47 @@ public sealed partial class DeviceVirtqueue
             detached = new DetachedChain(this);
         }
 
-        detached.Hold(chain.Head, _walker, _lease.Memory);
+        detached.Hold(_batch, _batch[_handed - 1], _lease.Memory);
         return detached;
     }
 
-    private bool RefreshAvailable()
+    private void Stage(ushort id, uint bytesWritten)
+    {
+        if (_split is not null)
+        {
+            _split.Write(id, bytesWritten);
+        }
+        else
+        {
+            _packed!.Write(id, bytesWritten);
+        }
+
+        _staged++;
+    }
+
+    private bool Fetch()
     {
         if (Fault != VirtqueueFault.None)
         {
             return false;
         }
 
-        ushort index = _ring.ReadAvailableIndex();
-        int available = (ushort)(index - _nextAvailable);
-        if (available == 0)
+        _batch.Clear();
+        _handed = 0;
+        VirtqueueFault fault = _split is not null ? _split.Fetch(_batch, InFlight) : _packed!.Fetch(_batch);
+        if (fault != VirtqueueFault.None)
+        {
+            Break(fault, _batch.FaultDetail);
+        }
+
+        if (_batch.Count == 0)
         {
             return false;
         }
 
-        if (available > Size - InFlight)
-        {
-            Break(
-                VirtqueueFault.IndexRunaway,
-                string.Create(CultureInfo.InvariantCulture, $"available index {index} is {available} ahead of {_nextAvailable}, at most {Size - InFlight} (size {Size}, {InFlight} in flight)"));
-            return false;
-        }
-
-        _cachedAvailableIndex = index;
+        Batches++;
         return true;
     }
-
-    private bool WantsCall(ushort now, ushort old) => _eventIndex
-        ? EventIndex.Passed(_ring.ReadUsedEvent(), now, old)
-        : (_ring.ReadAvailableFlags() & SplitRingLayout.NoInterrupt) == 0;
 
     private void Break(VirtqueueFault fault, string? detail)
     {
@@ -213,7 +209,5 @@ public sealed partial class DeviceVirtqueue
             Fault = fault;
             FaultDetail = detail;
         }
-
-        _cachedAvailableIndex = _nextAvailable;
     }
 }

@@ -1,3 +1,5 @@
+using System.Numerics;
+
 namespace Vhost.Backend;
 
 /// <summary>
@@ -11,11 +13,12 @@ internal sealed class InOrderCompletions
     private uint _next;
 
     /// <summary>Nothing taken.</summary>
-    /// <param name="size">Of the ring: no more requests can be out at once. A power of two.</param>
+    /// <param name="size">Of the ring: no more requests can be out at once.</param>
     internal InOrderCompletions(uint size)
     {
-        _entries = new Entry[size];
-        _mask = size - 1;
+        uint entries = BitOperations.RoundUpToPowerOf2(size);
+        _entries = new Entry[entries];
+        _mask = entries - 1;
     }
 
     internal void Taken(ushort head) => _entries[_next++ & _mask] = new Entry { Head = head };

@@ -20,7 +20,7 @@ internal sealed class VringState(int index)
     public VhostUserVringAddress? Address { get; set; }
 
     /// <summary>Next available index to fetch: what SET_VRING_BASE said, or where the ring stopped.</summary>
-    public ushort Base { get; set; }
+    public uint Base { get; set; }
 
     public EventNotifier? Kick { get; set; }
 

@@ -71,7 +71,7 @@ public sealed partial class BlockClient
         bool indirect = _options.IndirectBuffers > 0 && (Frontend.AcknowledgedFeatures & VirtioFeatures.IndirectDescriptors) != 0;
         var ring = new DriverVirtqueueOptions { Size = _options.QueueSize, IndirectBuffers = indirect ? _options.IndirectBuffers : 0 };
         int depth = indirect && _options.IndirectBuffers >= 3 ? ring.Size : ring.Size / 3;
-        ulong ringBytes = RoundUp(DriverVirtqueue.SizeInBytes(ring));
+        ulong ringBytes = RoundUp(DriverVirtqueue.SizeInBytes(ring, Frontend.AcknowledgedFeatures));
         ulong queueBytes = ringBytes + RoundUp(BlockSlots.SizeInBytes(depth, _options.BufferSize));
         using (SharedMemory memory = SharedMemory.CreateSealed("vhost-block-client", queueBytes * (ulong)count, _options.HugePages))
             _memory = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(MemoryStart), memory));

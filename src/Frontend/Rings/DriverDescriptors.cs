@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace Vhost.Frontend;
 
 /// <summary>
@@ -9,7 +11,7 @@ internal sealed class DriverDescriptors
     private const ushort None = ushort.MaxValue;
 
     private readonly ushort[] _next;
-    private readonly Request[] _requests;
+    private readonly Held[] _held;
     private readonly bool _firstInFirstOut;
     private ushort _freeHead;
     private ushort _freeTail;
@@ -23,7 +25,7 @@ internal sealed class DriverDescriptors
     internal DriverDescriptors(int size, bool inOrder)
     {
         _next = new ushort[size];
-        _requests = new Request[size];
+        _held = new Held[size];
         _firstInFirstOut = inOrder;
         Reset();
     }
@@ -43,26 +45,23 @@ internal sealed class DriverDescriptors
     }
 
     /// <summary>Records a request whose descriptors were just taken, <paramref name="head"/> first.</summary>
-    internal void Hold(ushort head, ushort tail, ushort count, ulong token, uint writable) =>
-        _requests[head] = new Request { Tail = tail, Count = count, Token = token, Writable = writable };
+    internal void Hold(ushort head, ushort tail, ushort count, in DriverRequest request) =>
+        _held[head] = new Held { Tail = tail, Count = count, Request = request };
 
     /// <summary>Gives the descriptors of a request back. False when no request in flight has this head.</summary>
-    internal bool TryRelease(ushort head, out ulong token, out uint writable)
+    internal bool TryRelease(ushort head, out DriverRequest request)
     {
-        ref Request request = ref _requests[head];
-        token = request.Token;
-        writable = request.Writable;
-        if (request.Count == 0)
+        ref Held held = ref _held[head];
+        request = held.Request;
+        if (held.Count == 0)
         {
             return false;
         }
 
-        Link(head, request.Tail, request.Count);
-        request.Count = 0;
+        Link(head, held.Tail, held.Count);
+        held.Count = 0;
         return true;
     }
-
-    internal bool IsHeld(ushort head) => _requests[head].Count != 0;
 
     internal void Reset()
     {
@@ -71,7 +70,7 @@ internal sealed class DriverDescriptors
             _next[i] = i + 1 < _next.Length ? (ushort)(i + 1) : None;
         }
 
-        Array.Clear(_requests);
+        Array.Clear(_held);
         _freeHead = 0;
         _freeTail = (ushort)(_next.Length - 1);
         Free = _next.Length;
@@ -100,10 +99,10 @@ internal sealed class DriverDescriptors
         Free += count;
     }
 
-    private struct Request
+    [StructLayout(LayoutKind.Auto)]
+    private struct Held
     {
-        public ulong Token;
-        public uint Writable;
+        public DriverRequest Request;
         public ushort Tail;
 
         /// <summary>Descriptors held; 0 means no request in flight has this head.</summary>

@@ -6,7 +6,7 @@ namespace Vhost.Frontend;
 /// <summary>The shape of a <see cref="DriverVirtqueue"/>.</summary>
 public sealed record DriverVirtqueueOptions
 {
-    /// <summary>Entries in the ring: a power of two from 1 to 32768.</summary>
+    /// <summary>Entries in the ring, 1 to 32768; a power of two unless RING_PACKED is acknowledged.</summary>
     public ushort Size { get; init; } = 256;
 
     /// <summary>
@@ -17,9 +17,11 @@ public sealed record DriverVirtqueueOptions
 
     internal void Validate(VirtioFeatures features)
     {
-        if (!SplitRingLayout.IsValidSize(Size))
+        bool packed = (features & VirtioFeatures.RingPacked) != 0;
+        if (packed ? !PackedRingLayout.IsValidSize(Size) : !SplitRingLayout.IsValidSize(Size))
         {
-            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"Ring size {Size}: must be a power of two from 1 to {SplitRingLayout.MaxSize}."));
+            string allowed = packed ? "1 to 32768" : "a power of two from 1 to 32768";
+            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"Ring size {Size}: must be {allowed}."));
         }
 
         if (IndirectBuffers < 0 || IndirectBuffers > Size)

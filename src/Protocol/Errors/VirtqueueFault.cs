@@ -45,6 +45,9 @@ public enum VirtqueueFault : byte
     /// <summary>The ring does not lie in shared memory, or no longer does.</summary>
     RingOutsideMemory,
 
+    /// <summary>A packed ring: a buffer id was made available while it is in flight.</summary>
+    BufferIdInFlight,
+
     /// <summary>The device itself failed while it worked on the queue.</summary>
     DeviceFailed,
 }

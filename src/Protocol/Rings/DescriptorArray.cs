@@ -14,4 +14,11 @@ internal readonly unsafe struct DescriptorArray
         *(ulong*)at = descriptor.Address;
         *(ulong*)(at + 8) = descriptor.LengthFlagsNext;
     }
+
+    internal void Write(nuint index, in PackedDescriptor descriptor)
+    {
+        byte* at = _start + (index * PackedDescriptor.EncodedSize);
+        *(ulong*)at = descriptor.Address;
+        *(ulong*)(at + 8) = descriptor.LengthIdFlags;
+    }
 }

@@ -56,7 +56,7 @@ public sealed class DeviceVirtqueueTests : IDisposable
         q.Device.TryPop(out _).Should().BeFalse();
 
         q.Device.Fault.Should().Be(VirtqueueFault.IndexRunaway);
-        q.Device.FaultDetail.Should().Contain($"{index}").And.Contain($"at most {size}");
+        q.Device.FaultDetail.Should().Contain($"available index {index} ").And.Contain($"at most {size}");
     }
 
     [Fact]
@@ -225,7 +225,7 @@ public sealed class DeviceVirtqueueTests : IDisposable
         }
 
         q.Ring.UsedIndex.Should().Be(unchecked((ushort)(0xFFFE + 5)));
-        q.Device.NextAvailable.Should().Be(3);
+        q.Device.Base.Should().Be(3);
         q.Device.Fault.Should().Be(VirtqueueFault.None);
     }
 

@@ -17,7 +17,7 @@ public sealed class BothHalvesTests
         get
         {
             var shapes = new TheoryData<int, VirtioFeatures, int>();
-            foreach (int size in new[] { 1, 2, 4, 8, 256 })
+            foreach (int size in new[] { 1, 2, 3, 4, 7, 8, 256, 333 })
             {
                 foreach (VirtioFeatures features in new[]
                 {
@@ -27,8 +27,14 @@ public sealed class BothHalvesTests
                     VirtioFeatures.EventIndex | VirtioFeatures.InOrder,
                 })
                 {
-                    shapes.Add(size, features, 0);
-                    shapes.Add(size, features | VirtioFeatures.IndirectDescriptors, Math.Min(size, 4));
+                    if (int.IsPow2(size))
+                    {
+                        shapes.Add(size, features, 0);
+                        shapes.Add(size, features | VirtioFeatures.IndirectDescriptors, Math.Min(size, 4));
+                    }
+
+                    shapes.Add(size, features | VirtioFeatures.RingPacked, 0);
+                    shapes.Add(size, features | VirtioFeatures.RingPacked | VirtioFeatures.IndirectDescriptors, Math.Min(size, 4));
                 }
             }
 
@@ -57,6 +63,9 @@ public sealed class BothHalvesTests
     [InlineData(VirtioFeatures.None)]
     [InlineData(VirtioFeatures.EventIndex)]
     [InlineData(VirtioFeatures.EventIndex | VirtioFeatures.InOrder)]
+    [InlineData(VirtioFeatures.RingPacked)]
+    [InlineData(VirtioFeatures.RingPacked | VirtioFeatures.EventIndex)]
+    [InlineData(VirtioFeatures.RingPacked | VirtioFeatures.EventIndex | VirtioFeatures.InOrder)]
     public void Two_threads_that_sleep_until_they_are_told_never_sleep_for_ever(VirtioFeatures features)
     {
         const int Requests = 100_000;
@@ -146,17 +155,20 @@ public sealed class BothHalvesTests
 
         public static DeviceVirtqueue Activate(GuestMemory memory, DriverVirtqueue driver, VirtioFeatures features, EventNotifier call)
         {
-            var (available, used, _) = SplitRingLayout.Contiguous((uint)driver.Size);
+            using var kick = new EventNotifier();
+            VringSettings described = driver.Describe(0, kick, call);
             var setup = new VirtqueueSetup(
                 0,
                 (uint)driver.Size,
-                new UserAddress(GuestRam.UserOffset),
-                new UserAddress(GuestRam.UserOffset + available),
-                new UserAddress(GuestRam.UserOffset + used),
-                0,
+                User(described.DescriptorTable),
+                User(described.AvailableRing),
+                User(described.UsedRing),
+                described.Base.AvailableIndex,
                 features);
             return DeviceVirtqueue.TryActivate(memory, setup, call, out _, out string why) ?? throw new InvalidOperationException(why);
         }
+
+        private static UserAddress User(GuestAddress address) => new(address.Value + GuestRam.UserOffset);
 
         public void Do(int call)
         {

@@ -3,7 +3,7 @@ using Vhost.Tests.Support;
 
 namespace Vhost.Protocol.Tests;
 
-public sealed class ChainWalkerTests : IDisposable
+public sealed class SplitChainWalkerTests : IDisposable
 {
     private const ulong RingAt = 0x1000;
     private const ulong Data = 0x10_0000;
@@ -12,7 +12,7 @@ public sealed class ChainWalkerTests : IDisposable
     private readonly GuestMemory _memory = GuestRam.Create((0UL, 0x20_0000UL), (0x20_0000UL, 0x10_0000UL), (0x80_0000UL, 0x10_0000UL));
     private readonly RawSplitRing _ring;
 
-    public ChainWalkerTests() => _ring = new RawSplitRing(_memory, RingAt, Size);
+    public SplitChainWalkerTests() => _ring = new RawSplitRing(_memory, RingAt, Size);
 
     public void Dispose()
     {
@@ -27,7 +27,7 @@ public sealed class ChainWalkerTests : IDisposable
         _ring.Descriptor(5, Data + 16, 512, RawSplitRing.Next | RawSplitRing.Write, 1);
         _ring.Descriptor(1, Data + 1024, 1, RawSplitRing.Write);
 
-        ChainWalker walker = Walk(3, out VirtqueueFault fault);
+        Walked walker = Walk(3, out VirtqueueFault fault);
 
         fault.Should().Be(VirtqueueFault.None);
         walker.ReadableLength.Should().Be(16);
@@ -41,7 +41,7 @@ public sealed class ChainWalkerTests : IDisposable
     {
         _ring.Descriptor(0, 0x20_0000 - 100, 300);
 
-        ChainWalker walker = Walk(0, out VirtqueueFault fault);
+        Walked walker = Walk(0, out VirtqueueFault fault);
 
         fault.Should().Be(VirtqueueFault.None);
         Lengths(walker.Readable).Should().Equal(100u, 200u);
@@ -58,7 +58,7 @@ public sealed class ChainWalkerTests : IDisposable
     {
         _ring.Descriptor(0, address, length);
 
-        ChainWalker walker = Walk(0, out VirtqueueFault fault);
+        Walked walker = Walk(0, out VirtqueueFault fault);
 
         fault.Should().Be(VirtqueueFault.BufferOutsideMemory);
         walker.FaultDetail.Should().Contain("0x");
@@ -70,7 +70,7 @@ public sealed class ChainWalkerTests : IDisposable
         _ring.Descriptor(0, 0xFFFF_FFFF_FFFF_FFFF, 0, RawSplitRing.Next, 1);
         _ring.Descriptor(1, Data, 4);
 
-        ChainWalker walker = Walk(0, out VirtqueueFault fault);
+        Walked walker = Walk(0, out VirtqueueFault fault);
 
         fault.Should().Be(VirtqueueFault.None);
         Lengths(walker.Readable).Should().Equal(4u);
@@ -94,9 +94,9 @@ public sealed class ChainWalkerTests : IDisposable
         using var ring = new RawSplitRing(memory, RingAt, Size);
         ring.Descriptor(0, ulong.MaxValue - 99, 200);
 
-        var walker = new ChainWalker(Map(memory, ring), memory, VirtioFeatures.None);
+        var batch = new ChainBatch((uint)ring.Size, memory);
 
-        walker.Walk(0).Should().Be(VirtqueueFault.BufferOutsideMemory);
+        new SplitChainWalker(Map(memory, ring), batch, VirtioFeatures.None).Walk(0).Should().Be(VirtqueueFault.BufferOutsideMemory);
     }
 
     [Theory]
@@ -106,7 +106,7 @@ public sealed class ChainWalkerTests : IDisposable
     {
         _ring.Descriptor(0, Data, 4, RawSplitRing.Next, (ushort)next);
 
-        ChainWalker walker = Walk(0, out VirtqueueFault fault);
+        Walked walker = Walk(0, out VirtqueueFault fault);
 
         fault.Should().Be(VirtqueueFault.NextOutOfRange);
         walker.FaultDetail.Should().Contain(next.ToString(CultureInfo.InvariantCulture)).And.Contain("7");
@@ -143,7 +143,7 @@ public sealed class ChainWalkerTests : IDisposable
             _ring.Descriptor(i, Data + i, 1, i + 1 < Size ? RawSplitRing.Next : (ushort)0, (ushort)(i + 1));
         }
 
-        ChainWalker walker = Walk(0, out VirtqueueFault fault);
+        Walked walker = Walk(0, out VirtqueueFault fault);
 
         fault.Should().Be(VirtqueueFault.None);
         walker.ReadableLength.Should().Be(Size);
@@ -171,7 +171,7 @@ public sealed class ChainWalkerTests : IDisposable
         _ring.DescriptorAt(table, Data + 0x1000, 8, RawSplitRing.Next, 2);
         _ring.DescriptorAt(table + 32, Data + 0x2000, 9, RawSplitRing.Write);
 
-        ChainWalker walker = Walk(0, out VirtqueueFault fault);
+        Walked walker = Walk(0, out VirtqueueFault fault);
 
         fault.Should().Be(VirtqueueFault.None);
         Lengths(walker.Readable).Should().Equal(16u, 8u);
@@ -270,9 +270,9 @@ public sealed class ChainWalkerTests : IDisposable
             ring.Descriptor(i, 0, 300 * 0x1_0000, i < 7 ? RawSplitRing.Next : (ushort)0, (ushort)(i + 1));
         }
 
-        var walker = new ChainWalker(Map(memory, ring), memory, VirtioFeatures.None);
+        var batch = new ChainBatch((uint)ring.Size, memory);
 
-        walker.Walk(0).Should().Be(VirtqueueFault.ChainTooLong);
+        new SplitChainWalker(Map(memory, ring), batch, VirtioFeatures.None).Walk(0).Should().Be(VirtqueueFault.ChainTooLong);
     }
 
     private static uint[] Lengths(ReadOnlySpan<BufferSegment> segments)
@@ -304,10 +304,24 @@ public sealed class ChainWalkerTests : IDisposable
         return ring;
     }
 
-    private ChainWalker Walk(uint head, out VirtqueueFault fault, VirtioFeatures features = VirtioFeatures.IndirectDescriptors)
+    private Walked Walk(ushort head, out VirtqueueFault fault, VirtioFeatures features = VirtioFeatures.IndirectDescriptors)
     {
-        var walker = new ChainWalker(Map(_memory, _ring), _memory, features);
-        fault = walker.Walk(head);
-        return walker;
+        var batch = new ChainBatch(Size, _memory);
+        fault = new SplitChainWalker(Map(_memory, _ring), batch, features).Walk(head);
+        batch.Count.Should().Be(fault == VirtqueueFault.None ? 1 : 0, "a bad chain is no part of the batch");
+        return new Walked(batch);
+    }
+
+    private sealed class Walked(ChainBatch batch)
+    {
+        public string? FaultDetail => batch.FaultDetail;
+
+        public uint ReadableLength => batch[0].ReadableLength;
+
+        public uint WritableLength => batch[0].WritableLength;
+
+        public ReadOnlySpan<BufferSegment> Readable => batch.Segments(batch[0])[..(batch[0].ReadableEnd - batch[0].First)];
+
+        public ReadOnlySpan<BufferSegment> Writable => batch.Segments(batch[0])[(batch[0].ReadableEnd - batch[0].First)..];
     }
 }

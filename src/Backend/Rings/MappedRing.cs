@@ -1,0 +1,91 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>The three parts of a ring, looked up in a memory table and checked; which of the two formats is filled in follows from the features.</summary>
+[StructLayout(LayoutKind.Auto)]
+internal readonly record struct MappedRing(SplitRing Split, PackedRing Packed)
+{
+    /// <summary>Resolves and checks everything about a ring at once. False, and the reason, when a part is not usable.</summary>
+    internal static bool TryMap(GuestMemory table, in VirtqueueSetup setup, out MappedRing ring, out VhostUserViolation violation, out string explanation)
+    {
+        ring = default;
+        violation = VhostUserViolation.BadQueueSize;
+        if (!CheckSize(setup, out explanation))
+        {
+            return false;
+        }
+
+        violation = VhostUserViolation.BadValue;
+        if (!CheckBase(setup, out explanation))
+        {
+            return false;
+        }
+
+        violation = VhostUserViolation.RingOutsideMemory;
+        (Part first, Part second, Part third) = PartsOf(setup);
+        if (!Resolve(table, setup.Index, first, out nint descriptors, out explanation)
+            || !Resolve(table, setup.Index, second, out nint driver, out explanation)
+            || !Resolve(table, setup.Index, third, out nint device, out explanation))
+        {
+            return false;
+        }
+
+        SplitRing split = default;
+        PackedRing packed = default;
+        bool mapped = setup.IsPacked
+            ? PackedRing.TryMap(descriptors, driver, device, setup.Size, out packed)
+            : SplitRing.TryMap(descriptors, driver, device, setup.Size, out split);
+        violation = mapped ? VhostUserViolation.None : VhostUserViolation.RingMisaligned;
+        explanation = mapped ? string.Empty : DescribeMisaligned(setup.Index, first, second, third, setup.IsPacked ? "16, 4 and 4" : "16, 2 and 4");
+        ring = new MappedRing(split, packed);
+        return mapped;
+    }
+
+    private static bool CheckSize(in VirtqueueSetup setup, out string explanation)
+    {
+        bool valid = setup.IsPacked ? PackedRingLayout.IsValidSize(setup.Size) : SplitRingLayout.IsValidSize(setup.Size);
+        string allowed = setup.IsPacked ? "1 to 32768" : "a power of two from 1 to 32768";
+        explanation = valid ? string.Empty : string.Create(CultureInfo.InvariantCulture, $"queue {setup.Index}: size {setup.Size}, must be {allowed}");
+        return valid;
+    }
+
+    private static bool CheckBase(in VirtqueueSetup setup, out string explanation)
+    {
+        uint limit = setup.Size;
+        bool valid = setup.IsPacked
+            ? (setup.Base & 0x7FFF) < limit && ((setup.Base >> 16) & 0x7FFF) < limit
+            : setup.Base <= ushort.MaxValue;
+        string allowed = setup.IsPacked ? "two positions below the size, each with a wrap counter in bit 15" : "an index of 16 bits";
+        explanation = valid ? string.Empty : string.Create(CultureInfo.InvariantCulture, $"queue {setup.Index}: base 0x{setup.Base:x}, must be {allowed}");
+        return valid;
+    }
+
+    private static (Part Descriptors, Part Driver, Part Device) PartsOf(in VirtqueueSetup setup) => setup.IsPacked
+        ? (new Part("descriptor ring", setup.DescriptorTable, PackedRingLayout.DescriptorRingSize(setup.Size)),
+            new Part("driver area", setup.AvailableRing, PackedRingLayout.EventAreaSize),
+            new Part("device area", setup.UsedRing, PackedRingLayout.EventAreaSize))
+        : (new Part("descriptor table", setup.DescriptorTable, SplitRingLayout.DescriptorTableSize(setup.Size)),
+            new Part("available ring", setup.AvailableRing, SplitRingLayout.AvailableRingSize(setup.Size)),
+            new Part("used ring", setup.UsedRing, SplitRingLayout.UsedRingSize(setup.Size)));
+
+    private static bool Resolve(GuestMemory table, int queue, in Part part, out nint address, out string explanation)
+    {
+        bool found = table.TryGetAddress(part.Start, part.Length, out address);
+        explanation = found
+            ? string.Empty
+            : string.Create(
+                CultureInfo.InvariantCulture,
+                $"queue {queue}: {part.Name} of 0x{part.Length:x} bytes at user address 0x{part.Start.Value:x} is not inside one of {table.Regions.Count} memory regions");
+        return found;
+    }
+
+    private static string DescribeMisaligned(int queue, in Part first, in Part second, in Part third, string alignment) => string.Create(
+        CultureInfo.InvariantCulture,
+        $"queue {queue}: {first.Name} 0x{first.Start.Value:x}, {second.Name} 0x{second.Start.Value:x}, {third.Name} 0x{third.Start.Value:x} must be aligned to {alignment}");
+
+    [StructLayout(LayoutKind.Auto)]
+    private readonly record struct Part(string Name, UserAddress Start, ulong Length);
+}

@@ -1,0 +1,140 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>The device's side of a packed ring: its own positions, and the accesses to the shared words in their order.</summary>
+internal sealed class PackedDeviceRing
+{
+    private readonly PackedRing _ring;
+    private readonly PackedChainWalker _walker;
+    private readonly bool _eventIndex;
+
+    /// <summary>Descriptors that each buffer id in flight takes; 0 means the id is not in flight.</summary>
+    private readonly ushort[] _counts;
+
+    private PackedPosition _nextAvailable;
+    private uint _descriptorsInFlight;
+
+    /// <summary>Where the first used descriptor of the batch goes, which is published last.</summary>
+    private PackedPosition _published;
+    private PackedPosition _staged;
+    private uint _stagedDescriptors;
+    private ushort _firstFlags;
+
+    internal PackedDeviceRing(in PackedRing ring, ChainBatch batch, VirtioFeatures features, PackedPosition available, PackedPosition used)
+    {
+        _ring = ring;
+        _walker = new PackedChainWalker(ring, batch, features);
+        _eventIndex = (features & VirtioFeatures.EventIndex) != 0;
+        _counts = new ushort[ring.Size];
+        _nextAvailable = available;
+        _published = used;
+        _staged = used;
+    }
+
+    private PackedDeviceRing(PackedDeviceRing moved, in PackedRing ring, ChainBatch batch, VirtioFeatures features)
+        : this(ring, batch, features, moved._nextAvailable, moved._published)
+    {
+        _counts = moved._counts;
+        _descriptorsInFlight = moved._descriptorsInFlight;
+    }
+
+    internal PackedPosition NextAvailable => _nextAvailable;
+
+    internal PackedPosition NextUsed => _published;
+
+    /// <summary>The same ring, mapped elsewhere. Nothing is staged.</summary>
+    internal PackedDeviceRing Move(in PackedRing ring, ChainBatch batch, VirtioFeatures features) => new(this, ring, batch, features);
+
+    /// <summary>Takes what is available into the empty batch, as much as fits. A fault ends the batch; the chains before it are good.</summary>
+    internal VirtqueueFault Fetch(ChainBatch batch)
+    {
+        while (batch.Count < ChainBatch.Capacity
+            && _descriptorsInFlight < _ring.Size
+            && _nextAvailable.IsAvailable(_ring.ReadFlags(_nextAvailable.Index)))
+        {
+            VirtqueueFault fault = _walker.Walk(ref _nextAvailable, _ring.Size - _descriptorsInFlight);
+            if (fault != VirtqueueFault.None)
+            {
+                return fault;
+            }
+
+            ref readonly FetchedChain chain = ref batch[batch.Count - 1];
+            if (_counts[chain.Id] != 0)
+            {
+                _nextAvailable.Retreat(chain.Descriptors);
+                batch.DropLast();
+                return batch.Fault(VirtqueueFault.BufferIdInFlight, "buffer id made available while it is in flight, id", chain.Id, null);
+            }
+
+            _counts[chain.Id] = chain.Descriptors;
+            _descriptorsInFlight += chain.Descriptors;
+        }
+
+        return VirtqueueFault.None;
+    }
+
+    /// <summary>Gives chains back untouched that were fetched last.</summary>
+    internal void Rewind(ChainBatch batch, int handed)
+    {
+        for (int i = batch.Count - 1; i >= handed; i--)
+        {
+            ref readonly FetchedChain chain = ref batch[i];
+            _nextAvailable.Retreat(chain.Descriptors);
+            _descriptorsInFlight -= chain.Descriptors;
+            _counts[chain.Id] = 0;
+        }
+    }
+
+    /// <summary>Writes a used descriptor; the driver does not see it before the first of its batch is published.</summary>
+    internal void Write(ushort id, uint bytesWritten)
+    {
+        ushort count = _counts[id];
+        if (count == 0)
+        {
+            throw new InvalidOperationException($"Buffer {id} was completed, but is not in flight.");
+        }
+
+        _counts[id] = 0;
+        ushort flags = (ushort)(_staged.UsedFlags | (bytesWritten != 0 ? (ushort)DescriptorFlags.Write : 0));
+        var descriptor = new PackedDescriptor(0, bytesWritten, id, flags);
+        if (_stagedDescriptors == 0)
+        {
+            _ring.WriteUsedHidden(_staged.Index, descriptor);
+            _firstFlags = flags;
+        }
+        else
+        {
+            _ring.WriteUsed(_staged.Index, descriptor);
+        }
+
+        _staged.Advance(count);
+        _stagedDescriptors += count;
+    }
+
+    /// <summary>Shows the driver all used descriptors written since the last time: those behind the first are in memory when its flags are.</summary>
+    /// <returns>Whether it asked to be called for them.</returns>
+    internal bool Publish()
+    {
+        uint moved = _stagedDescriptors;
+        _descriptorsInFlight -= moved;
+        _ring.PublishFlags(_published.Index, _firstFlags);
+        _published = _staged;
+        _stagedDescriptors = 0;
+        RingOrdering.StoreThenLoad(); // flags out before the wish is read; the driver does it the other way round when it arms the call
+        return _ring.ReadDriverArea().Wants(_eventIndex, _published, moved, _ring.Size);
+    }
+
+    /// <summary>Asks for a kick. True when there is still nothing to fetch.</summary>
+    internal bool Arm()
+    {
+        _ring.WriteDeviceArea(_eventIndex
+            ? new PackedEvent(_nextAvailable.Word, PackedRingLayout.EventsAtDescriptor)
+            : new PackedEvent(0, PackedRingLayout.EventsEnabled));
+        RingOrdering.StoreThenLoad(); // wish out before the flags are read again; the driver publishes, then reads the wish
+        return !_nextAvailable.IsAvailable(_ring.ReadFlags(_nextAvailable.Index));
+    }
+
+    /// <summary>Asks for no kicks.</summary>
+    internal void Disarm() => _ring.WriteDeviceArea(new PackedEvent(0, PackedRingLayout.EventsDisabled));
+}

@@ -1,0 +1,116 @@
+using System.Globalization;
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>The device's side of a split ring: its own indices, and the accesses to the shared words in their order.</summary>
+internal sealed class SplitDeviceRing
+{
+    private readonly SplitRing _ring;
+    private readonly SplitChainWalker _walker;
+    private readonly bool _eventIndex;
+
+    /// <summary>The available entry to take next; free-running.</summary>
+    private ushort _nextAvailable;
+
+    /// <summary>The used index up to which the driver was shown elements.</summary>
+    private ushort _publishedUsedIndex;
+
+    /// <summary>The used index including elements that are written but not shown yet.</summary>
+    private ushort _stagedUsedIndex;
+
+    internal SplitDeviceRing(in SplitRing ring, ChainBatch batch, VirtioFeatures features, ushort nextAvailable)
+    {
+        _ring = ring;
+        _walker = new SplitChainWalker(ring, batch, features);
+        _eventIndex = (features & VirtioFeatures.EventIndex) != 0;
+        _nextAvailable = nextAvailable;
+        _publishedUsedIndex = ring.ReadUsedIndex();
+        _stagedUsedIndex = _publishedUsedIndex;
+    }
+
+    private SplitDeviceRing(SplitDeviceRing moved, in SplitRing ring, ChainBatch batch, VirtioFeatures features)
+    {
+        _ring = ring;
+        _walker = new SplitChainWalker(ring, batch, features);
+        _eventIndex = moved._eventIndex;
+        _nextAvailable = moved._nextAvailable;
+        _publishedUsedIndex = moved._publishedUsedIndex;
+        _stagedUsedIndex = moved._stagedUsedIndex;
+    }
+
+    internal ushort NextAvailable => _nextAvailable;
+
+    /// <summary>The same ring, mapped elsewhere.</summary>
+    internal SplitDeviceRing Move(in SplitRing ring, ChainBatch batch, VirtioFeatures features) => new(this, ring, batch, features);
+
+    /// <summary>Takes what is available into the empty batch, as much as fits. A fault ends the batch; the chains before it are good.</summary>
+    internal VirtqueueFault Fetch(ChainBatch batch, int inFlight)
+    {
+        ushort index = _ring.ReadAvailableIndex();
+        int available = (ushort)(index - _nextAvailable);
+        int room = (int)_ring.Size - inFlight;
+        if (available > room)
+        {
+            return batch.Fault(VirtqueueFault.IndexRunaway, Runaway(index, inFlight), (ulong)available, (ulong)room);
+        }
+
+        VirtqueueFault fault = VirtqueueFault.None;
+        for (int left = Math.Min(available, ChainBatch.Capacity); left > 0 && fault == VirtqueueFault.None; left--)
+        {
+            ushort head = _ring.ReadAvailableEntry(_nextAvailable);
+            fault = head < _ring.Size ? _walker.Walk(head) : batch.Fault(VirtqueueFault.HeadOutOfRange, "head in the available ring", head, _ring.Mask);
+            _nextAvailable += fault == VirtqueueFault.None ? (ushort)1 : (ushort)0;
+        }
+
+        return fault;
+    }
+
+    /// <summary>Gives chains back untouched that were fetched last.</summary>
+    internal void Rewind(int chains) => _nextAvailable -= (ushort)chains;
+
+    /// <summary>Writes a used element; the driver does not see it yet.</summary>
+    internal void Write(ushort head, uint bytesWritten) => _ring.WriteUsedElement(_stagedUsedIndex++, head, bytesWritten);
+
+    /// <summary>Shows the driver all elements written since the last time.</summary>
+    /// <returns>Whether it asked to be called for them.</returns>
+    internal bool Publish()
+    {
+        ushort now = _stagedUsedIndex;
+        ushort old = _publishedUsedIndex;
+        _publishedUsedIndex = now;
+        _ring.PublishUsedIndex(now);
+        RingOrdering.StoreThenLoad(); // index out before the wish is read; the driver does it the other way round when it arms the call
+        return _eventIndex
+            ? EventIndex.Passed(_ring.ReadUsedEvent(), now, old)
+            : (_ring.ReadAvailableFlags() & SplitRingLayout.NoInterrupt) == 0;
+    }
+
+    /// <summary>Asks for a kick. True when there is still nothing to fetch.</summary>
+    internal bool Arm()
+    {
+        if (_eventIndex)
+        {
+            _ring.WriteAvailEvent(_nextAvailable);
+        }
+        else
+        {
+            _ring.WriteUsedFlags(0);
+        }
+
+        RingOrdering.StoreThenLoad(); // wish out before the index is read again; the driver publishes, then reads the wish
+        return _ring.ReadAvailableIndex() == _nextAvailable;
+    }
+
+    /// <summary>Asks for no kicks. With EVENT_IDX the stale event index does that by itself.</summary>
+    internal void Disarm()
+    {
+        if (!_eventIndex)
+        {
+            _ring.WriteUsedFlags(SplitRingLayout.NoNotify);
+        }
+    }
+
+    private string Runaway(ushort index, int inFlight) => string.Create(
+        CultureInfo.InvariantCulture, $"available index {index} ahead of {_nextAvailable} (size {_ring.Size}, {inFlight} in flight), by");
+}

@@ -1,0 +1,206 @@
+using System.Globalization;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace Vhost.Protocol;
+
+/// <summary>
+/// Chains that were taken from a ring in one go, as validated segments. For every chain in it the following holds: every byte is mapped, all readable
+/// buffers come before all writable ones, and the total length fits 32 bits.
+/// </summary>
+/// <remarks>One batch serves one ring on one thread. Its segments name memory of the table it was made for; the ring holds the lease.</remarks>
+internal sealed class ChainBatch
+{
+    /// <summary>The most chains of one go.</summary>
+    internal const int Capacity = 32;
+
+    /// <summary>Buffers that straddle adjacent regions take a segment per region; this many more than descriptors are kept room for.</summary>
+    private const int ExtraSegments = GuestMemory.MaxRegions;
+
+    private readonly uint _ringSize;
+    private readonly FetchedChain[] _chains = new FetchedChain[Capacity];
+    private RegionWindow _window;
+    private BufferSegment[] _segments = new BufferSegment[4 * Capacity];
+    private VirtqueueDescriptor[] _indirectCopy = [];
+    private int _segmentCount;
+    private int _readableEnd;
+    private int _first;
+    private ulong _readable;
+    private ulong _writable;
+    private bool _seenWritable;
+
+    internal ChainBatch(uint ringSize, GuestMemory table)
+    {
+        _ringSize = ringSize;
+        _window = new RegionWindow(table);
+    }
+
+    /// <summary>Chains in the batch.</summary>
+    internal int Count { get; private set; }
+
+    /// <summary>What was wrong with the last chain, in words.</summary>
+    internal string? FaultDetail { get; private set; }
+
+    internal ref readonly FetchedChain this[int index] => ref _chains[index];
+
+    internal GuestBuffers Readable(in FetchedChain chain) =>
+        new(_segments.AsSpan(chain.First, chain.ReadableEnd - chain.First), chain.ReadableLength);
+
+    internal GuestBuffers Writable(in FetchedChain chain) =>
+        new(_segments.AsSpan(chain.ReadableEnd, chain.End - chain.ReadableEnd), chain.WritableLength);
+
+    internal ReadOnlySpan<BufferSegment> Segments(in FetchedChain chain) => _segments.AsSpan(chain.First, chain.End - chain.First);
+
+    /// <summary>Forgets all chains; what they named may be gone from now on.</summary>
+    internal void Clear()
+    {
+        Count = 0;
+        _segmentCount = 0;
+    }
+
+    /// <summary>Starts the next chain. One that is not ended is overwritten by the next.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void Begin()
+    {
+        _first = Count == 0 ? 0 : _chains[Count - 1].End;
+        _segmentCount = _first;
+        _readableEnd = _first;
+        _readable = 0;
+        _writable = 0;
+        _seenWritable = false;
+    }
+
+    /// <summary>Ends the chain and makes it part of the batch.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void End(ushort id, ushort descriptors) =>
+        _chains[Count++] = new FetchedChain(id, descriptors, _first, _readableEnd, _segmentCount, (uint)_readable, (uint)_writable);
+
+    /// <summary>Takes the chain that was ended last out of the batch again.</summary>
+    internal void DropLast() => Count--;
+
+    /// <summary>Adds one buffer to the chain.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal VirtqueueFault Add(ulong address, uint length, bool write)
+    {
+        if (write)
+        {
+            _writable += length;
+            _seenWritable = true;
+        }
+        else if (!_seenWritable)
+        {
+            _readable += length;
+        }
+        else
+        {
+            return Fault(VirtqueueFault.WritableBeforeReadable, "a readable buffer behind a writable one, at guest address", address, null);
+        }
+
+        if (_readable + _writable > uint.MaxValue)
+        {
+            return Fault(VirtqueueFault.ChainLengthOverflow, "bytes in a chain", _readable + _writable, uint.MaxValue);
+        }
+
+        VirtqueueFault fault = AddSegments(address, length);
+        _readableEnd = _seenWritable ? _readableEnd : _segmentCount;
+        return fault;
+    }
+
+    /// <summary>
+    /// Takes an indirect table as it is now; the walk then reads only the copy, so a table that changes meanwhile changes nothing.
+    /// </summary>
+    /// <param name="table">The descriptor that names it, with NEXT and INDIRECT already looked at by the caller.</param>
+    /// <param name="limit">Descriptors that the chain may still have.</param>
+    /// <param name="copy">The descriptors.</param>
+    internal VirtqueueFault CopyIndirectTable(in VirtqueueDescriptor table, uint limit, out ReadOnlySpan<VirtqueueDescriptor> copy)
+    {
+        copy = default;
+        uint count = table.Length / VirtqueueDescriptor.EncodedSize;
+        if ((table.Flags & DescriptorFlags.Next) != 0)
+        {
+            return Fault(VirtqueueFault.BadIndirectTable, "flags INDIRECT together with NEXT", (ulong)table.Flags, (ulong)DescriptorFlags.Indirect);
+        }
+
+        if (count == 0 || table.Length % VirtqueueDescriptor.EncodedSize != 0 || count > limit)
+        {
+            return Fault(VirtqueueFault.BadIndirectTable, "length of an indirect table, a multiple of 16 from 16", table.Length, limit * 16UL);
+        }
+
+        if (!_window.TryResolve(table.Address, table.Length, out nint address, out uint contiguous) || contiguous < table.Length)
+        {
+            return Fault(VirtqueueFault.BadIndirectTable, "indirect table not inside one memory region, at guest address", table.Address, null);
+        }
+
+        if (_indirectCopy.Length < count)
+        {
+            _indirectCopy = new VirtqueueDescriptor[_ringSize];
+        }
+
+        Span<VirtqueueDescriptor> own = _indirectCopy.AsSpan(0, (int)count);
+        MappedBytes.CopyTo(address, MemoryMarshal.AsBytes(own));
+        copy = own;
+        return VirtqueueFault.None;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    internal VirtqueueFault Fault(VirtqueueFault fault, string field, ulong value, ulong? limit)
+    {
+        FaultDetail = limit is null
+            ? string.Create(CultureInfo.InvariantCulture, $"{field} 0x{value:x}")
+            : string.Create(CultureInfo.InvariantCulture, $"{field}: {value}, at most {limit}");
+        return fault;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private VirtqueueFault AddSegments(ulong guestAddress, uint length)
+    {
+        // A buffer of no bytes is legal, names no memory and needs no segment.
+        while (length > 0)
+        {
+            if (!_window.TryResolve(guestAddress, length, out nint address, out uint contiguous))
+            {
+                return Fault(VirtqueueFault.BufferOutsideMemory, "buffer outside guest memory, at guest address", guestAddress, null);
+            }
+
+            if (_segmentCount == _segments.Length && !Grow())
+            {
+                return Fault(VirtqueueFault.ChainTooLong, "pieces of memory in a chain", (ulong)(_segmentCount - _first) + 1, (ulong)(_segmentCount - _first));
+            }
+
+            _segments[_segmentCount++] = new BufferSegment(address, contiguous);
+            length -= contiguous;
+            guestAddress += contiguous;
+            if (guestAddress == 0 && length > 0)
+            {
+                return Fault(VirtqueueFault.BufferOutsideMemory, "buffer passes the end of the address space, bytes beyond it", length, null);
+            }
+        }
+
+        return VirtqueueFault.None;
+    }
+
+    /// <summary>A chain may have as many pieces as the ring has descriptors and memory has regions; a batch as many as fit besides.</summary>
+    private bool Grow()
+    {
+        int limit = (int)_ringSize + ExtraSegments + (4 * Capacity);
+        if (_segmentCount - _first >= (int)_ringSize + ExtraSegments)
+        {
+            return false;
+        }
+
+        Array.Resize(ref _segments, Math.Max(_segments.Length + 1, Math.Min(_segments.Length * 2, limit * 2)));
+        return true;
+    }
+}
+
+/// <summary>One chain of a batch.</summary>
+/// <param name="Id">Its name in the ring: index of the first descriptor (split), buffer id (packed).</param>
+/// <param name="Descriptors">Ring entries it takes.</param>
+/// <param name="First">Its first segment.</param>
+/// <param name="ReadableEnd">One behind its last readable segment.</param>
+/// <param name="End">One behind its last segment.</param>
+/// <param name="ReadableLength">Bytes the device may read.</param>
+/// <param name="WritableLength">Bytes the device may write.</param>
+[StructLayout(LayoutKind.Auto)]
+internal readonly record struct FetchedChain(
+    ushort Id, ushort Descriptors, int First, int ReadableEnd, int End, uint ReadableLength, uint WritableLength);

@@ -1,0 +1,75 @@
+namespace Vhost.Protocol;
+
+/// <summary>
+/// Walks one chain of a packed ring into a batch: consecutive descriptors until one without NEXT, at most as many as are not in flight already, each read
+/// exactly once. The caller has seen that the first one is available; the driver publishes that one last.
+/// </summary>
+internal readonly struct PackedChainWalker(PackedRing ring, ChainBatch batch, VirtioFeatures features)
+{
+    private readonly PackedRing _ring = ring;
+    private readonly ChainBatch _batch = batch;
+    private readonly bool _indirectNegotiated = (features & VirtioFeatures.IndirectDescriptors) != 0;
+
+    /// <summary>Walks the chain that starts at <paramref name="position"/>, and moves it behind the chain.</summary>
+    /// <param name="position">Where the chain starts; changed only when the walk succeeds.</param>
+    /// <param name="limit">Descriptors that may be available: the ring's size less those in flight.</param>
+    internal VirtqueueFault Walk(ref PackedPosition position, uint limit)
+    {
+        _batch.Begin();
+        PackedPosition at = position;
+        for (uint count = 1; count <= limit; count++)
+        {
+            PackedDescriptor descriptor = _ring.ReadDescriptor(at.Index);
+            VirtqueueFault fault = descriptor.Is(DescriptorFlags.Indirect)
+                ? AddIndirect(descriptor, _ring.Size - (count - 1))
+                : _batch.Add(descriptor.Address, descriptor.Length, descriptor.Is(DescriptorFlags.Write));
+            if (fault != VirtqueueFault.None)
+            {
+                return fault;
+            }
+
+            at.Advance(1);
+            if (!descriptor.Is(DescriptorFlags.Next))
+            {
+                return End(descriptor.Id, count, at, ref position);
+            }
+        }
+
+        return _batch.Fault(VirtqueueFault.ChainTooLong, "descriptors in a chain", limit + 1UL, limit);
+    }
+
+    private VirtqueueFault End(ushort id, uint count, PackedPosition at, ref PackedPosition position)
+    {
+        if (id >= _ring.Size)
+        {
+            return _batch.Fault(VirtqueueFault.HeadOutOfRange, "buffer id", id, _ring.Size - 1);
+        }
+
+        _batch.End(id, (ushort)count);
+        position = at;
+        return VirtqueueFault.None;
+    }
+
+    /// <summary>A table of a packed ring is used from front to back; of the flags in it only WRITE means something (virtio 1.2, 2.8.8).</summary>
+    private VirtqueueFault AddIndirect(in PackedDescriptor descriptor, uint limit)
+    {
+        if (!_indirectNegotiated)
+        {
+            return _batch.Fault(VirtqueueFault.IndirectNotNegotiated, "flags of a descriptor (INDIRECT_DESC is not negotiated)", descriptor.Flags, null);
+        }
+
+        var named = new VirtqueueDescriptor(
+            descriptor.Address, descriptor.Length, (DescriptorFlags)descriptor.Flags & (DescriptorFlags.Next | DescriptorFlags.Indirect), 0);
+        VirtqueueFault fault = _batch.CopyIndirectTable(named, limit, out ReadOnlySpan<VirtqueueDescriptor> table);
+        for (int i = 0; i < table.Length && fault == VirtqueueFault.None; i++)
+        {
+            // The same sixteen bytes as in a split ring up to the length; behind it id and flags have changed places.
+            var entry = new PackedDescriptor(table[i].Address, table[i].LengthFlagsNext);
+            fault = entry.Is(DescriptorFlags.Indirect)
+                ? _batch.Fault(VirtqueueFault.NestedIndirect, "flags of a descriptor in an indirect table", entry.Flags, (ulong)DescriptorFlags.Write)
+                : _batch.Add(entry.Address, entry.Length, entry.Is(DescriptorFlags.Write));
+        }
+
+        return fault;
+    }
+}

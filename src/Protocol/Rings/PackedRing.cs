@@ -1,0 +1,115 @@
+using System.Runtime.CompilerServices;
+
+namespace Vhost.Protocol;
+
+/// <summary>
+/// The words of a packed ring in shared memory, under the names of the specification (virtio 1.2, 2.8). Each accessor is one load or one store;
+/// nothing is remembered and nothing is validated here but the bounds that <see cref="TryMap"/> checked once.
+/// </summary>
+/// <remarks>
+/// Who writes what: both sides write the descriptor ring, each a descriptor that is its own at that moment; the driver writes the driver area, the device the device area.
+/// The other process may write anything at any time; a caller reads a word once and works on the copy.
+/// Safety: the pointers stay valid while the owner of the ring holds a lease on the table they were taken from. Every position was kept below the size by its owner.
+/// </remarks>
+internal readonly unsafe struct PackedRing
+{
+    private readonly byte* _descriptors;
+    private readonly byte* _driverArea;
+    private readonly byte* _deviceArea;
+
+    private PackedRing(nint descriptors, nint driverArea, nint deviceArea, uint size)
+    {
+        _descriptors = (byte*)descriptors;
+        _driverArea = (byte*)driverArea;
+        _deviceArea = (byte*)deviceArea;
+        Size = size;
+    }
+
+    internal uint Size { get; }
+
+    /// <summary>Takes the addresses of a ring whose three parts were resolved and have the sizes of <see cref="PackedRingLayout"/>.</summary>
+    internal static bool TryMap(nint descriptors, nint driverArea, nint deviceArea, uint size, out PackedRing ring)
+    {
+        bool valid = PackedRingLayout.IsValidSize(size)
+            && descriptors % PackedRingLayout.DescriptorRingAlignment == 0
+            && driverArea % PackedRingLayout.EventAreaAlignment == 0
+            && deviceArea % PackedRingLayout.EventAreaAlignment == 0;
+        ring = valid ? new PackedRing(descriptors, driverArea, deviceArea, size) : default;
+        return valid;
+    }
+
+    /// <summary>Load-acquire: when the flags say that a descriptor is ours, the rest of it, and what it names, is visible after this.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal ushort ReadFlags(uint position) => Volatile.Read(ref *(ushort*)(At(position) + 14));
+
+    /// <summary>Copies one descriptor: two loads, each word exactly once. Its flags are read again and are the ones to go by.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal PackedDescriptor ReadDescriptor(uint position)
+    {
+        byte* at = At(position);
+        return new PackedDescriptor(*(ulong*)at, *(ulong*)(at + 8));
+    }
+
+    /// <summary>One load of length, id and flags: all that a used descriptor says.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal PackedDescriptor ReadUsedDescriptor(uint position) => new(0, *(ulong*)(At(position) + 8));
+
+    /// <summary>Writes a whole descriptor with plain stores, for all but the one that publishes a batch.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void WriteDescriptor(uint position, in PackedDescriptor descriptor)
+    {
+        byte* at = At(position);
+        *(ulong*)at = descriptor.Address;
+        *(ulong*)(at + 8) = descriptor.LengthIdFlags;
+    }
+
+    /// <summary>Writes all of a descriptor but its flags, so that the other side does not see it yet.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void WriteHidden(uint position, in PackedDescriptor descriptor)
+    {
+        byte* at = At(position);
+        *(ulong*)at = descriptor.Address;
+        *(uint*)(at + 8) = descriptor.Length;
+        *(ushort*)(at + 12) = descriptor.Id;
+    }
+
+    /// <summary>Writes a used descriptor with plain stores; the address stays what the driver wrote.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void WriteUsed(uint position, in PackedDescriptor descriptor) => *(ulong*)(At(position) + 8) = descriptor.LengthIdFlags;
+
+    /// <summary>Writes a used descriptor but its flags, so that the driver does not see it yet.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void WriteUsedHidden(uint position, in PackedDescriptor descriptor)
+    {
+        byte* at = At(position);
+        *(uint*)(at + 8) = descriptor.Length;
+        *(ushort*)(at + 12) = descriptor.Id;
+    }
+
+    /// <summary>Store-release: publishes the descriptor, and everything written before it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void PublishFlags(uint position, ushort flags) => Volatile.Write(ref *(ushort*)(At(position) + 14), flags);
+
+    /// <summary>What the driver wants to be told, both halves in one load.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal PackedEvent ReadDriverArea() => new(Volatile.Read(ref *(uint*)_driverArea));
+
+    internal void WriteDriverArea(PackedEvent wish) => Volatile.Write(ref *(uint*)_driverArea, wish.Word);
+
+    /// <summary>What the device wants to be told, both halves in one load.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal PackedEvent ReadDeviceArea() => new(Volatile.Read(ref *(uint*)_deviceArea));
+
+    internal void WriteDeviceArea(PackedEvent wish) => Volatile.Write(ref *(uint*)_deviceArea, wish.Word);
+
+    /// <summary>Zeroes all three parts, for a driver that starts over.</summary>
+    internal void Clear()
+    {
+        new Span<byte>(_descriptors, (int)PackedRingLayout.DescriptorRingSize(Size)).Clear();
+        WriteDriverArea(default);
+        WriteDeviceArea(default);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private byte* At(uint position) => _descriptors + (position * (nuint)PackedDescriptor.EncodedSize);
+}
