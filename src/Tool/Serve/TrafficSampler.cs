@@ -5,7 +5,7 @@ namespace Vhost.Tool;
 
 /// <summary>
 /// Measures what serving costs without knowing when the other side measures: every quarter of a second requests and allocated bytes are noted. At the end
-/// the longest stretch counts in which every interval served at least half as many requests as the busiest one, without its first quarter (warm-up) and its last
+/// the longest stretch counts in which every interval served at least a tenth of the requests of the busiest one, without its first quarter (warm-up) and its last
 /// interval (the front-end may already be leaving).
 /// </summary>
 internal sealed class TrafficSampler : IDisposable
@@ -90,7 +90,7 @@ internal readonly record struct TrafficFigures(long Requests, double Seconds, lo
         int first = 0;
         for (int i = 1; i < samples.Length && busiest > 0; i++)
         {
-            if (Rate(samples, i) < busiest / 2)
+            if (Rate(samples, i) < busiest / 10)
                 first = i;
             else if (i - first > best.Last - best.First)
                 best = (first, i);

@@ -1,0 +1,123 @@
+using System.Text.Json;
+using Vhost.Tests.Support;
+
+namespace Vhost.Interop.Tests;
+
+/// <summary>The commands that use a disk, against <c>serve blk</c> in another process.</summary>
+public sealed class BlockCommandTests : IDisposable
+{
+    private readonly TempFolder _folder = new();
+
+    private string SocketPath => _folder.File("s");
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public async Task What_is_written_can_be_read_and_is_in_the_image()
+    {
+        string image = _folder.Image("i", 8 << 20);
+        string data = _folder.Data("d", 3 << 20);
+        await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--image", image);
+
+        JsonElement written = await ToolProcess.JsonAsync("blk", "write", "--socket", SocketPath, "--offset", "1M", "--input", data);
+        JsonElement read = await ToolProcess.JsonAsync("blk", "read", "--socket", SocketPath, "--offset", "1M", "--length", "3M", "--output", _folder.File("o"));
+
+        written.GetProperty("bytes").GetInt64().Should().Be(3 << 20);
+        read.GetProperty("offset").GetInt64().Should().Be(1 << 20);
+        File.ReadAllBytes(_folder.File("o")).AsSpan().SequenceEqual(File.ReadAllBytes(data)).Should().BeTrue();
+        File.ReadAllBytes(image).AsSpan(1 << 20, 3 << 20).SequenceEqual(File.ReadAllBytes(data)).Should().BeTrue();
+        (await server.TerminateAsync()).ExitCode.Should().Be(0);
+    }
+
+    [Fact]
+    public async Task Verify_uses_the_whole_disk_and_all_queues()
+    {
+        await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--memory", "16M", "--num-queues", "4");
+
+        JsonElement report = await ToolProcess.JsonAsync("blk", "verify", "--socket", SocketPath, "--queues", "4", "--seed", "7");
+
+        report.GetProperty("bytes_verified").GetInt64().Should().Be(16 << 20);
+        report.GetProperty("queues").GetInt32().Should().Be(4);
+    }
+
+    [Fact]
+    public async Task Verify_finds_a_disk_that_forgets()
+    {
+        await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--null", "1M");
+
+        (await ToolProcess.RunAsync("blk", "verify", "--socket", SocketPath)).ShouldFail(exitCode: 1).Should().Contain("differs");
+    }
+
+    [Fact]
+    public async Task Probe_and_info_describe_the_disk()
+    {
+        await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--memory", "64M", "--num-queues", "2");
+
+        JsonElement probe = await ToolProcess.JsonAsync("probe", "--socket", SocketPath);
+        JsonElement info = await ToolProcess.JsonAsync("blk", "info", "--socket", SocketPath);
+        ChildProcess.Outcome text = await ToolProcess.RunAsync("probe", "--socket", SocketPath);
+
+        probe.GetProperty("block").GetProperty("capacity_bytes").GetInt64().Should().Be(64 << 20);
+        probe.GetProperty("negotiation").GetProperty("queues_got").GetInt32().Should().Be(2);
+        info.GetProperty("id").GetString().Should().Be("vhost-user-blk");
+        info.GetProperty("config").GetProperty("queues").GetInt32().Should().Be(2);
+        text.ExitCode.Should().Be(0);
+        text.OutputText.Should().Contain("features offered").And.Contain("67108864 bytes (64M)").And.NotContain("\u001b");
+    }
+
+    [Theory]
+    [InlineData("--queue-depth", "32", "--poll")]
+    [InlineData("--queue-depth", "4", "--queues", "2", "--rw", "write")]
+    public async Task Bench_measures_and_neither_side_allocates(params string[] arguments)
+    {
+        bool poll = arguments.Contains("--poll");
+        await using ChildProcess server = await ToolProcess.ServeAsync(
+            ["--socket-path", SocketPath, "--null", "1G", "--num-queues", "2", "--json", .. poll ? ["--poll"] : Array.Empty<string>()]);
+
+        JsonElement bench = await ToolProcess.JsonAsync(["blk", "bench", "--socket", SocketPath, "--seconds", "1", "--block-size", "4K", .. arguments]);
+        JsonElement serve = ToolProcess.Parse(await server.TerminateAsync());
+
+        bench.GetProperty("iops").GetInt64().Should().BePositive();
+        JsonElement latency = bench.GetProperty("latency_us");
+        latency.GetProperty("p99").GetDecimal().Should().BeGreaterThanOrEqualTo(latency.GetProperty("p50").GetDecimal());
+        bench.GetProperty("allocated_bytes_per_op").GetRawText().Should().MatchRegex(@"^\d+\.\d{3}$");
+        bench.GetProperty("allocated_bytes_per_op").GetDecimal().Should().BeLessThan(0.05m);
+        serve.GetProperty("requests").GetInt64().Should().BeGreaterThanOrEqualTo(bench.GetProperty("operations").GetInt64());
+        serve.GetProperty("allocated_bytes_per_op").GetDecimal().Should().BeLessThan(0.05m);
+    }
+
+    [Fact]
+    public async Task Bench_says_that_the_peer_left()
+    {
+        await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--null", "1G");
+        await using ChildProcess bench = ToolProcess.Start("blk", "bench", "--socket", SocketPath, "--seconds", "60");
+        await Eventually.TrueAsync(() => HasConnection(bench.Id));
+
+        server.Signal(UnixSignal.Kill);
+
+        (await bench.EndAsync()).ShouldFail(exitCode: 1).Should().Contain(SocketPath);
+    }
+
+    [Fact]
+    public async Task Bench_can_be_interrupted()
+    {
+        await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--null", "1G");
+        await using ChildProcess bench = ToolProcess.Start("blk", "bench", "--socket", SocketPath, "--seconds", "60");
+        await Eventually.TrueAsync(() => HasConnection(bench.Id));
+
+        (await bench.TerminateAsync()).ShouldFail(exitCode: 1).Should().Contain("Interrupted");
+    }
+
+    /// <summary>The client's shared memory is mapped: the connection stands and signals are handled.</summary>
+    private static bool HasConnection(int process)
+    {
+        try
+        {
+            return File.ReadAllText($"/proc/{process}/maps").Contains("vhost-block-client", StringComparison.Ordinal);
+        }
+        catch (IOException)
+        {
+            return false;
+        }
+    }
+}

@@ -1,0 +1,104 @@
+using Vhost.Tests.Support;
+
+namespace Vhost.Interop.Tests;
+
+/// <summary>Exit codes and messages of command lines that cannot be carried out.</summary>
+public sealed class CommandLineTests
+{
+    [Theory]
+    [InlineData("")]
+    [InlineData("frobnicate")]
+    [InlineData("blk")]
+    [InlineData("serve")]
+    [InlineData("probe")]
+    [InlineData("blk info --socket")]
+    [InlineData("blk info --socket s --nonsense")]
+    [InlineData("blk read --socket s --length 12Q --output o")]
+    [InlineData("blk read --socket s --offset -1 --output o")]
+    [InlineData("blk write --socket s")]
+    [InlineData("blk bench --socket s --queue-depth 0")]
+    [InlineData("blk bench --socket s --rw sideways")]
+    [InlineData("blk bench --socket s --block-size 100")]
+    [InlineData("blk bench --socket s --cpu 3-1")]
+    [InlineData("serve blk")]
+    [InlineData("serve blk --socket-path s")]
+    [InlineData("serve blk --null 1G")]
+    [InlineData("serve blk --socket-path s --fd 3 --null 1G")]
+    [InlineData("serve blk --fd 3 --client --null 1G")]
+    [InlineData("serve blk --fd 1 --null 1G")]
+    [InlineData("serve blk --socket-path s --null 1G --memory 1G")]
+    [InlineData("serve blk --socket-path s --null 1000")]
+    [InlineData("serve blk --socket-path s --null 1G --queue-size 100")]
+    [InlineData("serve blk --socket-path s --null 1G --logical-block-size 100")]
+    [InlineData("serve blk --socket-path s --null 1G --num-queues 257")]
+    [InlineData("serve blk --socket-path s --null 1G --socket-mode 999")]
+    public async Task Wrong_command_line_is_one_line_and_exit_code_2(string line)
+    {
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync(line.Split(' ', StringSplitOptions.RemoveEmptyEntries));
+
+        outcome.ShouldFail(exitCode: 2).Should().StartWith("vhost-user: error: ").And.Contain("--help");
+    }
+
+    [Theory]
+    [InlineData("--help")]
+    [InlineData("--version")]
+    [InlineData("serve blk --help")]
+    public async Task Help_and_version_succeed(string line)
+    {
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync(line.Split(' '));
+
+        outcome.ExitCode.Should().Be(0);
+        outcome.Output.Should().NotBeEmpty();
+        outcome.Errors.Should().BeEmpty();
+    }
+
+    [Theory]
+    [InlineData("--print-capabilities")]
+    [InlineData("serve blk --print-capabilities --whatever else")]
+    public async Task Capabilities_are_printed_whatever_else_is_asked(string line)
+    {
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync(line.Split(' '));
+
+        outcome.ExitCode.Should().Be(0);
+        outcome.Output.Should().Equal("""{"type":"block","features":["read-only","blk-file"]}""");
+    }
+
+    [Theory]
+    [InlineData("probe --socket {0}")]
+    [InlineData("blk info --socket {0}")]
+    [InlineData("blk read --socket {0} --output {0}.out")]
+    [InlineData("blk verify --socket {0}")]
+    [InlineData("blk bench --socket {0} --seconds 1")]
+    public async Task Missing_peer_is_named(string line)
+    {
+        using var socket = new TempSocket();
+
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync(string.Format(null, line, socket.Path).Split(' '));
+
+        outcome.ShouldFail(exitCode: 1).Should().Contain(socket.Path).And.Contain("Start the peer");
+    }
+
+    [Fact]
+    public async Task Missing_input_and_output_folder_are_named()
+    {
+        using var folder = new TempFolder();
+        string socket = folder.File("s");
+        await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", socket, "--memory", "1M");
+
+        (await ToolProcess.RunAsync("blk", "write", "--socket", socket, "--input", folder.File("none"))).ShouldFail(1).Should().Contain(folder.File("none"));
+        (await ToolProcess.RunAsync("blk", "read", "--socket", socket, "--output", folder.File("no/file"))).ShouldFail(1).Should().Contain(folder.File("no/file"));
+    }
+
+    [Fact]
+    public async Task Ranges_that_the_disk_does_not_have_are_refused()
+    {
+        using var folder = new TempFolder();
+        string socket = folder.File("s");
+        await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", socket, "--memory", "1M");
+
+        (await ToolProcess.RunAsync("blk", "read", "--socket", socket, "--offset", "2M", "--length", "512", "--output", folder.File("o"))).ShouldFail(1).Should().Contain("1048576");
+        (await ToolProcess.RunAsync("blk", "read", "--socket", socket, "--length", "100", "--output", folder.File("o"))).ShouldFail(1).Should().Contain("512");
+        (await ToolProcess.RunAsync("blk", "write", "--socket", socket, "--input", folder.Data("odd", 700))).ShouldFail(1).Should().Contain("truncate");
+        (await ToolProcess.RunAsync("blk", "bench", "--socket", socket, "--queues", "2", "--seconds", "1")).ShouldFail(1).Should().Contain("--queues 2");
+    }
+}

@@ -1,0 +1,184 @@
+using System.Net.Sockets;
+using System.Text.Json;
+using Vhost.Frontend;
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Interop.Tests;
+
+/// <summary><c>serve blk</c> as a process: sockets, signals, images.</summary>
+[System.Runtime.Versioning.SupportedOSPlatform("linux")]
+public sealed class ServeTests : IDisposable
+{
+    private readonly TempFolder _folder = new();
+
+    private string SocketPath => _folder.File("s");
+
+    public void Dispose() => _folder.Dispose();
+
+    [Theory]
+    [InlineData(UnixSignal.Terminate)]
+    [InlineData(UnixSignal.Interrupt)]
+    public async Task Signals_end_it_cleanly_and_remove_the_socket(int signal)
+    {
+        await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--null", "1G", "--json");
+        await using (BlockClient disk = await BlockClient.ConnectAsync(SocketPath))
+        {
+            await disk.ReadAsync(0, new byte[4096]);
+            File.Exists(SocketPath).Should().BeTrue();
+            server.Signal(signal);
+            await FluentActions.Awaiting(() => disk.Completion.InTime()).Should().ThrowAsync<VhostUserDisconnectedException>();
+        }
+
+        ChildProcess.Outcome outcome = await server.EndAsync();
+        outcome.ExitCode.Should().Be(0);
+        ToolProcess.Parse(outcome).GetProperty("requests").GetInt64().Should().BePositive();
+        File.Exists(SocketPath).Should().BeFalse();
+    }
+
+    [Fact]
+    public async Task Grown_image_is_announced_on_SIGHUP()
+    {
+        string image = _folder.Image("i", 1 << 20);
+        await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--image", image);
+        await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath);
+        disk.CapacityBytes.Should().Be(1 << 20);
+        var changed = new TaskCompletionSource();
+        disk.ConfigChanged += (_, _) => changed.TrySetResult();
+        using (FileStream file = File.Open(image, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite))
+            file.SetLength(3 << 20);
+
+        server.Signal(UnixSignal.HangUp);
+
+        await changed.Task.InTime();
+        disk.CapacityBytes.Should().Be(3 << 20);
+        await disk.WriteAsync(2 << 20, new byte[4096]);
+        await server.ErrorLineAsync("capacity is now 3145728 bytes");
+    }
+
+    [Fact]
+    public async Task Stale_socket_is_replaced()
+    {
+        await using (ChildProcess killed = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--null", "1G"))
+        {
+            killed.Signal(UnixSignal.Kill);
+            await killed.EndAsync();
+        }
+
+        File.Exists(SocketPath).Should().BeTrue("SIGKILL leaves the file behind");
+        await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--null", "1G");
+        await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath);
+        disk.CapacityBytes.Should().Be(1 << 30);
+    }
+
+    [Fact]
+    public async Task Live_socket_is_refused()
+    {
+        await using ChildProcess first = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--null", "1G");
+
+        ChildProcess.Outcome second = await ToolProcess.RunAsync("serve", "blk", "--socket-path", SocketPath, "--null", "1G");
+
+        second.ShouldFail(exitCode: 1).Should().Contain(SocketPath).And.Contain("another process listens");
+        await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath);
+        disk.CapacityBytes.Should().Be(1 << 30);
+    }
+
+    [Fact]
+    public async Task File_that_is_no_socket_is_left_alone()
+    {
+        File.WriteAllText(SocketPath, "mine");
+
+        (await ToolProcess.RunAsync("serve", "blk", "--socket-path", SocketPath, "--null", "1G")).ShouldFail(exitCode: 1).Should().Contain(SocketPath);
+
+        File.ReadAllText(SocketPath).Should().Be("mine");
+    }
+
+    [Fact]
+    public async Task Images_that_cannot_be_used_are_named()
+    {
+        string image = _folder.Image("i", 1 << 20);
+        await using ChildProcess first = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--image", image);
+
+        (await ToolProcess.RunAsync("serve", "blk", "--socket-path", _folder.File("t"), "--image", image)).ShouldFail(1).Should().Contain(image).And.Contain("in use");
+        (await ToolProcess.RunAsync("serve", "blk", "--socket-path", _folder.File("t"), "--image", _folder.File("none"))).ShouldFail(1).Should().Contain(_folder.File("none"));
+        File.Exists(_folder.File("t")).Should().BeFalse();
+    }
+
+    [Fact]
+    public async Task Socket_mode_block_size_queues_and_read_only_are_in_force()
+    {
+        await using ChildProcess server = await ToolProcess.ServeAsync(
+            "--socket-path", SocketPath, "--blk-file", _folder.Image("i", 1 << 20), "--read-only", "--socket-mode", "600", "--logical-block-size", "4K", "--num-queues", "3");
+
+        File.GetUnixFileMode(SocketPath).Should().Be(UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        JsonElement config = (await ToolProcess.JsonAsync("blk", "info", "--socket", SocketPath)).GetProperty("config");
+        config.GetProperty("block_size").GetInt32().Should().Be(4096);
+        config.GetProperty("queues").GetInt32().Should().Be(3);
+        config.GetProperty("read_only").GetBoolean().Should().BeTrue();
+        (await ToolProcess.RunAsync("blk", "verify", "--socket", SocketPath)).ShouldFail(exitCode: 1).Should().Contain("read-only");
+    }
+
+    [Fact]
+    public async Task Listening_descriptor_is_served()
+    {
+        using var listening = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        listening.Bind(new UnixDomainSocketEndPoint(SocketPath));
+        listening.Listen();
+        await using ChildProcess server = await StartWithDescriptorAsync(listening.SafeHandle);
+        for (int i = 0; i < 2; i++)
+        {
+            await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath);
+            disk.CapacityBytes.Should().Be(1 << 20);
+        }
+
+        (await server.TerminateAsync()).ExitCode.Should().Be(0);
+        File.Exists(SocketPath).Should().BeTrue("the socket belongs to who made it");
+    }
+
+    [Fact]
+    public async Task Connected_descriptor_is_served_until_the_front_end_leaves()
+    {
+        (VhostUserConnection ours, Microsoft.Win32.SafeHandles.SafeFileHandle theirs) = VhostUserConnection.CreatePairWithHandle("test");
+        ChildProcess server;
+        using (theirs)
+            server = await StartWithDescriptorAsync(theirs);
+        await using (server)
+        {
+            await using (BlockClient disk = await BlockClient.StartAsync(ours))
+                await disk.WriteAsync(0, new byte[512]);
+
+            (await server.EndAsync()).ExitCode.Should().Be(0);
+        }
+    }
+
+    [Fact]
+    public async Task Descriptor_of_another_kind_is_refused()
+    {
+        using FileStream file = File.Create(_folder.File("f"));
+        using var inheritable = new InheritableDescriptor(file.SafeFileHandle);
+
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync("serve", "blk", "--fd", inheritable.Number, "--null", "1M");
+
+        outcome.ShouldFail(exitCode: 1).Should().Contain($"--fd {inheritable.Number}");
+    }
+
+    [Fact]
+    public async Task Client_mode_connects_again_and_again()
+    {
+        await using VhostUserListener listener = VhostUserListener.Listen(SocketPath);
+        await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--client", "--memory", "1M");
+        for (int i = 0; i < 2; i++)
+        {
+            await using BlockClient disk = await BlockClient.AcceptAsync(listener).InTime();
+            await disk.WriteAsync(0, new byte[512]);
+        }
+
+        (await server.TerminateAsync()).ExitCode.Should().Be(0);
+    }
+
+    private static async Task<ChildProcess> StartWithDescriptorAsync(System.Runtime.InteropServices.SafeHandle descriptor)
+    {
+        using var inheritable = new InheritableDescriptor(descriptor);
+        return await ToolProcess.ServeAsync("--fd", inheritable.Number, "--memory", "1M");
+    }
+}

@@ -1,0 +1,58 @@
+using System.Text.Json;
+using Vhost.Tests.Support;
+
+namespace Vhost.Interop.Tests;
+
+/// <summary>The built command, run the way a user runs it.</summary>
+internal static class ToolProcess
+{
+    /// <summary>The command as the solution builds it, in the configuration of these tests.</summary>
+    internal static string Assembly { get; } = RepositoryRoot.File("src", "Tool", "bin", Configuration, "net10.0", "vhost-user.dll");
+
+    private static string Configuration => new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name;
+
+    internal static ChildProcess Start(params IEnumerable<string> arguments) => ChildProcess.Start("dotnet", arguments.Prepend(Assembly));
+
+    internal static Task<ChildProcess.Outcome> RunAsync(params IEnumerable<string> arguments) => ChildProcess.RunAsync("dotnet", arguments.Prepend(Assembly));
+
+    /// <summary>Starts <c>serve blk</c> and returns when it serves.</summary>
+    internal static async Task<ChildProcess> ServeAsync(params IEnumerable<string> arguments)
+    {
+        ChildProcess server = Start(["serve", "blk", .. arguments]);
+        try
+        {
+            await server.ErrorLineAsync("serving");
+            return server;
+        }
+        catch
+        {
+            await server.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <summary>Runs a command that must succeed and print one JSON object and nothing else.</summary>
+    internal static async Task<JsonElement> JsonAsync(params IEnumerable<string> arguments)
+    {
+        ChildProcess.Outcome outcome = await RunAsync([.. arguments, "--json"]);
+        outcome.ExitCode.Should().Be(0, string.Join(" | ", outcome.Errors));
+        return Parse(outcome);
+    }
+
+    internal static JsonElement Parse(ChildProcess.Outcome outcome)
+    {
+        outcome.Output.Should().ContainSingle("--json prints exactly one object");
+        using JsonDocument document = JsonDocument.Parse(outcome.Output[0]);
+        document.RootElement.ValueKind.Should().Be(JsonValueKind.Object);
+        return document.RootElement.Clone();
+    }
+
+    /// <summary>The command failed with an exit code and said so in one line on standard error.</summary>
+    internal static string ShouldFail(this ChildProcess.Outcome outcome, int exitCode)
+    {
+        outcome.ExitCode.Should().Be(exitCode, string.Join(" | ", outcome.Errors));
+        outcome.Output.Should().BeEmpty();
+        outcome.Errors.Should().ContainSingle();
+        return outcome.Errors[0];
+    }
+}

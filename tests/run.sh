@@ -1,0 +1,105 @@
+#!/bin/bash
+# Builds everything and runs every test project, one after the other.
+#
+#   tests/run.sh [--no-install] [--no-build]
+#
+# Tests against other people's programs need Debian packages. As root, with apt, the missing ones are installed (--no-install leaves that);
+# without them those tests are skipped and the reason is printed. The last line is "N passed, N failed, N skipped"; the exit code is 0
+# only when nothing failed. Results as trx files: out/tests.
+set -u -o pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+exec < /dev/null
+export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_SKIP_FIRST_TIME_EXPERIENCE=1
+
+install=yes
+build=yes
+for argument in "$@"; do
+  case "$argument" in
+    --no-install) install=no ;;
+    --no-build) build=no ;;
+    -h|--help) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    *) echo "tests/run.sh: unknown option '$argument'. See tests/run.sh --help." >&2; exit 2 ;;
+  esac
+done
+
+# program:package
+peers="qemu-storage-daemon:qemu-system-common qemu-img:qemu-utils qemu-io:qemu-utils gcc:gcc"
+
+missing_packages() {
+  local peer
+  for peer in $peers; do
+    command -v "${peer%%:*}" > /dev/null || echo "${peer##*:}"
+  done
+  # The test that compares with the system headers includes these.
+  [ -e /usr/include/stdio.h ] || echo libc6-dev
+  [ -e /usr/include/linux/virtio_ring.h ] || echo linux-libc-dev
+}
+
+packages=$(missing_packages | sort -u | tr '\n' ' ')
+if [ -n "$packages" ]; then
+  if [ "$install" = no ]; then
+    echo "Not installed (--no-install): $packages"
+  elif [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then
+    echo "Not installed (needs root and apt): $packages"
+  else
+    echo "Installing Debian packages: $packages"
+    log=$(mktemp)
+    # shellcheck disable=SC2086
+    if { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $packages; } > "$log" 2>&1; then
+      echo "Installed."
+    else
+      echo "Installing failed; tests that need them will be skipped. The last lines were:"
+      tail -n 5 "$log"
+    fi
+    rm -f "$log"
+  fi
+fi
+
+if [ "$build" = yes ]; then
+  echo "Building"
+  dotnet build -c Release Vhost.Frontend.sln -v q --nologo || { echo "0 passed, 1 failed, 0 skipped"; exit 1; }
+fi
+
+# Reads the counters of a trx file: "total passed failed skipped".
+counters() {
+  tr '\n' ' ' < "$1" | sed -n 's/.*<Counters \([^>]*\)>.*/\1/p' |
+    awk '{ for (i = 1; i <= NF; i++) { split($i, pair, "=\""); value[pair[1]] = pair[2] + 0 }
+           print value["total"], value["passed"], value["failed"] + value["error"] + value["timeout"] + value["aborted"], value["total"] - value["executed"] }'
+}
+
+# Lists the tests of a trx file that were not run, with the reason.
+skipped_tests() {
+  tr '\n' ' ' < "$1" | sed 's/<UnitTestResult /\n&/g; s/<\/Results>/\n/' | grep 'outcome="NotExecuted"' |
+    sed 's/.*testName="\([^"]*\)"[^>]*>\(.*\)/\1\t\2/; s/<[^>]*>/ /g; s/  */ /g; s/&quot;/"/g; s/&amp;/\&/g'
+}
+
+results=out/tests
+rm -rf "$results"
+mkdir -p "$results"
+passed=0 failed=0 skipped=0
+for project in tests/*/*.Tests.csproj; do
+  name=$(basename "$project" .csproj)
+  echo "== $name"
+  dotnet test "$project" -c Release --no-build --nologo -v q --results-directory "$results" \
+    --logger "trx;LogFileName=$name.trx" --logger "console;verbosity=minimal" --blame-hang-timeout 5m --blame-hang-dump-type none
+  code=$?
+  if [ ! -s "$results/$name.trx" ]; then
+    # A project without a test yet is not a failure; one that ended without a result is.
+    [ "$code" -eq 0 ] || { failed=$((failed + 1)); echo "$name ended without results (exit code $code)."; }
+    continue
+  fi
+  read -r _ p f s <<< "$(counters "$results/$name.trx")"
+  # A run that was aborted has fewer results than tests.
+  [ "$code" -eq 0 ] || [ "$f" -gt 0 ] || f=1
+  passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+  skipped_tests "$results/$name.trx" | sed "s/^/$name\t/" >> "$results/skipped.txt"
+done
+
+if [ -s "$results/skipped.txt" ]; then
+  echo
+  echo "Skipped, and why:"
+  awk -F '\t' '{ print "  " $2 ": " $3 }' "$results/skipped.txt"
+fi
+echo
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
