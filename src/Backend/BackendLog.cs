@@ -3,7 +3,9 @@ using Vhost.Protocol;
 
 namespace Vhost.Backend;
 
-/// <summary>Log events of the back-end. Exactly one line above Debug for each cause; callers ask a <see cref="LogBudget"/> where a peer could flood.</summary>
+/// <summary>
+/// Log events of the back-end. Exactly one line above Debug for each cause; callers ask a <see cref="LogBudget"/> where a peer could flood.
+/// </summary>
 internal static partial class BackendLog
 {
     [LoggerMessage(3001, LogLevel.Debug, "{Peer}: front-end connected")]

@@ -9,6 +9,8 @@ public enum QueueDispatch
     /// <summary>A thread per started queue that blocks until the kick: isolation from the thread pool.</summary>
     DedicatedThread,
 
-    /// <summary>A thread per started queue that looks at the ring without pause and asks the driver not to kick. Costs a processor per queue.</summary>
+    /// <summary>
+    /// A thread per started queue that looks at the ring without pause and asks the driver not to kick. Costs a processor per queue.
+    /// </summary>
     BusyPoll,
 }

@@ -148,7 +148,10 @@ public sealed class VhostUserBackend : IAsyncDisposable
         if (device.ConfigLength is < 0 or > 256)
             throw new ArgumentException($"the device has {device.ConfigLength} bytes of configuration space; 0 to 256 can be served", nameof(device));
         if (options.MaxMemorySlots is < 1 or > VhostUserBackendOptions.MemorySlotLimit)
-            throw new ArgumentException($"{options.MaxMemorySlots} memory slots; 1 to {VhostUserBackendOptions.MemorySlotLimit} can be served", nameof(options));
+        {
+            throw new ArgumentException(
+                $"{options.MaxMemorySlots} memory slots; 1 to {VhostUserBackendOptions.MemorySlotLimit} can be served", nameof(options));
+        }
     }
 
     private VhostUserConnectionOptions ConnectionOptions() => new() { SendTimeout = _options.SendTimeout, TimeProvider = _options.TimeProvider };

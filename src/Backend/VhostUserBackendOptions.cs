@@ -29,7 +29,10 @@ public sealed record VhostUserBackendOptions
     /// <summary>Memory regions to accept at the same time, 1 to <see cref="MemorySlotLimit"/>.</summary>
     public int MaxMemorySlots { get; init; } = MemorySlotLimit;
 
-    /// <summary>Longest time that sending a reply may take before the connection is given up: the front-end does not read. Default: 5 seconds.</summary>
+    /// <summary>
+    /// Longest time that sending a reply may take before the connection is given up: the front-end does not read. Default: 5 seconds.
+    /// A listener or connection made elsewhere brings its own.
+    /// </summary>
     public TimeSpan SendTimeout { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>Where log lines go; null: nowhere.</summary>

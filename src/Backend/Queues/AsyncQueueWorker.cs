@@ -47,6 +47,8 @@ internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kic
         {
             var seen = Volatile.Read(ref _requests);
             RunCommands();
+            if (Active)
+                Queue.DisarmKick();
             Work();
             if (Stopped)
             {

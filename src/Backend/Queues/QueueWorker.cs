@@ -36,6 +36,7 @@ internal abstract class QueueWorker
     private bool _broken;
     private bool _draining;
     private volatile bool _forceStop;
+    private volatile bool _abandoned;
     private TaskCompletionSource<uint>? _stopped;
 
     protected QueueWorker(DeviceVirtqueue queue, EventNotifier? kick, QueueWorkerContext context)
@@ -134,7 +135,9 @@ internal abstract class QueueWorker
         }
         catch (TimeoutException e)
         {
-            throw new TimeoutException($"queue {Queue.Index} cannot be stopped: the device did not return from Process within {Options.DrainTimeout.TotalSeconds} s", e);
+            _abandoned = true;
+            throw new TimeoutException(
+                $"queue {Queue.Index} cannot be stopped: the device did not return from Process within {Options.DrainTimeout.TotalSeconds} s", e);
         }
     }
 
@@ -164,7 +167,8 @@ internal abstract class QueueWorker
         {
             if (Active)
                 _context.Device.Process(Queue);
-            Queue.Flush();
+            if (!_abandoned)
+                Queue.Flush();
         }
         catch (Exception e)
         {
@@ -174,7 +178,9 @@ internal abstract class QueueWorker
         if (Queue.Fault != VirtqueueFault.None && !_broken)
         {
             _broken = true;
-            _context.Broken(Queue);
+            // The session has gone on without this worker, and its descriptors are closed: not a fault of the queue.
+            if (!_abandoned)
+                _context.Broken(Queue);
         }
 
         if (_draining && (Queue.InFlight == 0 || _broken || _forceStop))
@@ -188,7 +194,7 @@ internal abstract class QueueWorker
     {
         if (Stopped)
             return;
-        if (Queue.InFlight != 0 && !_broken)
+        if (Queue.InFlight != 0 && !_broken && !_abandoned)
             BackendLog.DrainTimedOut(Logger, Queue.Index, Queue.InFlight, Options.DrainTimeout.TotalSeconds);
         Stopped = true;
         var next = Queue.Base;

@@ -81,7 +81,8 @@ internal sealed partial class BackendSession
         return Answer.Done;
     }
 
-    private VhostUserConnectionOptions ChannelConnectionOptions() => new() { SendTimeout = _options.SendTimeout, TimeProvider = _options.TimeProvider };
+    private VhostUserConnectionOptions ChannelConnectionOptions() =>
+        new() { SendTimeout = _options.SendTimeout, TimeProvider = _options.TimeProvider };
 
     private RequestChannelOptions ChannelOptions() => new() { TimeProvider = _options.TimeProvider, Logger = _logger };
 

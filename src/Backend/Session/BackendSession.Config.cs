@@ -17,7 +17,7 @@ internal sealed partial class BackendSession
         var called = TryCallDevice(() => read = _device.TryReadConfig(said.Offset, reply.AsSpan(VhostUserConfig.HeaderSize)), out var failure);
         if (called && read)
             return Answer.Reply(reply);
-        return ConfigError($"{Name}: the device does not give {said.Size} bytes at offset {said.Offset}{(called ? string.Empty : ": " + failure)}");
+        return ConfigError($"{Name}: the device does not give {said.Size} bytes at offset {said.Offset}{failure}");
     }
 
     private Answer SetConfig(VhostUserMessage message)
@@ -27,7 +27,11 @@ internal sealed partial class BackendSession
         if (ConfigProblem(said, message.Payload.Length) is { } problem)
             return Answer.Refuse(VhostUserViolation.BadConfigRange, $"{Name}: {problem}");
         if ((uint)said.Flags > 2)
-            return Answer.Refuse(VhostUserViolation.BadValue, $"{Name}: unknown flags 0x{(uint)said.Flags:x}, 0 (driver) and 1 (migration) are defined");
+        {
+            return Answer.Refuse(
+                VhostUserViolation.BadValue, $"{Name}: unknown flags 0x{(uint)said.Flags:x}, 0 (driver) and 1 (migration) are defined");
+        }
+
         var source = message.Payload.Slice(VhostUserConfig.HeaderSize, (int)said.Size).ToArray();
         var taken = false;
         // 2 is migration in the numbering of rust-vmm and crosvm.
@@ -38,7 +42,7 @@ internal sealed partial class BackendSession
             return Answer.Done;
         return Answer.Refuse(
             VhostUserViolation.BadConfigRange,
-            $"{Name}: the device does not take {said.Size} bytes at offset {said.Offset} with flags {(uint)said.Flags}{(called ? string.Empty : ": " + failure)}");
+            $"{Name}: the device does not take {said.Size} bytes at offset {said.Offset} with flags {(uint)said.Flags}{failure}");
     }
 
     private string? ConfigProblem(in VhostUserConfig said, int payloadLength)
@@ -48,7 +52,9 @@ internal sealed partial class BackendSession
         if (payloadLength != VhostUserConfig.HeaderSize + said.Size)
             return $"the payload has {payloadLength} bytes, {VhostUserConfig.HeaderSize + said.Size} expected for size {said.Size}";
         var length = (ulong)_device.ConfigLength;
-        return (ulong)said.Offset + said.Size > length ? $"offset {said.Offset} and size {said.Size} exceed the {length} bytes of configuration space" : null;
+        return (ulong)said.Offset + said.Size > length
+            ? $"offset {said.Offset} and size {said.Size} exceed the {length} bytes of configuration space"
+            : null;
     }
 
     private Answer ConfigError(string explanation)

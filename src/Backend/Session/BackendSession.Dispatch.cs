@@ -48,5 +48,6 @@ internal sealed partial class BackendSession
         where TPayload : struct, IVhostUserPayload<TPayload> =>
         TPayload.TryRead(message.Payload, out var value)
             ? value
-            : throw new VhostUserProtocolException(VhostUserViolation.BadValue, $"{NameOf(message)}: the payload of {message.Payload.Length} bytes cannot be read");
+            : throw new VhostUserProtocolException(
+                VhostUserViolation.BadValue, $"{NameOf(message)}: the payload of {message.Payload.Length} bytes cannot be read");
 }

@@ -39,11 +39,12 @@ internal sealed partial class BackendSession
         {
             return Answer.Refuse(
                 VhostUserViolation.QueueStarted,
-                $"VHOST_USER_SET_FEATURES: 0x{value:x} changes bits 0x{(ulong)changed:x} of 0x{(ulong)_state.Features:x} while queues are started; only LOG_ALL may change then");
+                $"VHOST_USER_SET_FEATURES: 0x{value:x} changes bits 0x{(ulong)changed:x} of 0x{(ulong)_state.Features:x} while queues are started; "
+                + "only LOG_ALL may change then");
         }
 
         if (!TryCallDevice(() => _device.Configure(features & ~VirtioFeatures.VhostUserProtocolFeatures), out var failure))
-            return Answer.Refuse(VhostUserViolation.BadFeatureBits, $"VHOST_USER_SET_FEATURES: 0x{value:x}: {failure}");
+            return Answer.Refuse(VhostUserViolation.BadFeatureBits, $"VHOST_USER_SET_FEATURES: 0x{value:x}{failure}");
         _state = _state with { Features = features };
         if (!features.HasFlag(VirtioFeatures.VhostUserProtocolFeatures))
             await EnableAllAsync().ConfigureAwait(false);

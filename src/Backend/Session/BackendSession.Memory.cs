@@ -16,7 +16,8 @@ internal sealed partial class BackendSession
             VhostUserMemoryTable.TryReadCount(message.Payload, out var count);
             return Answer.Refuse(
                 VhostUserViolation.TooManyMemoryRegions,
-                $"{Name}: {count} regions in a payload of {message.Payload.Length} bytes; 0 to {VhostUserMemoryTable.MaxRegions} regions of 32 bytes after 8 are allowed");
+                $"{Name}: {count} regions in a payload of {message.Payload.Length} bytes; "
+                + $"0 to {VhostUserMemoryTable.MaxRegions} regions of 32 bytes after 8 are allowed");
         }
 
         if (said.Length != message.DescriptorCount)
@@ -44,7 +45,8 @@ internal sealed partial class BackendSession
         {
             return Now(Answer.Refuse(
                 VhostUserViolation.UnknownMemoryRegion,
-                $"VHOST_USER_REM_MEM_REG: no region of 0x{said.Size:x} bytes at guest {said.GuestAddress}, user {said.UserAddress} among {_memory.Regions.Count}"));
+                $"VHOST_USER_REM_MEM_REG: no region of 0x{said.Size:x} bytes at guest {said.GuestAddress}, "
+                + $"user {said.UserAddress} among {_memory.Regions.Count}"));
         }
 
         return UseMemoryAsync(_memory.Without(said.GuestAddress, said.Size, said.UserAddress), waitForOld: true);

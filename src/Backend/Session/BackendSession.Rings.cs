@@ -18,7 +18,8 @@ internal sealed partial class BackendSession
             return null;
         return Answer.Refuse(
             VhostUserViolation.RingOutsideMemory,
-            $"{Name}: queue {vring.Index} with {vring.Size} descriptors does not lie in the memory of the front-end: descriptor table {address.DescriptorTable}, available ring {address.AvailableRing}, used ring {address.UsedRing}");
+            $"{Name}: queue {vring.Index} with {vring.Size} descriptors does not lie in the memory of the front-end: "
+            + $"descriptor table {address.DescriptorTable}, available ring {address.AvailableRing}, used ring {address.UsedRing}");
     }
 
     /// <summary>Gives a started ring its worker, if memory allows.</summary>
@@ -50,7 +51,8 @@ internal sealed partial class BackendSession
     private VirtqueueSetup SetupOf(VringState vring)
     {
         var address = vring.Address!.Value;
-        return new VirtqueueSetup(vring.Index, vring.Size, address.DescriptorTable, address.AvailableRing, address.UsedRing, vring.Base, _state.Features);
+        return new VirtqueueSetup(
+            vring.Index, vring.Size, address.DescriptorTable, address.AvailableRing, address.UsedRing, vring.Base, _state.Features);
     }
 
     private static async Task EnableAsync(VringState vring, bool enabled)

@@ -35,7 +35,11 @@ internal sealed partial class BackendSession
         if (vring.Started)
             return RefuseStarted(Name, vring);
         if (said.Num > ushort.MaxValue)
-            return Answer.Refuse(VhostUserViolation.BadValue, $"{Name}: queue {said.Index}: base 0x{said.Num:x} has more than the 16 bits of a split ring's index");
+        {
+            return Answer.Refuse(
+                VhostUserViolation.BadValue, $"{Name}: queue {said.Index}: base 0x{said.Num:x} has more than the 16 bits of a split ring's index");
+        }
+
         vring.Base = (ushort)said.Num;
         return Answer.Done;
     }
@@ -46,9 +50,17 @@ internal sealed partial class BackendSession
         if (!TryFind(Name, said.Index, out var vring, out var refusal))
             return refusal;
         if ((said.Flags & ~LogFlag) != 0)
-            return Answer.Refuse(VhostUserViolation.BadValue, $"{Name}: queue {said.Index}: unknown flags 0x{said.Flags:x}, only 0x1 (log) is defined");
+        {
+            return Answer.Refuse(
+                VhostUserViolation.BadValue, $"{Name}: queue {said.Index}: unknown flags 0x{said.Flags:x}, only 0x1 (log) is defined");
+        }
+
         if (said.Flags != 0 && !_state.Features.HasFlag(VirtioFeatures.LogAll))
-            return Answer.Refuse(VhostUserViolation.FeatureNotNegotiated, $"{Name}: queue {said.Index}: the log flag is set, but LOG_ALL was not negotiated");
+        {
+            return Answer.Refuse(
+                VhostUserViolation.FeatureNotNegotiated, $"{Name}: queue {said.Index}: the log flag is set, but LOG_ALL was not negotiated");
+        }
+
         if (vring.Started && !SameRing(vring.Address, said))
             return RefuseStarted(Name, vring);
         if (Misaligned(said) is { } explanation)
@@ -131,7 +143,9 @@ internal sealed partial class BackendSession
         vring = null!;
         if (said.HasReservedBits)
         {
-            refusal = Answer.Refuse(VhostUserViolation.BadQueueIndex, $"{name}: 0x{said.Raw:x} has reserved bits; queue index in bits 0 to 7, no-descriptor flag in bit 8");
+            refusal = Answer.Refuse(
+                VhostUserViolation.BadQueueIndex,
+                $"{name}: 0x{said.Raw:x} has reserved bits; queue index in bits 0 to 7, no-descriptor flag in bit 8");
             return false;
         }
 
@@ -142,7 +156,8 @@ internal sealed partial class BackendSession
         {
             refusal = Answer.Refuse(
                 VhostUserViolation.WrongDescriptorCount,
-                $"{name}: queue {said.Index}: {message.DescriptorCount} descriptors with the no-descriptor flag {(said.NoDescriptor ? "set" : "clear")}, {expected} expected");
+                $"{name}: queue {said.Index}: {message.DescriptorCount} descriptors with the no-descriptor flag "
+                + $"{(said.NoDescriptor ? "set" : "clear")}, {expected} expected");
             return false;
         }
 
@@ -175,7 +190,8 @@ internal sealed partial class BackendSession
         }
 
         vring = null!;
-        refusal = Answer.Refuse(VhostUserViolation.BadQueueIndex, $"{request}: queue index {index} is out of range, the device has {_vrings.Length} queues");
+        refusal = Answer.Refuse(
+            VhostUserViolation.BadQueueIndex, $"{request}: queue index {index} is out of range, the device has {_vrings.Length} queues");
         return false;
     }
 

@@ -163,7 +163,7 @@ internal sealed partial class BackendSession
         }
         catch (Exception e)
         {
-            failure = $"the device failed with {e.GetType().Name}: {e.Message}";
+            failure = $": the device failed with {e.GetType().Name}: {e.Message}";
             BackendLog.DeviceFailed(_logger, e);
             return false;
         }

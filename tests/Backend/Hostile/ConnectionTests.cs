@@ -214,11 +214,13 @@ public class ConnectionTests
 
     private static IEnumerable<Func<Task>> Steps(RawFrontend frontend, TestGuest guest, TestRing ring)
     {
+        const VhostUserProtocolFeatures protocol = VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.ConfigureMemSlots;
+        const VirtioFeatures features = VirtioFeatures.Version1 | VirtioFeatures.VhostUserProtocolFeatures;
         var state = RawFrontend.State(0, TestRing.Size);
         yield return () => frontend.SendAsync(VhostUserRequest.SetOwner);
         yield return () => frontend.AskU64Async(VhostUserRequest.GetFeatures);
-        yield return () => frontend.SendAsync(VhostUserRequest.SetProtocolFeatures, RawFrontend.U64((ulong)(VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.ConfigureMemSlots)));
-        yield return () => frontend.SendAsync(VhostUserRequest.SetFeatures, RawFrontend.U64((ulong)(VirtioFeatures.Version1 | VirtioFeatures.VhostUserProtocolFeatures)));
+        yield return () => frontend.SendAsync(VhostUserRequest.SetProtocolFeatures, RawFrontend.U64((ulong)protocol));
+        yield return () => frontend.SendAsync(VhostUserRequest.SetFeatures, RawFrontend.U64((ulong)features));
         yield return () => frontend.AddMemoryAsync(guest);
         yield return () => frontend.SendAsync(VhostUserRequest.SetVringNum, state);
         yield return () => frontend.SendAsync(VhostUserRequest.SetVringBase, RawFrontend.State(0, 0));

@@ -31,7 +31,8 @@ public class DescriptorTests
             var payload = new byte[size];
             if (request == VhostUserRequest.SetMemTable)
                 payload[0] = 1;
-            await frontend.SendAsync((uint)request, RawFrontend.NeedReply, payload, Enumerable.Repeat((SafeHandle)notifier.Descriptor, count).ToArray());
+            var descriptors = Enumerable.Repeat((SafeHandle)notifier.Descriptor, count).ToArray();
+            await frontend.SendAsync((uint)request, RawFrontend.NeedReply, payload, descriptors);
             await frontend.ExpectRefusedOrClosedAsync(request);
         });
     }
@@ -60,7 +61,7 @@ public class DescriptorTests
             await frontend.BarrierAsync();
             using (DescriptorLimit.Leaving(0))
             {
-                await frontend.SendAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(guest.Region)), guest.Shared.Descriptor);
+                await frontend.SendAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(guest.Single), guest.Shared.Descriptor);
                 await frontend.ExpectClosedAsync();
             }
         }
@@ -94,7 +95,7 @@ public class DescriptorTests
             using var ring = new TestRing(good, 0);
             await frontend.AddMemoryAsync(good);
             foreach (var descriptor in kinds.CannotBeMapped)
-                await frontend.RefusedAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(guest.Region)), descriptor);
+                await frontend.RefusedAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(guest.Single), descriptor);
             await frontend.StartAsync(ring);
             await ring.EchoAsync(0x11);
         });

@@ -27,7 +27,8 @@ public class MemoryTests
     [InlineData(2u, 72, 1)]
     [InlineData(2u, 72, 3)]
     [InlineData(1u, 40, 0)]
-    public Task B19_A_count_that_contradicts_payload_or_descriptors_is_refused(uint count, int size, int descriptors) => HostileBench.AttackAsync(lines: 1, async frontend =>
+    public Task B19_A_count_that_contradicts_payload_or_descriptors_is_refused(uint count, int size, int descriptors) =>
+        HostileBench.AttackAsync(lines: 1, async frontend =>
     {
         using var guest = new TestGuest();
         using var ring = new TestRing(guest, 0);
@@ -35,7 +36,8 @@ public class MemoryTests
         await frontend.StartAsync(ring);
         var payload = new byte[size];
         BitConverter.TryWriteBytes(payload, count).Should().BeTrue();
-        await frontend.RefusedAsync(VhostUserRequest.SetMemTable, payload, Enumerable.Repeat((SafeHandle)guest.Shared.Descriptor, descriptors).ToArray());
+        var handles = Enumerable.Repeat((SafeHandle)guest.Shared.Descriptor, descriptors).ToArray();
+        await frontend.RefusedAsync(VhostUserRequest.SetMemTable, payload, handles);
         await ring.EchoAsync(2);
     });
 
@@ -61,7 +63,8 @@ public class MemoryTests
 
     [Theory]
     [MemberData(nameof(BadRegions), DisableDiscoveryEnumeration = true)]
-    public Task B20_A_bad_region_is_refused_and_the_table_stays(string what, VhostUserMemoryRegion region) => HostileBench.AttackAsync(lines: 2, async frontend =>
+    public Task B20_A_bad_region_is_refused_and_the_table_stays(string what, VhostUserMemoryRegion region) =>
+        HostileBench.AttackAsync(lines: 2, async frontend =>
     {
         using var guest = new TestGuest();
         using var ring = new TestRing(guest, 0);
@@ -115,12 +118,12 @@ public class MemoryTests
             (await frontend.AskU64Async(VhostUserRequest.GetMaxMemSlots)).Should().Be(2);
             await frontend.AddMemoryAsync(first);
             await frontend.AddMemoryAsync(second);
-            await frontend.RefusedAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(third.Region)), third.Shared.Descriptor);
-            await frontend.RefusedAsync(VhostUserRequest.RemMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(third.Region)));
-            await frontend.RefusedAsync(VhostUserRequest.RemMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(first.Region with { Size = 0x1000 })));
-            await frontend.RefusedAsync(VhostUserRequest.RemMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(first.Region with { Size = 0 })));
-            await frontend.RefusedAsync(VhostUserRequest.RemMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(first.Region with { UserAddress = second.UserStart })));
-            await frontend.AcceptedAsync(VhostUserRequest.RemMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(first.Region)), first.Shared.Descriptor);
+            await frontend.RefusedAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(third.Single), third.Shared.Descriptor);
+            await frontend.RefusedAsync(VhostUserRequest.RemMemReg, RawFrontend.Bytes(third.Single));
+            await frontend.RefusedAsync(VhostUserRequest.RemMemReg, Payload(first.Region with { Size = 0x1000 }));
+            await frontend.RefusedAsync(VhostUserRequest.RemMemReg, Payload(first.Region with { Size = 0 }));
+            await frontend.RefusedAsync(VhostUserRequest.RemMemReg, Payload(first.Region with { UserAddress = second.UserStart }));
+            await frontend.AcceptedAsync(VhostUserRequest.RemMemReg, RawFrontend.Bytes(first.Single), first.Shared.Descriptor);
             await frontend.AddMemoryAsync(third);
         },
         new VhostUserBackendOptions { MaxMemorySlots = 2 });
@@ -170,6 +173,8 @@ public class MemoryTests
         await stop.CancelAsync();
         await traffic;
     });
+
+    private static byte[] Payload(VhostUserMemoryRegion region) => RawFrontend.Bytes(new VhostUserSingleRegion(region));
 
     private sealed class ScratchFile : IDisposable
     {

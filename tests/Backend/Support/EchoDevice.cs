@@ -3,7 +3,9 @@ using Vhost.Protocol;
 
 namespace Vhost.Backend.Tests;
 
-/// <summary>A device that copies what is readable into what is writable. It can be told to keep requests, to throw and to have configuration space.</summary>
+/// <summary>
+/// A device that copies what is readable into what is writable. It can be told to keep requests, to throw and to have configuration space.
+/// </summary>
 internal sealed class EchoDevice(int queues = 2) : IVhostUserDevice
 {
     private readonly byte[] _config = [.. Enumerable.Range(0, 64).Select(i => (byte)i)];
@@ -14,12 +16,16 @@ internal sealed class EchoDevice(int queues = 2) : IVhostUserDevice
 
     public ushort MaxQueueSize { get; init; } = 256;
 
-    public VirtioFeatures Features { get; init; } = (VirtioFeatures)0x3 | VirtioFeatures.Version1 | VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex;
+    public VirtioFeatures Features { get; init; } =
+        (VirtioFeatures)0x3 | VirtioFeatures.Version1 | VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex;
 
     public int ConfigLength { get; init; } = 64;
 
     /// <summary>Index of a queue whose processing throws; -1: none.</summary>
     public int ThrowingQueue { get; set; } = -1;
+
+    /// <summary>Everything but processing throws.</summary>
+    public bool ThrowsOnControl { get; set; }
 
     /// <summary>Requests are detached and kept in <see cref="Kept"/>.</summary>
     public bool KeepRequests { get; set; }
@@ -35,16 +41,20 @@ internal sealed class EchoDevice(int queues = 2) : IVhostUserDevice
 
     public int Calls;
 
+    public int Blocked;
+
     public VirtioFeatures Acknowledged { get; private set; }
 
     public bool TryReadConfig(uint offset, Span<byte> destination)
     {
+        ThrowIfTold();
         _config.AsSpan((int)offset, destination.Length).CopyTo(destination);
         return true;
     }
 
     public bool TryWriteConfig(uint offset, ReadOnlySpan<byte> source)
     {
+        ThrowIfTold();
         // One writable field, as the write cache bit of a disk.
         if (offset != 32 || source.Length != 1)
             return false;
@@ -58,14 +68,23 @@ internal sealed class EchoDevice(int queues = 2) : IVhostUserDevice
         return true;
     }
 
-    public void Configure(VirtioFeatures acknowledged) => Acknowledged = acknowledged;
+    public void Configure(VirtioFeatures acknowledged)
+    {
+        ThrowIfTold();
+        Acknowledged = acknowledged;
+    }
 
     public void Process(DeviceVirtqueue queue)
     {
         Interlocked.Increment(ref Calls);
         if (queue.Index == ThrowingQueue)
             throw new InvalidOperationException("the test device was told to fail");
-        Gate.Wait();
+        if (!Gate.Wait(0))
+        {
+            Interlocked.Increment(ref Blocked);
+            Gate.Wait();
+        }
+
         while (queue.TryPop(out var chain))
         {
             Interlocked.Increment(ref _processed);
@@ -84,4 +103,10 @@ internal sealed class EchoDevice(int queues = 2) : IVhostUserDevice
     }
 
     public void Reset() => Interlocked.Increment(ref _resets);
+
+    private void ThrowIfTold()
+    {
+        if (ThrowsOnControl)
+            throw new InvalidOperationException("the test device was told to fail");
+    }
 }

@@ -171,7 +171,8 @@ internal sealed class RawFrontend(VhostUserConnection connection) : IAsyncDispos
 
     public Task KickAsync(TestRing ring) => SendAsync(VhostUserRequest.SetVringKick, Word(ring), ring.Kick.Descriptor);
 
-    public Task EnableAsync(TestRing ring, bool enable = true) => SendAsync(VhostUserRequest.SetVringEnable, State((uint)ring.Index, enable ? 1u : 0u));
+    public Task EnableAsync(TestRing ring, bool enable = true) =>
+        SendAsync(VhostUserRequest.SetVringEnable, State((uint)ring.Index, enable ? 1u : 0u));
 
     public async Task StartAsync(TestRing ring, ushort @base = 0)
     {
@@ -180,7 +181,8 @@ internal sealed class RawFrontend(VhostUserConnection connection) : IAsyncDispos
         await EnableAsync(ring);
     }
 
-    public async Task<uint> StopAsync(TestRing ring) => BitConverter.ToUInt32(await AskAsync(VhostUserRequest.GetVringBase, State((uint)ring.Index, 0)), 4);
+    public async Task<uint> StopAsync(TestRing ring) =>
+        BitConverter.ToUInt32(await AskAsync(VhostUserRequest.GetVringBase, State((uint)ring.Index, 0)), 4);
 
     public static byte[] Word(TestRing ring, bool noDescriptor = false) => Bytes(VhostUserVringDescriptor.Create(ring.Index, noDescriptor));
 

@@ -2,7 +2,9 @@ using Vhost.Protocol;
 
 namespace Vhost.Backend.Tests;
 
-/// <summary>One region of guest memory. Its user address differs from its guest address by an odd-looking amount, so a missing translation cannot pass.</summary>
+/// <summary>
+/// One region of guest memory. Its user address differs from its guest address by an odd-looking amount, so a missing translation cannot pass.
+/// </summary>
 internal sealed class TestGuest : IDisposable
 {
     public const ulong Size = 1 << 20;
@@ -28,6 +30,8 @@ internal sealed class TestGuest : IDisposable
     public UserAddress UserStart { get; }
 
     public VhostUserMemoryRegion Region => new(GuestStart, Size, UserStart, 0);
+
+    public VhostUserSingleRegion Single => new(Region);
 
     public GuestAddress Guest(ulong offset) => new(GuestStart.Value + offset);
 

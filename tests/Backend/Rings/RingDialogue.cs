@@ -1,0 +1,20 @@
+namespace Vhost.Backend.Tests.Rings;
+
+/// <summary>A negotiated front-end with one region of memory and one ring that is not described yet, for each way to wait.</summary>
+internal static class RingDialogue
+{
+    public static TheoryData<QueueDispatch> Dispatches => [QueueDispatch.Async, QueueDispatch.DedicatedThread, QueueDispatch.BusyPoll];
+
+    public static async Task RunAsync(QueueDispatch dispatch, Func<RawFrontend, TestGuest, TestRing, Task> dialogue, int lines = 0)
+    {
+        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch });
+        await using (var frontend = await bench.NegotiatedAsync())
+        {
+            using var guest = new TestGuest();
+            using var ring = new TestRing(guest, 0);
+            await dialogue(frontend, guest, ring);
+        }
+
+        await bench.CheckInvariantsAsync(lines);
+    }
+}

@@ -1,0 +1,69 @@
+using Vhost.Tests.Support;
+
+namespace Vhost.Backend.Tests.Rings;
+
+/// <summary>Memory that changes under started rings.</summary>
+[Collection(ProcessCounts.Name)]
+public class RingMemoryTests
+{
+    [Theory]
+    [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
+    public Task Rings_run_on_while_the_table_is_replaced(QueueDispatch dispatch) => RingDialogue.RunAsync(dispatch, async (frontend, guest, ring) =>
+    {
+        using var other = new TestGuest(slot: 1);
+        await frontend.SetMemoryTableAsync(guest);
+        await frontend.StartAsync(ring);
+        for (byte i = 0; i < 20; i++)
+        {
+            ring.SubmitAndKick(i);
+            await frontend.SetMemoryTableAsync(i % 2 == 0 ? [guest, other] : [guest]);
+            await ring.ExpectEchoAsync(i);
+        }
+    });
+
+    [Theory]
+    [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
+    public Task A_table_without_the_ring_stops_it_until_it_is_back(QueueDispatch dispatch) => RingDialogue.RunAsync(
+        dispatch,
+        async (frontend, guest, ring) =>
+        {
+            using var other = new TestGuest(slot: 1);
+            await frontend.SetMemoryTableAsync(guest);
+            await frontend.StartAsync(ring);
+            await ring.EchoAsync(1);
+            await frontend.SetMemoryTableAsync(other);
+            ring.SubmitAndKick(2);
+            await frontend.BarrierAsync();
+            ring.UsedIndex.Should().Be(1);
+            await frontend.SetMemoryTableAsync(other, guest);
+            await ring.ExpectEchoAsync(2);
+        },
+        lines: 1);
+
+    [Theory]
+    [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
+    public async Task R19_Memory_is_removed_only_after_requests_in_it_are_done(QueueDispatch dispatch)
+    {
+        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch });
+        await using (var frontend = await bench.NegotiatedAsync())
+        {
+            using var guest = new TestGuest();
+            using var other = new TestGuest(slot: 1);
+            using var ring = new TestRing(guest, 0);
+            bench.Device.KeepRequests = true;
+            await frontend.AddMemoryAsync(guest);
+            await frontend.AddMemoryAsync(other);
+            await frontend.StartAsync(ring);
+            ring.SubmitAndKick(1);
+            await Eventually.TrueAsync(() => bench.Device.Kept.Count == 1);
+            var removing = frontend.RemoveMemoryAsync(other);
+            bench.Device.Kept.TryDequeue(out var kept).Should().BeTrue();
+            removing.IsCompleted.Should().BeFalse("a request still holds the old table");
+            kept!.Complete(0);
+            await removing;
+            bench.Device.KeepRequests = false;
+        }
+
+        await bench.CheckInvariantsAsync(lines: 0);
+    }
+}

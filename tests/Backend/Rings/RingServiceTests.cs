@@ -1,0 +1,162 @@
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Backend.Tests.Rings;
+
+/// <summary>What devices do to rings: failing, keeping requests, not coming back; and what a reset does.</summary>
+[Collection(ProcessCounts.Name)]
+public class RingServiceTests
+{
+    [Theory]
+    [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
+    public async Task A_device_that_throws_breaks_its_queue_alone(QueueDispatch dispatch)
+    {
+        var device = new EchoDevice();
+        await using var bench = await HostileBench.StartAsync(device, new VhostUserBackendOptions { Dispatch = dispatch });
+        device.ThrowingQueue = 0;
+        await using (var frontend = await bench.NegotiatedAsync())
+        {
+            using var guest = new TestGuest();
+            using var broken = new TestRing(guest, 0);
+            using var good = new TestRing(guest, 1);
+            await frontend.AddMemoryAsync(guest);
+            await frontend.StartAsync(broken);
+            await frontend.StartAsync(good);
+            broken.Error.Wait(TimeSpan.FromSeconds(10)).Should().BeTrue();
+            await good.EchoAsync(1);
+            bench.Complaints.Should().ContainSingle().Which.Should().Contain("InvalidOperationException").And.Contain("queue 0");
+            (await frontend.StopAsync(broken)).Should().Be(0);
+            device.ThrowingQueue = -1;
+            await frontend.StartAsync(broken);
+            await broken.EchoAsync(2);
+        }
+
+        await bench.CheckInvariantsAsync(lines: 1);
+    }
+
+    [Theory]
+    [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
+    public async Task Stopping_waits_for_requests_in_flight(QueueDispatch dispatch)
+    {
+        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch });
+        await using (var frontend = await bench.NegotiatedAsync())
+        {
+            using var guest = new TestGuest();
+            using var ring = new TestRing(guest, 0);
+            bench.Device.KeepRequests = true;
+            await frontend.AddMemoryAsync(guest);
+            await frontend.StartAsync(ring);
+            ring.SubmitAndKick(1);
+            await Eventually.TrueAsync(() => bench.Device.Kept.Count == 1);
+            var stopping = frontend.StopAsync(ring);
+            bench.Device.Kept.TryDequeue(out var kept).Should().BeTrue();
+            stopping.IsCompleted.Should().BeFalse("a request is in flight");
+            kept!.Complete(0);
+            (await stopping).Should().Be(1);
+            ring.UsedIndex.Should().Be(1);
+            bench.Device.KeepRequests = false;
+        }
+
+        await bench.CheckInvariantsAsync(lines: 0);
+    }
+
+    [Theory]
+    [InlineData(VhostUserRequest.ResetDevice)]
+    [InlineData(VhostUserRequest.ResetOwner)]
+    public async Task A_reset_stops_and_disables_all_rings_and_keeps_the_memory(VhostUserRequest request)
+    {
+        await using var bench = await HostileBench.StartAsync();
+        await using (var frontend = await bench.NegotiatedAsync())
+        {
+            using var guest = new TestGuest();
+            using var ring = new TestRing(guest, 0);
+            await frontend.AddMemoryAsync(guest);
+            await frontend.StartAsync(ring);
+            await ring.EchoAsync(1);
+            var resets = bench.Device.Resets;
+            await frontend.AcceptedAsync(VhostUserRequest.SetStatus, RawFrontend.U64(7));
+            await frontend.AcceptedAsync(request);
+            bench.Device.Resets.Should().Be(resets + 1);
+            (await frontend.AskU64Async(VhostUserRequest.GetStatus)).Should().Be(0);
+            ring.StartAt(0);
+            var features = await frontend.AskU64Async(VhostUserRequest.GetFeatures);
+            await frontend.AcceptedAsync(VhostUserRequest.SetFeatures, RawFrontend.U64(features));
+            await frontend.DescribeAsync(ring);
+            ring.Submit(2);
+            await frontend.KickAsync(ring);
+            await frontend.BarrierAsync();
+            ring.UsedIndex.Should().Be(0, "the ring is disabled after a reset");
+            await frontend.EnableAsync(ring);
+            await ring.ExpectEchoAsync(2);
+        }
+
+        await bench.CheckInvariantsAsync(lines: 0);
+    }
+
+    [Fact]
+    public async Task Status_0_resets_the_device_and_the_base_can_still_be_asked_for()
+    {
+        await using var bench = await HostileBench.StartAsync();
+        await using (var frontend = await bench.NegotiatedAsync())
+        {
+            using var guest = new TestGuest();
+            using var ring = new TestRing(guest, 0);
+            await frontend.AddMemoryAsync(guest);
+            await frontend.StartAsync(ring);
+            await ring.EchoAsync(1);
+            await frontend.AcceptedAsync(VhostUserRequest.SetStatus, RawFrontend.U64(0xf));
+            (await frontend.AskU64Async(VhostUserRequest.GetStatus)).Should().Be(0xf);
+            await frontend.RefusedAsync(VhostUserRequest.SetStatus, RawFrontend.U64(0x100));
+            await frontend.AcceptedAsync(VhostUserRequest.SetStatus, RawFrontend.U64(0));
+            (await frontend.AskU64Async(VhostUserRequest.GetStatus)).Should().Be(0);
+            (await frontend.StopAsync(ring)).Should().Be(1);
+        }
+
+        await bench.CheckInvariantsAsync(lines: 1);
+    }
+
+    [Theory]
+    [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
+    public async Task A_device_that_does_not_come_back_costs_the_connection_after_the_drain_timeout(QueueDispatch dispatch)
+    {
+        var options = new VhostUserBackendOptions { Dispatch = dispatch, DrainTimeout = TimeSpan.FromMilliseconds(100) };
+        await using var bench = await HostileBench.StartAsync(options: options);
+        await using (var frontend = await bench.NegotiatedAsync())
+        {
+            using var guest = new TestGuest();
+            using var ring = new TestRing(guest, 0);
+            await frontend.AddMemoryAsync(guest);
+            await frontend.StartAsync(ring);
+            await ring.EchoAsync(1);
+            bench.Device.Gate.Reset();
+            ring.SubmitAndKick(2);
+            await Eventually.TrueAsync(() => bench.Device.Blocked > 0);
+            await frontend.SendAsync(VhostUserRequest.GetVringBase, RawFrontend.State(0, 0));
+            await frontend.ExpectClosedAsync();
+            bench.Device.Gate.Set();
+        }
+
+        await bench.CheckInvariantsAsync(lines: 1);
+        bench.Complaints.Single().Should().Contain("did not return from Process");
+    }
+
+    [Fact]
+    public async Task What_a_device_throws_outside_of_a_queue_refuses_the_message()
+    {
+        await using var bench = await HostileBench.StartAsync();
+        await using (var frontend = await bench.NegotiatedAsync())
+        {
+            await frontend.BarrierAsync();
+            bench.Device.ThrowsOnControl = true;
+            var config = new byte[VhostUserConfig.HeaderSize + 1];
+            new VhostUserConfig(32, 1, 0).Write(config);
+            await frontend.RefusedAsync(VhostUserRequest.SetFeatures, RawFrontend.U64((ulong)VirtioFeatures.Version1));
+            await frontend.RefusedAsync(VhostUserRequest.SetConfig, config);
+            (await frontend.AskAsync(VhostUserRequest.GetConfig, config)).Should().BeEmpty();
+            bench.Device.ThrowsOnControl = false;
+        }
+
+        await bench.CheckInvariantsAsync(lines: 3);
+        bench.Complaints.Should().AllSatisfy(line => line.Should().Contain("told to fail"));
+    }
+}
