@@ -1,1 +1,24 @@
+// My first back-end: a disk whose every sector says its own number. Serve it and look at it from another terminal:
+//
+//   dotnet run -c Release --project examples/BlockBackend -- /tmp/numbers.sock
+//   vhost-user blk read --socket /tmp/numbers.sock --offset 512K --length 512 --output sector.txt
+using BlockBackend;
+using Vhost.Backend;
+
+if (args is not [var socket])
+{
+    Console.Error.WriteLine("usage: BlockBackend SOCKET");
+    return 2;
+}
+
+using var stop = new CancellationTokenSource();
+Console.CancelKeyPress += (_, key) =>
+{
+    key.Cancel = true;
+    stop.Cancel();
+};
+
+await using var backend = new VhostUserBackend(new NumberDisk());
+Console.WriteLine($"listening on {socket}, Ctrl-C ends");
+await backend.ListenAsync(socket, stop.Token);
 return 0;
