@@ -44,9 +44,7 @@ internal static class BlkBenchCommand
         Option<ulong?> option = ToolOptions.Size("--block-size", "Bytes of a request; 4096 when not given.");
         option.Validators.Add(result =>
         {
-            if (result.Errors.Any())
-                return;
-            if (result.GetValueOrDefault<ulong?>() is { } size && (size == 0 || size % 512 != 0 || size > MostBlockSize))
+            if (result.Tokens is [var token, ..] && SizeText.TryParse(token.Value, out ulong size) && (size == 0 || size % 512 != 0 || size > MostBlockSize))
                 result.AddError("--block-size: must be a multiple of 512 up to 16M.");
         });
         return option;

@@ -7,6 +7,7 @@ namespace Vhost.Tool;
 internal static class ServeBlkCommand
 {
     private const int DefaultBlockSize = 512;
+    private const ulong MostBytes = 1UL << 50;
 
     private static readonly Option<string> _socketPath = ToolOptions.Path("--socket-path", "Socket to listen on; with --client, to connect to.");
     private static readonly Option<int?> _descriptor = Descriptor();
@@ -84,15 +85,17 @@ internal static class ServeBlkCommand
             return;
         }
 
-        foreach (Option<ulong?> option in new[] { _memory, _null })
+        ulong block = ValueOf(result, _blockSize) ?? DefaultBlockSize;
+        foreach (Option option in new Option[] { _memory, _null })
         {
-            if (result.GetResult(option) is not { } size || size.Errors.Any() || (result.GetResult(_blockSize)?.Errors.Any() ?? false))
-                continue;
-            int block = result.GetResult(_blockSize) is { Implicit: false } ? result.GetValue(_blockSize) : DefaultBlockSize; // defaults come after validation
-            if (size.GetValueOrDefault<ulong?>() is { } bytes && (bytes == 0 || bytes % (ulong)block != 0 || bytes > 1UL << 50))
-                result.AddError(FormattableString.Invariant($"{option.Name}: must be a multiple of the logical block size {block}, and at most 1048576G."));
+            if (block > 0 && ValueOf(result, option) is { } bytes && (bytes == 0 || bytes % block != 0 || bytes > MostBytes))
+                result.AddError(FormattableString.Invariant($"{option.Name}: must be a multiple of the logical block size {block}, and at most {SizeText.Of(MostBytes)}."));
         }
     }
+
+    /// <summary>The option's value as written; null when it is absent or no size, which its own parser reports.</summary>
+    private static ulong? ValueOf(CommandResult result, Option option) =>
+        result.GetResult(option) is { Implicit: false, Tokens: [var token, ..] } && SizeText.TryParse(token.Value, out ulong value) ? value : null;
 
     private static bool Given(CommandResult result, Option option) => result.GetResult(option) is { Implicit: false };
 

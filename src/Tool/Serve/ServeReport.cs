@@ -18,19 +18,19 @@ internal sealed record ServeReport
     /// <summary>Of these, given back without an answer since there was no room for one.</summary>
     public required long Dropped { get; init; }
 
-    /// <summary>Requests of the measured stretch; see <see cref="TrafficSampler"/>.</summary>
+    /// <summary>Requests of the measured intervals; see <see cref="TrafficSampler"/>.</summary>
     public required long MeasuredRequests { get; init; }
 
     public required decimal MeasuredSeconds { get; init; }
 
-    /// <summary>Rate over the measured stretch.</summary>
+    /// <summary>Rate over the measured intervals.</summary>
     public required long Iops { get; init; }
 
-    /// <summary>Bytes that the whole process allocated on the managed heap over the measured stretch, divided by its requests; null without one.</summary>
+    /// <summary>Bytes that the whole process allocated on the managed heap over the measured intervals, divided by their requests; null without any.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.Never)]
     public required decimal? AllocatedBytesPerOp { get; init; }
 
     internal string ToText() => MeasuredRequests == 0
         ? FormattableString.Invariant($"ended after {Requests} requests, {Failed} of them failed")
-        : FormattableString.Invariant($"ended after {Requests} requests, {Failed} of them failed; busiest stretch {Iops} requests/s, {AllocatedBytesPerOp} bytes allocated a request");
+        : FormattableString.Invariant($"ended after {Requests} requests, {Failed} of them failed; steady traffic {Iops} requests/s, {AllocatedBytesPerOp} bytes allocated a request");
 }

@@ -5,8 +5,8 @@ namespace Vhost.Tool;
 
 /// <summary>
 /// Measures what serving costs without knowing when the other side measures: every quarter of a second requests and allocated bytes are noted. At the end
-/// the longest stretch counts in which every interval served at least a tenth of the requests of the busiest one, without its first quarter (warm-up) and its last
-/// interval (the front-end may already be leaving).
+/// those intervals count that served at least a tenth of the requests of the busiest one, without the first quarter of them (warm-up) and the last one
+/// (the front-end may already be leaving).
 /// </summary>
 internal sealed class TrafficSampler : IDisposable
 {
@@ -28,7 +28,7 @@ internal sealed class TrafficSampler : IDisposable
 
     internal void Start() => _thread.Start();
 
-    /// <summary>Ends sampling and returns the measured stretch; all zero when there was none.</summary>
+    /// <summary>Ends sampling and returns the measured intervals; all zero when there were none.</summary>
     internal TrafficFigures Stop()
     {
         _stop.Set();
@@ -64,40 +64,31 @@ internal sealed class TrafficSampler : IDisposable
     internal readonly record struct Sample(long Timestamp, long Requests, long Allocated);
 }
 
-/// <summary>A stretch of steady traffic.</summary>
+/// <summary>Intervals of steady traffic, summed up.</summary>
 internal readonly record struct TrafficFigures(long Requests, double Seconds, long Allocated)
 {
     internal static TrafficFigures From(ReadOnlySpan<TrafficSampler.Sample> samples)
     {
-        (int first, int last) = LongestBusyRun(samples);
-        int length = last - first;
-        int from = first + ((length + 3) / 4);
-        int to = length > 2 ? last - 1 : last;
-        if (to <= from)
-            return default;
-        return new TrafficFigures(
-            samples[to].Requests - samples[from].Requests,
-            Stopwatch.GetElapsedTime(samples[from].Timestamp, samples[to].Timestamp).TotalSeconds,
-            samples[to].Allocated - samples[from].Allocated);
-    }
-
-    private static (int First, int Last) LongestBusyRun(ReadOnlySpan<TrafficSampler.Sample> samples)
-    {
         double busiest = 0;
         for (int i = 1; i < samples.Length; i++)
             busiest = Math.Max(busiest, Rate(samples, i));
-        (int First, int Last) best = (0, 0);
-        int first = 0;
+        var busy = new List<int>();
         for (int i = 1; i < samples.Length && busiest > 0; i++)
         {
-            if (Rate(samples, i) < busiest / 10)
-                first = i;
-            else if (i - first > best.Last - best.First)
-                best = (first, i);
+            if (Rate(samples, i) >= busiest / 10)
+                busy.Add(i);
         }
 
-        return best;
+        TrafficFigures sum = default;
+        for (int i = (busy.Count + 3) / 4; i < busy.Count - 1; i++)
+            sum = sum.Plus(samples[busy[i] - 1], samples[busy[i]]);
+        return sum;
     }
+
+    private TrafficFigures Plus(in TrafficSampler.Sample from, in TrafficSampler.Sample to) => new(
+        Requests + to.Requests - from.Requests,
+        Seconds + Stopwatch.GetElapsedTime(from.Timestamp, to.Timestamp).TotalSeconds,
+        Allocated + to.Allocated - from.Allocated);
 
     private static double Rate(ReadOnlySpan<TrafficSampler.Sample> samples, int i) =>
         (samples[i].Requests - samples[i - 1].Requests) / Math.Max(1.0, samples[i].Timestamp - samples[i - 1].Timestamp);

@@ -19,6 +19,7 @@ public sealed class CommandLineTests
     [InlineData("blk bench --socket s --queue-depth 0")]
     [InlineData("blk bench --socket s --rw sideways")]
     [InlineData("blk bench --socket s --block-size 100")]
+    [InlineData("blk bench --socket s --block-size much")]
     [InlineData("blk bench --socket s --cpu 3-1")]
     [InlineData("serve blk")]
     [InlineData("serve blk --socket-path s")]
