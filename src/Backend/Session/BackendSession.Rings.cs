@@ -12,41 +12,36 @@ internal sealed partial class BackendSession
         const string Name = "VHOST_USER_SET_VRING_KICK";
         if (vring.Size == 0)
             return Answer.Refuse(VhostUserViolation.QueueNotReady, $"{Name}: queue {vring.Index} has no size yet (VHOST_USER_SET_VRING_NUM)");
-        if (vring.Address is not { } address)
+        if (vring.Address is null)
             return Answer.Refuse(VhostUserViolation.QueueNotReady, $"{Name}: queue {vring.Index} has no addresses yet (VHOST_USER_SET_VRING_ADDR)");
-        if (_memory.Regions.Count == 0 || IsMapped(vring, _memory))
+        if (_memory.Regions.Count == 0 || MappedRing.TryMap(_memory, SetupOf(vring), out _, out var violation, out var explanation))
             return null;
-        return Answer.Refuse(
-            VhostUserViolation.RingOutsideMemory,
-            $"{Name}: queue {vring.Index} with {vring.Size} descriptors does not lie in the memory of the front-end: "
-            + $"descriptor table {address.DescriptorTable}, available ring {address.AvailableRing}, used ring {address.UsedRing}");
+        return Answer.Refuse(violation, $"{Name}: {explanation}");
     }
 
-    /// <summary>Gives a started ring its worker, if memory allows.</summary>
+    /// <summary>Gives a started ring its worker, if memory allows; otherwise the ring waits for memory that does.</summary>
     private void StartIfPossible(VringState vring)
     {
-        if (!vring.Started || vring.Worker is not null || !IsMapped(vring, _memory))
+        if (!vring.Started || vring.Worker is not null)
             return;
-        var queue = DeviceVirtqueue.TryActivate(_memory, SetupOf(vring), vring.Call, out _, out var explanation);
-        if (queue is null)
+        if (DeviceVirtqueue.TryActivate(_memory, SetupOf(vring), vring.Call, out _, out _) is not { } queue)
+            return;
+        try
         {
-            vring.SignalError();
-            if (_budget.TryTake())
-                BackendLog.QueueBroken(_logger, vring.Index, VirtqueueFault.RingOutsideMemory, explanation);
-            return;
+            vring.Worker = QueueWorker.Start(queue, vring.Kick, vring.Enabled, _workerContext);
+        }
+        catch
+        {
+            // No descriptor or thread left: the session ends, the memory must not stay mapped for it.
+            queue.Deactivate();
+            throw;
         }
 
-        vring.Worker = QueueWorker.Start(queue, vring.Kick, vring.Enabled, _workerContext);
         BackendLog.QueueStarted(_logger, vring.Index, vring.Size, vring.Base, vring.Enabled);
     }
 
-    /// <summary>Whether the three parts of a ring with this size lie in the memory, each in one piece.</summary>
-    private static bool IsMapped(VringState vring, GuestMemory memory) =>
-        vring.Address is { } address
-        && vring.Size != 0
-        && memory.TryTranslate(address.DescriptorTable, SplitRingLayout.DescriptorTableSize(vring.Size), out _)
-        && memory.TryTranslate(address.AvailableRing, SplitRingLayout.AvailableRingSize(vring.Size), out _)
-        && memory.TryTranslate(address.UsedRing, SplitRingLayout.UsedRingSize(vring.Size), out _);
+    /// <summary>Whether all parts of a started ring lie in the memory.</summary>
+    private bool IsMapped(VringState vring, GuestMemory memory) => MappedRing.TryMap(memory, SetupOf(vring), out _, out _, out _);
 
     private VirtqueueSetup SetupOf(VringState vring)
     {
