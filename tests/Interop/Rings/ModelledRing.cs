@@ -1,0 +1,255 @@
+using System.Globalization;
+using System.Text;
+using Vhost.Backend;
+using Vhost.Frontend;
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Interop.Tests;
+
+/// <summary>
+/// One ring with both halves on it, and a model beside it that is nothing but lists of what is where. Every call is checked against the model; the two
+/// promises about sleeping are checked too: whoever armed and was told that nothing is there is told of the next publication.
+/// </summary>
+internal sealed class ModelledRing : IDisposable
+{
+    private const ulong Data = 0x10_0000;
+
+    private readonly GuestMemory _memory = GuestRam.Create(0x20_0000);
+    private readonly DriverVirtqueue _driver;
+    private readonly EventNotifier _call = new();
+    private readonly VirtioFeatures _features;
+    private DeviceVirtqueue _device;
+    private readonly Random _random = new(1);
+    private readonly Queue<ulong> _submitted = new();
+    private readonly List<(ushort Head, ulong Token, uint Length)> _taken = [];
+    private readonly Dictionary<ulong, uint> _completed = [];
+    private readonly Dictionary<ulong, uint> _flushed = [];
+    private readonly DriverCompletion[] _buffer = new DriverCompletion[3];
+    private int _published;
+    private ulong _nextToken;
+    private bool _kickArmed;
+    private bool _callArmed;
+
+    public ModelledRing(int size, VirtioFeatures features, int indirect)
+    {
+        _driver = DriverVirtqueue.Create(
+            _memory, default, new DriverVirtqueueOptions { Size = (ushort)size, IndirectBuffers = indirect }, features);
+        _features = features;
+        _device = Activate(_memory, _driver, features, _call);
+    }
+
+    public static DeviceVirtqueue Activate(GuestMemory memory, DriverVirtqueue driver, VirtioFeatures features, EventNotifier call)
+    {
+        using var kick = new EventNotifier();
+        VringSettings described = driver.Describe(0, kick, call);
+        var setup = new VirtqueueSetup(
+            0,
+            (uint)driver.Size,
+            User(described.DescriptorTable),
+            User(described.AvailableRing),
+            User(described.UsedRing),
+            described.Base.AvailableIndex,
+            features);
+        return DeviceVirtqueue.TryActivate(memory, setup, call, out _, out string why) ?? throw new InvalidOperationException(why);
+    }
+
+    private static UserAddress User(GuestAddress address) => new(address.Value + GuestRam.UserOffset);
+
+    /// <summary>A fresh ring and an empty model.</summary>
+    public void StartOver()
+    {
+        _device.Deactivate();
+        _driver.Reset();
+        _device = Activate(_memory, _driver, _features, _call);
+        _submitted.Clear();
+        _taken.Clear();
+        _completed.Clear();
+        _flushed.Clear();
+        (_published, _nextToken, _kickArmed, _callArmed) = (0, 0, false, false);
+        _call.TryConsume();
+    }
+
+    /// <summary>Makes one call. False when there is nothing to do for it, which leaves everything as it was.</summary>
+    public bool TryDo(Step step)
+    {
+        switch (step)
+        {
+            case Step.SubmitReadable: return TrySubmit(Buffers(1), []);
+            case Step.SubmitBoth: return _driver.Size > 1 && TrySubmit(Buffers(1), Buffers(1));
+            case Step.Publish when _submitted.Count > _published: Publish(); return true;
+            case Step.Take when _published > 0: Take(); return true;
+            case Step.CompleteOldest when _taken.Count > 0: Complete(0); return true;
+            case Step.CompleteNewest when _taken.Count > 1: Complete(_taken.Count - 1); return true;
+            case Step.Flush when _completed.Count > 0: Flush(); return true;
+            case Step.Drain when _flushed.Count > 0: Drain(); return true;
+            case Step.ArmKick: ArmKick(); return true;
+            case Step.ArmCall: ArmCall(); return true;
+            default: return false;
+        }
+    }
+
+    /// <summary>All that can influence what comes next: both halves' private fields, the shared words, the model.</summary>
+    public string State()
+    {
+        var text = new StringBuilder();
+        PrivateState.Append(text, _driver);
+        PrivateState.Append(text, _device);
+        using GuestMemoryLease lease = _memory.Acquire();
+        var words = new byte[DriverVirtqueue.SizeInBytes(new DriverVirtqueueOptions { Size = (ushort)_driver.Size }, _features)];
+        lease.TryCopyTo(default, words).Should().BeTrue();
+        text.Append(Convert.ToHexString(words)).Append(CultureInfo.InvariantCulture, $"|{_published}|{_kickArmed}|{_callArmed}|");
+        return text.AppendJoin(',', _submitted).Append('|').AppendJoin(',', _taken).Append('|').AppendJoin(',', _completed.Keys).Append('|').AppendJoin(',', _flushed.Keys).ToString();
+    }
+
+    public void Do(int call)
+    {
+        switch (call)
+        {
+            case 0: Submit(); break;
+            case 1: Publish(); break;
+            case 2: Take(); break;
+            case 3: Complete(); break;
+            case 4: Flush(); break;
+            case 5: Drain(); break;
+            default: Arm(); break;
+        }
+    }
+
+    public void Finish()
+    {
+        while (_submitted.Count + _taken.Count + _completed.Count + _flushed.Count > 0)
+        {
+            Publish();
+            Take();
+            Complete();
+            Flush();
+            Drain();
+        }
+
+        _driver.InFlight.Should().Be(0);
+        _device.InFlight.Should().Be(0);
+        _driver.FreeDescriptors.Should().Be(_driver.Size);
+        _driver.Fault.Should().Be(VirtqueueFault.None, _driver.FaultDetail);
+        _device.Fault.Should().Be(VirtqueueFault.None, _device.FaultDetail);
+    }
+
+    public void Dispose()
+    {
+        _device.Deactivate();
+        _driver.Dispose();
+        _call.Dispose();
+        _memory.Dispose();
+        _memory.Released.IsCompleted.Should().BeTrue();
+    }
+
+    private void Submit()
+    {
+        int count = _random.Next(1, Math.Min(_driver.Size, 4) + 1);
+        int writable = _random.Next(0, count + 1);
+        TrySubmit(Buffers(count - writable), Buffers(writable));
+    }
+
+    private bool TrySubmit(GuestBuffer[] readable, GuestBuffer[] writable)
+    {
+        bool submitted = _driver.TrySubmit(readable, writable, _nextToken);
+        if (submitted)
+        {
+            _submitted.Enqueue(_nextToken++);
+        }
+
+        return submitted;
+    }
+
+    private void Publish()
+    {
+        int before = _published;
+        _published = _submitted.Count;
+        bool kick = _driver.Publish();
+        if (_kickArmed && _published > before)
+        {
+            kick.Should().BeTrue("the device armed its kick and sleeps");
+            _kickArmed = false;
+        }
+    }
+
+    private void Take()
+    {
+        bool popped = _device.TryPop(out DescriptorChain chain);
+        popped.Should().Be(_published > 0);
+        if (popped)
+        {
+            _published--;
+            _taken.Add((chain.Head, _submitted.Dequeue(), chain.Writable.Length));
+        }
+    }
+
+    private void Complete()
+    {
+        if (_taken.Count > 0)
+        {
+            Complete(_random.Next(_taken.Count));
+        }
+    }
+
+    private void Complete(int which)
+    {
+        var (head, token, length) = _taken[which];
+        _taken.RemoveAt(which);
+        _device.Complete(head, length);
+        _completed.Add(token, length);
+    }
+
+    private void Flush()
+    {
+        int inFlight = _device.InFlight;
+        _device.Flush();
+        int shown = inFlight - _device.InFlight;
+        bool called = _call.TryConsume();
+        if (_callArmed && shown > 0)
+        {
+            called.Should().BeTrue("the driver armed its call and sleeps");
+            _callArmed = false;
+        }
+
+        foreach ((ulong token, uint length) in _completed)
+        {
+            _flushed.Add(token, length);
+        }
+
+        _completed.Clear();
+    }
+
+    private void Drain()
+    {
+        int count = _driver.Drain(_buffer);
+        _callArmed &= count == 0;
+        for (int i = 0; i < count; i++)
+        {
+            _flushed.Remove(_buffer[i].Token, out uint length).Should().BeTrue("token {0} was completed once", _buffer[i].Token);
+            _buffer[i].BytesWritten.Should().Be(length);
+            _buffer[i].LengthClamped.Should().BeFalse();
+        }
+    }
+
+    private void Arm()
+    {
+        ArmKick();
+        ArmCall();
+    }
+
+    private void ArmKick()
+    {
+        _kickArmed = _device.ArmKick();
+        _kickArmed.Should().Be(_published == 0);
+    }
+
+    private void ArmCall()
+    {
+        _callArmed = _driver.ArmCall();
+        _call.TryConsume();
+    }
+
+    private GuestBuffer[] Buffers(int count) =>
+        [.. Enumerable.Range(0, count).Select(i => new GuestBuffer(new GuestAddress(Data + ((ulong)i * 4096)), (uint)_random.Next(0, 600)))];
+}
