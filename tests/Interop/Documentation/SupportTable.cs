@@ -1,0 +1,79 @@
+using System.Globalization;
+using System.Text;
+using System.Text.RegularExpressions;
+using Vhost.Frontend;
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Interop.Tests.Documentation;
+
+/// <summary>Renders what is supported out of the contract table, the raw client's methods and the places where each half handles a message.</summary>
+internal static partial class SupportTable
+{
+    private const VhostUserProtocolFeatures Rejected = VhostUserProtocolFeatures.None;
+
+    internal static string Render()
+    {
+        var text = new StringBuilder("\n### Messages\n\n| Code | Message | Front-end | Back-end |\n|---|---|---|---|\n");
+        HashSet<string> served = Names(Source("src/Backend/Session/BackendSession.Dispatch.cs"), DispatchArm());
+        HashSet<string> sentBySession = Names(Sources("src/Frontend", "Requests"), SessionCall());
+        HashSet<string> raw = [.. typeof(VhostUserRequestClient).GetMethods().Select(method => method.Name)];
+        foreach (MessageContract contract in MessageContracts.All.Where(contract => contract.Channel == VhostUserChannel.Main))
+        {
+            string name = ((VhostUserRequest)contract.Code).ToString();
+            string frontend = sentBySession.Contains(name) ? "session" : raw.Contains($"{name}Async") ? "raw" : "–";
+            Row(text, contract, frontend, served.Contains(name) ? "served" : "refused");
+        }
+
+        text.Append("\n| Code | Message of the back-end | Front-end | Back-end |\n|---|---|---|---|\n");
+        HashSet<string> handled = Names(Sources("src/Frontend/Session", "-"), BackendRequestUse());
+        HashSet<string> sent = Names(Sources("src/Backend/Session", "-"), BackendRequestUse());
+        foreach (MessageContract contract in MessageContracts.All.Where(contract => contract.Channel == VhostUserChannel.Backend))
+        {
+            string name = ((VhostUserBackendRequest)contract.Code).ToString();
+            Row(text, contract, handled.Contains(name) ? "handled" : "refused", sent.Contains(name) ? "sent" : "–");
+        }
+
+        Features(text);
+        return text.ToString();
+    }
+
+    private static void Features(StringBuilder text)
+    {
+        VhostUserProtocolFeatures asked = new VhostUserFrontendOptions().WantedProtocolFeatures;
+        HashSet<string> offered = Names(Source("src/Backend/Session/BackendSession.Features.cs"), ProtocolFeature());
+        text.Append("\n### Protocol features\n\n| Bit | Feature | Front-end | Back-end |\n|---|---|---|---|\n");
+        for (int bit = 0; bit < 64; bit++)
+        {
+            var feature = (VhostUserProtocolFeatures)(1UL << bit);
+            if ((VhostUserProtocolFeatures.All & feature) == Rejected)
+                continue;
+            string frontend = (asked & feature) != 0 ? "asked for" : feature == VhostUserProtocolFeatures.XenMmap ? "no" : "on request";
+            text.Append(CultureInfo.InvariantCulture, $"| {bit} | {FeatureNames.OfProtocolBit(bit)} | {frontend} | {(offered.Contains(feature.ToString()) ? "offered" : "not yet")} |\n");
+        }
+    }
+
+    private static void Row(StringBuilder text, MessageContract contract, string frontend, string backend) => text.Append(
+        CultureInfo.InvariantCulture, $"| {contract.Code} | {contract.Name.Replace("VHOST_USER_", "", StringComparison.Ordinal)} | {frontend} | {backend} |\n");
+
+    private static HashSet<string> Names(string source, Regex pattern) => [.. pattern.Matches(source).Select(match => match.Groups["name"].Value)];
+
+    private static string Source(string path) => File.ReadAllText(RepositoryRoot.File(path.Split('/')));
+
+    private static string Sources(string folder, string without) => string.Join('\n', Directory
+        .EnumerateFiles(RepositoryRoot.File(folder.Split('/')), "*.cs", SearchOption.AllDirectories)
+        .Where(path => !path.Contains($"/{without}/", StringComparison.Ordinal) && !path.Contains("/obj/", StringComparison.Ordinal))
+        .Select(File.ReadAllText));
+
+    [GeneratedRegex(@"VhostUserRequest\.(?<name>\w+) (?:or|=>|when)", RegexOptions.ExplicitCapture, 10_000)]
+    private static partial Regex DispatchArm();
+
+    [GeneratedRegex(@"[Rr]equests\s*\.(?<name>\w+?)Async\(", RegexOptions.ExplicitCapture, 10_000)]
+    private static partial Regex SessionCall();
+
+    [GeneratedRegex(@"VhostUserBackendRequest\.(?<name>\w+)", RegexOptions.ExplicitCapture, 10_000)]
+    private static partial Regex BackendRequestUse();
+
+    [GeneratedRegex(@"VhostUserProtocolFeatures\.(?<name>\w+)", RegexOptions.ExplicitCapture, 10_000)]
+    private static partial Regex ProtocolFeature();
+}
