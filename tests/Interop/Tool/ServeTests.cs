@@ -50,10 +50,10 @@ public sealed class ServeTests : IDisposable
 
         server.Signal(UnixSignal.HangUp);
 
+        await server.ErrorLineAsync("capacity is now 3145728 bytes");
         await changed.Task.InTime();
         disk.CapacityBytes.Should().Be(3 << 20);
         await disk.WriteAsync(2 << 20, new byte[4096]);
-        await server.ErrorLineAsync("capacity is now 3145728 bytes");
     }
 
     [Fact]

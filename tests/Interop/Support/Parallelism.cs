@@ -1,0 +1,2 @@
+// Many of these tests start processes that poll; run side by side on two processors they would measure each other's patience.
+[assembly: CollectionBehavior(DisableTestParallelization = true)]
