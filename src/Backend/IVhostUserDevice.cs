@@ -22,7 +22,7 @@ public interface IVhostUserDevice
     ushort MaxQueueSize => 1024;
 
     /// <summary>
-    /// Feature bits to offer: the device's own, and of the ring's bits VERSION_1, INDIRECT_DESC, EVENT_IDX, IN_ORDER and ANY_LAYOUT.
+    /// Feature bits to offer: the device's own, and of the ring's bits VERSION_1, INDIRECT_DESC, EVENT_IDX, IN_ORDER, RING_PACKED and ANY_LAYOUT.
     /// Bits that this back-end does not implement are not offered, even when they are named here. Constant during a session.
     /// </summary>
     VirtioFeatures Features { get; }

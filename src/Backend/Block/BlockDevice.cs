@@ -31,7 +31,7 @@ public sealed partial class BlockDevice : IVhostUserDevice
     public const uint MaxRangeSectors = 1 << 21;
 
     private const VirtioFeatures RingFeatures =
-        VirtioFeatures.Version1 | VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex | VirtioFeatures.InOrder;
+        VirtioFeatures.Version1 | VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex | VirtioFeatures.InOrder | VirtioFeatures.RingPacked;
 
     private const VirtioBlkFeatures CommonFeatures =
         VirtioBlkFeatures.SizeMax | VirtioBlkFeatures.SegMax | VirtioBlkFeatures.BlockSize | VirtioBlkFeatures.Flush | VirtioBlkFeatures.Topology

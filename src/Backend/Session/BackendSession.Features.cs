@@ -11,7 +11,7 @@ internal sealed partial class BackendSession
     private const VirtioFeatures TransportBits = (VirtioFeatures)0x0003_FFFF_FF00_0000;
 
     private const VirtioFeatures SupportedTransportBits = VirtioFeatures.AnyLayout | VirtioFeatures.IndirectDescriptors
-        | VirtioFeatures.EventIndex | VirtioFeatures.Version1 | VirtioFeatures.InOrder;
+        | VirtioFeatures.EventIndex | VirtioFeatures.Version1 | VirtioFeatures.InOrder | VirtioFeatures.RingPacked;
 
     private int _status;
 

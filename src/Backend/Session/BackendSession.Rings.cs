@@ -6,6 +6,8 @@ namespace Vhost.Backend;
 // started and mapped; whether it serves the ring depends on the enable state.
 internal sealed partial class BackendSession
 {
+    private const uint FreshPackedBase = 0x8000_8000;
+
     /// <summary>What keeps a stopped ring from starting; null: nothing. Missing memory does not: the ring waits for it.</summary>
     private Answer? CheckStart(VringState vring)
     {
@@ -37,8 +39,14 @@ internal sealed partial class BackendSession
             throw;
         }
 
-        BackendLog.QueueStarted(_logger, vring.Index, vring.Size, vring.Base, vring.Enabled);
+        BackendLog.QueueStarted(_logger, vring.Index, vring.Size, BaseOf(vring), vring.Enabled);
     }
+
+    /// <summary>The driver has chosen the packed format for all rings.</summary>
+    private bool IsPacked => _state.Features.HasFlag(VirtioFeatures.RingPacked);
+
+    /// <summary>Where a ring goes on; one of which nothing was said starts afresh, with both wrap counters 1 if it is packed.</summary>
+    private uint BaseOf(VringState vring) => vring.Base ?? (IsPacked ? FreshPackedBase : 0);
 
     /// <summary>Whether all parts of a started ring lie in the memory.</summary>
     private bool IsMapped(VringState vring, GuestMemory memory) => MappedRing.TryMap(memory, SetupOf(vring), out _, out _, out _);
@@ -47,7 +55,7 @@ internal sealed partial class BackendSession
     {
         var address = vring.Address!.Value;
         return new VirtqueueSetup(
-            vring.Index, vring.Size, address.DescriptorTable, address.AvailableRing, address.UsedRing, vring.Base, _state.Features);
+            vring.Index, vring.Size, address.DescriptorTable, address.AvailableRing, address.UsedRing, BaseOf(vring), _state.Features);
     }
 
     private static async Task EnableAsync(VringState vring, bool enabled)
@@ -76,7 +84,7 @@ internal sealed partial class BackendSession
             return;
         vring.Worker = null;
         vring.Base = await worker.StopAsync().ConfigureAwait(false);
-        BackendLog.QueueStopped(_logger, vring.Index, vring.Base);
+        BackendLog.QueueStopped(_logger, vring.Index, BaseOf(vring));
     }
 
     /// <summary>On the worker of the queue, once: the queue is out of service until it is stopped and started again. Others go on.</summary>

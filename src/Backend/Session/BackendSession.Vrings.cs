@@ -16,11 +16,11 @@ internal sealed partial class BackendSession
         if (vring.Started)
             return RefuseStarted(Name, vring);
         var largest = Math.Min(_device.MaxQueueSize, (ushort)32768);
-        if (said.Num == 0 || said.Num > largest || !BitOperations.IsPow2(said.Num))
+        if (said.Num == 0 || said.Num > largest || (!IsPacked && !BitOperations.IsPow2(said.Num)))
         {
             return Answer.Refuse(
                 VhostUserViolation.BadQueueSize,
-                $"{Name}: queue {said.Index}: size {said.Num} is not a power of two from 1 to {largest}");
+                $"{Name}: queue {said.Index}: size {said.Num} is not {(IsPacked ? "a number" : "a power of two")} from 1 to {largest}");
         }
 
         vring.Size = (ushort)said.Num;
@@ -34,13 +34,13 @@ internal sealed partial class BackendSession
             return refusal;
         if (vring.Started)
             return RefuseStarted(Name, vring);
-        if (said.Num > ushort.MaxValue)
+        if (!IsPacked && said.Num > ushort.MaxValue)
         {
             return Answer.Refuse(
                 VhostUserViolation.BadValue, $"{Name}: queue {said.Index}: base 0x{said.Num:x} has more than the 16 bits of a split ring's index");
         }
 
-        vring.Base = (ushort)said.Num;
+        vring.Base = said.Num;
         return Answer.Done;
     }
 
@@ -74,7 +74,7 @@ internal sealed partial class BackendSession
         if (!TryFind("VHOST_USER_GET_VRING_BASE", said.Index, out var vring, out var refusal))
             return refusal;
         await StopVringAsync(vring).ConfigureAwait(false);
-        return Answer.Reply(new VhostUserVringState(said.Index, vring.Base));
+        return Answer.Reply(new VhostUserVringState(said.Index, BaseOf(vring)));
     }
 
     private async ValueTask<Answer> SetVringEnableAsync(VhostUserVringState said)
@@ -205,12 +205,13 @@ internal sealed partial class BackendSession
         && now.AvailableRing == said.AvailableRing
         && now.UsedRing == said.UsedRing;
 
-    private static string? Misaligned(in VhostUserVringAddress said)
+    private string? Misaligned(in VhostUserVringAddress said)
     {
+        var (second, third, alignment) = IsPacked ? ("driver area", "device area", 4u) : ("available ring", "used ring", 2u);
         if (said.DescriptorTable.Value % 16 != 0)
-            return $"the descriptor table at {said.DescriptorTable} is not aligned to 16 bytes";
-        if (said.AvailableRing.Value % 2 != 0)
-            return $"the available ring at {said.AvailableRing} is not aligned to 2 bytes";
-        return said.UsedRing.Value % 4 != 0 ? $"the used ring at {said.UsedRing} is not aligned to 4 bytes" : null;
+            return $"the descriptor {(IsPacked ? "ring" : "table")} at {said.DescriptorTable} is not aligned to 16 bytes";
+        if (said.AvailableRing.Value % alignment != 0)
+            return $"the {second} at {said.AvailableRing} is not aligned to {alignment} bytes";
+        return said.UsedRing.Value % 4 != 0 ? $"the {third} at {said.UsedRing} is not aligned to 4 bytes" : null;
     }
 }

@@ -19,8 +19,8 @@ internal sealed class VringState(int index)
     /// <summary>The addresses as the front-end said them; they are looked up when the ring starts.</summary>
     public VhostUserVringAddress? Address { get; set; }
 
-    /// <summary>Next available index to fetch: what SET_VRING_BASE said, or where the ring stopped.</summary>
-    public uint Base { get; set; }
+    /// <summary>Where the ring goes on: what SET_VRING_BASE said, or where it stopped. Null: a fresh ring.</summary>
+    public uint? Base { get; set; }
 
     public EventNotifier? Kick { get; set; }
 
@@ -59,7 +59,7 @@ internal sealed class VringState(int index)
     {
         Size = 0;
         Address = null;
-        Base = 0;
+        Base = null;
         Enabled = false;
     }
 

@@ -7,7 +7,7 @@ namespace Vhost.Frontend;
 /// <summary>What a <see cref="BlockClient"/> wants. Immutable; one record may serve many clients.</summary>
 public sealed record BlockClientOptions
 {
-    private const VirtioFeatures ChoosableRingFeatures = VirtioFeatures.EventIndex | VirtioFeatures.InOrder;
+    private const VirtioFeatures ChoosableRingFeatures = VirtioFeatures.EventIndex | VirtioFeatures.InOrder | VirtioFeatures.RingPacked;
 
     private const VirtioBlkFeatures BlockFeatures =
         VirtioBlkFeatures.SizeMax | VirtioBlkFeatures.SegMax | VirtioBlkFeatures.ReadOnly | VirtioBlkFeatures.BlockSize | VirtioBlkFeatures.Flush
@@ -35,7 +35,7 @@ public sealed record BlockClientOptions
     public bool Polled { get; init; }
 
     /// <summary>
-    /// Which of EVENT_IDX and IN_ORDER to acknowledge where offered. Null, the default: EVENT_IDX, and nothing for a polled client, whose
+    /// Which of EVENT_IDX, IN_ORDER and RING_PACKED to acknowledge where offered. Null, the default: EVENT_IDX, and nothing for a polled client, whose
     /// flags lie in cache lines it reads anyway.
     /// </summary>
     public VirtioFeatures? RingFeatures { get; init; }
@@ -73,7 +73,7 @@ public sealed record BlockClientOptions
         if (RequestTimeout != Timeout.InfiniteTimeSpan && RequestTimeout < TimeSpan.FromMilliseconds(40))
             throw new ArgumentException($"RequestTimeout {RequestTimeout}: must be at least 40 ms, or infinite.");
         if (((RingFeatures ?? 0) & ~ChoosableRingFeatures) != 0)
-            throw new ArgumentException("RingFeatures: only EVENT_IDX and IN_ORDER can be chosen; INDIRECT_DESC follows from IndirectBuffers.");
+            throw new ArgumentException("RingFeatures: only EVENT_IDX, IN_ORDER and RING_PACKED can be chosen; INDIRECT_DESC follows from IndirectBuffers.");
     }
 
     internal VhostUserFrontendOptions ForSession()

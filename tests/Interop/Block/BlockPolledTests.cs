@@ -91,15 +91,16 @@ public sealed class BlockPolledTests
     }
 
     [Theory]
-    [InlineData(QueueDispatch.BusyPoll, 1)]
-    [InlineData(QueueDispatch.BusyPoll, 32)]
-    [InlineData(QueueDispatch.DedicatedThread, 32)]
-    public async Task A_polled_request_allocates_nothing_on_either_side(QueueDispatch dispatch, int depth)
+    [InlineData(QueueDispatch.BusyPoll, 1, VirtioFeatures.None)]
+    [InlineData(QueueDispatch.BusyPoll, 32, VirtioFeatures.None)]
+    [InlineData(QueueDispatch.BusyPoll, 32, VirtioFeatures.RingPacked)]
+    [InlineData(QueueDispatch.DedicatedThread, 32, VirtioFeatures.None)]
+    public async Task A_polled_request_allocates_nothing_on_either_side(QueueDispatch dispatch, int depth, VirtioFeatures ring)
     {
         using var storage = new NullStorage(1 << 30);
         var watch = new AllocationWatch(new BlockDevice(storage));
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(
-            watch, new BlockClientOptions { Polled = true }, new VhostUserBackendOptions { Dispatch = dispatch });
+            watch, new BlockClientOptions { Polled = true, RingFeatures = ring }, new VhostUserBackendOptions { Dispatch = dispatch });
         BlockQueue queue = loopback.Client.Queues[0];
         await Task.Run(() =>
         {

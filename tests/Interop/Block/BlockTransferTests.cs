@@ -11,17 +11,24 @@ public sealed class BlockTransferTests
     private const int Size = 8 << 20;
 
     [Theory]
-    [InlineData(1, 1, QueueDispatch.Async)]
-    [InlineData(1, 64, QueueDispatch.Async)]
-    [InlineData(4, 1, QueueDispatch.DedicatedThread)]
-    [InlineData(4, 64, QueueDispatch.Async)]
-    [InlineData(1, 64, QueueDispatch.BusyPoll)]
-    public async Task Everything_written_in_any_order_is_read_back(int queues, int depth, QueueDispatch dispatch)
+    [InlineData(1, 1, QueueDispatch.Async, VirtioFeatures.EventIndex)]
+    [InlineData(1, 64, QueueDispatch.Async, VirtioFeatures.EventIndex)]
+    [InlineData(4, 1, QueueDispatch.DedicatedThread, VirtioFeatures.EventIndex)]
+    [InlineData(4, 64, QueueDispatch.Async, VirtioFeatures.EventIndex)]
+    [InlineData(1, 64, QueueDispatch.BusyPoll, VirtioFeatures.EventIndex)]
+    [InlineData(1, 64, QueueDispatch.Async, VirtioFeatures.None)]
+    [InlineData(1, 64, QueueDispatch.Async, VirtioFeatures.EventIndex | VirtioFeatures.InOrder)]
+    [InlineData(1, 1, QueueDispatch.Async, VirtioFeatures.RingPacked)]
+    [InlineData(1, 64, QueueDispatch.Async, VirtioFeatures.RingPacked | VirtioFeatures.EventIndex)]
+    [InlineData(4, 64, QueueDispatch.DedicatedThread, VirtioFeatures.RingPacked | VirtioFeatures.EventIndex)]
+    [InlineData(1, 64, QueueDispatch.BusyPoll, VirtioFeatures.RingPacked | VirtioFeatures.InOrder)]
+    public async Task Everything_written_in_any_order_is_read_back(int queues, int depth, QueueDispatch dispatch, VirtioFeatures ring)
     {
         using var storage = new MemoryStorage(Size);
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(
-            storage, new BlockClientOptions { Queues = queues }, new BlockDeviceOptions { Queues = queues }, dispatch);
+            storage, new BlockClientOptions { Queues = queues, RingFeatures = ring }, new BlockDeviceOptions { Queues = queues }, dispatch);
         loopback.Client.QueueCount.Should().Be(queues);
+        (loopback.Client.Frontend.AcknowledgedFeatures & (VirtioFeatures.EventIndex | VirtioFeatures.InOrder | VirtioFeatures.RingPacked)).Should().Be(ring);
         byte[] data = Pattern(Size);
         await ForEachPieceAsync(depth, (at, length) => loopback.Client.WriteAsync((ulong)at, data.AsMemory(at, length)));
         await loopback.Client.FlushAsync().InTime();
@@ -214,11 +221,14 @@ public sealed class BlockTransferTests
         await FluentActions.Awaiting(() => loopback.Client.Frontend.WriteConfigAsync(0, new byte[8]).InTime()).Should().ThrowAsync<VhostUserRejectedException>();
     }
 
-    [Fact]
-    public async Task Memory_comes_and_goes_while_requests_run()
+    [Theory]
+    [InlineData(VirtioFeatures.EventIndex)]
+    [InlineData(VirtioFeatures.EventIndex | VirtioFeatures.RingPacked)]
+    public async Task Memory_comes_and_goes_while_requests_run(VirtioFeatures ring)
     {
         using var storage = new MemoryStorage(Size);
-        await using BlockLoopback loopback = await BlockLoopback.StartAsync(storage, new BlockClientOptions { Queues = 2 }, new BlockDeviceOptions { Queues = 2 });
+        await using BlockLoopback loopback = await BlockLoopback.StartAsync(
+            storage, new BlockClientOptions { Queues = 2, RingFeatures = ring }, new BlockDeviceOptions { Queues = 2 });
         byte[] data = Pattern(Size);
         using var stop = new CancellationTokenSource();
         Task running = Task.Run(async () =>
