@@ -11,6 +11,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 exec < /dev/null
 export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_SKIP_FIRST_TIME_EXPERIENCE=1
 
+command -v dotnet > /dev/null || { echo "tests/run.sh: the .NET SDK 10 is not on PATH (https://dotnet.microsoft.com/download)." >&2; exit 1; }
+
 install=yes
 build=yes
 for argument in "$@"; do
