@@ -35,6 +35,7 @@ internal static partial class SupportTable
         }
 
         Features(text);
+        RingFeatures(text);
         return text.ToString();
     }
 
@@ -50,6 +51,19 @@ internal static partial class SupportTable
                 continue;
             string frontend = (asked & feature) != 0 ? "asked for" : feature == VhostUserProtocolFeatures.XenMmap ? "no" : "on request";
             text.Append(CultureInfo.InvariantCulture, $"| {bit} | {FeatureNames.OfProtocolBit(bit)} | {frontend} | {(offered.Contains(feature.ToString()) ? "offered" : "not yet")} |\n");
+        }
+    }
+
+    private static void RingFeatures(StringBuilder text)
+    {
+        HashSet<string> driver = Names(Source("src/Frontend/Block/BlockClientOptions.cs"), VirtioFeature());
+        HashSet<string> device = Names(SupportedBits().Match(Source("src/Backend/Session/BackendSession.Features.cs")).Value, VirtioFeature());
+        text.Append("\n### Ring and transport features of virtio\n\n| Bit | Feature | Our driver half | Back-end |\n|---|---|---|---|\n");
+        foreach (VirtioFeatures feature in Enum.GetValues<VirtioFeatures>().Where(feature => ulong.IsPow2((ulong)feature) && feature != VirtioFeatures.VhostUserProtocolFeatures))
+        {
+            int bit = int.CreateChecked(ulong.Log2((ulong)feature));
+            string name = feature.ToString();
+            text.Append(CultureInfo.InvariantCulture, $"| {bit} | {FeatureNames.OfVirtioBit(bit)} | {(driver.Contains(name) ? "yes" : "not yet")} | {(device.Contains(name) ? "offered" : "not yet")} |\n");
         }
     }
 
@@ -73,6 +87,12 @@ internal static partial class SupportTable
 
     [GeneratedRegex(@"VhostUserBackendRequest\.(?<name>\w+)", RegexOptions.ExplicitCapture, 10_000)]
     private static partial Regex BackendRequestUse();
+
+    [GeneratedRegex(@"(?<!\w)VirtioFeatures\.(?<name>\w+)", RegexOptions.ExplicitCapture, 10_000)]
+    private static partial Regex VirtioFeature();
+
+    [GeneratedRegex("SupportedTransportBits = [^;]*;", RegexOptions.ExplicitCapture, 10_000)]
+    private static partial Regex SupportedBits();
 
     [GeneratedRegex(@"VhostUserProtocolFeatures\.(?<name>\w+)", RegexOptions.ExplicitCapture, 10_000)]
     private static partial Regex ProtocolFeature();
