@@ -11,7 +11,8 @@ internal static class ToolProcess
 
     private static string Configuration => new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name;
 
-    internal static ChildProcess Start(params IEnumerable<string> arguments) => ChildProcess.Start("dotnet", arguments.Prepend(Assembly));
+    /// <summary>Signals have their usual effect, also where the tests run under <c>nohup</c> or in the background.</summary>
+    internal static ChildProcess Start(params IEnumerable<string> arguments) => ChildProcess.Start("env", ["--default-signal", "dotnet", Assembly, .. arguments]);
 
     internal static Task<ChildProcess.Outcome> RunAsync(params IEnumerable<string> arguments) => ChildProcess.RunAsync("dotnet", arguments.Prepend(Assembly));
 
