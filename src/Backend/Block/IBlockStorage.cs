@@ -19,8 +19,8 @@ public interface IBlockStorage : IDisposable
     bool IsReadOnly => false;
 
     /// <summary>
-    /// Requests after which completions are shown to the driver: small where a request takes microseconds, large where it takes nanoseconds.
-    /// A power of two.
+    /// Requests after which completions are shown to the driver, a power of two. So many that showing costs little beside the work, so few that the driver
+    /// goes on while the device works on the rest: 8 is best for storage that takes nanoseconds, and fewer for slower ones.
     /// </summary>
     int BatchSize => 4;
 

@@ -27,7 +27,7 @@ public sealed class MemoryStorage : IBlockStorage
     public ulong Length { get; }
 
     /// <inheritdoc/>
-    public int BatchSize => 16;
+    public int BatchSize => 8;
 
     /// <inheritdoc/>
     public void Read(ulong offset, GuestBuffers destination)

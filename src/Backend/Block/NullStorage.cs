@@ -14,7 +14,7 @@ public sealed class NullStorage : IBlockStorage
     public ulong Length { get; }
 
     /// <inheritdoc/>
-    public int BatchSize => 64;
+    public int BatchSize => 8;
 
     /// <inheritdoc/>
     public void Read(ulong offset, GuestBuffers destination)
