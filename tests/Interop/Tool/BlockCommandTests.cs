@@ -77,7 +77,7 @@ public sealed class BlockCommandTests : IDisposable
         await using ChildProcess server = await ToolProcess.ServeAsync(
             ["--socket-path", SocketPath, "--null", "1G", "--num-queues", "2", "--json", .. poll ? ["--poll"] : Array.Empty<string>()]);
 
-        JsonElement bench = await ToolProcess.JsonAsync(["blk", "bench", "--socket", SocketPath, "--seconds", "1", "--block-size", "4K", .. arguments]);
+        JsonElement bench = await ToolProcess.JsonAsync(["blk", "bench", "--socket", SocketPath, "--seconds", "2", "--block-size", "4K", .. arguments]);
         JsonElement serve = ToolProcess.Parse(await server.TerminateAsync());
 
         bench.GetProperty("iops").GetInt64().Should().BePositive();
