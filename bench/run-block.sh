@@ -22,7 +22,7 @@ if [ "$(nproc)" -lt 2 ]; then
   exit 1
 fi
 
-dotnet build -c Release src/Tool -v q --nologo || exit 1
+dotnet build -c Release src/Tool -v q --nologo -clp:ErrorsOnly || exit 1
 tool=(dotnet src/Tool/bin/Release/net10.0/vhost-user.dll)
 folder=$(mktemp -d)
 socket=$folder/s

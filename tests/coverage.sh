@@ -12,7 +12,7 @@ export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1
 results=out/coverage
 rm -rf "$results"
 mkdir -p "$results"
-dotnet build -c Release Vhost.Frontend.sln -v q --nologo || exit 1
+dotnet build -c Release Vhost.Frontend.sln -v q --nologo -clp:ErrorsOnly || exit 1
 
 for project in Protocol Frontend Backend Interop; do
   # The tests with other processes cover nothing here that the others do not.

@@ -59,7 +59,7 @@ fi
 
 if [ "$build" = yes ]; then
   echo "Building"
-  dotnet build -c Release Vhost.Frontend.sln -v q --nologo || { echo "0 passed, 1 failed, 0 skipped"; exit 1; }
+  dotnet build -c Release Vhost.Frontend.sln -v q --nologo -clp:ErrorsOnly || { echo "0 passed, 1 failed, 0 skipped"; exit 1; }
 fi
 
 # Reads the counters of a trx file: "total passed failed skipped".
