@@ -77,7 +77,7 @@ public sealed class BlockGeometryTests
         Refused(new BlockClientOptions { IndirectBuffers = 300 }, "*IndirectBuffers 300*");
         Refused(new BlockClientOptions { BufferSize = 1000 }, "*BufferSize 1000*");
         Refused(new BlockClientOptions { RequestTimeout = TimeSpan.Zero }, "*RequestTimeout*");
-        Refused(new BlockClientOptions { RingFeatures = VirtioFeatures.RingPacked }, "*RingFeatures*");
+        Refused(new BlockClientOptions { RingFeatures = VirtioFeatures.AccessPlatform }, "*RingFeatures*");
         new BlockClientOptions { RequestTimeout = Timeout.InfiniteTimeSpan }.Validate();
 
         static void Refused(BlockClientOptions options, string message) =>
