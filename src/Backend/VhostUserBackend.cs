@@ -27,6 +27,7 @@ public sealed class VhostUserBackend : IAsyncDisposable
     private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly CancellationTokenSource _disposing = new();
     private volatile BackendSession? _session;
+    private int _waiting;
 
     /// <summary>Creates a back-end; nothing happens until a listen, connect or serve method is called.</summary>
     /// <param name="device">The device. Stays the caller's.</param>
@@ -69,7 +70,7 @@ public sealed class VhostUserBackend : IAsyncDisposable
         while (!linked.IsCancellationRequested)
         {
             if (await TryAcceptAsync(listener, linked.Token).ConfigureAwait(false) is { } connection)
-                await ServeAsync(connection, linked.Token).ConfigureAwait(false);
+                await ServeAsync(connection, () => listener.HasWaiting, linked.Token).ConfigureAwait(false);
         }
     }
 
@@ -99,30 +100,10 @@ public sealed class VhostUserBackend : IAsyncDisposable
     /// </summary>
     /// <param name="connection">The connection. Ownership passes to the back-end.</param>
     /// <param name="stopping">Ends the session: queues are drained, memory is unmapped, descriptors are closed.</param>
-    public async Task ServeAsync(VhostUserConnection connection, CancellationToken stopping = default)
+    public Task ServeAsync(VhostUserConnection connection, CancellationToken stopping = default)
     {
         ArgumentNullException.ThrowIfNull(connection);
-        using var linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
-        try
-        {
-            await _turn.WaitAsync(linked.Token).ConfigureAwait(false);
-        }
-        catch (OperationCanceledException)
-        {
-            await connection.DisposeAsync().ConfigureAwait(false);
-            return;
-        }
-
-        try
-        {
-            _session = new BackendSession(connection, _device, _options, _logger, _budget);
-            await _session.RunAsync(linked.Token).ConfigureAwait(false);
-        }
-        finally
-        {
-            _session = null;
-            _turn.Release();
-        }
+        return ServeAsync(connection, static () => false, stopping);
     }
 
     /// <summary>
@@ -141,6 +122,37 @@ public sealed class VhostUserBackend : IAsyncDisposable
         _turn.Release();
     }
 
+    private async Task ServeAsync(VhostUserConnection connection, Func<bool> connectionsWait, CancellationToken stopping)
+    {
+        using var linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
+        Interlocked.Increment(ref _waiting);
+        try
+        {
+            await _turn.WaitAsync(linked.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            await connection.DisposeAsync().ConfigureAwait(false);
+            return;
+        }
+        finally
+        {
+            Interlocked.Decrement(ref _waiting);
+        }
+
+        try
+        {
+            bool SomebodyWaits() => Volatile.Read(ref _waiting) > 0 || connectionsWait();
+            _session = new BackendSession(connection, _device, _options, _logger, _budget, SomebodyWaits);
+            await _session.RunAsync(linked.Token).ConfigureAwait(false);
+        }
+        finally
+        {
+            _session = null;
+            _turn.Release();
+        }
+    }
+
     private static void Check(IVhostUserDevice device, VhostUserBackendOptions options)
     {
         if (device.QueueCount is < 1 or > 256)
@@ -152,12 +164,35 @@ public sealed class VhostUserBackend : IAsyncDisposable
             throw new ArgumentException(
                 $"{options.MaxMemorySlots} memory slots; 1 to {VhostUserBackendOptions.MemorySlotLimit} can be served", nameof(options));
         }
+
+        CheckTime(options.MessageTimeout, nameof(options.MessageTimeout));
+        CheckTime(options.FirstMessageTimeout, nameof(options.FirstMessageTimeout));
+        CheckTime(options.IdleTimeout, nameof(options.IdleTimeout));
     }
 
-    private VhostUserConnectionOptions ConnectionOptions() => new() { SendTimeout = _options.SendTimeout, TimeProvider = _options.TimeProvider };
+    private static void CheckTime(TimeSpan time, string name)
+    {
+        var longest = TimeSpan.FromDays(49);
+        if (time != Timeout.InfiniteTimeSpan && (time <= TimeSpan.Zero || time > longest))
+            throw new ArgumentException($"{name} is {time}; more than 0 to {longest.TotalDays} days, or infinite", name);
+    }
 
-    private VhostUserConnectOptions ConnectOptions() =>
-        new() { RetryFor = Timeout.InfiniteTimeSpan, SendTimeout = _options.SendTimeout, TimeProvider = _options.TimeProvider };
+    private VhostUserConnectionOptions ConnectionOptions() => new()
+    {
+        SendTimeout = _options.SendTimeout,
+        MessageTimeout = _options.MessageTimeout,
+        TimeProvider = _options.TimeProvider,
+        Logger = _logger,
+    };
+
+    private VhostUserConnectOptions ConnectOptions() => new()
+    {
+        RetryFor = Timeout.InfiniteTimeSpan,
+        SendTimeout = _options.SendTimeout,
+        MessageTimeout = _options.MessageTimeout,
+        TimeProvider = _options.TimeProvider,
+        Logger = _logger,
+    };
 
     /// <summary>The next connection. Null: none now, look again (descriptors may have run out for a while) or stop.</summary>
     private async Task<VhostUserConnection?> TryAcceptAsync(VhostUserListener listener, CancellationToken stopping)

@@ -35,6 +35,31 @@ public sealed record VhostUserBackendOptions
     /// </summary>
     public TimeSpan SendTimeout { get; init; } = TimeSpan.FromSeconds(5);
 
+    /// <summary>
+    /// Longest time that a message may take to arrive once its first byte has; a front-end that stops in the middle of one loses the connection.
+    /// Default: 10 seconds; <see cref="Timeout.InfiniteTimeSpan"/> for no limit. A listener or connection made elsewhere brings its own.
+    /// </summary>
+    public TimeSpan MessageTimeout { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>
+    /// How long a front-end may take to its first message while another one waits for its turn; then it loses its turn. While nobody waits it may
+    /// take as long as it likes, since hypervisors connect before they prepare the memory of a large guest. Default: 10 seconds;
+    /// <see cref="Timeout.InfiniteTimeSpan"/> for no limit.
+    /// </summary>
+    public TimeSpan FirstMessageTimeout { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>
+    /// Longest silence of a front-end between two messages. Default: <see cref="Timeout.InfiniteTimeSpan"/>, because a front-end that works says
+    /// nothing for hours. A limit is for back-ends whose front-ends are known to talk, or for tests.
+    /// </summary>
+    public TimeSpan IdleTimeout { get; init; } = Timeout.InfiniteTimeSpan;
+
+    /// <summary>
+    /// Ends the connection upon a request that this back-end does not know or implement and that asks for no reply. Default: false, such a request
+    /// is ignored and logged. One that asks for a reply is answered with a refusal in either case, so that a newer front-end can do without.
+    /// </summary>
+    public bool CloseOnUnknownRequest { get; init; }
+
     /// <summary>Where log lines go; null: nowhere.</summary>
     public ILoggerFactory? LoggerFactory { get; init; }
 

@@ -22,10 +22,10 @@ public sealed class DescriptorLimit : IDisposable
 
         // The descriptor of the listing itself is gone by now.
         HashSet<int> open = [.. listed.Where(entry => new FileInfo(entry).LinkTarget is not null).Select(entry => int.Parse(Path.GetFileName(entry), null))];
+        // Up to the first number that may not be used. Not simply the lowest limit, 0: poll(2) takes no more elements than the limit.
         int limit = 0;
-        for (int free = 0; free < more; limit++)
+        for (int free = 0; open.Contains(limit) || free++ < more; limit++)
         {
-            if (!open.Contains(limit)) free++;
         }
 
         return new DescriptorLimit((ulong)limit);

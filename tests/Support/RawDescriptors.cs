@@ -48,12 +48,28 @@ public static class RawDescriptors
         return Libc.Bind(handle, UnixSocketAddress.Encode(path, nameof(path))) == 0 ? handle : throw new InvalidOperationException($"cannot bind {path}");
     }
 
-    /// <summary>A descriptor of anything that has a path, folders included.</summary>
-    public static SafeFileHandle OpenPath(string path)
+    /// <summary>A descriptor of anything that has a path, folders included; only for reading, or not even that.</summary>
+    public static SafeFileHandle OpenPath(string path, bool pathOnly = false)
     {
-        SafeFileHandle handle = new(open(path, Libc.EFD_CLOEXEC, 0), ownsHandle: true);
+        SafeFileHandle handle = new(open(path, Libc.EFD_CLOEXEC | (pathOnly ? Libc.O_PATH : 0), 0), ownsHandle: true);
         return handle.IsInvalid ? throw new InvalidOperationException($"cannot open {path}") : handle;
     }
+
+    /// <summary>The same open file by another descriptor, with other rights.</summary>
+    public static SafeFileHandle Reopen(SafeFileHandle descriptor, bool pathOnly) =>
+        OpenPath($"/proc/self/fd/{(int)descriptor.DangerousGetHandle()}", pathOnly);
+
+    /// <summary>A memfd of some length; null where the kernel does not make one with these flags.</summary>
+    public static SafeFileHandle? MemoryFile(long length, uint flags = 0)
+    {
+        SafeFileHandle handle = Libc.memfd_create("test", flags);
+        if (!handle.IsInvalid && ftruncate(handle, length) == 0) return handle;
+        handle.Dispose();
+        return null;
+    }
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int ftruncate(SafeFileHandle descriptor, long length);
 
     [DllImport("libc", SetLastError = true, BestFitMapping = false, ThrowOnUnmappableChar = true)]
     private static extern int open([MarshalAs(UnmanagedType.LPUTF8Str)] string path, int flags, int mode);

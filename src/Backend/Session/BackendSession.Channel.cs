@@ -64,14 +64,23 @@ internal sealed partial class BackendSession
 
     private async ValueTask<Answer> SetBackendChannelAsync(VhostUserMessage message)
     {
+        const string Name = "VHOST_USER_SET_BACKEND_REQ_FD";
+        var descriptor = message.TakeDescriptor(0);
+        if (_connection.SharesListenerWith(descriptor))
+        {
+            descriptor.Dispose();
+            return Answer.Refuse(
+                VhostUserViolation.BadDescriptor, $"{Name}: the socket is connected to this back-end itself; one end of a socket pair is expected");
+        }
+
         VhostUserConnection connection;
         try
         {
-            connection = VhostUserConnection.Adopt(message.TakeDescriptor(0), ChannelConnectionOptions());
+            connection = VhostUserConnection.Adopt(descriptor, ChannelConnectionOptions());
         }
         catch (Exception e) when (e is ArgumentException or IOException)
         {
-            return Answer.Refuse(VhostUserViolation.BadDescriptor, $"VHOST_USER_SET_BACKEND_REQ_FD: {e.Message}");
+            return Answer.Refuse(VhostUserViolation.BadDescriptor, $"{Name}: {e.Message}");
         }
 
         var channel = new RequestChannel(connection, VhostUserChannel.Backend, ChannelOptions());
@@ -82,7 +91,7 @@ internal sealed partial class BackendSession
     }
 
     private VhostUserConnectionOptions ChannelConnectionOptions() =>
-        new() { SendTimeout = _options.SendTimeout, TimeProvider = _options.TimeProvider };
+        new() { SendTimeout = _options.SendTimeout, MessageTimeout = _options.MessageTimeout, TimeProvider = _options.TimeProvider };
 
     private RequestChannelOptions ChannelOptions() => new() { TimeProvider = _options.TimeProvider, Logger = _logger };
 

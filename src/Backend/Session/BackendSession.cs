@@ -18,17 +18,20 @@ internal sealed partial class BackendSession
     private readonly LogBudget _budget;
     private readonly VringState[] _vrings;
     private readonly QueueWorkerContext _workerContext;
+    private readonly Func<bool> _somebodyWaits;
     private readonly byte[] _acknowledgement = new byte[sizeof(ulong)];
     private NegotiatedState _state;
 
-    /// <summary>Takes ownership of <paramref name="connection"/>.</summary>
-    public BackendSession(VhostUserConnection connection, IVhostUserDevice device, VhostUserBackendOptions options, ILogger logger, LogBudget budget)
+    /// <summary>Takes ownership of <paramref name="connection"/>. <paramref name="somebodyWaits"/> says whether another one waits for its turn.</summary>
+    public BackendSession(
+        VhostUserConnection connection, IVhostUserDevice device, VhostUserBackendOptions options, ILogger logger, LogBudget budget, Func<bool> somebodyWaits)
     {
         _connection = connection;
         _device = device;
         _options = options;
         _logger = logger;
         _budget = budget;
+        _somebodyWaits = somebodyWaits;
         _vrings = [.. Enumerable.Range(0, device.QueueCount).Select(index => new VringState(index))];
         _workerContext = new QueueWorkerContext(device, options, logger, QueueBroke);
         _state = new NegotiatedState(OfferedFeatures(), VirtioFeatures.None, OfferedProtocolFeatures(), VhostUserProtocolFeatures.None);
@@ -61,9 +64,9 @@ internal sealed partial class BackendSession
 
     private async Task ReceiveAllAsync(CancellationToken stopping)
     {
-        while (true)
+        for (var first = true; ; first = false)
         {
-            using var message = await _connection.ReceiveAsync(stopping).ConfigureAwait(false);
+            using var message = await ReceiveAsync(first, stopping).ConfigureAwait(false);
             if (message is null)
                 return;
             if (_logger.IsEnabled(LogLevel.Trace))
@@ -107,7 +110,7 @@ internal sealed partial class BackendSession
                 return acknowledge ? AcknowledgeAsync(request, 0, stopping) : ValueTask.CompletedTask;
             case AnswerKind.Reply:
                 return _connection.SendAsync(request.AsReply(answer.Payload.Length), answer.Payload, default, stopping);
-            case AnswerKind.Ignore when !acknowledge:
+            case AnswerKind.Ignore when !acknowledge && !_options.CloseOnUnknownRequest:
                 if (_budget.TryTake())
                     BackendLog.Ignored(_logger, _connection.Name, answer.Explanation);
                 return ValueTask.CompletedTask;

@@ -52,13 +52,18 @@ internal static class DescriptorInfo
     }
 
     /// <summary>Whether the descriptor can carry notifications: an eventfd, or a pipe as User-Mode Linux sends it.</summary>
-    internal static bool CanNotify(SafeHandle descriptor) => Kind(descriptor) == FileKind.Pipe || IsEventFd(descriptor);
+    internal static bool CanNotify(SafeHandle descriptor) =>
+        !IsPathOnly(descriptor) && (Kind(descriptor) == FileKind.Pipe || IsEventFd(descriptor));
+
+    /// <summary>Whether the descriptor only names a file (O_PATH): it looks like that file, but cannot be read, written, mapped or waited for.</summary>
+    internal static bool IsPathOnly(SafeHandle descriptor) => Libc.StatusFlags(descriptor) is var flags and >= 0 && (flags & Libc.O_PATH) != 0;
 
     /// <summary>A few words for messages: <c>anon_inode:[eventfd]</c>, <c>/dev/shm/ram</c>, <c>directory</c>.</summary>
     internal static string Describe(SafeHandle descriptor)
     {
         FileKind kind = Kind(descriptor);
-        return Link(descriptor) is { } link ? $"{kind} {link}" : kind.ToString();
+        string text = Link(descriptor) is { } link ? $"{kind} {link}" : kind.ToString();
+        return IsPathOnly(descriptor) ? $"{text} (a path alone, not opened)" : text;
     }
 
     private static string? Link(SafeHandle descriptor)

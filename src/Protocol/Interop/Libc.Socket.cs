@@ -32,6 +32,9 @@ internal static partial class Libc
     private static unsafe partial int getpeername(SafeHandle socket, byte* address, uint* length);
 
     [LibraryImport("libc", SetLastError = true)]
+    private static unsafe partial int getsockname(SafeHandle socket, byte* address, uint* length);
+
+    [LibraryImport("libc", SetLastError = true)]
     private static unsafe partial int getsockopt(SafeHandle socket, int level, int option, void* value, uint* length);
 
     [LibraryImport("libc", SetLastError = true)]
@@ -106,6 +109,21 @@ internal static partial class Libc
         byte* address = stackalloc byte[128];
         uint length = 128;
         return getpeername(socket, address, &length) == 0;
+    }
+
+    /// <summary>Whether the peer of one socket has the very name that another one has: both ends belong to one listener. False where a socket has no name.</summary>
+    // Safety: the kernel writes at most the length it is told; of what it reports, no more than that is looked at.
+    internal static unsafe bool PeerIsNamedLike(SafeHandle socket, SafeHandle other)
+    {
+        const int Capacity = 128;
+        const int Family = sizeof(ushort);
+        byte* peer = stackalloc byte[Capacity];
+        byte* name = stackalloc byte[Capacity];
+        uint peerLength = Capacity;
+        uint nameLength = Capacity;
+        if (getpeername(socket, peer, &peerLength) != 0 || getsockname(other, name, &nameLength) != 0) return false;
+        return nameLength is > Family and <= Capacity && peerLength == nameLength
+            && new ReadOnlySpan<byte>(peer, (int)peerLength).SequenceEqual(new ReadOnlySpan<byte>(name, (int)nameLength));
     }
 
     /// <summary>Reads an <c>int</c> option of the socket level; false when it is no socket or has no such option.</summary>

@@ -35,6 +35,9 @@ internal sealed class UnixSocketTransport : IVhostUserTransport
         };
     }
 
+    /// <summary>Whether the other socket is connected to the listener that accepted this one.</summary>
+    internal bool SharesListenerWith(SafeFileHandle other) => Libc.PeerIsNamedLike(other, _socket);
+
     public ValueTask WaitReceivableAsync(CancellationToken cancellationToken) => _registration.ReadableAsync(cancellationToken);
 
     public int TrySend(ReadOnlySpan<byte> bytes, ReadOnlySpan<SafeHandle> descriptors)

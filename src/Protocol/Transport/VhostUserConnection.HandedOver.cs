@@ -11,4 +11,11 @@ public sealed partial class VhostUserConnection
         (SafeFileHandle ours, SafeFileHandle theirs) = Libc.UnixSocketPair();
         return (new VhostUserConnection(new UnixSocketTransport(ours, name), options), theirs);
     }
+
+    /// <summary>
+    /// Whether a socket that the peer handed over is connected to the listener that this connection came from. It may be the peer's own end of this
+    /// connection: as long as we held that, the connection would not end when the peer does.
+    /// </summary>
+    internal bool SharesListenerWith(SafeFileHandle handedOver) =>
+        _transport is UnixSocketTransport transport && transport.SharesListenerWith(handedOver);
 }

@@ -48,6 +48,9 @@ public sealed partial class VhostUserConnection : IAsyncDisposable
     /// use, and every later call throws the same; what had arrived of the message has been closed.
     /// </exception>
     /// <exception cref="VhostUserDisconnectedException">The peer reset the connection.</exception>
+    /// <exception cref="VhostUserTimeoutException">
+    /// A message had begun and was not whole after <see cref="VhostUserConnectionOptions.MessageTimeout"/>; the connection was ended.
+    /// </exception>
     /// <exception cref="InvalidOperationException">Another receive is going on.</exception>
     /// <exception cref="ObjectDisposedException">The connection was disposed, before or meanwhile.</exception>
     public ValueTask<VhostUserMessage?> ReceiveAsync(CancellationToken cancellationToken = default)
@@ -93,7 +96,7 @@ public sealed partial class VhostUserConnection : IAsyncDisposable
             {
                 int count = ReceiveOnce();
                 if (count == 0) return EndOfStream();
-                if (count == IVhostUserTransport.WouldBlock) await _transport.WaitReceivableAsync(cancellationToken).ConfigureAwait(false);
+                if (count == IVhostUserTransport.WouldBlock) await WaitReceivableAsync(cancellationToken).ConfigureAwait(false);
                 else if (Accept(count) is { } message) return message;
             }
         }
@@ -129,6 +132,7 @@ public sealed partial class VhostUserConnection : IAsyncDisposable
 
         if (!body.IsComplete) return null;
         _partial = null;
+        _begun = null;
         return new VhostUserMessage(body);
     }
 

@@ -22,6 +22,22 @@ public sealed partial class VhostUserListener : IAsyncDisposable
     /// <summary>The socket file this listener made; null for an adopted socket.</summary>
     public string? Path { get; }
 
+    /// <summary>Whether a peer has connected that nobody has accepted yet. Once disposed, there is none.</summary>
+    internal bool HasWaiting
+    {
+        get
+        {
+            try
+            {
+                return Libc.Poll(_socket, Libc.POLLIN, 0) is var events and > 0 && (events & Libc.POLLIN) != 0;
+            }
+            catch (ObjectDisposedException)
+            {
+                return false;
+            }
+        }
+    }
+
     /// <summary>Takes ownership of a listening socket made elsewhere; the descriptor is closed also when this throws, its file is never removed.</summary>
     /// <param name="listeningSocket">A listening Unix stream socket; it is made non-blocking.</param>
     /// <param name="options">Options of every accepted connection.</param>
@@ -43,6 +59,7 @@ public sealed partial class VhostUserListener : IAsyncDisposable
     public async ValueTask<VhostUserConnection> AcceptAsync(CancellationToken cancellationToken = default)
     {
         string name = Path ?? "adopted listener";
+        bool postponed = false;
         while (true)
         {
             cancellationToken.ThrowIfCancellationRequested();
@@ -57,7 +74,13 @@ public sealed partial class VhostUserListener : IAsyncDisposable
                     await _registration.ReadableAsync(cancellationToken).ConfigureAwait(false);
                     break;
                 case Libc.EMFILE or Libc.ENFILE or Libc.ENOBUFS or Libc.ENOMEM:
-                    ProtocolLog.AcceptPostponed(_options.Logger, name, errno);
+                    // The kernel looks for a free descriptor before it looks for a peer. Once for each peer, however long that lasts.
+                    if (!postponed && HasWaiting)
+                    {
+                        ProtocolLog.AcceptPostponed(_options.Logger, name, errno);
+                        postponed = true;
+                    }
+
                     await Task.Delay(_pauseWithoutDescriptors, _options.TimeProvider, cancellationToken).ConfigureAwait(false);
                     break;
                 default:

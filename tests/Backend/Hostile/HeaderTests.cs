@@ -113,6 +113,22 @@ public class HeaderTests
     }
 
     [Theory]
+    [InlineData(46u)]
+    [InlineData(255u)]
+    public async Task B05_An_unknown_request_without_reply_closes_the_connection_where_that_is_asked_for(uint request)
+    {
+        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { CloseOnUnknownRequest = true });
+        await using (var frontend = await bench.NegotiatedAsync())
+        {
+            (await frontend.AcknowledgementAsync(46)).Should().NotBe(0);
+            await frontend.SendAsync(request, RawFrontend.Plain, new byte[8]);
+            await frontend.ExpectClosedAsync();
+        }
+
+        await bench.CheckInvariantsAsync(lines: 2);
+    }
+
+    [Theory]
     [InlineData(0x0u)]
     [InlineData(0x2u)]
     [InlineData(0x3u)]

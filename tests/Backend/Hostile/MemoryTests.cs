@@ -87,6 +87,54 @@ public class MemoryTests
     });
 
     [Fact]
+    public async Task B20_Eight_tebibytes_without_contents_harm_nobody()
+    {
+        const long Size = 8L << 40;
+        await using var bench = await HostileBench.StartAsync();
+        await using (var frontend = await bench.NegotiatedAsync())
+        {
+            using var sparse = RawDescriptors.MemoryFile(Size);
+            using var guest = new TestGuest();
+            using var ring = new TestRing(guest, 0);
+            await frontend.AddMemoryAsync(guest);
+            await frontend.StartAsync(ring);
+            var region = new VhostUserMemoryRegion(new GuestAddress(1UL << 44), Size, new UserAddress(1UL << 44), 0);
+            // The file covers the region, so it may be mapped where the process may have that many addresses.
+            await frontend.AcknowledgementAsync((uint)VhostUserRequest.AddMemReg, Payload(region), sparse!);
+            await ring.EchoAsync(1);
+        }
+
+        await bench.CheckInvariantsAsync(lines: null);
+        bench.Complaints.Should().HaveCountLessThanOrEqualTo(1);
+    }
+
+    /// <summary>Of a file of huge pages only whole pages can be mapped, and only those that are reserved.</summary>
+    [SkippableTheory]
+    [InlineData(0x1000ul, 0ul)]
+    [InlineData(0x1000ul, 0x1000ul)]
+    [InlineData(0x200000ul, 0x1000ul)]
+    [InlineData(0x400000ul, 0ul)]
+    public async Task B20_Pieces_of_huge_pages_harm_nobody(ulong size, ulong offset)
+    {
+        using var huge = RawDescriptors.MemoryFile(4 << 20, Libc.MFD_HUGETLB | Libc.MFD_HUGE_2MB);
+        Skip.If(huge is null, "this kernel has no huge pages of 2 MiB");
+        await using var bench = await HostileBench.StartAsync();
+        await using (var frontend = await bench.NegotiatedAsync())
+        {
+            using var guest = new TestGuest();
+            using var ring = new TestRing(guest, 0);
+            await frontend.AddMemoryAsync(guest);
+            await frontend.StartAsync(ring);
+            var region = new VhostUserMemoryRegion(new GuestAddress(1UL << 44), size, new UserAddress(1UL << 44), offset);
+            await frontend.AcknowledgementAsync((uint)VhostUserRequest.AddMemReg, Payload(region), huge!);
+            await ring.EchoAsync(1);
+        }
+
+        await bench.CheckInvariantsAsync(lines: null);
+        bench.Complaints.Should().HaveCountLessThanOrEqualTo(1);
+    }
+
+    [Fact]
     public Task B21_A_file_shorter_than_its_region_is_refused() => HostileBench.AttackAsync(lines: 1, async frontend =>
     {
         using var file = new ScratchFile(0x800);

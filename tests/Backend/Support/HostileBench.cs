@@ -5,7 +5,8 @@ namespace Vhost.Backend.Tests;
 
 /// <summary>
 /// A back-end on a real socket, and the invariants that hold after every hostile peer: the process lives, descriptors and mappings are back where
-/// they were, a fresh and well-behaved front-end on the same socket is served, and each cause left exactly one line above Debug.
+/// they were, memory is bounded, the processors are idle, a fresh and well-behaved front-end on the same socket is served, and each cause left
+/// exactly one line above Debug. <see cref="Bystander"/> adds that a front-end on another socket is not held up meanwhile.
 /// </summary>
 internal sealed class HostileBench : IAsyncDisposable
 {
@@ -14,6 +15,7 @@ internal sealed class HostileBench : IAsyncDisposable
     private readonly VhostUserBackend _backend;
     private readonly Task _serving;
     private ProcessCounts? _baseline;
+    private ProcessHealth? _health;
 
     private HostileBench(EchoDevice device, VhostUserBackendOptions options)
     {
@@ -40,6 +42,7 @@ internal sealed class HostileBench : IAsyncDisposable
         await bench.ServeWellBehavedAsync();
         await bench.WaitUntilIdleAsync();
         bench._baseline = ProcessCounts.Snapshot();
+        bench._health = ProcessHealth.Snapshot();
         return bench;
     }
 
@@ -73,6 +76,8 @@ internal sealed class HostileBench : IAsyncDisposable
         await ServeWellBehavedAsync();
         await WaitUntilIdleAsync();
         _baseline!.AssertBack();
+        _health!.AssertMemoryBounded();
+        await ProcessHealth.AssertIdleAsync();
         Complaints.Should().HaveCount(lines ?? Complaints.Count, "each cause is logged once; the lines were: {0}", string.Join(" | ", Complaints));
     }
 

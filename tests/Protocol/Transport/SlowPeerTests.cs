@@ -2,7 +2,7 @@ using Vhost.Tests.Support;
 
 namespace Vhost.Protocol.Tests;
 
-/// <summary>The peer does not read.</summary>
+/// <summary>The peer does not read, or does not go on writing.</summary>
 public sealed class SlowPeerTests
 {
     [Theory]
@@ -21,6 +21,54 @@ public sealed class SlowPeerTests
         ends.FrontEnd.SendTimeout.Should().Be(TimeSpan.FromSeconds(3));
         Func<Task> later = () => ends.FrontEnd.SendAsync(Ends.Header(1, 0), default).InTime();
         await later.Should().ThrowAsync<VhostUserDisconnectedException>();
+    }
+
+    [Theory]
+    [InlineData(false, 5)]
+    [InlineData(true, 5)]
+    [InlineData(false, 14)]
+    [InlineData(true, 14)]
+    public async Task B02_a_peer_that_stops_inside_a_message_ends_the_connection_after_the_time_out(bool inProcess, int bytes)
+    {
+        FakeTimeProvider clock = new();
+        await using Ends ends = Ends.Make(inProcess, new VhostUserConnectionOptions { TimeProvider = clock, MessageTimeout = TimeSpan.FromSeconds(3) });
+        byte[] message = new byte[VhostUserHeader.EncodedSize + 8];
+        Ends.Header(7, 8).Write(message);
+        Task<VhostUserMessage?> receiving = ends.BackEnd.ReceiveAsync().AsTask();
+        clock.Advance(TimeSpan.FromHours(1));
+        await ends.FrontEnd.SendRawAsync(message.AsMemory(0, bytes));
+        await clock.TimersAsync();
+        clock.Advance(TimeSpan.FromSeconds(2.9));
+        receiving.IsCompleted.Should().BeFalse();
+        clock.Advance(TimeSpan.FromSeconds(0.1));
+        await ((Func<Task>)(() => receiving.InTime())).Should().ThrowAsync<VhostUserTimeoutException>().WithMessage($"*{bytes} of *no more within 3 s*");
+        Func<Task> later = () => ends.FrontEnd.SendAsync(Ends.Header(1, 0), default).InTime();
+        await later.Should().ThrowAsync<VhostUserDisconnectedException>();
+    }
+
+    [Fact]
+    public async Task The_time_of_a_message_goes_on_when_receiving_is_cancelled_and_starts_again_with_the_next_message()
+    {
+        FakeTimeProvider clock = new();
+        await using Ends ends = Ends.Make(inProcess: false, new VhostUserConnectionOptions { TimeProvider = clock, MessageTimeout = TimeSpan.FromSeconds(3) });
+        byte[] message = new byte[VhostUserHeader.EncodedSize + 8];
+        Ends.Header(7, 8).Write(message);
+        for (int i = 0; i < 3; i++)
+        {
+            using CancellationTokenSource source = new();
+            Task<VhostUserMessage?> receiving = ends.BackEnd.ReceiveAsync(source.Token).AsTask();
+            await ends.FrontEnd.SendRawAsync(message.AsMemory(0, 13));
+            await clock.TimersAsync();
+            clock.Advance(TimeSpan.FromSeconds(2));
+            await source.CancelAsync();
+            await ((Func<Task>)(() => receiving.InTime())).Should().ThrowAsync<OperationCanceledException>();
+            ends.BackEnd.InsideMessage.Should().BeTrue();
+            Task<VhostUserMessage?> again = ends.BackEnd.ReceiveAsync().AsTask();
+            await ends.FrontEnd.SendRawAsync(message.AsMemory(13));
+            using VhostUserMessage? whole = await again.InTime();
+            whole!.Payload.Length.Should().Be(8);
+            ends.BackEnd.InsideMessage.Should().BeFalse();
+        }
     }
 
     [Fact]

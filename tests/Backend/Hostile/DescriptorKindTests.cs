@@ -1,0 +1,125 @@
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Backend.Tests.Hostile;
+
+/// <summary>
+/// Descriptors that are not what the message says. A kick, call or error descriptor is an eventfd or, on purpose, a pipe: User-Mode Linux sends
+/// pipes. Everything else is refused.
+/// </summary>
+[Collection(ProcessCounts.Name)]
+public class DescriptorKindTests
+{
+    [Theory]
+    [InlineData(VhostUserRequest.SetVringKick)]
+    [InlineData(VhostUserRequest.SetVringCall)]
+    [InlineData(VhostUserRequest.SetVringErr)]
+    public async Task B10_A_notification_needs_a_descriptor_that_can_notify(VhostUserRequest request)
+    {
+        await HostileBench.AttackAsync(lines: 10, async frontend =>
+        {
+            using var kinds = new OddDescriptors();
+            using var guest = new TestGuest();
+            using var readOnly = RawDescriptors.Reopen(guest.Shared.Descriptor, pathOnly: false);
+            await frontend.SendAsync(VhostUserRequest.SetVringNum, RawFrontend.State(0, 16));
+            foreach (var descriptor in kinds.CannotNotify.Append(guest.Shared.Descriptor).Append(readOnly))
+                await frontend.RefusedAsync(request, RawFrontend.U64(0), descriptor);
+        });
+    }
+
+    [Fact]
+    public async Task B10_Memory_needs_a_file_that_can_be_mapped()
+    {
+        await HostileBench.AttackAsync(lines: 26, async frontend =>
+        {
+            using var kinds = new OddDescriptors();
+            using var guest = new TestGuest();
+            using var good = new TestGuest(slot: 1);
+            using var ring = new TestRing(good, 0);
+            using var readOnly = RawDescriptors.Reopen(guest.Shared.Descriptor, pathOnly: false);
+            using var path = RawDescriptors.Reopen(guest.Shared.Descriptor, pathOnly: true);
+            await frontend.AddMemoryAsync(good);
+            await frontend.StartAsync(ring);
+            var table = RawFrontend.TableOf(guest, good).Payload;
+            foreach (var descriptor in kinds.CannotBeMapped.Append(readOnly).Append(path))
+            {
+                await frontend.RefusedAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(guest.Single), descriptor);
+                await frontend.RefusedAsync(VhostUserRequest.SetMemTable, table, descriptor, good.Shared.Descriptor);
+            }
+
+            await ring.EchoAsync(0x11);
+        });
+    }
+
+    /// <summary>Pipes are accepted: either end, whatever it is good for. An end that cannot be read gives no kicks, and that is all.</summary>
+    [Theory]
+    [InlineData(QueueDispatch.Async)]
+    [InlineData(QueueDispatch.DedicatedThread)]
+    [InlineData(QueueDispatch.BusyPoll)]
+    public async Task B10_A_pipe_is_a_notification_and_its_wrong_end_harms_nobody(QueueDispatch dispatch)
+    {
+        await HostileBench.AttackAsync(
+            lines: 0,
+            async frontend =>
+            {
+                var (reader, writer) = RawDescriptors.Pipe();
+                using var guest = new TestGuest();
+                using var ring = new TestRing(guest, 0);
+                using (reader)
+                using (writer)
+                {
+                    await frontend.AddMemoryAsync(guest);
+                    await frontend.DescribeAsync(ring);
+                    await frontend.AcceptedAsync(VhostUserRequest.SetVringCall, RawFrontend.Word(ring), reader);
+                    await frontend.AcceptedAsync(VhostUserRequest.SetVringErr, RawFrontend.Word(ring), reader);
+                    await frontend.AcceptedAsync(VhostUserRequest.SetVringKick, RawFrontend.Word(ring), writer);
+                    ring.Submit(1);
+                    await frontend.EnableAsync(ring);
+                    await ring.ExpectEchoAsync(1);
+                    await frontend.AcceptedAsync(VhostUserRequest.SetVringCall, RawFrontend.Word(ring), writer);
+                    await frontend.AcceptedAsync(VhostUserRequest.SetVringKick, RawFrontend.Word(ring), reader);
+                    ring.Submit(2);
+                    Libc.Write(writer, [1]).Should().Be(1);
+                    await ring.ExpectEchoAsync(2);
+                }
+            },
+            new VhostUserBackendOptions { Dispatch = dispatch });
+    }
+
+    /// <summary>A back-end that kept the front-end's own end would hold the connection, and with it the only turn, after the front-end's death.</summary>
+    [Fact]
+    public async Task B10_The_socket_of_the_connection_itself_is_refused_for_every_use()
+    {
+        await using var bench = await HostileBench.StartAsync();
+        using (var socket = Libc.UnixSocket())
+        {
+            Libc.Connect(socket, UnixSocketAddress.Encode(bench.SocketPath, "path")).Should().Be(0);
+            var frontend = new RawFrontend(VhostUserConnection.Adopt(Libc.Duplicate(socket)));
+            await frontend.NegotiateAsync();
+            using (var guest = new TestGuest())
+                await frontend.RefusedAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(guest.Single), socket);
+            foreach (var request in new[] { VhostUserRequest.SetVringKick, VhostUserRequest.SetVringCall, VhostUserRequest.SetVringErr })
+                await frontend.RefusedAsync(request, RawFrontend.U64(0), socket);
+            await frontend.RefusedAsync(VhostUserRequest.SetBackendReqFd, default, socket);
+            await frontend.BarrierAsync();
+            await frontend.DisposeAsync();
+        }
+
+        await bench.CheckInvariantsAsync(lines: 5);
+    }
+
+    [Fact]
+    public async Task B10_A_connection_to_this_back_end_is_no_back_end_channel()
+    {
+        await using var bench = await HostileBench.StartAsync();
+        await using (var frontend = await bench.NegotiatedAsync())
+        using (var other = Libc.UnixSocket())
+        {
+            Libc.Connect(other, UnixSocketAddress.Encode(bench.SocketPath, "path")).Should().Be(0);
+            await frontend.RefusedAsync(VhostUserRequest.SetBackendReqFd, default, other);
+        }
+
+        await bench.CheckInvariantsAsync(lines: 1);
+        bench.Complaints.Single().Should().Contain("socket pair");
+    }
+}

@@ -1,0 +1,153 @@
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Backend.Tests.Hostile;
+
+/// <summary>Front-ends that stop talking: inside a message, before the first one, and between two.</summary>
+[Collection(ProcessCounts.Name)]
+public class SilenceTests
+{
+    [Theory]
+    [InlineData(1)]
+    [InlineData(11)]
+    [InlineData(12)]
+    [InlineData(16)]
+    public async Task B02_A_front_end_that_stops_inside_a_message_loses_the_connection(int bytes)
+    {
+        var time = new FakeTimeProvider();
+        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { TimeProvider = time });
+        await using (var frontend = await bench.NegotiatedAsync())
+        {
+            await frontend.BarrierAsync();
+            var message = new byte[VhostUserHeader.EncodedSize + 8];
+            VhostUserHeader.ForRequest(VhostUserRequest.SetVringNum, 8).Write(message);
+            await frontend.Connection.SendRawAsync(message.AsMemory(0, bytes));
+            await time.TimersAsync();
+            time.Advance(TimeSpan.FromSeconds(9));
+            // A byte now and then does not help: the limit is for the whole message.
+            await frontend.Connection.SendRawAsync(message.AsMemory(bytes, 1));
+            await time.TimersAsync();
+            time.Advance(TimeSpan.FromSeconds(2));
+            await frontend.ExpectClosedAsync();
+        }
+
+        await bench.CheckInvariantsAsync(lines: 1);
+        bench.Complaints.Single().Should().Contain("no more within 10 s");
+    }
+
+    [Fact]
+    public async Task B02_A_front_end_may_be_silent_between_messages_for_days()
+    {
+        var time = new FakeTimeProvider();
+        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { TimeProvider = time });
+        await using (var frontend = await bench.NegotiatedAsync())
+        {
+            using var guest = new TestGuest();
+            using var ring = new TestRing(guest, 0);
+            await frontend.AddMemoryAsync(guest);
+            await frontend.StartAsync(ring);
+            await ring.EchoAsync(1);
+            time.Advance(TimeSpan.FromDays(10));
+            await ring.EchoAsync(2);
+            await frontend.BarrierAsync();
+        }
+
+        await bench.CheckInvariantsAsync(lines: 0);
+    }
+
+    [Fact]
+    public async Task B02_Silence_between_messages_can_be_limited()
+    {
+        var time = new FakeTimeProvider();
+        var options = new VhostUserBackendOptions { TimeProvider = time, IdleTimeout = TimeSpan.FromMinutes(1) };
+        await using var bench = await HostileBench.StartAsync(options: options);
+        await using (var frontend = await bench.NegotiatedAsync())
+        {
+            for (var i = 0; i < 3; i++)
+            {
+                await frontend.BarrierAsync();
+                await time.TimersAsync();
+                time.Advance(TimeSpan.FromSeconds(59));
+            }
+
+            await frontend.BarrierAsync();
+            await time.TimersAsync();
+            time.Advance(TimeSpan.FromSeconds(61));
+            await frontend.ExpectClosedAsync();
+        }
+
+        await bench.CheckInvariantsAsync(lines: 1);
+        bench.Complaints.Single().Should().Contain("silent for 60 s");
+    }
+
+    [Fact]
+    public async Task B36_A_front_end_that_has_said_nothing_keeps_its_turn_while_nobody_waits()
+    {
+        var time = new FakeTimeProvider();
+        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { TimeProvider = time });
+        await using (var frontend = await bench.ConnectAsync())
+        {
+            for (var i = 0; i < 3; i++)
+            {
+                await time.TimersAsync();
+                time.Advance(TimeSpan.FromSeconds(11));
+            }
+
+            await frontend.NegotiateAsync();
+            await frontend.BarrierAsync();
+        }
+
+        await bench.CheckInvariantsAsync(lines: 0);
+    }
+
+    [Fact]
+    public async Task B36_A_front_end_that_has_said_nothing_gives_way_to_one_that_waits()
+    {
+        var time = new FakeTimeProvider();
+        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { TimeProvider = time });
+        await using (var silent = await bench.ConnectAsync())
+        {
+            await time.TimersAsync();
+            await using var other = await bench.ConnectAsync();
+            var negotiating = other.NegotiateAsync();
+            time.Advance(TimeSpan.FromSeconds(11));
+            await silent.ExpectClosedAsync();
+            await negotiating;
+        }
+
+        await bench.CheckInvariantsAsync(lines: 1);
+        bench.Complaints.Single().Should().Contain("not said anything for 10 s");
+    }
+
+    [Fact]
+    public async Task B36_Silent_front_ends_do_not_keep_the_one_that_speaks_from_its_turn()
+    {
+        const int Silent = 10;
+        var options = new VhostUserBackendOptions { FirstMessageTimeout = TimeSpan.FromMilliseconds(50) };
+        await using var bench = await HostileBench.StartAsync(options: options);
+        await Bystander.WatchAsync(async () =>
+        {
+            var silent = new List<RawFrontend>();
+            for (var i = 0; i < Silent; i++)
+                silent.Add(await bench.ConnectAsync());
+            await using (var frontend = await bench.NegotiatedAsync())
+                await frontend.BarrierAsync();
+            foreach (var one in silent)
+                await one.DisposeAsync();
+        });
+        await bench.CheckInvariantsAsync(lines: Silent);
+    }
+
+    [Fact]
+    public void B36_Limits_that_mean_nothing_are_refused()
+    {
+        foreach (var bad in new[] { TimeSpan.Zero, TimeSpan.FromSeconds(-1), TimeSpan.FromDays(60) })
+        {
+            Create(new VhostUserBackendOptions { MessageTimeout = bad }).Should().Throw<ArgumentException>().WithMessage("MessageTimeout is*");
+            Create(new VhostUserBackendOptions { FirstMessageTimeout = bad }).Should().Throw<ArgumentException>();
+            Create(new VhostUserBackendOptions { IdleTimeout = bad }).Should().Throw<ArgumentException>();
+        }
+
+        static Func<VhostUserBackend> Create(VhostUserBackendOptions options) => () => new VhostUserBackend(new EchoDevice(), options);
+    }
+}

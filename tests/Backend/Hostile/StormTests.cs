@@ -1,0 +1,103 @@
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Backend.Tests.Hostile;
+
+/// <summary>Floods of messages and of connections.</summary>
+[Collection(ProcessCounts.Name)]
+public class StormTests
+{
+    [Fact]
+    public async Task B16_A_million_sizes_take_no_memory()
+    {
+        const int Total = 1_000_000;
+        const int Batch = 500;
+        await using var bench = await HostileBench.StartAsync();
+        var flood = new byte[Batch * (VhostUserHeader.EncodedSize + 8)];
+        for (var i = 0; i < Batch; i++)
+            WriteSize(flood.AsSpan(i * flood.Length / Batch));
+        await Bystander.WatchAsync(async () =>
+        {
+            await using var frontend = await bench.NegotiatedAsync();
+            await frontend.Connection.SendRawAsync(flood);
+            await frontend.BarrierAsync();
+            var before = GC.GetTotalMemory(forceFullCollection: true);
+            for (var sent = 0; sent < Total; sent += Batch)
+                await frontend.Connection.SendRawAsync(flood);
+            await frontend.BarrierAsync();
+            (GC.GetTotalMemory(forceFullCollection: true) - before).Should().BeLessThan(1 << 20);
+        });
+        await bench.CheckInvariantsAsync(lines: 0);
+    }
+
+    [Fact]
+    public async Task B16_Sizes_that_are_acknowledged_out_of_step_take_no_memory()
+    {
+        const int Total = 50_000;
+        await using var bench = await HostileBench.StartAsync();
+        await Bystander.WatchAsync(async () =>
+        {
+            await using var frontend = await bench.NegotiatedAsync();
+            var payload = RawFrontend.State(0, 256);
+            var sending = Task.Run(async () =>
+            {
+                for (var i = 0; i < Total; i++)
+                    await frontend.SendAsync((uint)VhostUserRequest.SetVringNum, RawFrontend.NeedReply, payload);
+            });
+            for (var i = 0; i < Total; i++)
+                (await frontend.ReplyToAsync((uint)VhostUserRequest.SetVringNum)).Should().HaveCount(8);
+            await sending;
+        });
+        await bench.CheckInvariantsAsync(lines: 0);
+    }
+
+    /// <summary>One is served, the backlog waits, and the kernel turns the rest away at once.</summary>
+    [Fact]
+    public async Task B36_A_thousand_front_ends_that_say_nothing_fill_the_backlog_and_no_more()
+    {
+        var options = new VhostUserBackendOptions { FirstMessageTimeout = Timeout.InfiniteTimeSpan };
+        await using var bench = await HostileBench.StartAsync(options: options);
+        await Bystander.WatchAsync(async () =>
+        {
+            var silent = new List<VhostUserConnection>();
+            var turnedAway = 0;
+            for (var i = 0; i < 1000; i++)
+            {
+                try
+                {
+                    silent.Add(await VhostUserConnection.ConnectAsync(bench.SocketPath));
+                }
+                catch (VhostUserDisconnectedException)
+                {
+                    turnedAway++;
+                }
+            }
+
+            silent.Should().HaveCountLessThanOrEqualTo(new VhostUserListenOptions().Backlog + 2);
+            turnedAway.Should().Be(1000 - silent.Count);
+            foreach (var connection in silent)
+                await connection.DisposeAsync();
+        });
+        await bench.CheckInvariantsAsync(lines: 0);
+    }
+
+    [Fact]
+    public async Task B36_A_hundred_thousand_front_ends_that_come_and_go_leave_nothing()
+    {
+        const int Total = 100_000;
+        await using var bench = await HostileBench.StartAsync();
+        await Bystander.WatchAsync(async () =>
+        {
+            for (var i = 0; i < Total; i++)
+                await (await bench.ConnectAsync()).DisposeAsync();
+        });
+        await bench.CheckInvariantsAsync(lines: 0);
+        bench.Device.Resets.Should().BeGreaterThan(Total);
+    }
+
+    private static void WriteSize(Span<byte> message)
+    {
+        VhostUserHeader.ForRequest(VhostUserRequest.SetVringNum, 8).Write(message);
+        new VhostUserVringState(0, 256).Write(message[VhostUserHeader.EncodedSize..]);
+    }
+}
