@@ -119,11 +119,13 @@ internal sealed class RawFrontend(VhostUserConnection connection) : IAsyncDispos
         }
     }
 
-    /// <summary>The first messages of a session: everything that is offered is acknowledged.</summary>
-    public async Task NegotiateAsync(bool replyAck = true, bool protocolFeatures = true)
+    /// <summary>The first messages of a session: everything that is offered is acknowledged, the packed ring only when asked for.</summary>
+    public async Task NegotiateAsync(bool replyAck = true, bool protocolFeatures = true, bool packed = false)
     {
         await SendAsync(VhostUserRequest.SetOwner);
         var features = await AskU64Async(VhostUserRequest.GetFeatures);
+        if (!packed)
+            features &= ~(ulong)VirtioFeatures.RingPacked;
         if (protocolFeatures)
         {
             var offered = await AskU64Async(VhostUserRequest.GetProtocolFeatures);
