@@ -18,6 +18,7 @@ public sealed class RawPackedRing : IDisposable
     private readonly ulong _descriptors;
     private readonly ulong _driverArea;
     private readonly ulong _deviceArea;
+    private bool _disposed;
 
     public RawPackedRing(GuestMemory memory, ulong at, int size)
         : this(memory, at, at + (16UL * (ulong)size), at + (16UL * (ulong)size) + 4, size)
@@ -88,5 +89,12 @@ public sealed class RawPackedRing : IDisposable
         }
     }
 
-    public void Dispose() => _lease.Dispose();
+    public void Dispose()
+    {
+        if (!_disposed)
+        {
+            _disposed = true;
+            _lease.Dispose();
+        }
+    }
 }

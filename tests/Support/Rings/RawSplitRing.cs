@@ -16,6 +16,7 @@ public sealed class RawSplitRing : IDisposable
     private readonly ulong _descriptors;
     private readonly ulong _available;
     private readonly ulong _used;
+    private bool _disposed;
 
     public RawSplitRing(GuestMemory memory, ulong at, int size)
         : this(memory, at, at + (16UL * (ulong)size), (at + (18UL * (ulong)size) + 6 + 3) / 4 * 4, size)
@@ -107,5 +108,12 @@ public sealed class RawSplitRing : IDisposable
         }
     }
 
-    public void Dispose() => _lease.Dispose();
+    public void Dispose()
+    {
+        if (!_disposed)
+        {
+            _disposed = true;
+            _lease.Dispose();
+        }
+    }
 }
