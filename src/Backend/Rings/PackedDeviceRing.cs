@@ -49,7 +49,7 @@ internal sealed class PackedDeviceRing
     /// <summary>Takes what is available into the empty batch, as much as fits. A fault ends the batch; the chains before it are good.</summary>
     internal VirtqueueFault Fetch(ChainBatch batch)
     {
-        while (batch.Count < ChainBatch.Capacity
+        while (!batch.IsFull
             && _descriptorsInFlight < _ring.Size
             && _nextAvailable.IsAvailable(_ring.ReadFlags(_nextAvailable.Index)))
         {

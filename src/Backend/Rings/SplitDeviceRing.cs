@@ -56,7 +56,7 @@ internal sealed class SplitDeviceRing
         }
 
         VirtqueueFault fault = VirtqueueFault.None;
-        for (int left = Math.Min(available, ChainBatch.Capacity); left > 0 && fault == VirtqueueFault.None; left--)
+        for (int left = available; left > 0 && !batch.IsFull && fault == VirtqueueFault.None; left--)
         {
             ushort head = _ring.ReadAvailableEntry(_nextAvailable);
             fault = head < _ring.Size ? _walker.Walk(head) : batch.Fault(VirtqueueFault.HeadOutOfRange, "head in the available ring", head, _ring.Mask);

@@ -38,6 +38,12 @@ internal sealed class ChainBatch
     /// <summary>Chains in the batch.</summary>
     internal int Count { get; private set; }
 
+    /// <summary>
+    /// No further chain belongs into the batch. Chains of a hostile driver may share descriptors, so that each of them is as long as the ring:
+    /// one such chain is enough for one go.
+    /// </summary>
+    internal bool IsFull => Count == Capacity || _segmentCount >= (int)_ringSize + (4 * Capacity);
+
     /// <summary>What was wrong with the last chain, in words.</summary>
     internal string? FaultDetail { get; private set; }
 
@@ -179,16 +185,15 @@ internal sealed class ChainBatch
         return VirtqueueFault.None;
     }
 
-    /// <summary>A chain may have as many pieces as the ring has descriptors and memory has regions; a batch as many as fit besides.</summary>
+    /// <summary>A chain may have as many pieces as the ring has descriptors and memory has regions; how many a batch may have follows from <see cref="IsFull"/>.</summary>
     private bool Grow()
     {
-        int limit = (int)_ringSize + ExtraSegments + (4 * Capacity);
         if (_segmentCount - _first >= (int)_ringSize + ExtraSegments)
         {
             return false;
         }
 
-        Array.Resize(ref _segments, Math.Max(_segments.Length + 1, Math.Min(_segments.Length * 2, limit * 2)));
+        Array.Resize(ref _segments, _segments.Length * 2);
         return true;
     }
 }

@@ -61,6 +61,36 @@ public sealed class DeviceVirtqueueTests : DeviceQueueBench
         q.Device.Fault.Should().Be(VirtqueueFault.IndexRunaway);
     }
 
+    [Fact]
+    public void R04_chains_that_share_their_descriptors_cost_memory_for_one_of_them()
+    {
+        const int Length = 4096;
+        using Queue q = Start(Length);
+        for (int i = 0; i < Length; i++)
+        {
+            bool more = i + 1 < Length;
+            q.Ring.Descriptor(i, Data + ((ulong)i * 16), 1, more ? (ushort)(RawSplitRing.Write | RawSplitRing.Next) : RawSplitRing.Write, (ushort)(more ? i + 1 : 0));
+        }
+
+        for (ushort head = 0; head < 64; head++)
+        {
+            q.Ring.Offer(head);
+        }
+
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (ushort head = 0; head < 64; head++)
+        {
+            q.Device.TryPop(out DescriptorChain chain).Should().BeTrue();
+            chain.Head.Should().Be(head);
+            chain.Writable.Length.Should().Be((uint)(Length - head));
+            q.Device.Complete(chain, 0);
+        }
+
+        (GC.GetAllocatedBytesForCurrentThread() - before).Should().BeLessThan(16 << 20);
+        q.Device.Flush();
+        q.Ring.UsedIndex.Should().Be(64);
+    }
+
     [Theory]
     [InlineData(8)]
     [InlineData(0xFFFF)]
