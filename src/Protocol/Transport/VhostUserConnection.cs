@@ -94,6 +94,8 @@ public sealed partial class VhostUserConnection : IAsyncDisposable
             if (_violation is { } earlier) throw new VhostUserProtocolException(earlier.Violation, earlier.Message);
             while (true)
             {
+                // Looked at before each read: a peer that always has more to say never lets this wait.
+                cancellationToken.ThrowIfCancellationRequested();
                 int count = ReceiveOnce();
                 if (count == 0) return EndOfStream();
                 if (count == IVhostUserTransport.WouldBlock) await WaitReceivableAsync(cancellationToken).ConfigureAwait(false);

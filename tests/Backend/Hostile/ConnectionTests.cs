@@ -105,6 +105,48 @@ public class ConnectionTests
         await bench.CheckInvariantsAsync(lines: 1);
     }
 
+    [Fact]
+    public async Task B39_A_flood_of_messages_does_not_keep_the_back_end_from_stopping()
+    {
+        var (front, back) = VhostUserConnection.CreatePair();
+        await using var backend = new VhostUserBackend(new EchoDevice());
+        using var stop = new CancellationTokenSource();
+        var serving = Task.Run(() => backend.ServeAsync(back, stop.Token));
+        var one = new byte[VhostUserHeader.EncodedSize];
+        VhostUserHeader.ForRequest(VhostUserRequest.SetOwner, 0).Write(one);
+        byte[] many = [.. Enumerable.Repeat(one, 8192).SelectMany(static message => message)];
+        await using var frontend = new RawFrontend(front);
+        var flood = Task.Run(async () =>
+        {
+            while (!serving.IsCompleted)
+                await frontend.Connection.SendRawAsync(many);
+        });
+
+        await Task.Delay(200);
+        await stop.CancelAsync();
+
+        await serving.InTime();
+        await Task.WhenAny(flood).InTime();
+        _ = flood.Exception; // the connection has ended
+    }
+
+    [Fact]
+    public async Task A_receiver_that_was_cancelled_loses_nothing_that_has_arrived()
+    {
+        var (front, back) = VhostUserConnection.CreatePair();
+        await using (front)
+        await using (back)
+        {
+            await front.SendAsync(VhostUserHeader.ForRequest(VhostUserRequest.SetOwner, 0), default);
+
+            var cancelled = async () => await back.ReceiveAsync(new CancellationToken(canceled: true));
+            await cancelled.Should().ThrowAsync<OperationCanceledException>();
+
+            using var message = await back.ReceiveAsync();
+            message!.Header.Request.Should().Be((uint)VhostUserRequest.SetOwner);
+        }
+    }
+
     private static IEnumerable<Func<Task>> Steps(RawFrontend frontend, TestGuest guest, TestRing ring)
     {
         const VhostUserProtocolFeatures protocol = VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.ConfigureMemSlots;
