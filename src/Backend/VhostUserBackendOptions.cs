@@ -17,7 +17,10 @@ public sealed record VhostUserBackendOptions
     /// </summary>
     public IReadOnlyList<int> Processors { get; init; } = [];
 
-    /// <summary>Longest time that stopping a queue waits for requests that the device has not completed. Default: 5 seconds.</summary>
+    /// <summary>
+    /// Longest time that stopping a queue waits for requests that the device has not completed, and that another change of a running queue waits for the
+    /// device to return from processing. Default: 5 seconds.
+    /// </summary>
     public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>

@@ -45,7 +45,8 @@ internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kic
     {
         for (var turn = 0; turn < TurnsPerRun; turn++)
         {
-            var seen = Volatile.Read(ref _requests);
+            // Back to one at each turn: however long the queue is not at rest, the number cannot wrap to zero and let a second runner in.
+            Interlocked.Exchange(ref _requests, 1);
             RunCommands();
             if (Active)
                 Queue.DisarmKick();
@@ -57,7 +58,7 @@ internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kic
                 return;
             }
 
-            if (MayWait() && Interlocked.CompareExchange(ref _requests, 0, seen) == seen)
+            if (MayWait() && Interlocked.CompareExchange(ref _requests, 0, 1) == 1)
                 return;
         }
 

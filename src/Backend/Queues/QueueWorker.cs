@@ -81,13 +81,13 @@ internal abstract class QueueWorker
         return worker;
     }
 
-    public Task SetEnabledAsync(bool enabled) => PostAsync(() => _enabled = enabled);
+    public Task SetEnabledAsync(bool enabled) => AskAsync(() => _enabled = enabled);
 
     /// <summary>The old descriptor is not used any more once the task has completed.</summary>
     public async Task SetKickAsync(EventNotifier? kick)
     {
         var oldReleased = Task.CompletedTask;
-        await PostAsync(() =>
+        await AskAsync(() =>
         {
             Kick = kick;
             oldReleased = KickReplaced();
@@ -96,10 +96,10 @@ internal abstract class QueueWorker
     }
 
     /// <summary>Replaces the descriptor for interrupts and signals the new one once, so that no interrupt between the two is lost.</summary>
-    public Task SetCallAsync(EventNotifier? call) => PostAsync(() => Queue.SetCall(call));
+    public Task SetCallAsync(EventNotifier? call) => AskAsync(() => Queue.SetCall(call));
 
     /// <summary>The worker holds no lease on the old table once the task has completed; detached requests may.</summary>
-    public Task ReplaceMemoryAsync(GuestMemory memory) => PostAsync(() => Queue.ReplaceMemory(memory));
+    public Task ReplaceMemoryAsync(GuestMemory memory) => AskAsync(() => Queue.ReplaceMemory(memory));
 
     /// <summary>Stops fetching, waits for requests in flight at most the drain time-out, and lets go of the memory.</summary>
     /// <returns>Where the ring goes on, in the form of SET_VRING_BASE.</returns>
@@ -200,6 +200,20 @@ internal abstract class QueueWorker
         var next = Queue.Base;
         Queue.Deactivate();
         _stopped?.TrySetResult(next);
+    }
+
+    // Bounded: a worker that hangs in the device must not take the session with it, which has to notice that the front-end is gone.
+    private async Task AskAsync(Action action)
+    {
+        try
+        {
+            await PostAsync(action).WaitAsync(Options.DrainTimeout, Options.TimeProvider).ConfigureAwait(false);
+        }
+        catch (TimeoutException e)
+        {
+            throw new TimeoutException(
+                $"queue {Queue.Index} cannot be changed: the device did not return from Process within {Options.DrainTimeout.TotalSeconds} s", e);
+        }
     }
 
     private Task PostAsync(Action action)

@@ -94,10 +94,18 @@ internal sealed partial class BackendSession
             return refusal;
         if (vring.Started)
         {
-            if (vring.Worker is { } worker)
-                await worker.SetKickAsync(kick).ConfigureAwait(false);
-            vring.Kick?.Dispose();
+            var old = vring.Kick;
             vring.Kick = kick;
+            try
+            {
+                if (vring.Worker is { } worker)
+                    await worker.SetKickAsync(kick).ConfigureAwait(false);
+            }
+            finally
+            {
+                old?.Dispose();
+            }
+
             return Answer.Done;
         }
 
@@ -119,10 +127,18 @@ internal sealed partial class BackendSession
     {
         if (!TryTakeNotifier(message, out var vring, out var call, out var refusal))
             return refusal;
-        if (vring.Worker is { } worker)
-            await worker.SetCallAsync(call).ConfigureAwait(false);
-        vring.Call?.Dispose();
+        var old = vring.Call;
         vring.Call = call;
+        try
+        {
+            if (vring.Worker is { } worker)
+                await worker.SetCallAsync(call).ConfigureAwait(false);
+        }
+        finally
+        {
+            old?.Dispose();
+        }
+
         return Answer.Done;
     }
 

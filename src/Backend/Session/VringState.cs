@@ -48,9 +48,20 @@ internal sealed class VringState(int index)
     /// <summary>Tells the front-end that the ring broke. Any thread.</summary>
     public void SignalError()
     {
+        EventNotifier? error;
         lock (_errorGate)
         {
-            _error?.Signal();
+            error = _error;
+        }
+
+        try
+        {
+            // Not under the lock: should the front-end manage to block the write, only this thread waits.
+            error?.Signal();
+        }
+        catch (ObjectDisposedException)
+        {
+            // Replaced at this moment: whoever replaced it knows that the queue is restarted.
         }
     }
 

@@ -140,6 +140,32 @@ public class RingServiceTests
         bench.Complaints.Single().Should().Contain("did not return from Process");
     }
 
+    [Theory]
+    [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
+    public async Task A_change_of_a_queue_whose_device_does_not_come_back_costs_the_connection_and_not_the_back_end(QueueDispatch dispatch)
+    {
+        var options = new VhostUserBackendOptions { Dispatch = dispatch, DrainTimeout = TimeSpan.FromMilliseconds(100) };
+        await using var bench = await HostileBench.StartAsync(options: options);
+        await using (var frontend = await bench.NegotiatedAsync())
+        {
+            using var guest = new TestGuest();
+            using var ring = new TestRing(guest, 0);
+            await frontend.AddMemoryAsync(guest);
+            await frontend.StartAsync(ring);
+            await ring.EchoAsync(1);
+            bench.Device.Gate.Reset();
+            ring.SubmitAndKick(2);
+            await Eventually.TrueAsync(() => bench.Device.Blocked > 0);
+            await frontend.SendAsync(VhostUserRequest.SetVringEnable, RawFrontend.State(0, 0));
+            await frontend.ExpectClosedAsync();
+            bench.Device.Gate.Set();
+        }
+
+        await bench.CheckInvariantsAsync(lines: null);
+        bench.Complaints[0].Should().Contain("did not return from Process");
+        bench.Complaints.Should().HaveCountLessThanOrEqualTo(2);
+    }
+
     [Fact]
     public async Task What_a_device_throws_outside_of_a_queue_refuses_the_message()
     {
