@@ -8,13 +8,18 @@ public sealed partial class BlockDevice
     /// <summary>Requests of one turn: a driver that never stops must not keep the worker from its commands.</summary>
     private const int MostPerTurn = 256;
 
+    // One request may name four gigabytes, the same page again and again: a turn must end before the session's patience does.
+    private const ulong MostBytesPerTurn = 64 << 20;
+
     /// <inheritdoc/>
     public void Process(DeviceVirtqueue queue)
     {
         ref BlockRequestCounters counters = ref _counters[queue.Index];
         int served = 0;
-        while (served < MostPerTurn && queue.TryPop(out DescriptorChain chain))
+        ulong bytes = 0;
+        while (served < MostPerTurn && bytes < MostBytesPerTurn && queue.TryPop(out DescriptorChain chain))
         {
+            bytes += (ulong)chain.Readable.Length + chain.Writable.Length;
             queue.Complete(chain, Serve(chain, ref counters));
             if ((++served & _batchMask) == 0)
                 queue.Flush();
