@@ -128,12 +128,13 @@ public sealed class SharedMemory : IDisposable
     {
         try
         {
-            CheckCovers(descriptor, offset, length);
+            // Seals first: only memory of the kernel has them, while a file system of the peer's own may keep whoever asks for the length waiting.
             if (requireSealed)
             {
                 CheckSealed(descriptor);
             }
 
+            CheckCovers(descriptor, offset, length);
             return MapRange(descriptor, offset, length, MappingGranularity(descriptor), HugePages.None);
         }
         catch
