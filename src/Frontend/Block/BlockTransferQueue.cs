@@ -168,7 +168,8 @@ internal sealed class BlockTransferQueue
     {
         lock (_gate)
         {
-            return _queue.ArmCall();
+            // Failed: the ring may be closed already.
+            return _failure is null && _queue.ArmCall();
         }
     }
 

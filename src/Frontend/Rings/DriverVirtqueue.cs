@@ -160,9 +160,13 @@ public sealed class DriverVirtqueue : IDisposable
 
     /// <summary>Shows all submitted requests to the device.</summary>
     /// <returns>True when the device asked to be kicked for them.</returns>
-    public bool Publish() => _split is not null
-        ? _split.HasStaged && _split.Publish()
-        : _packed!.HasStaged && _packed.Publish();
+    public bool Publish()
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        return _split is not null
+            ? _split.HasStaged && _split.Publish()
+            : _packed!.HasStaged && _packed.Publish();
+    }
 
     /// <summary>Collects completed requests.</summary>
     /// <param name="completions">Filled from the start.</param>
@@ -177,11 +181,16 @@ public sealed class DriverVirtqueue : IDisposable
     }
 
     /// <summary>Asks the device for a call on the next completion. False when one came in meanwhile: drain again instead of waiting.</summary>
-    public bool ArmCall() => _split is not null ? _split.Arm() : _packed!.Arm();
+    public bool ArmCall()
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        return _split is not null ? _split.Arm() : _packed!.Arm();
+    }
 
     /// <summary>Tells the device not to call, for a driver that polls.</summary>
     public void DisarmCall()
     {
+        ObjectDisposedException.ThrowIf(_disposed, this);
         _split?.Disarm();
         _packed?.Disarm();
     }
@@ -189,6 +198,7 @@ public sealed class DriverVirtqueue : IDisposable
     /// <summary>Starts over with an empty, fresh ring. What was in flight is forgotten; the device must be stopped.</summary>
     public void Reset()
     {
+        ObjectDisposedException.ThrowIf(_disposed, this);
         _split?.Reset();
         _packed?.Reset();
         InFlight = 0;

@@ -44,6 +44,23 @@ public sealed class DriverVirtqueueTests : IDisposable
         _driver.FreeDescriptors.Should().Be(Size);
     }
 
+    [Theory]
+    [InlineData(VirtioFeatures.None)]
+    [InlineData(VirtioFeatures.RingPacked)]
+    public void A_disposed_queue_touches_its_memory_no_more(VirtioFeatures features)
+    {
+        _driver.Dispose();
+        _driver = Create(features);
+        _driver.TrySubmit([Buffer(0, 16)], [], 1).Should().BeTrue();
+        _driver.Dispose();
+
+        Action[] uses = [() => _driver.Publish(), () => _driver.ArmCall(), _driver.DisarmCall, _driver.Reset];
+
+        uses.Should().AllSatisfy(static use => use.Should().Throw<ObjectDisposedException>());
+        _driver.Drain(_done).Should().Be(0);
+        _driver.TrySubmit([Buffer(0, 16)], [], 2).Should().BeFalse();
+    }
+
     [Fact]
     public void An_indirect_request_takes_one_entry_and_a_table()
     {
