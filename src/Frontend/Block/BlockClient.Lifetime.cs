@@ -76,8 +76,6 @@ public sealed partial class BlockClient
         using (SharedMemory memory = SharedMemory.CreateSealed("vhost-block-client", queueBytes * (ulong)count, _options.HugePages))
             _memory = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(MemoryStart), memory));
 
-        _queues = new BlockQueue[count];
-        _transferQueues = _options.Polled ? [] : new BlockTransferQueue[count];
         var settings = new VringSettings[count];
         for (int i = 0; i < count; i++)
             settings[i] = MakeQueue(i, MemoryStart + ((ulong)i * queueBytes), ring, depth, ringBytes);
@@ -92,11 +90,11 @@ public sealed partial class BlockClient
         var slots = new BlockSlots(_memory!, new GuestAddress(at + ringBytes), depth, _options.BufferSize);
         var overdue = new OverdueWatch(depth, _options.RequestTimeout, selfTimed: _options.Polled);
         var queue = new BlockQueue(index, ring, slots, depth, _options.BufferSize, kick, overdue) { Broken = OnBroken };
-        _queues[index] = queue;
+        _queues = [.. _queues, queue];
         if (_options.Polled)
             queue.DisarmCall();
         else
-            _transferQueues[index] = new BlockTransferQueue(queue, call, _log);
+            _transferQueues = [.. _transferQueues, new BlockTransferQueue(queue, call, _log)];
         return ring.Describe(index, kick, call);
     }
 
@@ -155,19 +153,29 @@ public sealed partial class BlockClient
         }
     }
 
-    private void OnConfigChanged(object? sender, EventArgs e) => _ = RenewConfigAsync();
+    private void OnConfigChanged(object? sender, EventArgs e)
+    {
+        if (Interlocked.Increment(ref _configChanges) == 1)
+            _ = RenewConfigAsync();
+    }
 
+    // One at a time, and once more for whatever came meanwhile: a back-end that announces changes without end and answers slowly gathers nothing here.
     private async Task RenewConfigAsync()
     {
-        try
+        do
         {
-            Volatile.Write(ref _geometry, await ReadGeometryAsync(CancellationToken.None).ConfigureAwait(false));
-            ConfigChanged?.Invoke(this, EventArgs.Empty);
+            Interlocked.Exchange(ref _configChanges, 1);
+            try
+            {
+                Volatile.Write(ref _geometry, await ReadGeometryAsync(CancellationToken.None).ConfigureAwait(false));
+                ConfigChanged?.Invoke(this, EventArgs.Empty);
+            }
+            catch (Exception failure)
+            {
+                FrontendLog.BlockConfigNotRenewed(_log, failure);
+            }
         }
-        catch (Exception failure)
-        {
-            FrontendLog.BlockConfigNotRenewed(_log, failure);
-        }
+        while (Interlocked.CompareExchange(ref _configChanges, 0, 1) != 1);
     }
 
     private static ulong RoundUp(ulong value) => (value + (Page - 1)) / Page * Page;

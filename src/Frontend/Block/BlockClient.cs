@@ -44,6 +44,7 @@ public sealed partial class BlockClient : IAsyncDisposable
     private ITimer? _overdueTimer;
     private Task _watch = Task.CompletedTask;
     private uint _nextQueue;
+    private int _configChanges;
     private int _disposed;
 
     private BlockClient(VhostUserFrontend frontend, BlockClientOptions options)

@@ -180,6 +180,28 @@ public sealed class BlockTransferTests
     }
 
     [Fact]
+    public async Task F09_changes_announced_faster_than_the_configuration_can_be_read_gather_nothing()
+    {
+        using var storage = new MemoryStorage(Size);
+        var device = new SlowConfigDevice(new BlockDevice(storage));
+        await using BlockLoopback loopback = await BlockLoopback.StartAsync(device);
+        var changed = new TaskCompletionSource();
+        loopback.Client.ConfigChanged += (_, _) => changed.TrySetResult();
+        device.Delay = TimeSpan.FromMilliseconds(300);
+        int before = device.Reads;
+        for (int i = 0; i < 200; i++)
+        {
+            await loopback.Backend.NotifyConfigChangedAsync().AsTask().InTime();
+        }
+
+        await changed.Task.InTime();
+        device.Delay = TimeSpan.Zero;
+        await Task.Delay(TimeSpan.FromSeconds(1));
+        (device.Reads - before).Should().BeInRange(1, 20);
+        await loopback.Client.WriteAsync(0, new byte[512]).InTime();
+    }
+
+    [Fact]
     public async Task A_cancelled_transfer_ends_at_once_and_the_next_ones_are_right()
     {
         using var storage = new MemoryStorage(Size);
