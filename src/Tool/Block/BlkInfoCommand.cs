@@ -44,10 +44,18 @@ internal static class BlkInfoCommand
             return 0;
         }
 
-        ToolOutput.PrintTable($"Disk on {socket}", report.Config.Rows().Prepend(("name", report.Id ?? "none")));
+        ToolOutput.PrintTable($"Disk on {socket}", report.Config.Rows().Prepend(("name", Printable(report.Id) ?? "none")));
         ToolOutput.PrintTable("Negotiation", report.Negotiation.Rows());
         return 0;
     }
+
+    // The back-end chooses the name; on a terminal it must not be more than text.
+    private static string? Printable(string? id) =>
+        id is null ? null : string.Create(id.Length, id, static (text, from) =>
+        {
+            for (int i = 0; i < text.Length; i++)
+                text[i] = char.IsControl(from[i]) ? '?' : from[i];
+        });
 
     private static async Task<string?> ReadIdAsync(BlockClient disk, CancellationToken stop)
     {
