@@ -22,7 +22,9 @@ public sealed class BlockPolledTests
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(
             storage, new BlockClientOptions { Polled = true, Queues = queues, IndirectBuffers = indirect }, new BlockDeviceOptions { Queues = queues });
         loopback.Client.Queues.Should().HaveCount(queues);
-        await Task.WhenAll(loopback.Client.Queues.Select(queue => Task.Run(() => Verify(queue, queues, depth)))).InTime();
+        // Threads of their own: pollers on the pool's threads would keep the back-end, which lives there too, from getting one.
+        await Task.WhenAll(loopback.Client.Queues.Select(queue => Task.Factory.StartNew(
+            () => Verify(queue, queues, depth), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default))).InTime();
     }
 
     [Fact]
