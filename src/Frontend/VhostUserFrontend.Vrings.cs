@@ -37,7 +37,7 @@ public sealed partial class VhostUserFrontend
         try
         {
             foreach (FrontendVring ring in rings)
-                await Requests.SetVringNumAsync((uint)ring.Index, ring.Settings.Size, cancellationToken).ConfigureAwait(false);
+                await SetSizeAsync(ring, cancellationToken).ConfigureAwait(false);
             foreach (FrontendVring ring in rings)
                 await StartAsync(ring, cancellationToken).ConfigureAwait(false);
             if (Has(VhostUserProtocolFeatures.Status))
@@ -84,6 +84,24 @@ public sealed partial class VhostUserFrontend
         using OperationGate.Pass pass = await _gate.EnterAsync(cancellationToken).ConfigureAwait(false);
         RequireStarted(ring);
         return await StopAsync(ring, cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>The size comes first of all messages about a ring, so a refusal can mean its number as well; the answer does not say which.</summary>
+    private async ValueTask SetSizeAsync(FrontendVring ring, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await Requests.SetVringNumAsync((uint)ring.Index, ring.Settings.Size, cancellationToken).ConfigureAwait(false);
+        }
+        catch (VhostUserRejectedException e)
+        {
+            throw new VhostUserRejectedException(
+                $"Ring {ring.Index}: the back-end refused size {ring.Settings.Size}. It takes smaller rings only, or has no ring {ring.Index}. ({e.Message})",
+                e.ReplyCode)
+            {
+                RequestCode = e.RequestCode,
+            };
+        }
     }
 
     private IEnumerable<FrontendVring> RunningRings() => _vrings.OfType<FrontendVring>();

@@ -184,6 +184,8 @@ public sealed class VringTests : IDisposable
 
         failure.ReplyCode.Should().Be(22);
         failure.RequestCode.Should().Be((uint)refused);
+        if (refused == VhostUserRequest.SetVringNum)
+            failure.Message.Should().StartWith($"Ring 0: the back-end refused size {_rings[0].Size}.");
         dialogue.Backend.Since(mark).Count(line => line.StartsWith("GET_VRING_BASE", StringComparison.Ordinal)).Should().Be(stopped);
         dialogue.Session.Summary.Rings.Should().BeEmpty();
 
