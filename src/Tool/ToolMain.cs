@@ -76,7 +76,7 @@ internal static class ToolMain
     private static string Clearest(IReadOnlyList<ParseError> errors)
     {
         ParseError error = errors.FirstOrDefault(e => e.Message.Contains("Unrecognized", StringComparison.Ordinal)) ?? errors[0];
-        return error.Message;
+        return error.Message.EndsWith('.') ? error.Message : $"{error.Message}.";
     }
 
     private static string NameOf(CommandResult command) =>

@@ -119,7 +119,9 @@ public sealed class FileStorage : IBlockStorage
         }
         catch (UnauthorizedAccessException e)
         {
-            throw new BlockStorageException(path, NotAllowed(path, readOnly), readOnly ? "Check the permissions." : "Check the permissions, or open it read-only.", e);
+            if (Directory.Exists(path))
+                throw new BlockStorageException(path, "is a directory", "Name a raw disk image.", e);
+            throw NotAllowed(path, readOnly, e);
         }
         catch (Exception e) when (e is IOException or ArgumentException or NotSupportedException)
         {
@@ -127,9 +129,9 @@ public sealed class FileStorage : IBlockStorage
         }
     }
 
-    private static string NotAllowed(string path, bool readOnly) => Directory.Exists(path)
-        ? "is a directory"
-        : $"this user may not open it for {(readOnly ? "reading" : "reading and writing")}";
+    private static BlockStorageException NotAllowed(string path, bool readOnly, Exception inner) => readOnly
+        ? new(path, "this user may not open it for reading", "Check the permissions.", inner)
+        : new(path, "this user may not open it for reading and writing", "Check the permissions, or open it read-only.", inner);
 
     private static bool IsUnsupported(int errno) => errno is Libc.EOPNOTSUPP or Libc.ENOSYS or Libc.EINVAL;
 

@@ -89,7 +89,7 @@ internal static class ServeBlkCommand
         foreach (Option option in new Option[] { _memory, _null })
         {
             if (block > 0 && ValueOf(result, option) is { } bytes && (bytes == 0 || bytes % block != 0 || bytes > MostBytes))
-                result.AddError(FormattableString.Invariant($"{option.Name}: must be a multiple of the logical block size {block}, and at most {SizeText.Of(MostBytes)}."));
+                result.AddError(FormattableString.Invariant($"{option.Name}: must be a multiple of the logical block size {block}, from {block} to {SizeText.Of(MostBytes)}."));
         }
     }
 
