@@ -110,9 +110,9 @@ public sealed class VhostUserBackend : IAsyncDisposable
     /// Tells the front-end that the device's configuration space changed, if one is connected and can be told. While no queue is started
     /// the notification is kept until one is.
     /// </summary>
-    /// <param name="cancellation">Cancels the wait for the message to go out.</param>
-    public ValueTask NotifyConfigChangedAsync(CancellationToken cancellation = default) =>
-        _session?.NotifyConfigChangedAsync(cancellation) ?? ValueTask.CompletedTask;
+    /// <param name="cancellationToken">Cancels the wait for the message to go out.</param>
+    public ValueTask NotifyConfigChangedAsync(CancellationToken cancellationToken = default) =>
+        _session?.NotifyConfigChangedAsync(cancellationToken) ?? ValueTask.CompletedTask;
 
     /// <summary>Ends what runs: stops fetching, drains, unmaps and closes, in that order.</summary>
     public async ValueTask DisposeAsync()

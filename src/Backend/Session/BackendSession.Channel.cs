@@ -14,7 +14,7 @@ internal sealed partial class BackendSession
     /// Tells the front-end that configuration space changed. Without a channel for it, nothing happens; while every ring is stopped the
     /// notification is kept until one starts, since a suspended device must be silent. Any thread.
     /// </summary>
-    public async ValueTask NotifyConfigChangedAsync(CancellationToken cancellation)
+    public async ValueTask NotifyConfigChangedAsync(CancellationToken cancellationToken)
     {
         RequestChannel? channel;
         lock (_channelGate)
@@ -30,7 +30,7 @@ internal sealed partial class BackendSession
             }
         }
 
-        await SendConfigChangeAsync(channel, cancellation).ConfigureAwait(false);
+        await SendConfigChangeAsync(channel, cancellationToken).ConfigureAwait(false);
     }
 
     private void SendPendingConfigChange()
@@ -49,12 +49,12 @@ internal sealed partial class BackendSession
     }
 
     /// <summary>Sent without asking for an acknowledgement: there is nothing to do with one, and a front-end may be slow to give it.</summary>
-    private static async ValueTask SendConfigChangeAsync(RequestChannel channel, CancellationToken cancellation)
+    private static async ValueTask SendConfigChangeAsync(RequestChannel channel, CancellationToken cancellationToken)
     {
         try
         {
             var header = VhostUserHeader.ForRequest(VhostUserBackendRequest.ConfigChangeMsg, 0);
-            await channel.SendAsync(header, default, default, cancellation).ConfigureAwait(false);
+            await channel.SendAsync(header, default, default, cancellationToken).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or ObjectDisposedException)
         {
