@@ -1,4 +1,4 @@
-// My first back-end: a disk whose every sector says its own number. Serve it and look at it from another terminal:
+// My first back-end: a disk whose every sector says its own number. Serve it and look at it from another terminal (README.md, Recipes, says what vhost-user is):
 //
 //   dotnet run -c Release --project examples/BlockBackend -- /tmp/numbers.sock
 //   vhost-user blk read --socket /tmp/numbers.sock --offset 512K --length 512 --output sector.txt

@@ -1,4 +1,8 @@
-// How a hypervisor attaches a disk to a guest. Three parties:
+// How a hypervisor attaches a disk to a guest. See it work (exit code 0, last line "hypervisor: ok …"):
+//
+//   dotnet run -c Release --project examples/HypervisorAttach
+//
+// Three parties:
 //
 //   the guest       a second process (this program, started again): owns its RAM and the ring in it, and does I/O by writing the ring by hand;
 //   the hypervisor  this process: has the RAM mapped already, and is handed the guest's descriptors (RAM, kick, call); it only describes them;
