@@ -149,6 +149,7 @@ public sealed class VhostUserBackend : IAsyncDisposable
         finally
         {
             _session = null;
+            await connection.DisposeAsync().ConfigureAwait(false); // the session has done so, unless the device failed before there was one
             _turn.Release();
         }
     }

@@ -33,7 +33,8 @@ public readonly ref struct DescriptorChain
 
     /// <summary>
     /// Takes the chain out of the worker's turn: it can be kept, passed to another thread and completed later. It holds the guest's memory
-    /// until it is completed. Use it instead of <see cref="DeviceVirtqueue.Complete(in DescriptorChain, uint)"/>, not beside it.
+    /// until it is completed. Call it before the next <see cref="DeviceVirtqueue.TryPop"/>. Use it instead of <see cref="DeviceVirtqueue.Complete(in DescriptorChain, uint)"/>, not beside it.
     /// </summary>
+    /// <exception cref="InvalidOperationException">The queue has taken further requests meanwhile.</exception>
     public DetachedChain Detach() => _queue.Detach(this);
 }

@@ -155,12 +155,24 @@ public sealed partial class DeviceVirtqueue
 
     internal DetachedChain Detach(in DescriptorChain chain)
     {
+        int place = _handed - 1;
+        while (place >= 0 && _batch[place].Id != chain.Head)
+        {
+            place--;
+        }
+
+        if (place < 0)
+        {
+            throw new InvalidOperationException(
+                string.Create(CultureInfo.InvariantCulture, $"Queue {Index}: chain {chain.Head} is not one of those taken last, so it cannot be detached any more."));
+        }
+
         if (!_pool.TryPop(out DetachedChain? detached))
         {
             detached = new DetachedChain(this);
         }
 
-        detached.Hold(_batch, _batch[_handed - 1], _lease.Memory);
+        detached.Hold(_batch, _batch[place], _lease.Memory);
         return detached;
     }
 

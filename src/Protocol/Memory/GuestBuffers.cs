@@ -176,11 +176,19 @@ public readonly ref struct GuestBuffers
             }
 
             BufferSegment segment = _segments[_next++];
+            if (_skip >= segment.Length)
+            {
+                ThrowStale();
+            }
+
             Address = segment.Address + (nint)_skip;
             Count = Math.Min(segment.Length - _skip, _left);
             _skip = 0;
             _left -= Count;
             return true;
         }
+
+        private static void ThrowStale() =>
+            throw new InvalidOperationException("The chain was used after the queue had taken the next ones; detach what is to be kept.");
     }
 }

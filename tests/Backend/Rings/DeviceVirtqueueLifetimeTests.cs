@@ -147,4 +147,36 @@ public sealed class DeviceVirtqueueLifetimeTests : DeviceQueueBench
         other.TryConsume().Should().BeTrue();
         Call.TryConsume().Should().BeFalse();
     }
+
+    [Fact]
+    public void A_chain_that_is_not_the_newest_is_detached_as_itself_and_one_that_is_gone_is_refused()
+    {
+        Queue q = Start(64);
+        for (ushort i = 0; i < 40; i++)
+        {
+            q.OfferSimple(i);
+        }
+
+        q.Device.TryPop(out DescriptorChain first).Should().BeTrue();
+        q.Device.TryPop(out _).Should().BeTrue();
+        DetachedChain detached = first.Detach();
+        detached.Head.Should().Be(0);
+        for (int i = 2; i < 40; i++)
+        {
+            q.Device.TryPop(out _).Should().BeTrue();
+        }
+
+        InvalidOperationException? refusal = null;
+        try
+        {
+            first.Detach();
+        }
+        catch (InvalidOperationException e)
+        {
+            refusal = e;
+        }
+
+        refusal!.Message.Should().Contain("chain 0");
+        detached.Complete(0);
+    }
 }
