@@ -116,13 +116,18 @@ public class ConnectionTests
         VhostUserHeader.ForRequest(VhostUserRequest.SetOwner, 0).Write(one);
         byte[] many = [.. Enumerable.Repeat(one, 8192).SelectMany(static message => message)];
         await using var frontend = new RawFrontend(front);
+        var sent = 0;
         var flood = Task.Run(async () =>
         {
             while (!serving.IsCompleted)
+            {
                 await frontend.Connection.SendRawAsync(many);
+                Interlocked.Increment(ref sent);
+            }
         });
 
-        await Task.Delay(200);
+        // More than a socket holds: the back-end is in the middle of the flood.
+        await Eventually.TrueAsync(() => Volatile.Read(ref sent) >= 16);
         await stop.CancelAsync();
 
         await serving.InTime();
