@@ -64,6 +64,24 @@ public interface IVhostUserDevice
     /// <param name="queue">The queue. Valid during the call only.</param>
     void Process(DeviceVirtqueue queue);
 
+    /// <summary>
+    /// Only with <see cref="QueueDispatch.Application"/>, where <see cref="Process"/> is never called: a queue was started, and the application may serve it from now on.
+    /// Each start gives a new object.
+    /// </summary>
+    /// <param name="queue">The queue. Serving it once it is stopped again does nothing.</param>
+    void QueueStarted(ApplicationQueue queue)
+    {
+    }
+
+    /// <summary>
+    /// Only with <see cref="QueueDispatch.Application"/>: the queue is stopped, or lost with the front-end. No thread is inside it any more, and none gets in.
+    /// Called from the session or from the thread that left the queue last; must not wait.
+    /// </summary>
+    /// <param name="queue">What <see cref="QueueStarted"/> had handed over.</param>
+    void QueueStopped(ApplicationQueue queue)
+    {
+    }
+
     /// <summary>Back to the initial state: the front-end asked for it or went away. No queue runs during the call.</summary>
     void Reset()
     {

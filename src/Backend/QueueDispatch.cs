@@ -13,4 +13,10 @@ public enum QueueDispatch
     /// A thread per started queue that looks at the ring without pause and asks the driver not to kick. Costs a processor per queue.
     /// </summary>
     BusyPoll,
+
+    /// <summary>
+    /// No worker at all: a thread of the application serves the queue when it likes, through the <see cref="ApplicationQueue"/> that
+    /// <see cref="IVhostUserDevice.QueueStarted"/> hands over. One thread may so serve many queues of many devices.
+    /// </summary>
+    Application,
 }

@@ -14,16 +14,15 @@ internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kic
 
     // Number of requests for a turn since the queue was last at rest; whoever raises it from zero runs or schedules the turns.
     private int _requests;
-    private CancellationTokenSource? _pumpStop;
-    private Task _pump = Task.CompletedTask;
+    private KickPump? _pump;
 
-    protected override Task KickReleased => _pump;
+    protected override Task KickReleased => _pump?.Completion ?? Task.CompletedTask;
 
     void IThreadPoolWorkItem.Execute() => Run();
 
     protected override void Begin()
     {
-        StartPump();
+        _pump = StartPump();
         WakeUp();
     }
 
@@ -35,10 +34,10 @@ internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kic
 
     protected override Task KickReplaced()
     {
-        var old = _pump;
-        _pumpStop?.Cancel();
-        StartPump();
-        return old;
+        var old = _pump!;
+        old.Stop();
+        _pump = StartPump();
+        return old.Completion;
     }
 
     private void Run()
@@ -54,7 +53,7 @@ internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kic
             if (Stopped)
             {
                 // _requests stays above zero: no further turn is ever scheduled.
-                _pumpStop?.Cancel();
+                _pump!.Stop();
                 return;
             }
 
@@ -65,43 +64,11 @@ internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kic
         ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
     }
 
-    private void StartPump()
-    {
-        var stop = new CancellationTokenSource();
-        var current = Kick;
-        _pumpStop = stop;
-        // Not inline: a kick that is pending already would serve the queue on the session's thread.
-        _pump = Task.Run(() => PumpAsync(current, stop.Token), CancellationToken.None);
-    }
+    private KickPump StartPump() => new(Queue.Index, Kick, Kicked, Options.TimeProvider, Logger);
 
-    private async Task PumpAsync(EventNotifier? source, CancellationToken stop)
+    private void Kicked()
     {
-        var fruitless = 0;
-        try
-        {
-            while (!stop.IsCancellationRequested)
-            {
-                if (source is null || fruitless >= FruitlessLimit)
-                {
-                    await Task.Delay(PollInterval, Options.TimeProvider, stop).ConfigureAwait(false);
-                }
-                else
-                {
-                    await source.WaitAsync(stop).ConfigureAwait(false);
-                    fruitless = source.TryConsume() ? 0 : fruitless + 1;
-                }
-
-                if (Interlocked.Increment(ref _requests) == 1)
-                    Run();
-            }
-        }
-        catch (Exception e) when (e is OperationCanceledException or ObjectDisposedException)
-        {
-            // The kick was replaced or the ring stopped.
-        }
-        catch (Exception e)
-        {
-            BackendLog.KickFailed(Logger, Queue.Index, e);
-        }
+        if (Interlocked.Increment(ref _requests) == 1)
+            Run();
     }
 }

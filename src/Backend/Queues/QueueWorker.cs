@@ -22,10 +22,10 @@ internal sealed record QueueWorkerContext(
 internal abstract class QueueWorker
 {
     /// <summary>Wake-ups in a row without an event to consume, after which a kick descriptor is taken for broken and polled slowly instead.</summary>
-    protected const int FruitlessLimit = 16;
+    internal const int FruitlessLimit = 16;
 
     /// <summary>How often a ring without a usable kick descriptor is looked at.</summary>
-    protected static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(1);
+    internal static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(1);
 
     private static readonly TimeSpan ForceGrace = TimeSpan.FromSeconds(1);
 
@@ -63,6 +63,8 @@ internal abstract class QueueWorker
     /// <summary>Completes, once the ring has stopped, when nothing waits on the kick descriptor any more.</summary>
     protected virtual Task KickReleased => Task.CompletedTask;
 
+    protected IVhostUserDevice Device => _context.Device;
+
     protected VhostUserBackendOptions Options => _context.Options;
 
     protected ILogger Logger => _context.Logger;
@@ -74,6 +76,7 @@ internal abstract class QueueWorker
         {
             QueueDispatch.Async => new AsyncQueueWorker(queue, kick, context),
             QueueDispatch.DedicatedThread => new ThreadQueueWorker(queue, kick, context),
+            QueueDispatch.Application => new ApplicationQueueWorker(queue, kick, context),
             _ => new PollingQueueWorker(queue, kick, context),
         };
         worker._enabled = enabled;
@@ -150,6 +153,9 @@ internal abstract class QueueWorker
     /// <summary>The kick descriptor is another one now. On the worker. The task completes when nothing waits on the old one.</summary>
     protected abstract Task KickReplaced();
 
+    /// <summary>One turn of the device.</summary>
+    protected virtual void Serve() => Device.Process(Queue);
+
     /// <summary>Runs what was posted. On the worker, between batches.</summary>
     protected void RunCommands()
     {
@@ -166,7 +172,7 @@ internal abstract class QueueWorker
         try
         {
             if (Active)
-                _context.Device.Process(Queue);
+                Serve();
             if (!_abandoned)
                 Queue.Flush();
         }

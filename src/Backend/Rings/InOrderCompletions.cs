@@ -23,6 +23,9 @@ internal sealed class InOrderCompletions
 
     internal void Taken(ushort head) => _entries[_next++ & _mask] = new Entry { Head = head };
 
+    /// <summary>Forgets the requests taken last, which were given back untouched.</summary>
+    internal void Untake(int count) => _next -= (uint)count;
+
     /// <summary>Marks the oldest open request with this head; the same head twice is the driver's doing and harmless.</summary>
     internal void Completed(ushort head, uint bytesWritten)
     {

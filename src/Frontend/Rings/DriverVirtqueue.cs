@@ -11,7 +11,7 @@ namespace Vhost.Frontend;
 /// <para>Ownership: holds a lease on the memory until disposed.</para>
 /// <para>Threading: one thread at a time.</para>
 /// </remarks>
-public sealed class DriverVirtqueue : IDisposable
+public sealed partial class DriverVirtqueue : IDisposable
 {
     // Exactly one of the two is there; both have the same members. A branch that always goes the same way costs less than a virtual call.
     private readonly SplitDriverRing? _split;

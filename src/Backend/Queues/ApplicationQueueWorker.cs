@@ -1,0 +1,168 @@
+using System.Diagnostics.CodeAnalysis;
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>
+/// No thread of its own: the application enters the queue and leaves it. A command runs on the thread that posts it when nobody is inside, and otherwise on
+/// the thread that leaves.
+/// </summary>
+[SuppressMessage("Design", "CA1001", Justification = "A semaphore of which nobody takes the wait handle holds nothing.")]
+internal sealed class ApplicationQueueWorker : QueueWorker
+{
+    private readonly ApplicationQueue _face;
+    private readonly SemaphoreSlim _signal = new(0, 1);
+    private int _signalled;
+    private KickPump? _pump;
+
+    /// <summary>1 while a thread is inside; whoever raises it from 0 alone touches the queue.</summary>
+    private int _inside;
+
+    /// <summary>Somebody wants to have commands run or completions shown.</summary>
+    private volatile bool _attention;
+
+    /// <summary>The application may enter.</summary>
+    private volatile bool _served;
+
+    private volatile bool _hasStopped;
+
+    /// <summary>The driver may kick at present.</summary>
+    private bool _armed = true;
+
+    internal ApplicationQueueWorker(DeviceVirtqueue queue, EventNotifier? kick, QueueWorkerContext context)
+        : base(queue, kick, context) => _face = new ApplicationQueue(this);
+
+    internal bool HasStopped => _hasStopped;
+
+    protected override Task KickReleased => _pump?.Completion ?? Task.CompletedTask;
+
+    internal bool TryEnter()
+    {
+        if (!_served || Interlocked.CompareExchange(ref _inside, 1, 0) != 0)
+            return false;
+        if (!_served)
+        {
+            Leave();
+            return false;
+        }
+
+        if (_armed)
+        {
+            _armed = false;
+            Queue.DisarmKick();
+        }
+
+        return true;
+    }
+
+    internal void Exit()
+    {
+        if (Volatile.Read(ref _inside) == 0)
+            throw new InvalidOperationException($"Nobody is inside queue {Queue.Index}.");
+        if (_attention || Queue.Fault != VirtqueueFault.None)
+            Settle();
+        else
+            Queue.Flush();
+        Leave();
+    }
+
+    internal async ValueTask WaitAsync(CancellationToken cancellationToken)
+    {
+        if (!Arm())
+            return;
+        await _signal.WaitAsync(cancellationToken).ConfigureAwait(false);
+        Volatile.Write(ref _signalled, 0);
+    }
+
+    protected override void Begin()
+    {
+        WakeUp();
+        Device.QueueStarted(_face);
+    }
+
+    protected override void Serve()
+    {
+        // The application does, inside.
+    }
+
+    protected override void WakeUp()
+    {
+        _attention = true;
+        RunIfNobodyInside();
+    }
+
+    protected override Task KickReplaced()
+    {
+        if (_pump is not { } old)
+            return Task.CompletedTask;
+        old.Stop();
+        _pump = StartPump();
+        return old.Completion;
+    }
+
+    /// <summary>Gets everything ready for a wait. False when there is no reason to wait.</summary>
+    private bool Arm()
+    {
+        if (_hasStopped)
+            return false;
+        if (Interlocked.CompareExchange(ref _inside, 1, 0) != 0)
+            return false;
+        if (!Stopped)
+            _pump ??= StartPump();
+        _armed = true;
+        var wait = !Stopped && MayWait();
+        Leave();
+        return wait;
+    }
+
+    private KickPump StartPump() => new(Queue.Index, Kick, Signal, Options.TimeProvider, Logger);
+
+    /// <summary>The fence is between our going out and the look at what others want; they say what they want, then look whether somebody is inside.</summary>
+    private void Leave()
+    {
+        Interlocked.Exchange(ref _inside, 0);
+        if (_attention)
+            RunIfNobodyInside();
+    }
+
+    private void RunIfNobodyInside()
+    {
+        while (_attention && Interlocked.CompareExchange(ref _inside, 1, 0) == 0)
+        {
+            Settle();
+            Interlocked.Exchange(ref _inside, 0);
+        }
+    }
+
+    /// <summary>Runs commands, shows completions, and moves a stop along. Inside.</summary>
+    private void Settle()
+    {
+        _attention = false;
+        RunCommands();
+        Work();
+        _served = Active && !Stopped;
+        if (Stopped && !_hasStopped)
+            Finish();
+        Signal();
+    }
+
+    private void Finish()
+    {
+        _hasStopped = true;
+        _pump?.Stop();
+        try
+        {
+            Device.QueueStopped(_face);
+        }
+        catch (Exception e)
+        {
+            BackendLog.WorkerFailed(Logger, Queue.Index, e);
+        }
+    }
+
+    private void Signal()
+    {
+        if (Interlocked.Exchange(ref _signalled, 1) == 0)
+            _signal.Release();
+    }
+}

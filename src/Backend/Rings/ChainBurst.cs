@@ -1,0 +1,54 @@
+using System.Runtime.CompilerServices;
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>Requests that were taken from a queue in one call, in the order in which the driver made them available. Each is validated like a single one.</summary>
+/// <remarks>
+/// Lifetime: until the next call that takes requests from the same queue; <see cref="DescriptorChain.Detach"/> lends one of them for longer.
+/// Threading: the thread that serves the queue.
+/// </remarks>
+public readonly ref struct ChainBurst
+{
+    private readonly DeviceVirtqueue _queue;
+    private readonly ChainBatch _batch;
+    private readonly int _first;
+
+    internal ChainBurst(DeviceVirtqueue queue, ChainBatch batch, int first, int count)
+    {
+        _queue = queue;
+        _batch = batch;
+        _first = first;
+        Count = count;
+    }
+
+    /// <summary>How many; 0 when there was nothing to take, or the queue is faulted.</summary>
+    public int Count { get; }
+
+    /// <summary>One of them, by its place in the burst.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The place is not from 0 to <see cref="Count"/> - 1.</exception>
+    public DescriptorChain this[int place]
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get
+        {
+            ref readonly FetchedChain chain = ref Fetched(place);
+            return new DescriptorChain(_queue, chain.Id, _batch.Readable(chain), _batch.Writable(chain));
+        }
+    }
+
+    internal ChainBatch Batch => _batch;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal ref readonly FetchedChain Fetched(int place)
+    {
+        if ((uint)place >= (uint)Count)
+        {
+            ThrowOutside(place);
+        }
+
+        return ref _batch[_first + place];
+    }
+
+    private void ThrowOutside(int place) => throw new ArgumentOutOfRangeException(nameof(place), place, $"The burst has {Count} chains.");
+}
