@@ -11,16 +11,16 @@ const int Rounds = 200;
 const double GoalMilliseconds = 5;
 
 string path = Path.Combine(Path.GetTempPath(), $"vhost-first-{Environment.ProcessId}.sock");
-using var storage = new MemoryStorage(16 << 20);
-await using var backend = new VhostUserBackend(new BlockDevice(storage));
-using var stop = new CancellationTokenSource();
+using MemoryStorage storage = new(16 << 20);
+await using VhostUserBackend backend = new(new BlockDevice(storage));
+using CancellationTokenSource stop = new();
 await using VhostUserListener listener = VhostUserListener.Listen(path);
 Task serving = backend.ListenAsync(listener, stop.Token);
 
 double first = await FirstRequestAsync();
 for (int i = 1; i < WarmUpRounds; i++)
     await FirstRequestAsync();
-var milliseconds = new double[Rounds];
+double[] milliseconds = new double[Rounds];
 for (int i = 0; i < Rounds; i++)
     milliseconds[i] = await FirstRequestAsync();
 await stop.CancelAsync();

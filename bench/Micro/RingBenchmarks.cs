@@ -31,9 +31,9 @@ public class RingBenchmarks : IDisposable
         using (SharedMemory memory = SharedMemory.CreateSealed("bench", MemorySize))
             _memory = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(0), memory));
         _driver = DriverVirtqueue.Create(_memory, new GuestAddress(0), new DriverVirtqueueOptions { Size = RingSize, IndirectBuffers = Indirect ? 4 : 0 }, features);
-        using var kick = new EventNotifier();
+        using EventNotifier kick = new();
         VringSettings ring = _driver.Describe(0, kick, call: null);
-        var setup = new VirtqueueSetup(0, RingSize, User(ring.DescriptorTable), User(ring.AvailableRing), User(ring.UsedRing), 0, features);
+        VirtqueueSetup setup = new(0, RingSize, User(ring.DescriptorTable), User(ring.AvailableRing), User(ring.UsedRing), 0, features);
         _device = DeviceVirtqueue.TryActivate(_memory, setup, call: null, out _, out string explanation) ?? throw new InvalidOperationException(explanation);
         _driver.DisarmCall();
         _device.DisarmKick();

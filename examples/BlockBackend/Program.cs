@@ -11,14 +11,14 @@ if (args is not [var socket])
     return 2;
 }
 
-using var stop = new CancellationTokenSource();
+using CancellationTokenSource stop = new();
 Console.CancelKeyPress += (_, key) =>
 {
     key.Cancel = true;
     stop.Cancel();
 };
 
-await using var backend = new VhostUserBackend(new NumberDisk());
+await using VhostUserBackend backend = new(new NumberDisk());
 Console.WriteLine($"listening on {socket}, Ctrl-C ends");
 await backend.ListenAsync(socket, stop.Token);
 return 0;

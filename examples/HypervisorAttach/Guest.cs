@@ -17,10 +17,10 @@ internal static class Guest
         using GuestMemory ram = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(0), memory));
         using EventNotifier kick = new();
         using EventNotifier call = new();
-        using var ring = new HandWrittenRing(ram, RingAt, kick, call);
+        using HandWrittenRing ring = new(ram, RingAt, kick, call);
 
         await using VhostUserConnection line = await VhostUserConnection.ConnectAsync(socket);
-        var resources = new GuestResources(
+        GuestResources resources = new(
             memory.Descriptor, kick.Descriptor, call.Descriptor, RamSize, HandWrittenRing.Size, ring.DescriptorTable, ring.AvailableRing, ring.UsedRing);
         await resources.SendAsync(line);
         await GuestMessages.ExpectAsync(line, GuestMessages.Attached);

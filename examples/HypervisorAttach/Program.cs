@@ -26,17 +26,18 @@ await using VhostUserConnection line = await listener.AcceptAsync(CancellationTo
 
 // What a hypervisor has before any device: the guest's RAM, mapped, and notifiers (with KVM an ioeventfd and an irqfd).
 GuestResources given = await GuestResources.ReceiveAsync(line);
-using var mapping = MemoryMappedFile.CreateFromFile(given.Ram, null, (long)given.RamSize, MemoryMappedFileAccess.ReadWrite, HandleInheritability.None, leaveOpen: true);
+using MemoryMappedFile mapping = MemoryMappedFile.CreateFromFile(
+    given.Ram, null, (long)given.RamSize, MemoryMappedFileAccess.ReadWrite, HandleInheritability.None, leaveOpen: true);
 using MemoryMappedViewAccessor view = mapping.CreateViewAccessor();
 nint address = view.SafeMemoryMappedViewHandle.DangerousGetHandle();
-using var kick = new EventNotifier(given.Kick);
-using var call = new EventNotifier(given.Call);
+using EventNotifier kick = new(given.Kick);
+using EventNotifier call = new(given.Call);
 
 // The back-end, on the other end of a socket pair.
-using var storage = new MemoryStorage(DiskSize);
-var device = new BlockDevice(storage);
-await using var backend = new VhostUserBackend(device);
-var (frontEnd, backEnd) = VhostUserConnection.CreatePair();
+using MemoryStorage storage = new(DiskSize);
+BlockDevice device = new(storage);
+await using VhostUserBackend backend = new(device);
+(VhostUserConnection frontEnd, VhostUserConnection backEnd) = VhostUserConnection.CreatePair();
 Task serving = backend.ServeAsync(backEnd);
 
 // Attach: features as the guest's driver chose them, RAM described, ring described.

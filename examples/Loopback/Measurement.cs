@@ -17,8 +17,8 @@ internal static class Measurement
 
     public static async Task<Rates> RunAsync(BlockDevice device)
     {
-        await using var backend = new VhostUserBackend(device, new VhostUserBackendOptions { Dispatch = QueueDispatch.BusyPoll });
-        var (frontEnd, backEnd) = VhostUserConnection.CreatePair();
+        await using VhostUserBackend backend = new(device, new VhostUserBackendOptions { Dispatch = QueueDispatch.BusyPoll });
+        (VhostUserConnection frontEnd, VhostUserConnection backEnd) = VhostUserConnection.CreatePair();
         Task serving = backend.ServeAsync(backEnd);
         Rates rates;
         await using (BlockClient disk = await BlockClient.StartAsync(frontEnd, new BlockClientOptions { Polled = true }))
@@ -42,8 +42,8 @@ internal static class Measurement
 
     private static double Rate(BlockQueue queue, long blocks, TimeSpan time)
     {
-        var completions = new BlockCompletion[Depth];
-        var random = new Random(1);
+        BlockCompletion[] completions = new BlockCompletion[Depth];
+        Random random = new(1);
         for (int slot = 0; slot < Depth; slot++)
             Submit(queue, slot, random, blocks);
         queue.Publish();
@@ -68,9 +68,9 @@ internal static class Measurement
 
     private static double Latency(BlockQueue queue, long blocks)
     {
-        var completion = new BlockCompletion[1];
-        var random = new Random(2);
-        var microseconds = new double[20_000];
+        BlockCompletion[] completion = new BlockCompletion[1];
+        Random random = new(2);
+        double[] microseconds = new double[20_000];
         for (int i = 0; i < microseconds.Length; i++)
         {
             long start = Stopwatch.GetTimestamp();

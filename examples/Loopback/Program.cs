@@ -15,8 +15,8 @@ try
 
     // The back-end: a device over the image, served on one end of the socket pair.
     using FileStorage storage = FileStorage.Open(path);
-    await using var backend = new VhostUserBackend(new BlockDevice(storage));
-    var (frontEnd, backEnd) = VhostUserConnection.CreatePair();
+    await using VhostUserBackend backend = new(new BlockDevice(storage));
+    (VhostUserConnection frontEnd, VhostUserConnection backEnd) = VhostUserConnection.CreatePair();
     Task serving = backend.ServeAsync(backEnd);
 
     // The front-end: negotiates, shares memory, starts the ring.

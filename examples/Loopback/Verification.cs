@@ -9,11 +9,11 @@ internal static class Verification
 
     public static async Task<long> RunAsync(BlockClient disk, int seed)
     {
-        var written = new byte[Step];
-        var read = new byte[Step];
+        byte[] written = new byte[Step];
+        byte[] read = new byte[Step];
         long size = (long)disk.CapacityBytes;
 
-        var random = new Random(seed);
+        Random random = new(seed);
         for (long offset = 0; offset < size; offset += Step)
         {
             int length = (int)Math.Min(Step, size - offset);

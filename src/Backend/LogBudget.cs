@@ -14,7 +14,7 @@ internal sealed class LogBudget(TimeProvider time)
     {
         lock (_gate)
         {
-            var earned = time.GetElapsedTime(_refilledAt) / Interval;
+            double earned = time.GetElapsedTime(_refilledAt) / Interval;
             if (earned >= 1)
             {
                 _left = (int)Math.Min(Burst, _left + Math.Floor(earned));

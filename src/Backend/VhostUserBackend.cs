@@ -10,7 +10,7 @@ namespace Vhost.Backend;
 /// </summary>
 /// <example>
 /// <code>
-/// await using var backend = new VhostUserBackend(new MyDevice());
+/// await using VhostUserBackend backend = new(new MyDevice());
 /// await backend.ListenAsync("/run/my.sock", stopping);
 /// </code>
 /// </example>
@@ -52,7 +52,7 @@ public sealed class VhostUserBackend : IAsyncDisposable
     /// <exception cref="IOException">The socket cannot be created, or a live process listens on it.</exception>
     public async Task ListenAsync(string socketPath, CancellationToken stopping = default)
     {
-        var listener = VhostUserListener.Listen(socketPath, new VhostUserListenOptions { Connection = ConnectionOptions() });
+        VhostUserListener listener = VhostUserListener.Listen(socketPath, new VhostUserListenOptions { Connection = ConnectionOptions() });
         await using (listener.ConfigureAwait(false))
         {
             await ListenAsync(listener, stopping).ConfigureAwait(false);
@@ -65,7 +65,7 @@ public sealed class VhostUserBackend : IAsyncDisposable
     public async Task ListenAsync(VhostUserListener listener, CancellationToken stopping = default)
     {
         ArgumentNullException.ThrowIfNull(listener);
-        using var linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
+        using CancellationTokenSource linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
         BackendLog.Listening(_logger, listener.Path ?? "an inherited socket");
         while (!linked.IsCancellationRequested)
         {
@@ -79,12 +79,12 @@ public sealed class VhostUserBackend : IAsyncDisposable
     /// <param name="stopping">Ends connecting and the session that runs.</param>
     public async Task ConnectAsync(string socketPath, CancellationToken stopping = default)
     {
-        using var linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
+        using CancellationTokenSource linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
         try
         {
             while (true)
             {
-                var connection = await VhostUserConnection.ConnectAsync(socketPath, ConnectOptions(), linked.Token).ConfigureAwait(false);
+                VhostUserConnection connection = await VhostUserConnection.ConnectAsync(socketPath, ConnectOptions(), linked.Token).ConfigureAwait(false);
                 await ServeAsync(connection, linked.Token).ConfigureAwait(false);
                 await Task.Delay(ReconnectDelay, _options.TimeProvider, linked.Token).ConfigureAwait(false);
             }
@@ -124,7 +124,7 @@ public sealed class VhostUserBackend : IAsyncDisposable
 
     private async Task ServeAsync(VhostUserConnection connection, Func<bool> connectionsWait, CancellationToken stopping)
     {
-        using var linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
+        using CancellationTokenSource linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
         Interlocked.Increment(ref _waiting);
         try
         {
@@ -173,7 +173,7 @@ public sealed class VhostUserBackend : IAsyncDisposable
 
     private static void CheckTime(TimeSpan time, string name)
     {
-        var longest = TimeSpan.FromDays(49);
+        TimeSpan longest = TimeSpan.FromDays(49);
         if (time != Timeout.InfiniteTimeSpan && (time <= TimeSpan.Zero || time > longest))
             throw new ArgumentException($"{name} is {time}; more than 0 to {longest.TotalDays} days, or infinite", name);
     }

@@ -94,7 +94,7 @@ public sealed record NegotiationSummary
     /// <returns>Text for people; its form may change.</returns>
     public override string ToString()
     {
-        var text = new StringBuilder();
+        StringBuilder text = new();
         Line(text, "features offered", FeatureNames.Describe(OfferedFeatures));
         Line(text, "  acknowledged", FeatureNames.Describe(AcknowledgedFeatures));
         Line(text, "  ignored", FeatureNames.Describe(IgnoredFeatures));

@@ -127,7 +127,7 @@ public sealed partial class VhostUserFrontend
     {
         await SendStatusAsync(
             VirtioDeviceStatus.Acknowledge | VirtioDeviceStatus.Driver | VirtioDeviceStatus.FeaturesOk, cancellationToken).ConfigureAwait(false);
-        var answer = (VirtioDeviceStatus)(byte)await Requests.GetStatusAsync(cancellationToken).ConfigureAwait(false);
+        VirtioDeviceStatus answer = (VirtioDeviceStatus)(byte)await Requests.GetStatusAsync(cancellationToken).ConfigureAwait(false);
         if ((answer & VirtioDeviceStatus.FeaturesOk) == 0)
         {
             throw new VhostUserFeatureException(

@@ -104,7 +104,7 @@ public sealed partial class VhostUserFrontend
 
         // The lease keeps the descriptors open while they are sent.
         using GuestMemoryLease lease = memory.Acquire();
-        var next = new PublishedMemory(memory, GuestAddressesOnly);
+        PublishedMemory next = new(memory, GuestAddressesOnly);
         RequireRingsToStay(next);
         if (Has(VhostUserProtocolFeatures.ConfigureMemSlots))
             await ChangeSlotsAsync(next, cancellationToken).ConfigureAwait(false);
@@ -139,7 +139,7 @@ public sealed partial class VhostUserFrontend
 
     private async ValueTask SendTableAsync(PublishedMemory next, CancellationToken cancellationToken)
     {
-        var descriptors = new SafeHandle[next.Count];
+        SafeHandle[] descriptors = new SafeHandle[next.Count];
         for (int i = 0; i < descriptors.Length; i++)
             descriptors[i] = next.Regions[i].Memory.Descriptor;
         VhostUserMemoryRegion[] regions = [.. next.Regions.Select(region => region.Wire)];

@@ -66,7 +66,7 @@ public sealed partial class VhostUserFrontend
         (VhostUserConnection ours, SafeFileHandle theirs) = VhostUserConnection.CreatePairWithHandle(_peer + ", back-end channel");
         using (theirs)
         {
-            var dispatcher = new BackendRequestDispatcher(_options.BackendRequests, _configChanges, _log);
+            BackendRequestDispatcher dispatcher = new(_options.BackendRequests, _configChanges, _log);
             _listener = new BackendRequestListener(ours, dispatcher, CurrentState, _log);
             await Requests.SetBackendReqFdAsync(theirs, cancellationToken).ConfigureAwait(false);
         }

@@ -108,7 +108,7 @@ public sealed partial class VhostUserFrontend
 
     private FrontendVring[] Prepare(IReadOnlyList<VringSettings> settings)
     {
-        var rings = new FrontendVring[settings.Count];
+        FrontendVring[] rings = new FrontendVring[settings.Count];
         for (int i = 0; i < rings.Length; i++)
         {
             VringSettings wanted = settings[i] ?? throw new ArgumentException("A ring's settings are null.", nameof(settings));

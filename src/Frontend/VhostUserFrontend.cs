@@ -178,7 +178,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
             throw;
         }
 
-        var session = new VhostUserFrontend(connection, options);
+        VhostUserFrontend session = new(connection, options);
         try
         {
             await session.NegotiateAsync(cancellationToken).ConfigureAwait(false);

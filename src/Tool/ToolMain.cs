@@ -29,7 +29,7 @@ internal static class ToolMain
             return WrongCommandLine;
         }
 
-        using var stop = new CancellationTokenSource();
+        using CancellationTokenSource stop = new();
         using PosixSignalRegistration terminate = CancelOn(PosixSignal.SIGTERM, stop);
         using PosixSignalRegistration interrupt = CancelOn(PosixSignal.SIGINT, stop);
         return await InvokeAsync(line, stop.Token);
@@ -39,7 +39,7 @@ internal static class ToolMain
     {
         try
         {
-            var configuration = new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
+            InvocationConfiguration configuration = new() { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
             return await line.InvokeAsync(configuration, stop);
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)

@@ -13,7 +13,7 @@ internal static class PublicApiText
 
     public static string Render(Assembly assembly)
     {
-        var text = new StringBuilder();
+        StringBuilder text = new();
         foreach (Type type in assembly.GetExportedTypes().OrderBy(type => type.FullName, StringComparer.Ordinal))
         {
             text.Append(Head(type)).Append('\n');

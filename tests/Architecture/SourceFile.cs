@@ -48,7 +48,7 @@ internal sealed partial class SourceFile
     public IEnumerable<string> Uses(string word, bool asType = false)
     {
         string wanted = asType ? $@"(?<![.\w]){Regex.Escape(word)}\b(?!\s*=[^=>])" : $@"\b{Regex.Escape(word)}\b";
-        var pattern = new Regex(wanted, RegexOptions.ExplicitCapture, TimeSpan.FromSeconds(1));
+        Regex pattern = new(wanted, RegexOptions.ExplicitCapture, TimeSpan.FromSeconds(1));
         for (int i = 0; i < Code.Length; i++)
         {
             if (pattern.IsMatch(Code[i]))

@@ -7,9 +7,9 @@ public class LogBudgetTests
     [Fact]
     public void A_burst_is_allowed_and_then_a_line_each_half_second()
     {
-        var time = new FakeTimeProvider();
-        var budget = new LogBudget(time);
-        for (var i = 0; i < 32; i++)
+        FakeTimeProvider time = new();
+        LogBudget budget = new(time);
+        for (int i = 0; i < 32; i++)
             budget.TryTake().Should().BeTrue();
         budget.TryTake().Should().BeFalse();
         time.Advance(TimeSpan.FromSeconds(1));

@@ -14,7 +14,7 @@ public sealed class BackendChannelTests
     public async Task A_configuration_change_is_acknowledged_and_is_an_event_whose_handler_may_read_the_configuration()
     {
         await using Dialogue dialogue = await Dialogue.StartAsync();
-        var read = new TaskCompletionSource<byte[]>();
+        TaskCompletionSource<byte[]> read = new();
         dialogue.Session.ConfigChanged += (sender, args) =>
         {
             Task reading = ReadAsync((VhostUserFrontend)sender!, read);
@@ -27,7 +27,7 @@ public sealed class BackendChannelTests
     [Fact]
     public async Task The_channel_is_served_while_a_reply_is_awaited_on_the_main_channel()
     {
-        var handler = new RecordingHandler();
+        RecordingHandler handler = new();
         await using Dialogue dialogue = await Dialogue.StartAsync(options: new VhostUserFrontendOptions { BackendRequests = handler });
         dialogue.Backend.Misbehave = (_, _) => Misbehaviour.Nothing;
         Task waiting = dialogue.Session.ReadConfigAsync(0, new byte[4]).AsTask();
@@ -42,7 +42,7 @@ public sealed class BackendChannelTests
     [Fact]
     public async Task Nothing_is_answered_unless_asked_for_and_negotiated()
     {
-        var handler = new RecordingHandler();
+        RecordingHandler handler = new();
         await using Dialogue dialogue = await Dialogue.StartAsync(options: new VhostUserFrontendOptions { BackendRequests = handler });
         await SendAsync(dialogue, (uint)VhostUserBackendRequest.ConfigChangeMsg, VhostUserHeaderFlags.Version1, []);
         await Eventually.TrueAsync(() => handler.Changes == 1);
@@ -62,18 +62,18 @@ public sealed class BackendChannelTests
     {
         ProcessCounts before = ProcessCounts.Snapshot();
         const VhostUserProtocolFeatures all = VhostUserProtocolFeatures.All & ~VhostUserProtocolFeatures.XenMmap;
-        var handler = new RecordingHandler { Agrees = true };
+        RecordingHandler handler = new() { Agrees = true };
         BackendOffer offer = new() { Features = new BackendOffer().Features | VirtioFeatures.AccessPlatform, Protocol = all };
-        var options = new VhostUserFrontendOptions
+        VhostUserFrontendOptions options = new()
         {
             BackendRequests = handler,
             WantedProtocolFeatures = all,
             WantedFeatures = VirtioFeatures.Version1 | VirtioFeatures.AccessPlatform,
         };
-        using (var memory = new EventNotifier())
+        using (EventNotifier memory = new())
         await using (Dialogue dialogue = await Dialogue.StartAsync(offer, options))
         {
-            var id = Guid.NewGuid();
+            Guid id = Guid.NewGuid();
             await ExpectDoneAsync(dialogue, VhostUserBackendRequest.IotlbMsg, Bytes(new VhostUserIotlb(new(1), 2, new(0), VhostUserIotlbPermission.ReadOnly, VhostUserIotlbType.Miss)));
             await ExpectDoneAsync(dialogue, VhostUserBackendRequest.VringHostNotifierMsg, Bytes(new VhostUserVringArea(VhostUserVringDescriptor.Create(3, noDescriptor: false), 4096, 0)), memory.Descriptor);
             await ExpectDoneAsync(dialogue, VhostUserBackendRequest.VringCall, Bytes(new VhostUserVringState(4, 0)));
@@ -98,7 +98,7 @@ public sealed class BackendChannelTests
     [Fact]
     public async Task A_lookup_that_finds_nothing_is_answered_without_a_descriptor()
     {
-        var options = new VhostUserFrontendOptions { RequiredProtocolFeatures = VhostUserProtocolFeatures.SharedObject };
+        VhostUserFrontendOptions options = new() { RequiredProtocolFeatures = VhostUserProtocolFeatures.SharedObject };
         await using Dialogue dialogue = await Dialogue.StartAsync(new BackendOffer().With(VhostUserProtocolFeatures.SharedObject), options);
         await SendAsync(dialogue, (uint)VhostUserBackendRequest.SharedObjectLookup, VhostUserHeaderFlags.Version1, new byte[16]);
         using VhostUserMessage? answer = await dialogue.Backend.Channel!.ReceiveAsync().InTime();
@@ -110,9 +110,9 @@ public sealed class BackendChannelTests
     [Fact]
     public async Task A_failing_handler_is_a_refusal()
     {
-        using var log = new LogRecorder();
-        var handler = new RecordingHandler { Fails = true };
-        var options = new VhostUserFrontendOptions
+        using LogRecorder log = new();
+        RecordingHandler handler = new() { Fails = true };
+        VhostUserFrontendOptions options = new()
         {
             BackendRequests = handler,
             LoggerFactory = log,
@@ -140,7 +140,7 @@ public sealed class BackendChannelTests
     public async Task F09_unknown_ungated_and_misshapen_requests_are_refused_and_both_channels_go_on(uint code, int size)
     {
         ProcessCounts before = ProcessCounts.Snapshot();
-        var handler = new RecordingHandler { Agrees = true };
+        RecordingHandler handler = new() { Agrees = true };
         await using (Dialogue dialogue = await Dialogue.StartAsync(options: new VhostUserFrontendOptions { BackendRequests = handler }))
         {
             (await AskAsync(dialogue, (VhostUserBackendRequest)code, new byte[size])).Should().NotBe(0);
@@ -160,7 +160,7 @@ public sealed class BackendChannelTests
     public async Task F09_junk_closes_the_back_ends_channel_alone(uint code, uint flags, uint size)
     {
         ProcessCounts before = ProcessCounts.Snapshot();
-        using var log = new LogRecorder();
+        using LogRecorder log = new();
         await using (Dialogue dialogue = await Dialogue.StartAsync(options: new VhostUserFrontendOptions { LoggerFactory = log }))
         {
             byte[] junk = [.. BitConverter.GetBytes(code), .. BitConverter.GetBytes(flags), .. BitConverter.GetBytes(size)];
@@ -178,7 +178,7 @@ public sealed class BackendChannelTests
     public async Task F09_descriptors_nobody_asked_for_are_closed()
     {
         ProcessCounts before = ProcessCounts.Snapshot();
-        using (var stray = new EventNotifier())
+        using (EventNotifier stray = new())
         await using (Dialogue dialogue = await Dialogue.StartAsync())
             (await AskAsync(dialogue, VhostUserBackendRequest.ConfigChangeMsg, [], stray.Descriptor, stray.Descriptor)).Should().NotBe(0);
         before.AssertBack();
@@ -187,8 +187,8 @@ public sealed class BackendChannelTests
     [Fact]
     public async Task F09_a_storm_of_changes_and_nonsense_is_coalesced_and_logged_sparingly()
     {
-        using var log = new LogRecorder();
-        var handler = new RecordingHandler { Holds = new TaskCompletionSource() };
+        using LogRecorder log = new();
+        RecordingHandler handler = new() { Holds = new TaskCompletionSource() };
         await using Dialogue dialogue = await Dialogue.StartAsync(
             options: new VhostUserFrontendOptions { BackendRequests = handler, LoggerFactory = log });
         for (int i = 0; i < 1000; i++)
@@ -210,8 +210,8 @@ public sealed class BackendChannelTests
     public async Task F09_both_sides_asking_at_once_is_no_deadlock()
     {
         VhostUserFrontend? session = null;
-        var handler = new RecordingHandler { Agrees = true, OnAdd = async () => await session!.Requests.GetFeaturesAsync() };
-        var options = new VhostUserFrontendOptions { BackendRequests = handler, RequiredProtocolFeatures = VhostUserProtocolFeatures.SharedObject };
+        RecordingHandler handler = new() { Agrees = true, OnAdd = async () => await session!.Requests.GetFeaturesAsync() };
+        VhostUserFrontendOptions options = new() { BackendRequests = handler, RequiredProtocolFeatures = VhostUserProtocolFeatures.SharedObject };
         await using Dialogue dialogue = await Dialogue.StartAsync(new BackendOffer().With(VhostUserProtocolFeatures.SharedObject), options);
         session = dialogue.Session;
         for (int i = 0; i < 50; i++)
@@ -226,7 +226,7 @@ public sealed class BackendChannelTests
     [Fact]
     public async Task A_handler_that_never_ends_does_not_keep_the_session_from_ending()
     {
-        var handler = new RecordingHandler { Holds = new TaskCompletionSource() };
+        RecordingHandler handler = new() { Holds = new TaskCompletionSource() };
         Dialogue dialogue = await Dialogue.StartAsync(options: new VhostUserFrontendOptions { BackendRequests = handler });
         (await AskAsync(dialogue, VhostUserBackendRequest.ConfigChangeMsg)).Should().Be(0);
         await Eventually.TrueAsync(() => handler.Changes == 1);

@@ -113,7 +113,7 @@ public sealed class DeviceTests
     [Fact]
     public async Task Reset_stops_the_rings_resets_and_acknowledges_the_features_again()
     {
-        using var rings = new TestRings();
+        using TestRings rings = new();
         await using Dialogue dialogue = await Dialogue.StartAsync();
         await dialogue.Session.SetMemoryAsync(rings.Memory);
         IReadOnlyList<FrontendVring> started = await dialogue.Session.StartVringsAsync([rings[0], rings[1] with { Enabled = false }]);
@@ -129,7 +129,7 @@ public sealed class DeviceTests
     [Fact]
     public async Task Reset_falls_back_to_the_status_and_then_to_stopping_the_rings()
     {
-        var options = new VhostUserFrontendOptions { RequiredProtocolFeatures = VhostUserProtocolFeatures.Status };
+        VhostUserFrontendOptions options = new() { RequiredProtocolFeatures = VhostUserProtocolFeatures.Status };
         BackendOffer offer = new BackendOffer().With(VhostUserProtocolFeatures.Status).Without(VhostUserProtocolFeatures.ResetDevice);
         await using (Dialogue dialogue = await Dialogue.StartAsync(offer, options))
         {
@@ -149,7 +149,7 @@ public sealed class DeviceTests
     [Fact]
     public async Task Reset_does_not_mind_a_wrong_base()
     {
-        using var rings = new TestRings();
+        using TestRings rings = new();
         await using Dialogue dialogue = await Dialogue.StartAsync(new BackendOffer { Base = 0xffff_ffff });
         await dialogue.Session.SetMemoryAsync(rings.Memory);
         await dialogue.Session.StartVringAsync(rings[0]);

@@ -67,7 +67,7 @@ public sealed class HostileReplyTests
     public async Task F03_a_reply_that_never_comes_is_a_timeout_and_the_late_one_belongs_to_nobody()
     {
         ProcessCounts before = ProcessCounts.Snapshot();
-        var clock = new FakeTimeProvider();
+        FakeTimeProvider clock = new();
         await using (Dialogue dialogue = await Dialogue.StartAsync(options: new VhostUserFrontendOptions { TimeProvider = clock, ReplyTimeout = TimeSpan.FromSeconds(3) }))
         {
             dialogue.Backend.Misbehave = (request, _) => request.Code == VhostUserRequest.GetConfig ? Misbehaviour.Nothing : null;
@@ -103,7 +103,7 @@ public sealed class HostileReplyTests
                 _ => null,
             };
             ((ulong)await dialogue.Session.Requests.GetFeaturesAsync().InTime()).Should().Be(0x1234_5678_9abc_def0);
-            using var rings = new TestRings();
+            using TestRings rings = new();
             await dialogue.Session.SetMemoryAsync(rings.Memory).InTime();
             await dialogue.Session.StartVringAsync(rings[0]).InTime();
         }
@@ -115,7 +115,7 @@ public sealed class HostileReplyTests
     public async Task F03_replies_that_are_too_slow_are_a_timeout_although_bytes_still_come()
     {
         ProcessCounts before = ProcessCounts.Snapshot();
-        var clock = new FakeTimeProvider();
+        FakeTimeProvider clock = new();
         await using (Dialogue dialogue = await Dialogue.StartAsync(options: new VhostUserFrontendOptions { TimeProvider = clock }))
         {
             dialogue.Backend.Misbehave = (_, _) => new Misbehaviour.Say([[24, 0, 0, 0], [5, 0]], []);
@@ -132,7 +132,7 @@ public sealed class HostileReplyTests
     public async Task F04_descriptors_where_none_belong_are_closed_and_are_an_error()
     {
         ProcessCounts before = ProcessCounts.Snapshot();
-        using (var stray = new EventNotifier())
+        using (EventNotifier stray = new())
         {
             (Exception failure, _) = await Dialogue.RefusedAsync(misbehave: (request, _) => request.Code == VhostUserRequest.GetFeatures
                 ? Misbehaviour.Reply(request.Code, new byte[8], stray.Descriptor, stray.Descriptor, stray.Descriptor)
@@ -181,7 +181,7 @@ public sealed class HostileReplyTests
 
         GuestMemoryRegion extra = GuestRam.Region(0, 4096);
         using (extra.Memory)
-        using (var rings = new TestRings())
+        using (TestRings rings = new())
         await using (Dialogue dialogue = await Dialogue.StartAsync())
         {
             await dialogue.Session.SetMemoryAsync(rings.Memory);

@@ -36,7 +36,7 @@ public sealed class LossTests
         for (int step = 0; step < steps; step++)
         {
             int last = step;
-            var clock = new FakeTimeProvider();
+            FakeTimeProvider clock = new();
             Exception? failure = await RunAsync(acknowledgements, (_, number) => number >= last ? Misbehaviour.Nothing : null, clock, last);
             failure.Should().BeOfType<VhostUserTimeoutException>("the back-end hung at step {0} of {1}", step, steps);
         }
@@ -48,7 +48,7 @@ public sealed class LossTests
     public async Task F16_disposing_ends_at_once_although_the_back_end_hangs()
     {
         ProcessCounts before = ProcessCounts.Snapshot();
-        using (var rings = new TestRings())
+        using (TestRings rings = new())
         {
             Dialogue dialogue = await Dialogue.StartAsync();
             await dialogue.Session.SetMemoryAsync(rings.Memory);
@@ -57,7 +57,7 @@ public sealed class LossTests
             Task stopping = ring.StopAsync().AsTask();
             Task queued = dialogue.Session.WriteConfigAsync(0, new byte[1]).AsTask();
 
-            var watch = Stopwatch.StartNew();
+            Stopwatch watch = Stopwatch.StartNew();
             await dialogue.Session.DisposeAsync().InTime();
             watch.Elapsed.Should().BeLessThan(TimeSpan.FromSeconds(1));
             await stopping.Awaiting(task => task.InTime()).Should().ThrowAsync<VhostUserDisconnectedException>();
@@ -76,7 +76,7 @@ public sealed class LossTests
         ProcessCounts before = ProcessCounts.Snapshot();
         await using (Dialogue dialogue = await Dialogue.StartAsync())
         {
-            var raised = new TaskCompletionSource<Exception?>();
+            TaskCompletionSource<Exception?> raised = new();
             dialogue.Session.Disconnected += (sender, _) => raised.TrySetResult(((VhostUserFrontend)sender!).DisconnectReason);
             dialogue.Session.Completion.IsCompleted.Should().BeFalse();
             dialogue.Backend.Connection.Abort();
@@ -93,7 +93,7 @@ public sealed class LossTests
     [Fact]
     public async Task A_failing_Disconnected_handler_is_logged_and_goes_no_further()
     {
-        using var log = new LogRecorder();
+        using LogRecorder log = new();
         await using Dialogue dialogue = await Dialogue.StartAsync(options: new VhostUserFrontendOptions { LoggerFactory = log });
         dialogue.Session.Disconnected += (_, _) => throw new InvalidOperationException("of the application");
         dialogue.Backend.Connection.Abort();
@@ -118,8 +118,8 @@ public sealed class LossTests
     {
         await using Dialogue dialogue = await Dialogue.StartAsync();
         dialogue.Backend.Misbehave = (_, _) => Misbehaviour.Nothing;
-        using var first = new CancellationTokenSource();
-        using var second = new CancellationTokenSource();
+        using CancellationTokenSource first = new();
+        using CancellationTokenSource second = new();
         Task underWay = dialogue.Session.WriteConfigAsync(0, new byte[1], first.Token).AsTask();
         int mark = dialogue.Backend.Mark();
         Task waiting = dialogue.Session.WriteConfigAsync(0, new byte[1], second.Token).AsTask();
@@ -137,7 +137,7 @@ public sealed class LossTests
     private static async Task<int> CountStepsAsync(bool acknowledgements)
     {
         (VhostUserConnection front, VhostUserConnection back) = VhostUserConnection.CreatePair();
-        await using var backend = new ScriptedBackend(back, Offer(acknowledgements));
+        await using ScriptedBackend backend = new(back, Offer(acknowledgements));
         await ScenarioAsync(front, new VhostUserFrontendOptions());
         return backend.Requests.Count;
     }
@@ -152,7 +152,7 @@ public sealed class LossTests
         bool acknowledgements, Func<ScriptedRequest, int, Misbehaviour?> misbehave, FakeTimeProvider? clock, int hangsAt = 0)
     {
         (VhostUserConnection front, VhostUserConnection back) = VhostUserConnection.CreatePair();
-        await using var backend = new ScriptedBackend(back, Offer(acknowledgements), misbehave);
+        await using ScriptedBackend backend = new(back, Offer(acknowledgements), misbehave);
         Task scenario = ScenarioAsync(front, new VhostUserFrontendOptions { TimeProvider = clock ?? TimeProvider.System });
         if (clock is not null)
             await LetTimePassAsync(scenario, backend, clock, hangsAt);
@@ -181,7 +181,7 @@ public sealed class LossTests
     /// <summary>Everything a session does in its life.</summary>
     private static async Task ScenarioAsync(VhostUserConnection connection, VhostUserFrontendOptions options)
     {
-        using var rings = new TestRings();
+        using TestRings rings = new();
         await using VhostUserFrontend session = await VhostUserFrontend.StartAsync(connection, options);
         await session.ReadConfigAsync(0, new byte[8]);
         await session.SetMemoryAsync(rings.Memory);

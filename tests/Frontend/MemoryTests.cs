@@ -118,7 +118,7 @@ public sealed class MemoryTests : IDisposable
     [InlineData(false)]
     public async Task Regions_come_and_go_while_rings_run(bool slots)
     {
-        using var rings = new TestRings();
+        using TestRings rings = new();
         await using Dialogue dialogue = await StartAsync(slots);
         await dialogue.Session.SetMemoryAsync(rings.Memory);
         await dialogue.Session.StartVringAsync(rings[0]);
@@ -142,7 +142,7 @@ public sealed class MemoryTests : IDisposable
     [InlineData(false)]
     public async Task Memory_is_not_pulled_away_under_a_running_ring(bool slots)
     {
-        using var rings = new TestRings();
+        using TestRings rings = new();
         await using Dialogue dialogue = await StartAsync(slots);
         await dialogue.Session.SetMemoryAsync(rings.Memory);
         FrontendVring ring = await dialogue.Session.StartVringAsync(rings[0]);
@@ -151,7 +151,7 @@ public sealed class MemoryTests : IDisposable
         GuestMemoryRegion home = rings.Memory.Regions[0];
         await dialogue.Session.Invoking(session => session.RemoveMemoryAsync(home).AsTask())
             .Should().ThrowAsync<InvalidOperationException>().WithMessage("*Ring 0*");
-        var moved = new GuestMemoryRegion(home.GuestAddress, home.Memory, new UserAddress(home.UserAddress.Value + Page));
+        GuestMemoryRegion moved = new(home.GuestAddress, home.Memory, new UserAddress(home.UserAddress.Value + Page));
         await dialogue.Session.Invoking(session => session.SetMemoryAsync(Table(moved)).AsTask()).Should().ThrowAsync<InvalidOperationException>();
         dialogue.Backend.Since(mark).Should().BeEmpty();
 
@@ -181,8 +181,8 @@ public sealed class MemoryTests : IDisposable
     [Fact]
     public async Task With_GPA_ADDRESSES_every_address_is_a_guest_address()
     {
-        var options = new VhostUserFrontendOptions { RequiredProtocolFeatures = VhostUserProtocolFeatures.GpaAddresses };
-        using var rings = new TestRings();
+        VhostUserFrontendOptions options = new() { RequiredProtocolFeatures = VhostUserProtocolFeatures.GpaAddresses };
+        using TestRings rings = new();
         await using Dialogue dialogue = await Dialogue.StartAsync(new BackendOffer().With(VhostUserProtocolFeatures.GpaAddresses), options);
         await dialogue.Session.SetMemoryAsync(rings.Memory);
         dialogue.Backend.Last(VhostUserRequest.AddMemReg).Region.UserAddress.Value.Should().Be(0x100000);
@@ -196,7 +196,7 @@ public sealed class MemoryTests : IDisposable
         await using Dialogue dialogue = await Dialogue.StartAsync();
         using SharedMemory whole = SharedMemory.CreateSealed("ram", 4 * Page);
         SharedMemory part = SharedMemory.Map(Libc.Duplicate(whole.Descriptor), 2 * Page, Page);
-        var region = new GuestMemoryRegion(new GuestAddress(0), part);
+        GuestMemoryRegion region = new(new GuestAddress(0), part);
         _regions.Add(region);
         await dialogue.Session.SetMemoryAsync(Table(region));
         dialogue.Backend.Last(VhostUserRequest.AddMemReg).Region.MmapOffset.Should().Be(2 * Page);
@@ -211,7 +211,7 @@ public sealed class MemoryTests : IDisposable
     private static VhostUserMemoryRegion[] TableOf(ScriptedRequest request)
     {
         VhostUserMemoryTable.TryRead(request.Payload, out VhostUserMemoryTable table).Should().BeTrue();
-        var regions = new VhostUserMemoryRegion[table.Count];
+        VhostUserMemoryRegion[] regions = new VhostUserMemoryRegion[table.Count];
         for (int i = 0; i < regions.Length; i++)
             regions[i] = table[i];
         return regions;

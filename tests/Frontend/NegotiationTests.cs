@@ -65,7 +65,7 @@ public sealed class NegotiationTests
     [Fact]
     public async Task With_STATUS_the_features_are_announced_and_checked()
     {
-        var options = new VhostUserFrontendOptions { RequiredProtocolFeatures = VhostUserProtocolFeatures.Status };
+        VhostUserFrontendOptions options = new() { RequiredProtocolFeatures = VhostUserProtocolFeatures.Status };
         await using Dialogue dialogue = await Dialogue.StartAsync(new BackendOffer().With(VhostUserProtocolFeatures.Status), options);
 
         dialogue.Backend.Transcript.Should().ContainInConsecutiveOrder("SET_FEATURES 0x170000000 !", "SET_STATUS 0xb !", "GET_STATUS");
@@ -78,7 +78,7 @@ public sealed class NegotiationTests
     [Fact]
     public async Task A_back_end_that_takes_FEATURES_OK_back_refuses_the_session()
     {
-        var options = new VhostUserFrontendOptions { RequiredProtocolFeatures = VhostUserProtocolFeatures.Status };
+        VhostUserFrontendOptions options = new() { RequiredProtocolFeatures = VhostUserProtocolFeatures.Status };
         (Exception failure, _) = await Dialogue.RefusedAsync(new BackendOffer { StatusMask = 0xf7 }.With(VhostUserProtocolFeatures.Status), options);
         failure.Should().BeOfType<VhostUserFeatureException>().Which.Message.Should().Contain("FEATURES_OK").And.Contain("0x03");
     }
@@ -94,7 +94,7 @@ public sealed class NegotiationTests
     [Fact]
     public async Task A_missing_required_feature_is_named_and_ends_the_session()
     {
-        var options = new VhostUserFrontendOptions
+        VhostUserFrontendOptions options = new()
         {
             RequiredFeatures = VirtioFeatures.RingPacked,
             RequiredProtocolFeatures = VhostUserProtocolFeatures.InflightShmFd,
@@ -111,9 +111,9 @@ public sealed class NegotiationTests
     [Fact]
     public async Task F05_unknown_bits_are_seen_reported_and_never_acknowledged()
     {
-        var everything = new BackendOffer { Features = (VirtioFeatures)ulong.MaxValue, Protocol = (VhostUserProtocolFeatures)ulong.MaxValue };
-        using var log = new LogRecorder();
-        var options = new VhostUserFrontendOptions { LoggerFactory = log, WantedProtocolFeatures = (VhostUserProtocolFeatures)(ulong.MaxValue & ~(1UL << 17)) };
+        BackendOffer everything = new() { Features = (VirtioFeatures)ulong.MaxValue, Protocol = (VhostUserProtocolFeatures)ulong.MaxValue };
+        using LogRecorder log = new();
+        VhostUserFrontendOptions options = new() { LoggerFactory = log, WantedProtocolFeatures = (VhostUserProtocolFeatures)(ulong.MaxValue & ~(1UL << 17)) };
         await using Dialogue dialogue = await Dialogue.StartAsync(everything, options);
 
         dialogue.Backend.Last(VhostUserRequest.SetProtocolFeatures).U64.Should().Be((ulong)VhostUserProtocolFeatures.All & ~(1UL << 17));
@@ -180,7 +180,7 @@ public sealed class NegotiationTests
     [Fact]
     public async Task A_network_device_counts_pairs()
     {
-        var options = new VhostUserFrontendOptions { Queues = 4, QueueNumberCountsPairs = true };
+        VhostUserFrontendOptions options = new() { Queues = 4, QueueNumberCountsPairs = true };
         await using Dialogue dialogue = await Dialogue.StartAsync(new BackendOffer { Queues = 2 }, options);
         dialogue.Session.MaxQueues.Should().Be(4);
         dialogue.Session.QueueCount.Should().Be(4);
@@ -189,7 +189,7 @@ public sealed class NegotiationTests
     [Fact]
     public async Task Without_MQ_the_device_type_decides_the_number_of_queues()
     {
-        var options = new VhostUserFrontendOptions { Queues = 4, QueuesWithoutMultiQueue = 2 };
+        VhostUserFrontendOptions options = new() { Queues = 4, QueuesWithoutMultiQueue = 2 };
         await using Dialogue dialogue = await Dialogue.StartAsync(new BackendOffer().Without(VhostUserProtocolFeatures.MultiQueue), options);
         dialogue.Session.QueueCount.Should().Be(2);
         dialogue.Backend.Transcript.Should().NotContain("GET_QUEUE_NUM");
@@ -198,7 +198,7 @@ public sealed class NegotiationTests
     [Fact]
     public async Task A_feature_without_its_prerequisite_is_left_alone()
     {
-        var options = new VhostUserFrontendOptions { WantedProtocolFeatures = VhostUserProtocolFeatures.All & ~VhostUserProtocolFeatures.XenMmap };
+        VhostUserFrontendOptions options = new() { WantedProtocolFeatures = VhostUserProtocolFeatures.All & ~VhostUserProtocolFeatures.XenMmap };
         BackendOffer offer = new() { Protocol = VhostUserProtocolFeatures.All & ~(VhostUserProtocolFeatures.BackendReq | VhostUserProtocolFeatures.InflightShmFd) };
         await using Dialogue dialogue = await Dialogue.StartAsync(offer, options);
 
@@ -228,7 +228,7 @@ public sealed class NegotiationTests
         (VhostUserConnection front, VhostUserConnection back) = VhostUserConnection.CreatePair();
         await using (back)
         {
-            var xen = new VhostUserFrontendOptions { WantedProtocolFeatures = VhostUserProtocolFeatures.XenMmap };
+            VhostUserFrontendOptions xen = new() { WantedProtocolFeatures = VhostUserProtocolFeatures.XenMmap };
             await FluentActions.Awaiting(() => VhostUserFrontend.StartAsync(front, xen).AsTask())
                 .Should().ThrowAsync<ArgumentException>().WithMessage("*XEN_MMAP*");
             (await back.ReceiveAsync().InTime()).Should().BeNull();
@@ -241,17 +241,17 @@ public sealed class NegotiationTests
     [Fact]
     public async Task A_front_end_may_connect_or_be_connected_to()
     {
-        using var path = new TempSocket();
+        using TempSocket path = new();
         await using VhostUserListener listener = VhostUserListener.Listen(path.Path);
 
         ValueTask<VhostUserConnection> accepting = listener.AcceptAsync();
         ValueTask<VhostUserFrontend> connecting = VhostUserFrontend.ConnectAsync(path.Path);
-        await using (var backend = new ScriptedBackend(await accepting.InTime()))
+        await using (ScriptedBackend backend = new(await accepting.InTime()))
         await using (VhostUserFrontend session = await connecting.InTime())
             session.AcknowledgedFeatures.Should().Be(Usual | Bit30);
 
         ValueTask<VhostUserFrontend> waiting = VhostUserFrontend.AcceptAsync(listener);
-        await using (var backend = new ScriptedBackend(await VhostUserConnection.ConnectAsync(path.Path).InTime()))
+        await using (ScriptedBackend backend = new(await VhostUserConnection.ConnectAsync(path.Path).InTime()))
         await using (VhostUserFrontend session = await waiting.InTime())
             session.AcknowledgedFeatures.Should().Be(Usual | Bit30);
     }
@@ -259,7 +259,7 @@ public sealed class NegotiationTests
     [Fact]
     public async Task The_summary_says_it_in_words_and_in_properties()
     {
-        using var rings = new TestRings();
+        using TestRings rings = new();
         await using Dialogue dialogue = await Dialogue.StartAsync(options: new VhostUserFrontendOptions
         {
             Queues = 8,

@@ -227,8 +227,8 @@ public sealed class RequestClientTests : IDisposable
         public static Raw Start(Func<ScriptedRequest, Misbehaviour?> answer)
         {
             (VhostUserConnection front, VhostUserConnection back) = VhostUserConnection.CreatePair();
-            var backend = new ScriptedBackend(back, misbehave: (request, _) => answer(request));
-            var channel = new RequestChannel(front, VhostUserChannel.Main);
+            ScriptedBackend backend = new(back, misbehave: (request, _) => answer(request));
+            RequestChannel channel = new(front, VhostUserChannel.Main);
             channel.Start();
             return new Raw(channel, backend);
         }

@@ -139,7 +139,7 @@ public sealed class VringTests : IDisposable
     {
         await using Dialogue dialogue = await ReadyAsync();
         FrontendVring ring = await dialogue.Session.StartVringAsync(_rings[0]);
-        using var other = new EventNotifier();
+        using EventNotifier other = new();
         int mark = dialogue.Backend.Mark();
         await ring.SetCallAsync(other);
         await ring.SetCallAsync(null);
@@ -255,7 +255,7 @@ public sealed class VringTests : IDisposable
     [Fact]
     public async Task With_STATUS_the_driver_is_announced_once_rings_run()
     {
-        var options = new VhostUserFrontendOptions { RequiredProtocolFeatures = VhostUserProtocolFeatures.Status };
+        VhostUserFrontendOptions options = new() { RequiredProtocolFeatures = VhostUserProtocolFeatures.Status };
         await using Dialogue dialogue = await ReadyAsync(new BackendOffer().With(VhostUserProtocolFeatures.Status), options);
         await dialogue.Session.StartVringAsync(_rings[0]);
         await dialogue.Session.StartVringAsync(_rings[1]);

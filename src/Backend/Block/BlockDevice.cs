@@ -17,8 +17,8 @@ namespace Vhost.Backend;
 /// </remarks>
 /// <example>
 /// <code>
-/// using var image = FileStorage.Open("/var/lib/disk.img");
-/// await using var backend = new VhostUserBackend(new BlockDevice(image));
+/// using FileStorage image = FileStorage.Open("/var/lib/disk.img");
+/// await using VhostUserBackend backend = new(new BlockDevice(image));
 /// await backend.ListenAsync("/run/disk.sock", stopping);
 /// </code>
 /// </example>

@@ -110,7 +110,7 @@ internal sealed class ApplicationQueueWorker : QueueWorker
         if (!Stopped)
             _pump ??= StartPump();
         _armed = true;
-        var wait = !Stopped && MayWait();
+        bool wait = !Stopped && MayWait();
         Leave();
         return wait;
     }

@@ -34,7 +34,7 @@ internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kic
 
     protected override Task KickReplaced()
     {
-        var old = _pump!;
+        KickPump old = _pump!;
         old.Stop();
         _pump = StartPump();
         return old.Completion;
@@ -42,7 +42,7 @@ internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kic
 
     private void Run()
     {
-        for (var turn = 0; turn < TurnsPerRun; turn++)
+        for (int turn = 0; turn < TurnsPerRun; turn++)
         {
             // Back to one at each turn: however long the queue is not at rest, the number cannot wrap to zero and let a second runner in.
             Interlocked.Exchange(ref _requests, 1);

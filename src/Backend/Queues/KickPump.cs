@@ -39,7 +39,7 @@ internal sealed class KickPump
 
     private async Task RunAsync()
     {
-        var fruitless = 0;
+        int fruitless = 0;
         try
         {
             while (!_stop.IsCancellationRequested)

@@ -10,7 +10,7 @@ internal sealed class PollingQueueWorker(DeviceVirtqueue queue, EventNotifier? k
     {
         while (true)
         {
-            var seen = Requests;
+            int seen = Requests;
             RunCommands();
             if (Active)
                 Spin();
@@ -28,7 +28,7 @@ internal sealed class PollingQueueWorker(DeviceVirtqueue queue, EventNotifier? k
         Queue.DisarmKick();
         while (Active && !CommandPosted)
         {
-            var before = Queue.Batches;
+            uint before = Queue.Batches;
             Work();
             if (Queue.Batches == before)
                 Thread.SpinWait(1);

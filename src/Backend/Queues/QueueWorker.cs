@@ -89,7 +89,7 @@ internal abstract class QueueWorker
     /// <summary>The old descriptor is not used any more once the task has completed.</summary>
     public async Task SetKickAsync(EventNotifier? kick)
     {
-        var oldReleased = Task.CompletedTask;
+        Task oldReleased = Task.CompletedTask;
         await AskAsync(() =>
         {
             Kick = kick;
@@ -109,7 +109,7 @@ internal abstract class QueueWorker
     /// <exception cref="TimeoutException">The device does not return from <see cref="IVhostUserDevice.Process"/>.</exception>
     public async Task<uint> StopAsync()
     {
-        var stopped = new TaskCompletionSource<uint>(TaskCreationOptions.RunContinuationsAsynchronously);
+        TaskCompletionSource<uint> stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
         _ = PostAsync(() =>
         {
             _stopped = stopped;
@@ -162,7 +162,7 @@ internal abstract class QueueWorker
         // Cleared before the queue is emptied: a command posted in between sets it again and is found in the next turn.
         _commandPosted = false;
         Interlocked.MemoryBarrier();
-        while (_commands.TryDequeue(out var command))
+        while (_commands.TryDequeue(out Command? command))
             command.Run();
     }
 
@@ -203,7 +203,7 @@ internal abstract class QueueWorker
         if (Queue.InFlight != 0 && !_broken && !_abandoned)
             BackendLog.DrainTimedOut(Logger, Queue.Index, Queue.InFlight, Options.DrainTimeout.TotalSeconds);
         Stopped = true;
-        var next = Queue.Base;
+        uint next = Queue.Base;
         Queue.Deactivate();
         _stopped?.TrySetResult(next);
     }
@@ -224,7 +224,7 @@ internal abstract class QueueWorker
 
     private Task PostAsync(Action action)
     {
-        var command = new Command(action);
+        Command command = new(action);
         _commands.Enqueue(command);
         _commandPosted = true;
         WakeUp();

@@ -26,7 +26,7 @@ internal class ThreadQueueWorker : QueueWorker
 
     protected override void Begin()
     {
-        var thread = new Thread(ThreadMain) { IsBackground = true, Name = $"vhost queue {Queue.Index}" };
+        Thread thread = new(ThreadMain) { IsBackground = true, Name = $"vhost queue {Queue.Index}" };
         thread.Start();
     }
 
@@ -59,7 +59,7 @@ internal class ThreadQueueWorker : QueueWorker
     {
         while (true)
         {
-            var seen = Requests;
+            int seen = Requests;
             RunCommands();
             if (Active)
                 Queue.DisarmKick();
@@ -83,7 +83,7 @@ internal class ThreadQueueWorker : QueueWorker
 
     private void Sleep()
     {
-        var withoutKick = Kick is null || _fruitless >= FruitlessLimit;
+        bool withoutKick = Kick is null || _fruitless >= FruitlessLimit;
         if (!Active || withoutKick)
         {
             if (EventNotifier.WaitAny(_wakeOnly, Active ? PollInterval : Timeout.InfiniteTimeSpan) == 0)
@@ -121,8 +121,8 @@ internal class ThreadQueueWorker : QueueWorker
     {
         if (Options.Processors.Count == 0)
             return;
-        var processor = Options.Processors[Queue.Index % Options.Processors.Count];
-        var errno = Libc.BindThreadToProcessor(processor);
+        int processor = Options.Processors[Queue.Index % Options.Processors.Count];
+        int errno = Libc.BindThreadToProcessor(processor);
         if (errno != 0)
             BackendLog.PinFailed(Logger, Queue.Index, processor, new LinuxException("sched_setaffinity", errno).Message);
     }

@@ -97,7 +97,7 @@ internal sealed class PackedDeviceRing
 
         _counts[id] = 0;
         ushort flags = (ushort)(_staged.UsedFlags | (bytesWritten != 0 ? (ushort)DescriptorFlags.Write : 0));
-        var descriptor = new PackedDescriptor(0, bytesWritten, id, flags);
+        PackedDescriptor descriptor = new(0, bytesWritten, id, flags);
         if (_stagedDescriptors == 0)
         {
             _ring.WriteUsedHidden(_staged.Index, descriptor);

@@ -31,7 +31,7 @@ internal readonly record struct Answer(AnswerKind Kind, ReadOnlyMemory<byte> Pay
     public static Answer Reply<TPayload>(in TPayload payload)
         where TPayload : struct, IVhostUserPayload<TPayload>
     {
-        var bytes = new byte[payload.EncodedSize];
+        byte[] bytes = new byte[payload.EncodedSize];
         payload.Write(bytes);
         return Reply(bytes);
     }

@@ -1,3 +1,4 @@
+using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 
 namespace Vhost.Backend;
@@ -20,7 +21,7 @@ internal sealed partial class BackendSession
         lock (_channelGate)
         {
             channel = _channel;
-            var wanted = VhostUserProtocolFeatures.Config | VhostUserProtocolFeatures.BackendReq;
+            VhostUserProtocolFeatures wanted = VhostUserProtocolFeatures.Config | VhostUserProtocolFeatures.BackendReq;
             if (channel is null || (_state.Protocol & wanted) != wanted)
                 return;
             if (!Array.Exists(_vrings, vring => vring.Started))
@@ -53,7 +54,7 @@ internal sealed partial class BackendSession
     {
         try
         {
-            var header = VhostUserHeader.ForRequest(VhostUserBackendRequest.ConfigChangeMsg, 0);
+            VhostUserHeader header = VhostUserHeader.ForRequest(VhostUserBackendRequest.ConfigChangeMsg, 0);
             await channel.SendAsync(header, default, default, cancellationToken).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or ObjectDisposedException)
@@ -65,7 +66,7 @@ internal sealed partial class BackendSession
     private async ValueTask<Answer> SetBackendChannelAsync(VhostUserMessage message)
     {
         const string Name = "VHOST_USER_SET_BACKEND_REQ_FD";
-        var descriptor = message.TakeDescriptor(0);
+        SafeFileHandle descriptor = message.TakeDescriptor(0);
         if (_connection.SharesListenerWith(descriptor))
         {
             descriptor.Dispose();
@@ -83,7 +84,7 @@ internal sealed partial class BackendSession
             return Answer.Refuse(VhostUserViolation.BadDescriptor, $"{Name}: {e.Message}");
         }
 
-        var channel = new RequestChannel(connection, VhostUserChannel.Backend, ChannelOptions());
+        RequestChannel channel = new(connection, VhostUserChannel.Backend, ChannelOptions());
         channel.Start();
         await ReplaceChannelAsync(channel).ConfigureAwait(false);
         _ = WatchChannelAsync(channel);

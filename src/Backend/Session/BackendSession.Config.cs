@@ -8,13 +8,13 @@ internal sealed partial class BackendSession
     private Answer GetConfig(VhostUserMessage message)
     {
         const string Name = "VHOST_USER_GET_CONFIG";
-        var said = Decode<VhostUserConfig>(message);
+        VhostUserConfig said = Decode<VhostUserConfig>(message);
         if (ConfigProblem(said, message.Payload.Length) is { } problem)
             return ConfigError($"{Name}: {problem}");
-        var reply = new byte[VhostUserConfig.HeaderSize + (int)said.Size];
+        byte[] reply = new byte[VhostUserConfig.HeaderSize + (int)said.Size];
         said.Write(reply);
-        var read = false;
-        var called = TryCallDevice(() => read = _device.TryReadConfig(said.Offset, reply.AsSpan(VhostUserConfig.HeaderSize)), out var failure);
+        bool read = false;
+        bool called = TryCallDevice(() => read = _device.TryReadConfig(said.Offset, reply.AsSpan(VhostUserConfig.HeaderSize)), out string? failure);
         if (called && read)
             return Answer.Reply(reply);
         return ConfigError($"{Name}: the device does not give {said.Size} bytes at offset {said.Offset}{failure}");
@@ -23,7 +23,7 @@ internal sealed partial class BackendSession
     private Answer SetConfig(VhostUserMessage message)
     {
         const string Name = "VHOST_USER_SET_CONFIG";
-        var said = Decode<VhostUserConfig>(message);
+        VhostUserConfig said = Decode<VhostUserConfig>(message);
         if (ConfigProblem(said, message.Payload.Length) is { } problem)
             return Answer.Refuse(VhostUserViolation.BadConfigRange, $"{Name}: {problem}");
         if ((uint)said.Flags > 2)
@@ -32,12 +32,12 @@ internal sealed partial class BackendSession
                 VhostUserViolation.BadValue, $"{Name}: unknown flags 0x{(uint)said.Flags:x}, 0 (driver) and 1 (migration) are defined");
         }
 
-        var source = message.Payload.Slice(VhostUserConfig.HeaderSize, (int)said.Size).ToArray();
-        var taken = false;
+        byte[] source = message.Payload.Slice(VhostUserConfig.HeaderSize, (int)said.Size).ToArray();
+        bool taken = false;
         // 2 is migration in the numbering of rust-vmm and crosvm.
-        var called = TryCallDevice(
+        bool called = TryCallDevice(
             () => taken = said.Flags == 0 ? _device.TryWriteConfig(said.Offset, source) : _device.TryRestoreConfig(said.Offset, source),
-            out var failure);
+            out string? failure);
         if (called && taken)
             return Answer.Done;
         return Answer.Refuse(
@@ -51,7 +51,7 @@ internal sealed partial class BackendSession
             return $"size {said.Size} is not from 1 to {VhostUserConfig.MaxWindow}";
         if (payloadLength != VhostUserConfig.HeaderSize + said.Size)
             return $"the payload has {payloadLength} bytes, {VhostUserConfig.HeaderSize + said.Size} expected for size {said.Size}";
-        var length = (ulong)_device.ConfigLength;
+        ulong length = (ulong)_device.ConfigLength;
         return (ulong)said.Offset + said.Size > length
             ? $"offset {said.Offset} and size {said.Size} exceed the {length} bytes of configuration space"
             : null;

@@ -46,7 +46,7 @@ internal sealed partial class BackendSession
     /// <summary>The payload of a message that the contract table has passed; a codec that is stricter than the table ends the connection.</summary>
     private static TPayload Decode<TPayload>(VhostUserMessage message)
         where TPayload : struct, IVhostUserPayload<TPayload> =>
-        TPayload.TryRead(message.Payload, out var value)
+        TPayload.TryRead(message.Payload, out TPayload value)
             ? value
             : throw new VhostUserProtocolException(
                 VhostUserViolation.BadValue, $"{NameOf(message)}: the payload of {message.Payload.Length} bytes cannot be read");

@@ -20,7 +20,7 @@ internal sealed partial class BackendSession
 
     private VhostUserProtocolFeatures OfferedProtocolFeatures()
     {
-        var offered = VhostUserProtocolFeatures.MultiQueue | VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.BackendReq
+        VhostUserProtocolFeatures offered = VhostUserProtocolFeatures.MultiQueue | VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.BackendReq
             | VhostUserProtocolFeatures.ConfigureMemSlots | VhostUserProtocolFeatures.ResetDevice | VhostUserProtocolFeatures.Status;
         return _device.ConfigLength > 0 ? offered | VhostUserProtocolFeatures.Config : offered;
     }
@@ -31,10 +31,10 @@ internal sealed partial class BackendSession
 
     private async ValueTask<Answer> SetFeaturesAsync(ulong value)
     {
-        var features = (VirtioFeatures)value;
+        VirtioFeatures features = (VirtioFeatures)value;
         if ((features & ~_state.Offered) != 0)
             return NotOffered("VHOST_USER_SET_FEATURES", value, value & ~(ulong)_state.Offered, (ulong)_state.Offered);
-        var changed = features ^ _state.Features;
+        VirtioFeatures changed = features ^ _state.Features;
         if ((changed & ~VirtioFeatures.LogAll) != 0 && Array.Exists(_vrings, vring => vring.Started))
         {
             return Answer.Refuse(
@@ -43,7 +43,7 @@ internal sealed partial class BackendSession
                 + "only LOG_ALL may change then");
         }
 
-        if (!TryCallDevice(() => _device.Configure(features & ~VirtioFeatures.VhostUserProtocolFeatures), out var failure))
+        if (!TryCallDevice(() => _device.Configure(features & ~VirtioFeatures.VhostUserProtocolFeatures), out string? failure))
             return Answer.Refuse(VhostUserViolation.BadFeatureBits, $"VHOST_USER_SET_FEATURES: 0x{value:x}{failure}");
         _state = _state with { Features = features };
         if (!features.HasFlag(VirtioFeatures.VhostUserProtocolFeatures))
@@ -67,7 +67,7 @@ internal sealed partial class BackendSession
     private async ValueTask<Answer> ResetDeviceAsync()
     {
         await StopAllVringsAsync().ConfigureAwait(false);
-        foreach (var vring in _vrings)
+        foreach (VringState vring in _vrings)
             vring.Forget();
         Interlocked.Exchange(ref _status, 0);
         _state = _state with { Features = VirtioFeatures.None };
@@ -87,7 +87,7 @@ internal sealed partial class BackendSession
         }
 
         // The driver cannot take NEEDS_RESET back other than by a reset.
-        var needsReset = value == 0 ? 0 : Volatile.Read(ref _status) & StatusNeedsReset;
+        int needsReset = value == 0 ? 0 : Volatile.Read(ref _status) & StatusNeedsReset;
         Interlocked.Exchange(ref _status, (int)value | needsReset);
         return Answer.Done;
     }

@@ -13,7 +13,7 @@ internal sealed partial class BackendSession
         const string Name = "VHOST_USER_SET_MEM_TABLE";
         if (DecodeTable(message) is not { } said)
         {
-            VhostUserMemoryTable.TryReadCount(message.Payload, out var count);
+            VhostUserMemoryTable.TryReadCount(message.Payload, out uint count);
             return Answer.Refuse(
                 VhostUserViolation.TooManyMemoryRegions,
                 $"{Name}: {count} regions in a payload of {message.Payload.Length} bytes; "
@@ -33,7 +33,7 @@ internal sealed partial class BackendSession
     private ValueTask<Answer> AddMemoryRegionAsync(VhostUserMessage message)
     {
         const string Name = "VHOST_USER_ADD_MEM_REG";
-        var said = Decode<VhostUserSingleRegion>(message).Region;
+        VhostUserMemoryRegion said = Decode<VhostUserSingleRegion>(message).Region;
         return _memory.Regions.Count < _options.MaxMemorySlots
             ? UseRegionsAsync(Name, _memory.Regions, [said], message, waitForOld: false)
             : Now(Answer.Refuse(VhostUserViolation.TooManyMemoryRegions, $"{Name}: all {_options.MaxMemorySlots} memory slots are in use"));
@@ -56,12 +56,12 @@ internal sealed partial class BackendSession
     private async ValueTask<Answer> UseRegionsAsync(
         string request, IReadOnlyList<GuestMemoryRegion> kept, VhostUserMemoryRegion[] said, VhostUserMessage message, bool waitForOld)
     {
-        var mapped = new List<GuestMemoryRegion>();
+        List<GuestMemoryRegion> mapped = new();
         try
         {
-            for (var i = 0; i < said.Length; i++)
+            for (int i = 0; i < said.Length; i++)
                 mapped.Add(MapRegion(said[i], message.TakeDescriptor(i)));
-            var next = GuestMemory.TryCreate([.. kept, .. mapped], out var violation, out var explanation);
+            GuestMemory? next = GuestMemory.TryCreate([.. kept, .. mapped], out VhostUserViolation violation, out string? explanation);
             return next is null
                 ? Answer.Refuse(violation, $"{request}: {explanation}")
                 : await UseMemoryAsync(next, waitForOld).ConfigureAwait(false);
@@ -77,17 +77,17 @@ internal sealed partial class BackendSession
         finally
         {
             // The table holds its own references.
-            foreach (var region in mapped)
+            foreach (GuestMemoryRegion region in mapped)
                 region.Memory.Dispose();
         }
     }
 
     private static VhostUserMemoryRegion[]? DecodeTable(VhostUserMessage message)
     {
-        if (!VhostUserMemoryTable.TryRead(message.Payload, out var table))
+        if (!VhostUserMemoryTable.TryRead(message.Payload, out VhostUserMemoryTable table))
             return null;
-        var regions = new VhostUserMemoryRegion[table.Count];
-        for (var i = 0; i < regions.Length; i++)
+        VhostUserMemoryRegion[] regions = new VhostUserMemoryRegion[table.Count];
+        for (int i = 0; i < regions.Length; i++)
             regions[i] = table[i];
         return regions;
     }
@@ -99,7 +99,7 @@ internal sealed partial class BackendSession
     /// <summary>Swaps the table under the running rings. Rings that it does not map stop; rings that waited for it start.</summary>
     private async ValueTask<Answer> UseMemoryAsync(GuestMemory next, bool waitForOld)
     {
-        var old = _memory;
+        GuestMemory old = _memory;
         _memory = next;
         try
         {
@@ -110,7 +110,7 @@ internal sealed partial class BackendSession
             old.Dispose();
         }
 
-        foreach (var vring in _vrings)
+        foreach (VringState vring in _vrings)
             StartIfPossible(vring);
         if (!waitForOld)
             return Answer.Done;

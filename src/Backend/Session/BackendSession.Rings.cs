@@ -16,7 +16,7 @@ internal sealed partial class BackendSession
             return Answer.Refuse(VhostUserViolation.QueueNotReady, $"{Name}: queue {vring.Index} has no size yet (VHOST_USER_SET_VRING_NUM)");
         if (vring.Address is null)
             return Answer.Refuse(VhostUserViolation.QueueNotReady, $"{Name}: queue {vring.Index} has no addresses yet (VHOST_USER_SET_VRING_ADDR)");
-        if (_memory.Regions.Count == 0 || MappedRing.TryMap(_memory, SetupOf(vring), out _, out var violation, out var explanation))
+        if (_memory.Regions.Count == 0 || MappedRing.TryMap(_memory, SetupOf(vring), out _, out VhostUserViolation violation, out string? explanation))
             return null;
         return Answer.Refuse(violation, $"{Name}: {explanation}");
     }
@@ -53,7 +53,7 @@ internal sealed partial class BackendSession
 
     private VirtqueueSetup SetupOf(VringState vring)
     {
-        var address = vring.Address!.Value;
+        VhostUserVringAddress address = vring.Address!.Value;
         return new VirtqueueSetup(
             vring.Index, vring.Size, address.DescriptorTable, address.AvailableRing, address.UsedRing, BaseOf(vring), _state.Features);
     }

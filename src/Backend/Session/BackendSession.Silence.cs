@@ -7,13 +7,13 @@ internal sealed partial class BackendSession
 {
     private async ValueTask<VhostUserMessage?> ReceiveAsync(bool first, CancellationToken stopping)
     {
-        var limit = first ? _options.FirstMessageTimeout : _options.IdleTimeout;
+        TimeSpan limit = first ? _options.FirstMessageTimeout : _options.IdleTimeout;
         if (limit == Timeout.InfiniteTimeSpan)
             return await _connection.ReceiveAsync(stopping).ConfigureAwait(false);
         while (true)
         {
-            using var deadline = new CancellationTokenSource(limit, _options.TimeProvider);
-            using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, stopping);
+            using CancellationTokenSource deadline = new(limit, _options.TimeProvider);
+            using CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, stopping);
             try
             {
                 return await _connection.ReceiveAsync(either.Token).ConfigureAwait(false);

@@ -11,11 +11,11 @@ internal sealed partial class BackendSession
     private Answer SetVringSize(VhostUserVringState said)
     {
         const string Name = "VHOST_USER_SET_VRING_NUM";
-        if (!TryFind(Name, said.Index, out var vring, out var refusal))
+        if (!TryFind(Name, said.Index, out VringState? vring, out Answer refusal))
             return refusal;
         if (vring.Started)
             return RefuseStarted(Name, vring);
-        var largest = Math.Min(_device.MaxQueueSize, (ushort)32768);
+        ushort largest = Math.Min(_device.MaxQueueSize, (ushort)32768);
         if (said.Num == 0 || said.Num > largest || (!IsPacked && !BitOperations.IsPow2(said.Num)))
         {
             return Answer.Refuse(
@@ -30,7 +30,7 @@ internal sealed partial class BackendSession
     private Answer SetVringBase(VhostUserVringState said)
     {
         const string Name = "VHOST_USER_SET_VRING_BASE";
-        if (!TryFind(Name, said.Index, out var vring, out var refusal))
+        if (!TryFind(Name, said.Index, out VringState? vring, out Answer refusal))
             return refusal;
         if (vring.Started)
             return RefuseStarted(Name, vring);
@@ -47,7 +47,7 @@ internal sealed partial class BackendSession
     private Answer SetVringAddress(VhostUserVringAddress said)
     {
         const string Name = "VHOST_USER_SET_VRING_ADDR";
-        if (!TryFind(Name, said.Index, out var vring, out var refusal))
+        if (!TryFind(Name, said.Index, out VringState? vring, out Answer refusal))
             return refusal;
         if ((said.Flags & ~LogFlag) != 0)
         {
@@ -71,7 +71,7 @@ internal sealed partial class BackendSession
 
     private async ValueTask<Answer> GetVringBaseAsync(VhostUserVringState said)
     {
-        if (!TryFind("VHOST_USER_GET_VRING_BASE", said.Index, out var vring, out var refusal))
+        if (!TryFind("VHOST_USER_GET_VRING_BASE", said.Index, out VringState? vring, out Answer refusal))
             return refusal;
         await StopVringAsync(vring).ConfigureAwait(false);
         return Answer.Reply(new VhostUserVringState(said.Index, BaseOf(vring)));
@@ -80,7 +80,7 @@ internal sealed partial class BackendSession
     private async ValueTask<Answer> SetVringEnableAsync(VhostUserVringState said)
     {
         const string Name = "VHOST_USER_SET_VRING_ENABLE";
-        if (!TryFind(Name, said.Index, out var vring, out var refusal))
+        if (!TryFind(Name, said.Index, out VringState? vring, out Answer refusal))
             return refusal;
         if (said.Num > 1)
             return Answer.Refuse(VhostUserViolation.BadValue, $"{Name}: queue {said.Index}: {said.Num} is neither 0 nor 1");
@@ -90,11 +90,11 @@ internal sealed partial class BackendSession
 
     private async ValueTask<Answer> SetVringKickAsync(VhostUserMessage message)
     {
-        if (!TryTakeNotifier(message, out var vring, out var kick, out var refusal))
+        if (!TryTakeNotifier(message, out VringState? vring, out EventNotifier? kick, out Answer refusal))
             return refusal;
         if (vring.Started)
         {
-            var old = vring.Kick;
+            EventNotifier? old = vring.Kick;
             vring.Kick = kick;
             try
             {
@@ -125,9 +125,9 @@ internal sealed partial class BackendSession
 
     private async ValueTask<Answer> SetVringCallAsync(VhostUserMessage message)
     {
-        if (!TryTakeNotifier(message, out var vring, out var call, out var refusal))
+        if (!TryTakeNotifier(message, out VringState? vring, out EventNotifier? call, out Answer refusal))
             return refusal;
-        var old = vring.Call;
+        EventNotifier? old = vring.Call;
         vring.Call = call;
         try
         {
@@ -144,7 +144,7 @@ internal sealed partial class BackendSession
 
     private Answer SetVringError(VhostUserMessage message)
     {
-        if (!TryTakeNotifier(message, out var vring, out var error, out var refusal))
+        if (!TryTakeNotifier(message, out VringState? vring, out EventNotifier? error, out Answer refusal))
             return refusal;
         vring.ReplaceError(error);
         return Answer.Done;
@@ -153,8 +153,8 @@ internal sealed partial class BackendSession
     /// <summary>The ring and the descriptor of a kick, call or error message. Null with true: the front-end sends none, on purpose.</summary>
     private bool TryTakeNotifier(VhostUserMessage message, out VringState vring, out EventNotifier? notifier, out Answer refusal)
     {
-        var name = NameOf(message);
-        var said = Decode<VhostUserVringDescriptor>(message);
+        string name = NameOf(message);
+        VhostUserVringDescriptor said = Decode<VhostUserVringDescriptor>(message);
         notifier = null;
         vring = null!;
         if (said.HasReservedBits)
@@ -167,7 +167,7 @@ internal sealed partial class BackendSession
 
         if (!TryFind(name, said.Index, out vring, out refusal))
             return false;
-        var expected = said.NoDescriptor ? 0 : 1;
+        int expected = said.NoDescriptor ? 0 : 1;
         if (message.DescriptorCount != expected)
         {
             refusal = Answer.Refuse(
@@ -223,7 +223,7 @@ internal sealed partial class BackendSession
 
     private string? Misaligned(in VhostUserVringAddress said)
     {
-        var (second, third, alignment) = IsPacked ? ("driver area", "device area", 4u) : ("available ring", "used ring", 2u);
+        (string second, string third, uint alignment) = IsPacked ? ("driver area", "device area", 4u) : ("available ring", "used ring", 2u);
         if (said.DescriptorTable.Value % 16 != 0)
             return $"the descriptor {(IsPacked ? "ring" : "table")} at {said.DescriptorTable} is not aligned to 16 bytes";
         if (said.AvailableRing.Value % alignment != 0)

@@ -64,17 +64,17 @@ internal sealed partial class BackendSession
 
     private async Task ReceiveAllAsync(CancellationToken stopping)
     {
-        for (var first = true; ; first = false)
+        for (bool first = true; ; first = false)
         {
-            using var message = await ReceiveAsync(first, stopping).ConfigureAwait(false);
+            using VhostUserMessage? message = await ReceiveAsync(first, stopping).ConfigureAwait(false);
             if (message is null)
                 return;
             if (_logger.IsEnabled(LogLevel.Trace))
                 BackendLog.Received(_logger, MessageText.Describe(VhostUserChannel.Main, message.Header, message.Payload, message.DescriptorCount));
 
             // Decided before the handler runs: the message that negotiates REPLY_ACK is not itself acknowledged.
-            var acknowledge = WantsAcknowledgement(message.Header);
-            var answer = await DecideAsync(message).ConfigureAwait(false);
+            bool acknowledge = WantsAcknowledgement(message.Header);
+            Answer answer = await DecideAsync(message).ConfigureAwait(false);
             await SendAnswerAsync(message.Header, answer, acknowledge, stopping).ConfigureAwait(false);
         }
     }
@@ -85,12 +85,12 @@ internal sealed partial class BackendSession
             return false;
         if (_state.Protocol.HasFlag(VhostUserProtocolFeatures.ReplyAck))
             return true;
-        return MessageContracts.TryGet((VhostUserRequest)header.Request, out var contract) && contract.Reply == ReplyRule.AlwaysWhenNeedReply;
+        return MessageContracts.TryGet((VhostUserRequest)header.Request, out MessageContract? contract) && contract.Reply == ReplyRule.AlwaysWhenNeedReply;
     }
 
     private ValueTask<Answer> DecideAsync(VhostUserMessage message)
     {
-        var check = MessageValidator.CheckRequest(VhostUserChannel.Main, message.Header, message.DescriptorCount, _state);
+        MessageCheck check = MessageValidator.CheckRequest(VhostUserChannel.Main, message.Header, message.DescriptorCount, _state);
         return check.IsValid ? DispatchAsync(message) : ValueTask.FromResult(AnswerTo(check, message.Header));
     }
 
@@ -125,7 +125,7 @@ internal sealed partial class BackendSession
 
     /// <summary>A refusal is a u64. Where an answer is a u64 or as long as one, the front-end would take the refusal for an answer.</summary>
     private static bool CanRefuse(in VhostUserHeader request) =>
-        !MessageContracts.TryGet((VhostUserRequest)request.Request, out var contract)
+        !MessageContracts.TryGet((VhostUserRequest)request.Request, out MessageContract? contract)
         || contract.Reply != ReplyRule.Always
         || !contract.ReplyPayload.Contains(sizeof(ulong));
 
@@ -147,7 +147,7 @@ internal sealed partial class BackendSession
             BackendLog.SessionFailed(_logger, _connection.Name, e);
         }
 
-        foreach (var vring in _vrings)
+        foreach (VringState vring in _vrings)
             vring.CloseDescriptors();
         _memory.Dispose();
         await CloseBackendChannelAsync().ConfigureAwait(false);
@@ -175,7 +175,7 @@ internal sealed partial class BackendSession
     private void LogClosed(string reason)
     {
         // What the transport says begins with the name of the connection already.
-        var prefix = _connection.Name + ": ";
+        string prefix = _connection.Name + ": ";
         if (reason.StartsWith(prefix, StringComparison.Ordinal))
             reason = reason[prefix.Length..];
         if (_budget.TryTake())

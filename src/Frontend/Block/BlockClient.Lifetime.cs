@@ -32,7 +32,7 @@ public sealed partial class BlockClient
 
     private static async ValueTask<BlockClient> StartAsync(VhostUserFrontend frontend, BlockClientOptions options, CancellationToken cancellationToken)
     {
-        var client = new BlockClient(frontend, options);
+        BlockClient client = new(frontend, options);
         try
         {
             await client.StartAsync(cancellationToken).ConfigureAwait(false);
@@ -69,14 +69,14 @@ public sealed partial class BlockClient
     private VringSettings[] MakeQueues(int count)
     {
         bool indirect = _options.IndirectBuffers > 0 && (Frontend.AcknowledgedFeatures & VirtioFeatures.IndirectDescriptors) != 0;
-        var ring = new DriverVirtqueueOptions { Size = _options.QueueSize, IndirectBuffers = indirect ? _options.IndirectBuffers : 0 };
+        DriverVirtqueueOptions ring = new() { Size = _options.QueueSize, IndirectBuffers = indirect ? _options.IndirectBuffers : 0 };
         int depth = indirect && _options.IndirectBuffers >= 3 ? ring.Size : ring.Size / 3;
         ulong ringBytes = RoundUp(DriverVirtqueue.SizeInBytes(ring, Frontend.AcknowledgedFeatures));
         ulong queueBytes = ringBytes + RoundUp(BlockSlots.SizeInBytes(depth, _options.BufferSize));
         using (SharedMemory memory = SharedMemory.CreateSealed("vhost-block-client", queueBytes * (ulong)count, _options.HugePages))
             _memory = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(MemoryStart), memory));
 
-        var settings = new VringSettings[count];
+        VringSettings[] settings = new VringSettings[count];
         for (int i = 0; i < count; i++)
             settings[i] = MakeQueue(i, MemoryStart + ((ulong)i * queueBytes), ring, depth, ringBytes);
         return settings;
@@ -87,9 +87,9 @@ public sealed partial class BlockClient
         EventNotifier kick = MakeNotifier();
         EventNotifier call = MakeNotifier();
         DriverVirtqueue ring = DriverVirtqueue.Create(_memory!, new GuestAddress(at), options, Frontend.AcknowledgedFeatures);
-        var slots = new BlockSlots(_memory!, new GuestAddress(at + ringBytes), depth, _options.BufferSize);
-        var overdue = new OverdueWatch(depth, _options.RequestTimeout, selfTimed: _options.Polled);
-        var queue = new BlockQueue(index, ring, slots, depth, _options.BufferSize, kick, overdue) { Broken = OnBroken };
+        BlockSlots slots = new(_memory!, new GuestAddress(at + ringBytes), depth, _options.BufferSize);
+        OverdueWatch overdue = new(depth, _options.RequestTimeout, selfTimed: _options.Polled);
+        BlockQueue queue = new(index, ring, slots, depth, _options.BufferSize, kick, overdue) { Broken = OnBroken };
         _queues = [.. _queues, queue];
         if (_options.Polled)
             queue.DisarmCall();
@@ -100,7 +100,7 @@ public sealed partial class BlockClient
 
     private EventNotifier MakeNotifier()
     {
-        var notifier = new EventNotifier();
+        EventNotifier notifier = new();
         _notifiers.Add(notifier);
         return notifier;
     }

@@ -99,7 +99,7 @@ public sealed partial class BlockClient
     public async ValueTask<string> GetIdAsync(CancellationToken cancellationToken = default)
     {
         byte[] id = new byte[VirtioBlkRequestHeader.IdSize];
-        var request = new BlockTransferRequest(VirtioBlkRequestType.GetId, 0, VirtioBlkRequestHeader.IdSize, VirtioBlkRequestHeader.IdSize);
+        BlockTransferRequest request = new(VirtioBlkRequestType.GetId, 0, VirtioBlkRequestHeader.IdSize, VirtioBlkRequestHeader.IdSize);
         await Start(request, new BlockPayload(id.AsMemory()), null, cancellationToken).ConfigureAwait(false);
         int end = Array.IndexOf(id, (byte)0);
         return Encoding.ASCII.GetString(id, 0, end < 0 ? id.Length : end);

@@ -80,7 +80,7 @@ public sealed record BlockClientOptions
     {
         VirtioFeatures ring = RingFeatures ?? (Polled ? VirtioFeatures.None : VirtioFeatures.EventIndex);
         VirtioFeatures indirect = IndirectBuffers > 0 ? VirtioFeatures.IndirectDescriptors : VirtioFeatures.None;
-        var defaults = new VhostUserFrontendOptions();
+        VhostUserFrontendOptions defaults = new();
         return defaults with
         {
             WantedFeatures = (VirtioFeatures.Version1 | ring | indirect | (VirtioFeatures)(ulong)BlockFeatures) & ~UnwantedFeatures,

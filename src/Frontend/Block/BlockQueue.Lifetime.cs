@@ -49,7 +49,7 @@ public sealed partial class BlockQueue
         int slot = _overdue.Advance(_expected, Free);
         if (slot < 0)
             return;
-        var late = new VhostUserTimeoutException(string.Create(
+        VhostUserTimeoutException late = new(string.Create(
             CultureInfo.InvariantCulture, $"Queue {Index}: a request has been in the device for more than {_overdue.Limit.TotalSeconds:0.###} s; the back-end is given up."));
         Fail(late);
         Broken?.Invoke(late);
@@ -60,7 +60,7 @@ public sealed partial class BlockQueue
     {
         if (_ring.Fault != VirtqueueFault.None && Volatile.Read(ref _failure) is null)
         {
-            var broken = new VirtqueueException(Index, _ring.Fault, _ring.FaultDetail ?? "no detail");
+            VirtqueueException broken = new(Index, _ring.Fault, _ring.FaultDetail ?? "no detail");
             Fail(broken);
             Broken?.Invoke(broken);
         }

@@ -65,7 +65,7 @@ internal sealed class BlockTransfer(BlockTransferQueue queue) : IValueTaskSource
     /// <summary>The next part to submit, and its data in the slot's buffer.</summary>
     internal BlockPiece NextPiece(BlockQueue ring, int slot)
     {
-        var piece = new BlockPiece(_submitted, Math.Min(Request.MaxPiece, Request.Length - _submitted));
+        BlockPiece piece = new(_submitted, Math.Min(Request.MaxPiece, Request.Length - _submitted));
         if (Request.Type == VirtioBlkRequestType.Out)
             _payload.CopyTo(ring, slot, piece.Start, (uint)piece.Length);
         return piece;

@@ -99,7 +99,7 @@ internal sealed class BlockTransferQueue
     /// <summary>Ends everything outstanding with <paramref name="reason"/>, and everything that comes later too.</summary>
     internal void Fail(Exception reason)
     {
-        var failed = new List<BlockTransfer>();
+        List<BlockTransfer> failed = new();
         lock (_gate)
         {
             if (_failure is not null)

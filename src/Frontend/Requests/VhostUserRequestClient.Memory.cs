@@ -43,7 +43,7 @@ public sealed partial class VhostUserRequestClient
     {
         if (!VhostUserMemoryTable.TryRead(reply.Payload, out VhostUserMemoryTable table))
             throw Malformed(VhostUserRequest.SetMemTable, reply);
-        var regions = new VhostUserMemoryRegion[table.Count];
+        VhostUserMemoryRegion[] regions = new VhostUserMemoryRegion[table.Count];
         for (int i = 0; i < regions.Length; i++)
             regions[i] = table[i];
         return regions;

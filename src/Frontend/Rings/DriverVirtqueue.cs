@@ -73,7 +73,7 @@ public sealed partial class DriverVirtqueue : IDisposable
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(options);
         options.Validate(features);
-        var place = new DriverRingPlace(at, options.Size, features);
+        DriverRingPlace place = new(at, options.Size, features);
         ulong total = SizeInBytes(options, features);
         if (at.Value % DriverRingPlace.Alignment != 0 || !memory.TryGetAddress(at, total, out _))
         {
@@ -144,7 +144,7 @@ public sealed partial class DriverVirtqueue : IDisposable
             return false;
         }
 
-        var request = new DriverRequest(token, Sum(writable));
+        DriverRequest request = new(token, Sum(writable));
         if (_split is not null)
         {
             _split.Submit(readable, writable, indirect, request);

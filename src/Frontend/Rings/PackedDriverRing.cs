@@ -153,7 +153,7 @@ internal sealed class PackedDriverRing
     private void Write(in GuestBuffer buffer, ushort flags, ushort id)
     {
         flags |= _nextAvailable.AvailableFlags;
-        var descriptor = new PackedDescriptor(buffer.Address.Value, buffer.Length, id, flags);
+        PackedDescriptor descriptor = new(buffer.Address.Value, buffer.Length, id, flags);
         if (_stagedDescriptors == 0)
         {
             _firstStaged = _nextAvailable;

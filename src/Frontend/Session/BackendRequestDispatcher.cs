@@ -10,7 +10,7 @@ internal sealed class BackendRequestDispatcher(IVhostUserBackendRequestHandler? 
     /// <summary>Everything but SHARED_OBJECT_LOOKUP; true when done.</summary>
     public async ValueTask<bool> HandleAsync(VhostUserMessage message, CancellationToken cancellationToken)
     {
-        var request = (VhostUserBackendRequest)message.Header.Request;
+        VhostUserBackendRequest request = (VhostUserBackendRequest)message.Header.Request;
         if (request == VhostUserBackendRequest.ConfigChangeMsg)
         {
             configChanges.Signal();

@@ -65,7 +65,7 @@ internal static partial class Libc
     /// <returns>0 or the error number: EAGAIN where another description holds it exclusively.</returns>
     internal static int LockByte(SafeHandle file, long offset)
     {
-        var shared = new FileLock { Type = F_RDLCK, Start = offset, Length = 1 };
+        FileLock shared = new() { Type = F_RDLCK, Start = offset, Length = 1 };
         return fcntl_lock(file, F_OFD_SETLK, ref shared) == 0 ? 0 : Marshal.GetLastPInvokeError();
     }
 
@@ -73,7 +73,7 @@ internal static partial class Libc
     /// <returns>0 or the error number.</returns>
     internal static int TestByte(SafeHandle file, long offset, out bool held)
     {
-        var exclusive = new FileLock { Type = F_WRLCK, Start = offset, Length = 1 };
+        FileLock exclusive = new() { Type = F_WRLCK, Start = offset, Length = 1 };
         int result = fcntl_lock(file, F_OFD_GETLK, ref exclusive);
         int errno = Marshal.GetLastPInvokeError();
         held = result == 0 && exclusive.Type != F_UNLCK;

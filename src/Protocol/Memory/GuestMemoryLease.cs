@@ -39,7 +39,7 @@ public readonly struct GuestMemoryLease : IDisposable, IEquatable<GuestMemoryLea
             return false;
         }
 
-        var window = new RegionWindow(Memory);
+        RegionWindow window = new(Memory);
         ulong address = source.Value;
         while (!destination.IsEmpty && window.TryResolve(address, (uint)destination.Length, out nint mapped, out uint count))
         {
@@ -60,7 +60,7 @@ public readonly struct GuestMemoryLease : IDisposable, IEquatable<GuestMemoryLea
             return false;
         }
 
-        var window = new RegionWindow(Memory);
+        RegionWindow window = new(Memory);
         ulong address = destination.Value;
         while (!source.IsEmpty && window.TryResolve(address, (uint)source.Length, out nint mapped, out uint count))
         {

@@ -245,7 +245,7 @@ public sealed class SharedMemory : IDisposable
 
         // Guest memory does not belong into a core dump of this process.
         _ = Libc.madvise(address, mapped, Libc.MADV_DONTDUMP);
-        var mapping = new MappingHandle(address, mapped, descriptor);
+        MappingHandle mapping = new(address, mapped, descriptor);
         return new SharedMemory(mapping, descriptor, offset, length, address + (nint)lead);
     }
 

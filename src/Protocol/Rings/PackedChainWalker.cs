@@ -58,13 +58,13 @@ internal readonly struct PackedChainWalker(PackedRing ring, ChainBatch batch, Vi
             return _batch.Fault(VirtqueueFault.IndirectNotNegotiated, "flags of a descriptor (INDIRECT_DESC is not negotiated)", descriptor.Flags, null);
         }
 
-        var named = new VirtqueueDescriptor(
+        VirtqueueDescriptor named = new(
             descriptor.Address, descriptor.Length, (DescriptorFlags)descriptor.Flags & (DescriptorFlags.Next | DescriptorFlags.Indirect), 0);
         VirtqueueFault fault = _batch.CopyIndirectTable(named, limit, out ReadOnlySpan<VirtqueueDescriptor> table);
         for (int i = 0; i < table.Length && fault == VirtqueueFault.None; i++)
         {
             // The same sixteen bytes as in a split ring up to the length; behind it id and flags have changed places.
-            var entry = new PackedDescriptor(table[i].Address, table[i].LengthFlagsNext);
+            PackedDescriptor entry = new(table[i].Address, table[i].LengthFlagsNext);
             fault = entry.Is(DescriptorFlags.Indirect)
                 ? _batch.Fault(VirtqueueFault.NestedIndirect, "flags of a descriptor in an indirect table", entry.Flags, (ulong)DescriptorFlags.Write)
                 : _batch.Add(entry.Address, entry.Length, entry.Is(DescriptorFlags.Write));

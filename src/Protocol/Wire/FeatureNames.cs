@@ -67,7 +67,7 @@ public static class FeatureNames
     {
         if (word == 0)
             return "none (0x0)";
-        var text = new StringBuilder();
+        StringBuilder text = new();
         for (int bit = 0; bit < 64; bit++)
         {
             if ((word >> bit & 1) != 0)
@@ -82,8 +82,8 @@ public static class FeatureNames
 
     private static string?[] BuildTable(params ReadOnlySpan<(int Bit, string Name)> names)
     {
-        var table = new string?[64];
-        foreach (var (bit, name) in names)
+        string?[] table = new string?[64];
+        foreach ((int bit, string name) in names)
             table[bit] = name;
         return table;
     }

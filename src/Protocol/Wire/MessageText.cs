@@ -20,7 +20,7 @@ public static class MessageText
     /// <param name="descriptorCount">Descriptors that travel with it.</param>
     public static string Describe(VhostUserChannel channel, in VhostUserHeader header, ReadOnlySpan<byte> payload, int descriptorCount)
     {
-        var text = new StringBuilder(96);
+        StringBuilder text = new(96);
         AppendHead(text, channel, header, descriptorCount);
         if (payload.IsEmpty)
             return text.ToString();

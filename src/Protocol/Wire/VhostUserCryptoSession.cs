@@ -67,7 +67,7 @@ public readonly ref struct VhostUserCryptoSession
         session = default;
         if (payload.Length != EncodedSizeOf(layout))
             return false;
-        var view = new VhostUserCryptoSession(payload, layout);
+        VhostUserCryptoSession view = new(payload, layout);
         if (view.Parameters.CipherKeyLength > MaxCipherKey || view.Parameters.AuthenticationKeyLength > MaxAuthenticationKey)
             return false;
         session = view;

@@ -12,7 +12,7 @@ internal static class BenchRun
 
     internal static async Task<BenchReport> RunAsync(BenchSettings settings, CancellationToken stop)
     {
-        var options = new BlockClientOptions
+        BlockClientOptions options = new()
         {
             Queues = settings.Queues,
             Polled = settings.Poll,
@@ -21,7 +21,7 @@ internal static class BenchRun
         };
         await using BlockClient disk = await BlockClient.ConnectAsync(settings.Socket, options, stop);
         Check(disk, settings);
-        using var clock = new BenchClock();
+        using BenchClock clock = new();
         BenchWorker[] workers = MakeWorkers(disk, settings, clock);
         foreach (BenchWorker worker in workers)
             worker.Start();
@@ -78,7 +78,7 @@ internal static class BenchRun
 
     private static BenchReport Report(BenchSettings settings, BenchWorker[] workers, Figures figures)
     {
-        var latencies = new LatencyHistogram();
+        LatencyHistogram latencies = new();
         foreach (BenchWorker worker in workers)
             latencies.Add(worker.Latencies);
         return new BenchReport

@@ -21,7 +21,7 @@ internal static class BlkBenchCommand
         Option<bool> poll = new("--poll") { Description = "Poll each queue from a thread of its own instead of waiting for notifications." };
         Option<int[]> processors = ToolOptions.Processors();
         Option<bool> json = ToolOptions.Json();
-        var command = new Command("bench", "Measure rate, latency and allocation.") { socket, rw, depth, blockSize, queues, seconds, poll, processors, json };
+        Command command = new("bench", "Measure rate, latency and allocation.") { socket, rw, depth, blockSize, queues, seconds, poll, processors, json };
         command.SetAction((line, stop) => RunAsync(
             new BenchSettings
             {

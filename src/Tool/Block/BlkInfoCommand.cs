@@ -23,7 +23,7 @@ internal static class BlkInfoCommand
     {
         Option<string> socket = ToolOptions.Socket();
         Option<bool> json = ToolOptions.Json();
-        var command = new Command("info", "Show size, limits and name of the disk.") { socket, json };
+        Command command = new("info", "Show size, limits and name of the disk.") { socket, json };
         command.SetAction((line, stop) => RunAsync(line.GetRequiredValue(socket), line.GetValue(json), stop));
         return command;
     }
@@ -31,7 +31,7 @@ internal static class BlkInfoCommand
     private static async Task<int> RunAsync(string socket, bool json, CancellationToken stop)
     {
         await using BlockClient disk = await BlockClient.ConnectAsync(socket, cancellationToken: stop);
-        var report = new BlockInfoReport
+        BlockInfoReport report = new()
         {
             Socket = socket,
             Id = await ReadIdAsync(disk, stop),

@@ -15,7 +15,7 @@ internal static class BlkReadCommand
         Option<ulong?> length = ToolOptions.Size("--length", "How much to read; to the end of the disk when not given.");
         Option<string> output = ToolOptions.Path("--output", "File to write to; replaced if it exists.", required: true);
         Option<bool> json = ToolOptions.Json();
-        var command = new Command("read", "Copy a part of the disk to a file.") { socket, offset, length, output, json };
+        Command command = new("read", "Copy a part of the disk to a file.") { socket, offset, length, output, json };
         command.SetAction((line, stop) => RunAsync(
             line.GetRequiredValue(socket), line.GetValue(offset) ?? 0, line.GetValue(length), line.GetRequiredValue(output), line.GetValue(json), stop));
         return command;
@@ -28,7 +28,7 @@ internal static class BlkReadCommand
         using SafeFileHandle file = Create(output);
         long started = Stopwatch.GetTimestamp();
         await ToolOutput.WithProgressAsync("reading", range.Length, json, progress => CopyAsync(disk, range, file, progress, stop));
-        var report = new TransferReport
+        TransferReport report = new()
         {
             Socket = socket,
             File = output,

@@ -33,7 +33,7 @@ internal static class BlkVerifyCommand
         Option<int> seed = ToolOptions.Number("--seed", "Seed of the pattern.", 0, int.MaxValue, 1);
         Option<int> queues = ToolOptions.Number("--queues", "Queues to use.", 1, 256, 1);
         Option<bool> json = ToolOptions.Json();
-        var command = new Command("verify", "Write a seeded pattern over the disk, read it back and compare. DESTROYS what is there.") { socket, offset, length, seed, queues, json };
+        Command command = new("verify", "Write a seeded pattern over the disk, read it back and compare. DESTROYS what is there.") { socket, offset, length, seed, queues, json };
         command.SetAction((line, stop) => RunAsync(
             line.GetRequiredValue(socket), line.GetValue(offset) ?? 0, line.GetValue(length), line.GetValue(seed), line.GetValue(queues), line.GetValue(json), stop));
         return command;
@@ -51,7 +51,7 @@ internal static class BlkVerifyCommand
         await ToolOutput.WithProgressAsync("writing", range.Length, json, progress => WriteAsync(disk, range, (ulong)seed, progress, stop));
         await disk.FlushAsync(stop);
         await ToolOutput.WithProgressAsync("reading", range.Length, json, progress => CompareAsync(disk, range, (ulong)seed, progress, stop));
-        var report = new VerifyReport
+        VerifyReport report = new()
         {
             Socket = socket,
             Offset = range.Offset,

@@ -14,7 +14,7 @@ internal static class BlkWriteCommand
         Option<ulong?> offset = ToolOptions.Size("--offset", "First byte to write; 0 when not given.");
         Option<string> input = ToolOptions.Path("--input", "File whose content is written.", required: true);
         Option<bool> json = ToolOptions.Json();
-        var command = new Command("write", "Copy a file to the disk.") { socket, offset, input, json };
+        Command command = new("write", "Copy a file to the disk.") { socket, offset, input, json };
         command.SetAction((line, stop) => RunAsync(
             line.GetRequiredValue(socket), line.GetValue(offset) ?? 0, line.GetRequiredValue(input), line.GetValue(json), stop));
         return command;
@@ -33,7 +33,7 @@ internal static class BlkWriteCommand
         long started = Stopwatch.GetTimestamp();
         await ToolOutput.WithProgressAsync("writing", length, json, progress => CopyAsync(disk, range, file, progress, stop));
         await disk.FlushAsync(stop);
-        var report = new TransferReport
+        TransferReport report = new()
         {
             Socket = socket,
             File = input,

@@ -15,7 +15,7 @@ internal static class BlockFeatureNames
 
     internal static IReadOnlyList<string> List(VirtioFeatures features, bool isBlock)
     {
-        var names = new List<string>();
+        List<string> names = new();
         for (int bit = 0; bit < 64; bit++)
         {
             if (((ulong)features >> bit & 1) != 0)
@@ -27,7 +27,7 @@ internal static class BlockFeatureNames
 
     internal static IReadOnlyList<string> List(VhostUserProtocolFeatures features)
     {
-        var names = new List<string>();
+        List<string> names = new();
         for (int bit = 0; bit < 64; bit++)
         {
             if (((ulong)features >> bit & 1) != 0)

@@ -9,7 +9,7 @@ internal static class ToolCommand
 
     internal static RootCommand Build()
     {
-        var root = new RootCommand(
+        RootCommand root = new(
             "Probes, reads, writes, measures and serves vhost-user devices. Exit code: 0 success, 1 failure, 2 wrong command line.")
         {
             ProbeCommand.Build(),

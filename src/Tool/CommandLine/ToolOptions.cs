@@ -21,7 +21,7 @@ internal static class ToolOptions
 
     internal static Option<string> Path(string name, string description, bool required = false)
     {
-        var option = new Option<string>(name) { Description = description, HelpName = "PATH", Required = required };
+        Option<string> option = new(name) { Description = description, HelpName = "PATH", Required = required };
         option.Validators.Add(result => RejectEmpty(result, name));
         return option;
     }
@@ -81,7 +81,7 @@ internal static class ToolOptions
 
     internal static bool TryParseProcessors(string text, out int[] processors)
     {
-        var found = new List<int>();
+        List<int> found = new();
         processors = [];
         foreach (string part in text.Split(','))
         {

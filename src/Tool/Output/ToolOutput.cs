@@ -17,7 +17,7 @@ internal static class ToolOutput
     internal static void PrintTable(string title, IEnumerable<(string Name, string Value)> rows)
     {
         _console.MarkupLineInterpolated($"[bold]{title}[/]");
-        var table = new Table { ShowHeaders = false, Border = TableBorder.Rounded };
+        Table table = new() { ShowHeaders = false, Border = TableBorder.Rounded };
         table.AddColumn(new TableColumn("") { NoWrap = true }).AddColumn("");
         foreach ((string name, string value) in rows)
             table.AddRow(Markup.Escape(name), Markup.Escape(value));

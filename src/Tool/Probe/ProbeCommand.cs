@@ -14,7 +14,7 @@ internal static class ProbeCommand
     {
         Option<string> socket = ToolOptions.Socket();
         Option<bool> json = ToolOptions.Json();
-        var command = new Command("probe", "Negotiate with a back-end and show the result.") { socket, json };
+        Command command = new("probe", "Negotiate with a back-end and show the result.") { socket, json };
         command.SetAction((line, stop) => RunAsync(line.GetRequiredValue(socket), line.GetValue(json), stop));
         return command;
     }
@@ -77,7 +77,7 @@ internal static class ProbeCommand
     /// <summary>The protocol does not tell the type of a device; what cannot be a disk is not shown as one.</summary>
     private static BlockConfigReport? AsBlock(byte[] bytes, VirtioFeatures offered)
     {
-        var features = (VirtioBlkFeatures)((ulong)offered & 0xFF_FFFF);
+        VirtioBlkFeatures features = (VirtioBlkFeatures)((ulong)offered & 0xFF_FFFF);
         if (bytes.Length < VirtioBlkConfig.ClassicSize || !VirtioBlkConfig.TryRead(bytes, out VirtioBlkConfig config))
             return null;
         bool plausible = config.Capacity is > 0 and < 1UL << 54

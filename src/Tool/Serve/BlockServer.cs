@@ -13,7 +13,7 @@ internal static class BlockServer
     internal static async Task<ServeReport> RunAsync(ServeSettings settings, CancellationToken stop)
     {
         using IBlockStorage storage = OpenStorage(settings);
-        var device = new BlockDevice(storage, new BlockDeviceOptions
+        BlockDevice device = new(storage, new BlockDeviceOptions
         {
             Queues = settings.Queues,
             MaxQueueSize = (ushort)settings.QueueSize,
@@ -21,7 +21,7 @@ internal static class BlockServer
             ReadOnly = settings.ReadOnly,
         });
         using ILoggerFactory logs = CreateLogs();
-        await using var backend = new VhostUserBackend(device, new VhostUserBackendOptions
+        await using VhostUserBackend backend = new(device, new VhostUserBackendOptions
         {
             Dispatch = Dispatch(settings),
             Processors = settings.Processors,
@@ -32,7 +32,7 @@ internal static class BlockServer
             context.Cancel = true;
             _ = Task.Run(() => RefreshAsync(device, backend), CancellationToken.None);
         });
-        using var sampler = new TrafficSampler(device);
+        using TrafficSampler sampler = new(device);
         sampler.Start();
         await ServeAsync(settings, backend, stop);
         return Report(settings, device, sampler.Stop());
@@ -61,7 +61,7 @@ internal static class BlockServer
     /// <summary>A connected socket is served until its front-end leaves; a listening one until the end.</summary>
     private static async Task ServeDescriptorAsync(int number, ServeSettings settings, VhostUserBackend backend, CancellationToken stop)
     {
-        var descriptor = new SafeFileHandle(number, ownsHandle: true);
+        SafeFileHandle descriptor = new(number, ownsHandle: true);
         switch (InheritedSocket.Inspect(descriptor))
         {
             case InheritedSocketKind.Listening:

@@ -27,7 +27,7 @@ internal static class ServeBlkCommand
 
     internal static Command Build()
     {
-        var command = new Command("blk", "Serve a disk. SIGTERM and Ctrl-C end it; SIGHUP makes it look at the size of its image again.")
+        Command command = new("blk", "Serve a disk. SIGTERM and Ctrl-C end it; SIGHUP makes it look at the size of its image again.")
         {
             _socketPath, _descriptor, _client, _image, _memory, _null, _readOnly, _queues, _queueSize, _blockSize, _poll, _processors, _mode, _group, _json,
         };
@@ -102,7 +102,7 @@ internal static class ServeBlkCommand
     private static Option<string> Image()
     {
         // The vhost-user specification's conventions for back-end programs call it --blk-file.
-        var option = new Option<string>("--image", "--blk-file") { Description = "Serve this raw disk image.", HelpName = "FILE" };
+        Option<string> option = new("--image", "--blk-file") { Description = "Serve this raw disk image.", HelpName = "FILE" };
         option.Validators.Add(result =>
         {
             if (result.Tokens.Any(token => token.Value.Length == 0))

@@ -72,7 +72,7 @@ internal readonly record struct TrafficFigures(long Requests, double Seconds, lo
         double busiest = 0;
         for (int i = 1; i < samples.Length; i++)
             busiest = Math.Max(busiest, Rate(samples, i));
-        var busy = new List<int>();
+        List<int> busy = new();
         for (int i = 1; i < samples.Length && busiest > 0; i++)
         {
             if (Rate(samples, i) >= busiest / 10)

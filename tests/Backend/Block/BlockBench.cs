@@ -23,7 +23,7 @@ internal sealed class BlockBench : IDisposable
         Device.Configure(acknowledged is { } some ? VirtioFeatures.Version1 | (VirtioFeatures)(ulong)some : Device.Features);
         _lease = _memory.Acquire();
         Ring = new RawSplitRing(_memory, 0, 64);
-        var setup = new VirtqueueSetup(
+        VirtqueueSetup setup = new(
             0, 64, User(Ring.DescriptorTable), User(Ring.AvailableRing), User(Ring.UsedRing), 0, VirtioFeatures.Version1 | VirtioFeatures.IndirectDescriptors);
         _queue = DeviceVirtqueue.TryActivate(_memory, setup, null, out _, out string why) ?? throw new InvalidOperationException(why);
     }
@@ -40,7 +40,7 @@ internal sealed class BlockBench : IDisposable
     public (VirtioBlkStatus Status, uint UsedLength) Send(VirtioBlkRequestType type, ulong sector, uint output = 0, uint input = 0)
     {
         PutHeader((uint)type, sector);
-        var chain = new List<ChainBuffer> { new(HeaderAt, 16, false) };
+        List<ChainBuffer> chain = new() { new(HeaderAt, 16, false) };
         if (output != 0)
             chain.Add(new ChainBuffer(DataAt, output, false));
         if (input != 0)

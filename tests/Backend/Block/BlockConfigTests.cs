@@ -7,8 +7,8 @@ public sealed class BlockConfigTests
     [Fact]
     public void The_configuration_space_says_what_the_device_is()
     {
-        using var storage = new MemoryStorage(8 << 20);
-        var device = new BlockDevice(storage, new BlockDeviceOptions { LogicalBlockSize = 1024, Queues = 3, MaxSegments = 62, MaxSegmentSize = 65536 });
+        using MemoryStorage storage = new(8 << 20);
+        BlockDevice device = new(storage, new BlockDeviceOptions { LogicalBlockSize = 1024, Queues = 3, MaxSegments = 62, MaxSegmentSize = 65536 });
         VirtioBlkConfig config = Read(device);
         config.Capacity.Should().Be(16384);
         config.BlockSize.Should().Be(1024);
@@ -29,8 +29,8 @@ public sealed class BlockConfigTests
     [Fact]
     public void Any_window_is_served_and_what_passes_the_end_is_refused()
     {
-        using var storage = new NullStorage(1 << 20);
-        var device = new BlockDevice(storage);
+        using NullStorage storage = new(1 << 20);
+        BlockDevice device = new(storage);
         Span<byte> block = stackalloc byte[4];
         device.TryReadConfig(20, block).Should().BeTrue();
         BitConverter.ToUInt32(block).Should().Be(512);
@@ -42,13 +42,13 @@ public sealed class BlockConfigTests
     [Fact]
     public void Features_follow_from_what_the_storage_can()
     {
-        using var storage = new CountingStorage(1 << 20) { IsReadOnly = true };
+        using CountingStorage storage = new(1 << 20) { IsReadOnly = true };
         VirtioBlkFeatures readOnly = Features(new BlockDevice(storage));
         readOnly.Should().HaveFlag(VirtioBlkFeatures.ReadOnly);
         (readOnly & (VirtioBlkFeatures.Discard | VirtioBlkFeatures.WriteZeroes)).Should().Be(VirtioBlkFeatures.None);
         Read(new BlockDevice(storage)).MaxDiscardSectors.Should().Be(0);
 
-        using var writable = new NullStorage(1 << 20);
+        using NullStorage writable = new(1 << 20);
         VirtioBlkFeatures all = Features(new BlockDevice(writable));
         all.Should().HaveFlag(VirtioBlkFeatures.Discard | VirtioBlkFeatures.WriteZeroes | VirtioBlkFeatures.Flush | VirtioBlkFeatures.MultiQueue);
         all.Should().NotHaveFlag(VirtioBlkFeatures.ReadOnly);
@@ -57,8 +57,8 @@ public sealed class BlockConfigTests
     [Fact]
     public void Only_the_write_cache_can_be_written_and_only_with_0_or_1()
     {
-        using var storage = new NullStorage(1 << 20);
-        var device = new BlockDevice(storage);
+        using NullStorage storage = new(1 << 20);
+        BlockDevice device = new(storage);
         device.TryWriteConfig(32, [0]).Should().BeTrue();
         Read(device).WriteBack.Should().Be(0);
         device.TryWriteConfig(32, [2]).Should().BeFalse();
@@ -74,8 +74,8 @@ public sealed class BlockConfigTests
     [Fact]
     public void Restoring_takes_the_write_cache_out_of_a_whole_configuration_space()
     {
-        using var storage = new NullStorage(1 << 20);
-        var device = new BlockDevice(storage);
+        using NullStorage storage = new(1 << 20);
+        BlockDevice device = new(storage);
         byte[] saved = new byte[60];
         device.TryReadConfig(0, saved);
         saved[32] = 0;
@@ -88,18 +88,18 @@ public sealed class BlockConfigTests
     [Fact]
     public void The_capacity_is_whole_blocks()
     {
-        using var storage = new NullStorage((1 << 20) + 512);
+        using NullStorage storage = new((1 << 20) + 512);
         new BlockDevice(storage, new BlockDeviceOptions { LogicalBlockSize = 4096 }).CapacityBytes.Should().Be(1 << 20);
-        using var small = new NullStorage(2048);
+        using NullStorage small = new(2048);
         FluentActions.Invoking(() => new BlockDevice(small, new BlockDeviceOptions { LogicalBlockSize = 4096 })).Should().Throw<ArgumentException>().WithMessage("*2048 bytes*4096*");
     }
 
     [Fact]
     public async Task A_changed_length_becomes_the_capacity()
     {
-        using var storage = new CountingStorage(1 << 20);
-        var device = new BlockDevice(storage);
-        await using var backend = new VhostUserBackend(device);
+        using CountingStorage storage = new(1 << 20);
+        BlockDevice device = new(storage);
+        await using VhostUserBackend backend = new(device);
         (await device.RefreshCapacityAsync(backend)).Should().BeFalse();
         storage.Length = 2 << 20;
         (await device.RefreshCapacityAsync(backend)).Should().BeTrue();
@@ -112,7 +112,7 @@ public sealed class BlockConfigTests
     [Fact]
     public void Options_out_of_range_are_refused_by_name()
     {
-        using var storage = new NullStorage(1 << 20);
+        using NullStorage storage = new(1 << 20);
         Refused(new BlockDeviceOptions { Queues = 0 }, "*Queues 0*");
         Refused(new BlockDeviceOptions { Queues = 257 }, "*Queues 257*");
         Refused(new BlockDeviceOptions { LogicalBlockSize = 256 }, "*LogicalBlockSize 256*");

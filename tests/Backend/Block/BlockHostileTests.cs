@@ -16,7 +16,7 @@ public sealed class BlockHostileTests
     [InlineData((ulong.MaxValue >> 9) + 1, 512u)]
     public void R12_a_range_beyond_the_capacity_or_one_that_wraps_is_an_io_error(ulong sector, uint length)
     {
-        using var bench = new BlockBench();
+        using BlockBench bench = new();
         bench.Send(VirtioBlkRequestType.In, sector, input: length).Should().Be((VirtioBlkStatus.IoError, 1u));
         bench.Send(VirtioBlkRequestType.Out, sector, output: length).Should().Be((VirtioBlkStatus.IoError, 1u));
         StillServes(bench);
@@ -30,7 +30,7 @@ public sealed class BlockHostileTests
     [InlineData(4096, 1ul, 4096u)]
     public void R12_an_unaligned_request_is_an_io_error(int block, ulong sector, uint length)
     {
-        using var bench = new BlockBench(options: new BlockDeviceOptions { LogicalBlockSize = block });
+        using BlockBench bench = new(options: new BlockDeviceOptions { LogicalBlockSize = block });
         bench.Send(VirtioBlkRequestType.In, sector, input: length).Should().Be((VirtioBlkStatus.IoError, 1u));
         bench.Send(VirtioBlkRequestType.Out, sector, output: length).Should().Be((VirtioBlkStatus.IoError, 1u));
         StillServes(bench);
@@ -44,7 +44,7 @@ public sealed class BlockHostileTests
     [InlineData(ulong.MaxValue, uint.MaxValue)]
     public void R12_a_huge_or_outside_discard_is_an_io_error_and_changes_nothing(ulong sector, uint count)
     {
-        using var bench = new BlockBench();
+        using BlockBench bench = new();
         byte[] data = BlockRequestTests.Pattern(512);
         bench.PutData(data);
         bench.Send(VirtioBlkRequestType.Out, 0, output: 512);
@@ -61,7 +61,7 @@ public sealed class BlockHostileTests
     [Fact]
     public void R12_a_range_above_the_announced_limit_is_an_io_error()
     {
-        using var bench = new BlockBench(new NullStorage(1UL << 40));
+        using BlockBench bench = new(new NullStorage(1UL << 40));
         bench.Send(VirtioBlkRequestType.Discard, 0, bench.PutRanges(new VirtioBlkRange(0, BlockDevice.MaxRangeSectors, 0))).Status.Should().Be(VirtioBlkStatus.Ok);
         bench.Send(VirtioBlkRequestType.Discard, 0, bench.PutRanges(new VirtioBlkRange(0, BlockDevice.MaxRangeSectors + 1, 0))).Status.Should().Be(VirtioBlkStatus.IoError);
     }
@@ -73,7 +73,7 @@ public sealed class BlockHostileTests
     [InlineData(VirtioBlkRequestType.WriteZeroes, 0x8000_0001u)]
     public void R12_unknown_flags_of_a_range_are_unsupported(VirtioBlkRequestType type, uint flags)
     {
-        using var bench = new BlockBench();
+        using BlockBench bench = new();
         uint ranges = bench.PutRanges(new VirtioBlkRange(0, 1, (VirtioBlkRangeFlags)flags));
         bench.Send(type, 0, output: ranges).Should().Be((VirtioBlkStatus.Unsupported, 1u));
         StillServes(bench);
@@ -86,7 +86,7 @@ public sealed class BlockHostileTests
     [InlineData((BlockDevice.MaxRanges + 1) * 16u)]
     public void R12_a_list_of_ranges_of_the_wrong_length_is_an_io_error(uint length)
     {
-        using var bench = new BlockBench();
+        using BlockBench bench = new();
         bench.PutData(new byte[1024]);
         bench.Send(VirtioBlkRequestType.Discard, 0, output: length).Should().Be((VirtioBlkStatus.IoError, 1u));
         StillServes(bench);
@@ -97,7 +97,7 @@ public sealed class BlockHostileTests
     [InlineData(19u)]
     public void R12_a_buffer_too_short_for_the_id_is_an_io_error(uint length)
     {
-        using var bench = new BlockBench();
+        using BlockBench bench = new();
         bench.PutData(new byte[64]);
         bench.Send(VirtioBlkRequestType.GetId, 0, input: length).Should().Be((VirtioBlkStatus.IoError, 1u));
         bench.GetData(20).Should().AllBeEquivalentTo(0);
@@ -115,7 +115,7 @@ public sealed class BlockHostileTests
     [InlineData(uint.MaxValue)]
     public void R12_an_unknown_type_is_unsupported(uint type)
     {
-        using var bench = new BlockBench();
+        using BlockBench bench = new();
         bench.Send((VirtioBlkRequestType)type, 0, output: 512, input: 512).Should().Be((VirtioBlkStatus.Unsupported, 1u));
         StillServes(bench);
     }
@@ -126,7 +126,7 @@ public sealed class BlockHostileTests
     [InlineData(15)]
     public void R09_a_header_split_anywhere_is_read(int first)
     {
-        using var bench = new BlockBench();
+        using BlockBench bench = new();
         bench.PutHeader((uint)VirtioBlkRequestType.In, 1);
         uint used = bench.SendChain(
             new(BlockBench.HeaderAt, (uint)first, false),
@@ -140,9 +140,9 @@ public sealed class BlockHostileTests
     [Fact]
     public void R09_a_header_in_sixteen_descriptors_and_one_that_goes_on_into_the_data_are_read()
     {
-        using var bench = new BlockBench();
+        using BlockBench bench = new();
         bench.PutHeader((uint)VirtioBlkRequestType.Out, 0);
-        var chain = new List<ChainBuffer>();
+        List<ChainBuffer> chain = new();
         for (uint i = 0; i < 16; i++)
             chain.Add(new ChainBuffer(BlockBench.HeaderAt + i, 1, false));
         chain.Add(new ChainBuffer(BlockBench.DataAt, 512, false));
@@ -159,7 +159,7 @@ public sealed class BlockHostileTests
     [Fact]
     public void R09_without_a_status_byte_the_chain_comes_back_empty()
     {
-        using var bench = new BlockBench();
+        using BlockBench bench = new();
         bench.PutHeader((uint)VirtioBlkRequestType.Out, 0);
         bench.SendChain(new(BlockBench.HeaderAt, 16, false), new(BlockBench.DataAt, 512, false)).Should().Be(0);
         bench.SendChain(new ChainBuffer(BlockBench.HeaderAt, 16, false)).Should().Be(0);
@@ -173,7 +173,7 @@ public sealed class BlockHostileTests
     [InlineData(15u)]
     public void R09_with_less_than_a_header_the_chain_comes_back_empty_and_untouched(uint length)
     {
-        using var bench = new BlockBench();
+        using BlockBench bench = new();
         uint used = length == 0
             ? bench.SendChain(new ChainBuffer(BlockBench.StatusAt, 1, true))
             : bench.SendChain(new(BlockBench.HeaderAt, length, false), new(BlockBench.StatusAt, 1, true));
@@ -185,7 +185,7 @@ public sealed class BlockHostileTests
     [Fact]
     public void R09_a_read_with_readable_buffers_only_and_a_write_with_writable_ones_only()
     {
-        using var bench = new BlockBench();
+        using BlockBench bench = new();
         bench.PutData(BlockRequestTests.Pattern(512));
 
         // A read that offers no room but the status, its data being readable: nothing to read, nothing written.
@@ -202,7 +202,7 @@ public sealed class BlockHostileTests
     [Fact]
     public void R09_writable_before_readable_breaks_the_queue()
     {
-        using var bench = new BlockBench();
+        using BlockBench bench = new();
         bench.SendChain(new(BlockBench.StatusAt, 1, true), new(BlockBench.HeaderAt, 16, false)).Should().Be(uint.MaxValue);
         bench.Fault.Should().Be(VirtqueueFault.WritableBeforeReadable);
     }

@@ -10,7 +10,7 @@ public sealed class BlockRequestTests
     [Fact]
     public void What_was_written_is_read()
     {
-        using var bench = new BlockBench();
+        using BlockBench bench = new();
         byte[] data = Pattern(Length);
         bench.PutData(data);
         bench.Send(VirtioBlkRequestType.Out, 3, output: Length).Should().Be((VirtioBlkStatus.Ok, 1u));
@@ -22,7 +22,7 @@ public sealed class BlockRequestTests
     [Fact]
     public void A_request_may_cross_the_pieces_of_memory_storage()
     {
-        using var bench = new BlockBench(new MemoryStorage(4 << 20));
+        using BlockBench bench = new(new MemoryStorage(4 << 20));
         byte[] data = Pattern(2 << 20);
         bench.PutData(data);
         bench.Send(VirtioBlkRequestType.Out, 1000, output: 2 << 20).Status.Should().Be(VirtioBlkStatus.Ok);
@@ -34,7 +34,7 @@ public sealed class BlockRequestTests
     [Fact]
     public void Data_may_be_scattered_over_many_buffers_and_share_one_with_the_status()
     {
-        using var bench = new BlockBench();
+        using BlockBench bench = new();
         byte[] data = Pattern(1024);
         bench.PutData(data);
         bench.Send(VirtioBlkRequestType.Out, 0, output: 1024).Status.Should().Be(VirtioBlkStatus.Ok);
@@ -51,7 +51,7 @@ public sealed class BlockRequestTests
     [Fact]
     public void Get_id_answers_the_serial_padded_with_zeroes()
     {
-        using var bench = new BlockBench(options: new BlockDeviceOptions { Serial = "disk-7" });
+        using BlockBench bench = new(options: new BlockDeviceOptions { Serial = "disk-7" });
         bench.PutData(Pattern(64));
         bench.Send(VirtioBlkRequestType.GetId, 0, input: 20).Should().Be((VirtioBlkStatus.Ok, 21u));
         bench.GetData(20).Should().Equal(Encoding.ASCII.GetBytes("disk-7".PadRight(20, '\0')));
@@ -63,7 +63,7 @@ public sealed class BlockRequestTests
     [InlineData(VirtioBlkRequestType.WriteZeroes, VirtioBlkRangeFlags.Unmap)]
     public void Several_ranges_are_cleared_and_nothing_else(VirtioBlkRequestType type, VirtioBlkRangeFlags flags)
     {
-        using var bench = new BlockBench();
+        using BlockBench bench = new();
         bench.PutData(Pattern(Length));
         bench.Send(VirtioBlkRequestType.Out, 0, output: Length);
         uint ranges = bench.PutRanges(new VirtioBlkRange(1, 2, flags), new VirtioBlkRange(8, 1, flags), new VirtioBlkRange(10, 0, flags));
@@ -78,7 +78,7 @@ public sealed class BlockRequestTests
     [Fact]
     public void A_disk_that_was_never_written_reads_as_zeroes()
     {
-        using var bench = new BlockBench();
+        using BlockBench bench = new();
         bench.PutData(Pattern(Length));
         bench.Send(VirtioBlkRequestType.In, 0, input: Length).Status.Should().Be(VirtioBlkStatus.Ok);
         bench.GetData(Length).Should().AllBeEquivalentTo(0);
@@ -90,8 +90,8 @@ public sealed class BlockRequestTests
     [InlineData(VirtioBlkFeatures.ConfigWriteCache, 0)]
     public void A_driver_that_cannot_flush_gets_every_write_made_durable(VirtioBlkFeatures acknowledged, int flushes)
     {
-        using var storage = new CountingStorage(1 << 20);
-        using var bench = new BlockBench(storage, acknowledged: acknowledged);
+        using CountingStorage storage = new(1 << 20);
+        using BlockBench bench = new(storage, acknowledged: acknowledged);
         bench.Send(VirtioBlkRequestType.Out, 0, output: 512).Status.Should().Be(VirtioBlkStatus.Ok);
         storage.Flushes.Should().Be(flushes);
         bench.Send(VirtioBlkRequestType.Flush, 0).Should().Be((VirtioBlkStatus.Ok, 1u));
@@ -101,8 +101,8 @@ public sealed class BlockRequestTests
     [Fact]
     public void Switching_the_cache_off_flushes_it_and_writes_through_until_it_is_on_again()
     {
-        using var storage = new CountingStorage(1 << 20);
-        using var bench = new BlockBench(storage);
+        using CountingStorage storage = new(1 << 20);
+        using BlockBench bench = new(storage);
         bench.Device.TryWriteConfig(32, [0]).Should().BeTrue();
         storage.Flushes.Should().Be(1);
         bench.Send(VirtioBlkRequestType.Out, 0, output: 512);
@@ -118,8 +118,8 @@ public sealed class BlockRequestTests
     [InlineData(VirtioBlkRequestType.Flush, 0u, 0u)]
     public void An_error_of_the_storage_is_answered_and_the_device_goes_on(VirtioBlkRequestType type, uint output, uint input)
     {
-        using var storage = new CountingStorage(1 << 20) { Failure = new IOException("no") };
-        using var bench = new BlockBench(storage);
+        using CountingStorage storage = new(1 << 20) { Failure = new IOException("no") };
+        using BlockBench bench = new(storage);
         bench.Send(type, 0, output, input).Should().Be((VirtioBlkStatus.IoError, 1u));
         bench.Device.LastStorageError.Should().BeSameAs(storage.Failure);
         storage.Failure = null;
@@ -130,7 +130,7 @@ public sealed class BlockRequestTests
     [Fact]
     public void A_read_only_device_refuses_what_changes_the_disk()
     {
-        using var bench = new BlockBench(options: new BlockDeviceOptions { ReadOnly = true });
+        using BlockBench bench = new(options: new BlockDeviceOptions { ReadOnly = true });
         uint range = bench.PutRanges(new VirtioBlkRange(0, 1, VirtioBlkRangeFlags.None));
         bench.Send(VirtioBlkRequestType.Out, 0, output: 512).Should().Be((VirtioBlkStatus.IoError, 1u));
         bench.Send(VirtioBlkRequestType.Discard, 0, output: range).Status.Should().Be(VirtioBlkStatus.Unsupported);

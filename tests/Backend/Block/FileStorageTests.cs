@@ -11,8 +11,8 @@ public sealed class FileStorageTests
     [Fact]
     public void Requests_reach_the_file()
     {
-        using var image = new TempImage(1 << 20);
-        using var bench = new BlockBench(FileStorage.Open(image.Path));
+        using TempImage image = new(1 << 20);
+        using BlockBench bench = new(FileStorage.Open(image.Path));
         byte[] data = BlockRequestTests.Pattern(Length);
         bench.PutData(data);
         bench.Send(VirtioBlkRequestType.Out, 5, output: Length).Status.Should().Be(VirtioBlkStatus.Ok);
@@ -29,10 +29,10 @@ public sealed class FileStorageTests
     [InlineData(VirtioBlkRequestType.WriteZeroes, VirtioBlkRangeFlags.Unmap)]
     public void Ranges_become_zeroes_in_the_file(VirtioBlkRequestType type, VirtioBlkRangeFlags flags)
     {
-        using var image = new TempImage(1 << 20);
+        using TempImage image = new(1 << 20);
         byte[] content = BlockRequestTests.Pattern(1 << 20);
         File.WriteAllBytes(image.Path, content);
-        using var bench = new BlockBench(FileStorage.Open(image.Path));
+        using BlockBench bench = new(FileStorage.Open(image.Path));
         bench.Send(type, 0, output: bench.PutRanges(new VirtioBlkRange(3, 300, flags))).Status.Should().Be(VirtioBlkStatus.Ok);
         content.AsSpan(3 * 512, 300 * 512).Clear();
         File.ReadAllBytes(image.Path).AsSpan().SequenceEqual(content).Should().BeTrue();
@@ -41,8 +41,8 @@ public sealed class FileStorageTests
     [Fact]
     public void A_tail_shorter_than_a_sector_reads_as_zeroes_and_can_be_written()
     {
-        using var image = new TempImage(700);
-        using var bench = new BlockBench(FileStorage.Open(image.Path));
+        using TempImage image = new(700);
+        using BlockBench bench = new(FileStorage.Open(image.Path));
         bench.Device.CapacityBytes.Should().Be(1024);
         bench.PutData(BlockRequestTests.Pattern(1024));
         bench.Send(VirtioBlkRequestType.In, 0, input: 1024).Should().Be((VirtioBlkStatus.Ok, 1025u));
@@ -54,7 +54,7 @@ public sealed class FileStorageTests
     [Fact]
     public void A_grown_image_is_noticed()
     {
-        using var image = new TempImage(1 << 20);
+        using TempImage image = new(1 << 20);
         using FileStorage storage = FileStorage.Open(image.Path);
         using (FileStream file = new(image.Path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite))
             file.SetLength(3 << 20);
@@ -71,14 +71,14 @@ public sealed class FileStorageTests
         Refused("/no-such-folder/x.img", "Image /no-such-folder/x.img: does not exist.*");
         Refused(Path.GetTempPath(), $"Image {Path.GetTempPath()}: is a directory.*");
         Refused("/dev/null", "Image /dev/null: neither a regular file nor a block device (CharacterDevice).*");
-        using var empty = new TempImage(0);
+        using TempImage empty = new(0);
         Refused(empty.Path, $"Image {empty.Path}: is empty. *truncate*");
     }
 
     [Fact]
     public void A_writer_and_anybody_else_refuse_each_other()
     {
-        using var image = new TempImage(1 << 20);
+        using TempImage image = new(1 << 20);
         using (FileStorage writer = FileStorage.Open(image.Path))
         {
             Refused(image.Path, $"Image {image.Path}: in use*open for writing*Stop that process*");
@@ -95,7 +95,7 @@ public sealed class FileStorageTests
     public void An_image_that_we_serve_is_refused_by_qemu()
     {
         string qemuIo = Peers.Require("qemu-io", "qemu-utils");
-        using var image = new TempImage(1 << 20);
+        using TempImage image = new(1 << 20);
         using (FileStorage writer = FileStorage.Open(image.Path))
         {
             Run(qemuIo, "-f", "raw", "-c", "write 0 512", image.Path).Should().Contain("lock");
@@ -115,8 +115,8 @@ public sealed class FileStorageTests
     public async Task An_image_that_qemu_serves_is_refused_by_us()
     {
         string daemon = Peers.Require("qemu-storage-daemon", "qemu-system-common");
-        using var image = new TempImage(1 << 20);
-        using var socket = new TempSocket();
+        using TempImage image = new(1 << 20);
+        using TempSocket socket = new();
         using Process process = Start(
             daemon,
             "--blockdev", $"driver=file,node-name=d0,filename={image.Path}",

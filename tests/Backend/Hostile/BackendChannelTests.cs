@@ -1,3 +1,4 @@
+using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
 
@@ -9,8 +10,8 @@ public class BackendChannelTests
     [Fact]
     public Task B31_A_channel_that_is_no_socket_is_refused() => HostileBench.AttackAsync(lines: 2, async frontend =>
     {
-        using var notifier = new EventNotifier();
-        using var file = File.OpenHandle("/proc/self/status");
+        using EventNotifier notifier = new();
+        using SafeFileHandle file = File.OpenHandle("/proc/self/status");
         await frontend.RefusedAsync(VhostUserRequest.SetBackendReqFd, default, notifier.Descriptor);
         await frontend.RefusedAsync(VhostUserRequest.SetBackendReqFd, default, file);
     });
@@ -18,19 +19,19 @@ public class BackendChannelTests
     [Fact]
     public async Task B31_A_second_channel_replaces_the_first_which_is_closed()
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
-            await using var first = await AttachChannelAsync(frontend);
-            await using var second = await AttachChannelAsync(frontend);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
+            await using VhostUserConnection first = await AttachChannelAsync(frontend);
+            await using VhostUserConnection second = await AttachChannelAsync(frontend);
             (await first.ReceiveAsync().InTime()).Should().BeNull("the replaced channel is closed");
             await frontend.AddMemoryAsync(guest);
             await frontend.StartAsync(ring);
             await ring.EchoAsync(1);
             await bench.Backend.NotifyConfigChangedAsync();
-            using var message = await second.ReceiveAsync().InTime();
+            using VhostUserMessage? message = await second.ReceiveAsync().InTime();
             message!.Header.Should().Be(VhostUserHeader.ForRequest(VhostUserBackendRequest.ConfigChangeMsg, 0));
         }
 
@@ -40,19 +41,19 @@ public class BackendChannelTests
     [Fact]
     public async Task A_notification_waits_until_a_ring_is_started()
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
-            await using var channel = await AttachChannelAsync(frontend);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
+            await using VhostUserConnection channel = await AttachChannelAsync(frontend);
             await bench.Backend.NotifyConfigChangedAsync();
             await bench.Backend.NotifyConfigChangedAsync();
-            var received = channel.ReceiveAsync().AsTask();
+            Task<VhostUserMessage?> received = channel.ReceiveAsync().AsTask();
             await frontend.AddMemoryAsync(guest);
             received.IsCompleted.Should().BeFalse("a suspended device is silent");
             await frontend.StartAsync(ring);
-            using var message = await received.InTime();
+            using VhostUserMessage? message = await received.InTime();
             message!.Header.Request.Should().Be((uint)VhostUserBackendRequest.ConfigChangeMsg);
         }
 
@@ -62,12 +63,12 @@ public class BackendChannelTests
     [Fact]
     public async Task B31_A_channel_that_nobody_reads_is_given_up_and_the_session_goes_on()
     {
-        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { SendTimeout = TimeSpan.FromMilliseconds(200) });
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { SendTimeout = TimeSpan.FromMilliseconds(200) });
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
-            await using var channel = await AttachChannelAsync(frontend);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
+            await using VhostUserConnection channel = await AttachChannelAsync(frontend);
             await frontend.AddMemoryAsync(guest);
             await frontend.StartAsync(ring);
             await ring.EchoAsync(1);
@@ -85,10 +86,10 @@ public class BackendChannelTests
     [Fact]
     public async Task A_front_end_that_talks_nonsense_on_the_channel_loses_the_channel()
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            await using var channel = await AttachChannelAsync(frontend);
+            await using VhostUserConnection channel = await AttachChannelAsync(frontend);
             await channel.SendAsync(new VhostUserHeader(2, (VhostUserHeaderFlags)5, 0), default);
             await Eventually.TrueAsync(() => bench.Complaints.Count == 1);
             await frontend.BarrierAsync();
@@ -99,7 +100,7 @@ public class BackendChannelTests
 
     private static async Task<VhostUserConnection> AttachChannelAsync(RawFrontend frontend)
     {
-        var (ours, theirs) = Libc.UnixSocketPair();
+        (SafeFileHandle ours, SafeFileHandle theirs) = Libc.UnixSocketPair();
         using (theirs)
             await frontend.AcceptedAsync(VhostUserRequest.SetBackendReqFd, default, theirs);
         return VhostUserConnection.Adopt(ours);

@@ -9,10 +9,10 @@ public class ConnectionTests
     [Fact]
     public async Task B36_A_second_front_end_waits_for_the_first()
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var second = await ConnectSecondAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend second = await ConnectSecondAsync())
         {
-            var features = second.AskU64Async(VhostUserRequest.GetFeatures);
+            Task<ulong> features = second.AskU64Async(VhostUserRequest.GetFeatures);
             await features.InTime();
         }
 
@@ -20,8 +20,8 @@ public class ConnectionTests
 
         async Task<RawFrontend> ConnectSecondAsync()
         {
-            await using var first = await bench.NegotiatedAsync();
-            var second = await bench.ConnectAsync();
+            await using RawFrontend first = await bench.NegotiatedAsync();
+            RawFrontend second = await bench.ConnectAsync();
             await second.SendAsync(VhostUserRequest.SetOwner);
             await first.BarrierAsync();
             return second;
@@ -31,10 +31,10 @@ public class ConnectionTests
     [Fact]
     public async Task B37_A_front_end_that_does_not_read_its_replies_loses_the_connection()
     {
-        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { SendTimeout = TimeSpan.FromMilliseconds(200) });
+        await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { SendTimeout = TimeSpan.FromMilliseconds(200) });
         await Bystander.WatchAsync(async () =>
         {
-            await using var frontend = await bench.NegotiatedAsync();
+            await using RawFrontend frontend = await bench.NegotiatedAsync();
             await Eventually.TrueAsync(() =>
             {
                 // Fire and forget: once the back-end waits for us, our own sends wait too.
@@ -49,14 +49,14 @@ public class ConnectionTests
     [Fact]
     public async Task B38_A_front_end_may_vanish_after_any_message()
     {
-        await using var bench = await HostileBench.StartAsync();
-        using (var guest = new TestGuest())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        using (TestGuest guest = new())
         {
-            for (var count = 0; count < 14; count++)
+            for (int count = 0; count < 14; count++)
             {
-                using var ring = new TestRing(guest, 0);
-                await using var frontend = await bench.ConnectAsync();
-                foreach (var step in Steps(frontend, guest, ring).Take(count))
+                using TestRing ring = new(guest, 0);
+                await using RawFrontend frontend = await bench.ConnectAsync();
+                foreach (Func<Task> step in Steps(frontend, guest, ring).Take(count))
                     await step();
             }
         }
@@ -68,12 +68,12 @@ public class ConnectionTests
     [Fact]
     public async Task B38_A_front_end_may_vanish_while_a_ring_is_busy()
     {
-        await using var bench = await HostileBench.StartAsync();
-        for (var i = 0; i < 20; i++)
+        await using HostileBench bench = await HostileBench.StartAsync();
+        for (int i = 0; i < 20; i++)
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
-            await using var frontend = await bench.NegotiatedAsync();
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
+            await using RawFrontend frontend = await bench.NegotiatedAsync();
             await frontend.AddMemoryAsync(guest);
             await frontend.StartAsync(ring);
             for (byte request = 0; request < 4; request++)
@@ -86,11 +86,11 @@ public class ConnectionTests
     [Fact]
     public async Task B38_Requests_that_a_device_never_completes_do_not_hold_the_next_front_end_up_for_ever()
     {
-        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { DrainTimeout = TimeSpan.FromMilliseconds(200) });
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { DrainTimeout = TimeSpan.FromMilliseconds(200) });
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             bench.Device.KeepRequests = true;
             await frontend.AddMemoryAsync(guest);
             await frontend.StartAsync(ring);
@@ -100,7 +100,7 @@ public class ConnectionTests
 
         await Eventually.TrueAsync(() => bench.Complaints.Count == 1);
         bench.Device.KeepRequests = false;
-        bench.Device.Kept.TryDequeue(out var kept).Should().BeTrue();
+        bench.Device.Kept.TryDequeue(out DetachedChain? kept).Should().BeTrue();
         kept!.Complete(0);
         await bench.CheckInvariantsAsync(lines: 1);
     }
@@ -108,16 +108,16 @@ public class ConnectionTests
     [Fact]
     public async Task B39_A_flood_of_messages_does_not_keep_the_back_end_from_stopping()
     {
-        var (front, back) = VhostUserConnection.CreatePair();
-        await using var backend = new VhostUserBackend(new EchoDevice());
-        using var stop = new CancellationTokenSource();
-        var serving = Task.Run(() => backend.ServeAsync(back, stop.Token));
-        var one = new byte[VhostUserHeader.EncodedSize];
+        (VhostUserConnection front, VhostUserConnection back) = VhostUserConnection.CreatePair();
+        await using VhostUserBackend backend = new(new EchoDevice());
+        using CancellationTokenSource stop = new();
+        Task serving = Task.Run(() => backend.ServeAsync(back, stop.Token));
+        byte[] one = new byte[VhostUserHeader.EncodedSize];
         VhostUserHeader.ForRequest(VhostUserRequest.SetOwner, 0).Write(one);
         byte[] many = [.. Enumerable.Repeat(one, 8192).SelectMany(static message => message)];
-        await using var frontend = new RawFrontend(front);
-        var sent = 0;
-        var flood = Task.Run(async () =>
+        await using RawFrontend frontend = new(front);
+        int sent = 0;
+        Task flood = Task.Run(async () =>
         {
             while (!serving.IsCompleted)
             {
@@ -138,16 +138,16 @@ public class ConnectionTests
     [Fact]
     public async Task A_receiver_that_was_cancelled_loses_nothing_that_has_arrived()
     {
-        var (front, back) = VhostUserConnection.CreatePair();
+        (VhostUserConnection front, VhostUserConnection back) = VhostUserConnection.CreatePair();
         await using (front)
         await using (back)
         {
             await front.SendAsync(VhostUserHeader.ForRequest(VhostUserRequest.SetOwner, 0), default);
 
-            var cancelled = async () => await back.ReceiveAsync(new CancellationToken(canceled: true));
+            Func<Task<VhostUserMessage?>> cancelled = async () => await back.ReceiveAsync(new CancellationToken(canceled: true));
             await cancelled.Should().ThrowAsync<OperationCanceledException>();
 
-            using var message = await back.ReceiveAsync();
+            using VhostUserMessage? message = await back.ReceiveAsync();
             message!.Header.Request.Should().Be((uint)VhostUserRequest.SetOwner);
         }
     }
@@ -156,7 +156,7 @@ public class ConnectionTests
     {
         const VhostUserProtocolFeatures protocol = VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.ConfigureMemSlots;
         const VirtioFeatures features = VirtioFeatures.Version1 | VirtioFeatures.VhostUserProtocolFeatures;
-        var state = RawFrontend.State(0, TestRing.Size);
+        byte[] state = RawFrontend.State(0, TestRing.Size);
         yield return () => frontend.SendAsync(VhostUserRequest.SetOwner);
         yield return () => frontend.AskU64Async(VhostUserRequest.GetFeatures);
         yield return () => frontend.SendAsync(VhostUserRequest.SetProtocolFeatures, RawFrontend.U64((ulong)protocol));

@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
 
@@ -18,11 +20,11 @@ public class DescriptorKindTests
     {
         await HostileBench.AttackAsync(lines: 10, async frontend =>
         {
-            using var kinds = new OddDescriptors();
-            using var guest = new TestGuest();
-            using var readOnly = RawDescriptors.Reopen(guest.Shared.Descriptor, pathOnly: false);
+            using OddDescriptors kinds = new();
+            using TestGuest guest = new();
+            using SafeFileHandle readOnly = RawDescriptors.Reopen(guest.Shared.Descriptor, pathOnly: false);
             await frontend.SendAsync(VhostUserRequest.SetVringNum, RawFrontend.State(0, 16));
-            foreach (var descriptor in kinds.CannotNotify.Append(guest.Shared.Descriptor).Append(readOnly))
+            foreach (SafeHandle descriptor in kinds.CannotNotify.Append(guest.Shared.Descriptor).Append(readOnly))
                 await frontend.RefusedAsync(request, RawFrontend.U64(0), descriptor);
         });
     }
@@ -32,16 +34,16 @@ public class DescriptorKindTests
     {
         await HostileBench.AttackAsync(lines: 26, async frontend =>
         {
-            using var kinds = new OddDescriptors();
-            using var guest = new TestGuest();
-            using var good = new TestGuest(slot: 1);
-            using var ring = new TestRing(good, 0);
-            using var readOnly = RawDescriptors.Reopen(guest.Shared.Descriptor, pathOnly: false);
-            using var path = RawDescriptors.Reopen(guest.Shared.Descriptor, pathOnly: true);
+            using OddDescriptors kinds = new();
+            using TestGuest guest = new();
+            using TestGuest good = new(slot: 1);
+            using TestRing ring = new(good, 0);
+            using SafeFileHandle readOnly = RawDescriptors.Reopen(guest.Shared.Descriptor, pathOnly: false);
+            using SafeFileHandle path = RawDescriptors.Reopen(guest.Shared.Descriptor, pathOnly: true);
             await frontend.AddMemoryAsync(good);
             await frontend.StartAsync(ring);
-            var table = RawFrontend.TableOf(guest, good).Payload;
-            foreach (var descriptor in kinds.CannotBeMapped.Append(readOnly).Append(path))
+            byte[] table = RawFrontend.TableOf(guest, good).Payload;
+            foreach (SafeHandle descriptor in kinds.CannotBeMapped.Append(readOnly).Append(path))
             {
                 await frontend.RefusedAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(guest.Single), descriptor);
                 await frontend.RefusedAsync(VhostUserRequest.SetMemTable, table, descriptor, good.Shared.Descriptor);
@@ -62,9 +64,9 @@ public class DescriptorKindTests
             lines: 0,
             async frontend =>
             {
-                var (reader, writer) = RawDescriptors.Pipe();
-                using var guest = new TestGuest();
-                using var ring = new TestRing(guest, 0);
+                (SafeFileHandle reader, SafeFileHandle writer) = RawDescriptors.Pipe();
+                using TestGuest guest = new();
+                using TestRing ring = new(guest, 0);
                 using (reader)
                 using (writer)
                 {
@@ -90,15 +92,15 @@ public class DescriptorKindTests
     [Fact]
     public async Task B10_The_socket_of_the_connection_itself_is_refused_for_every_use()
     {
-        await using var bench = await HostileBench.StartAsync();
-        using (var socket = Libc.UnixSocket())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        using (SafeFileHandle socket = Libc.UnixSocket())
         {
             Libc.Connect(socket, UnixSocketAddress.Encode(bench.SocketPath, "path")).Should().Be(0);
-            var frontend = new RawFrontend(VhostUserConnection.Adopt(Libc.Duplicate(socket)));
+            RawFrontend frontend = new(VhostUserConnection.Adopt(Libc.Duplicate(socket)));
             await frontend.NegotiateAsync();
-            using (var guest = new TestGuest())
+            using (TestGuest guest = new())
                 await frontend.RefusedAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(guest.Single), socket);
-            foreach (var request in new[] { VhostUserRequest.SetVringKick, VhostUserRequest.SetVringCall, VhostUserRequest.SetVringErr })
+            foreach (VhostUserRequest request in new[] { VhostUserRequest.SetVringKick, VhostUserRequest.SetVringCall, VhostUserRequest.SetVringErr })
                 await frontend.RefusedAsync(request, RawFrontend.U64(0), socket);
             await frontend.RefusedAsync(VhostUserRequest.SetBackendReqFd, default, socket);
             await frontend.BarrierAsync();
@@ -111,9 +113,9 @@ public class DescriptorKindTests
     [Fact]
     public async Task B10_A_connection_to_this_back_end_is_no_back_end_channel()
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync())
-        using (var other = Libc.UnixSocket())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
+        using (SafeFileHandle other = Libc.UnixSocket())
         {
             Libc.Connect(other, UnixSocketAddress.Encode(bench.SocketPath, "path")).Should().Be(0);
             await frontend.RefusedAsync(VhostUserRequest.SetBackendReqFd, default, other);

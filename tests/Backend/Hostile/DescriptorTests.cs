@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
 
@@ -26,11 +27,11 @@ public class DescriptorTests
     {
         await HostileBench.AttackAsync(lines: 1, async frontend =>
         {
-            using var notifier = new EventNotifier();
-            var payload = new byte[size];
+            using EventNotifier notifier = new();
+            byte[] payload = new byte[size];
             if (request == VhostUserRequest.SetMemTable)
                 payload[0] = 1;
-            var descriptors = Enumerable.Repeat((SafeHandle)notifier.Descriptor, count).ToArray();
+            SafeHandle[] descriptors = Enumerable.Repeat((SafeHandle)notifier.Descriptor, count).ToArray();
             await frontend.SendAsync((uint)request, RawFrontend.NeedReply, payload, descriptors);
             await frontend.ExpectRefusedOrClosedAsync(request);
         });
@@ -44,7 +45,7 @@ public class DescriptorTests
     {
         await HostileBench.AttackAsync(lines: 1, async frontend =>
         {
-            using var notifier = new EventNotifier();
+            using EventNotifier notifier = new();
             await frontend.SendAsync(VhostUserRequest.SetOwner, default, Enumerable.Repeat((SafeHandle)notifier.Descriptor, count).ToArray());
             await frontend.ExpectClosedAsync();
         });
@@ -53,11 +54,11 @@ public class DescriptorTests
     [Fact]
     public async Task B09_Running_out_of_descriptors_costs_the_connection_and_nothing_else()
     {
-        await using var bench = await HostileBench.StartAsync();
+        await using HostileBench bench = await HostileBench.StartAsync();
         await Bystander.WatchAsync(async () =>
         {
-            using var guest = new TestGuest();
-            await using var frontend = await bench.NegotiatedAsync();
+            using TestGuest guest = new();
+            await using RawFrontend frontend = await bench.NegotiatedAsync();
             await frontend.BarrierAsync();
             using (DescriptorLimit.Leaving(0))
             {
@@ -71,17 +72,17 @@ public class DescriptorTests
     [Fact]
     public async Task B09_A_front_end_that_cannot_be_accepted_for_want_of_descriptors_is_accepted_later()
     {
-        await using var bench = await HostileBench.StartAsync();
+        await using HostileBench bench = await HostileBench.StartAsync();
         await Bystander.WatchAsync(async () =>
         {
-            var socket = Libc.UnixSocket();
+            SafeFileHandle socket = Libc.UnixSocket();
             using (DescriptorLimit.Leaving(0))
             {
                 Libc.Connect(socket, UnixSocketAddress.Encode(bench.SocketPath, "path")).Should().Be(0);
                 await Eventually.TrueAsync(() => bench.Complaints.Count == 1);
             }
 
-            await using var frontend = new RawFrontend(VhostUserConnection.Adopt(socket));
+            await using RawFrontend frontend = new(VhostUserConnection.Adopt(socket));
             await frontend.BarrierAsync();
         });
         await bench.CheckInvariantsAsync(lines: 1);
@@ -94,7 +95,7 @@ public class DescriptorTests
     {
         await HostileBench.AttackAsync(lines: 2, async frontend =>
         {
-            using var notifier = new EventNotifier();
+            using EventNotifier notifier = new();
             await frontend.AcceptedAsync(request, RawFrontend.U64(0x100));
             await frontend.AcceptedAsync(request, RawFrontend.U64(0), notifier.Descriptor);
             await frontend.RefusedAsync(request, RawFrontend.U64(0x100), notifier.Descriptor);
@@ -107,8 +108,8 @@ public class DescriptorTests
     {
         await HostileBench.AttackAsync(lines: 2, async frontend =>
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             await frontend.AddMemoryAsync(guest);
             await frontend.DescribeAsync(ring);
             await frontend.RefusedAsync(VhostUserRequest.SetVringKick, RawFrontend.Word(ring, noDescriptor: true), ring.Kick.Descriptor);

@@ -9,9 +9,9 @@ public class HeaderTests
     [Fact]
     public async Task B01_A_message_may_arrive_byte_by_byte()
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync())
-        using (var guest = new TestGuest())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
+        using (TestGuest guest = new())
         {
             await SendBytewiseAsync(frontend, VhostUserRequest.GetFeatures, []);
             await frontend.ReplyToAsync((uint)VhostUserRequest.GetFeatures);
@@ -30,10 +30,10 @@ public class HeaderTests
     [InlineData(16)]
     public async Task B02_A_message_cut_short_by_the_end_of_the_stream_closes_the_connection(int bytes)
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            var message = MessageBytes((uint)VhostUserRequest.SetVringNum, RawFrontend.Plain, 8, RawFrontend.State(0, 16));
+            byte[] message = MessageBytes((uint)VhostUserRequest.SetVringNum, RawFrontend.Plain, 8, RawFrontend.State(0, 16));
             await frontend.Connection.SendRawAsync(message.AsMemory(0, bytes));
         }
 
@@ -46,9 +46,9 @@ public class HeaderTests
     [InlineData(uint.MaxValue)]
     public async Task B03_A_payload_beyond_the_maximum_closes_the_connection_without_allocation(uint size)
     {
-        await using var bench = await HostileBench.StartAsync();
-        var before = GC.GetTotalAllocatedBytes(precise: true);
-        await using (var frontend = await bench.ConnectAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        long before = GC.GetTotalAllocatedBytes(precise: true);
+        await using (RawFrontend frontend = await bench.ConnectAsync())
         {
             await frontend.Connection.SendRawAsync(MessageBytes((uint)VhostUserRequest.SetFeatures, RawFrontend.Plain, size, []));
             await frontend.ExpectClosedAsync();
@@ -78,14 +78,14 @@ public class HeaderTests
     [InlineData(VhostUserRequest.SetStatus, 4)]
     public async Task B04_A_payload_of_the_wrong_size_is_refused_or_closes(VhostUserRequest request, int size)
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
             await frontend.SendAsync((uint)request, RawFrontend.NeedReply, new byte[size]);
             await frontend.ExpectRefusedOrClosedAsync(request);
         }
 
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
             await frontend.SendAsync(request, new byte[size]);
             await frontend.ExpectClosedAsync();
@@ -101,8 +101,8 @@ public class HeaderTests
     [InlineData(0x7fffffffu)]
     public async Task B05_An_unknown_request_is_refused_when_a_reply_is_wanted_and_ignored_otherwise(uint request)
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
             (await frontend.AcknowledgementAsync(request)).Should().NotBe(0);
             await frontend.SendAsync(request, RawFrontend.Plain, new byte[20]);
@@ -117,8 +117,8 @@ public class HeaderTests
     [InlineData(255u)]
     public async Task B05_An_unknown_request_without_reply_closes_the_connection_where_that_is_asked_for(uint request)
     {
-        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { CloseOnUnknownRequest = true });
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { CloseOnUnknownRequest = true });
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
             (await frontend.AcknowledgementAsync(46)).Should().NotBe(0);
             await frontend.SendAsync(request, RawFrontend.Plain, new byte[8]);
@@ -138,8 +138,8 @@ public class HeaderTests
     [InlineData(0x80000001u)]
     public async Task B06_Wrong_flags_close_the_connection(uint flags)
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
             await frontend.SendAsync((uint)VhostUserRequest.GetFeatures, (VhostUserHeaderFlags)flags, default);
             await frontend.ExpectClosedAsync();
@@ -151,8 +151,8 @@ public class HeaderTests
     [Fact]
     public async Task B07_Need_reply_without_the_feature_is_not_answered()
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync(replyAck: false))
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync(replyAck: false))
         {
             await frontend.SendAsync((uint)VhostUserRequest.SetOwner, RawFrontend.NeedReply, default);
             await frontend.SendAsync((uint)VhostUserRequest.SetVringNum, RawFrontend.NeedReply, RawFrontend.State(0, 16));
@@ -168,8 +168,8 @@ public class HeaderTests
     [InlineData(VhostUserRequest.PostcopyEnd, 0)]
     public async Task B07_The_messages_on_which_it_is_always_set_are_always_answered(VhostUserRequest request, int size)
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync(replyAck: false))
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync(replyAck: false))
         {
             (await frontend.AcknowledgementAsync((uint)request, new byte[size])).Should().NotBe(0);
             await frontend.BarrierAsync();
@@ -181,10 +181,10 @@ public class HeaderTests
     [Fact]
     public async Task The_message_that_negotiates_acknowledgements_is_not_acknowledged()
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.ConnectAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.ConnectAsync())
         {
-            var payload = RawFrontend.U64((ulong)VhostUserProtocolFeatures.ReplyAck);
+            byte[] payload = RawFrontend.U64((ulong)VhostUserProtocolFeatures.ReplyAck);
             await frontend.SendAsync((uint)VhostUserRequest.SetProtocolFeatures, RawFrontend.NeedReply, payload);
             await frontend.BarrierAsync();
             await frontend.AcceptedAsync(VhostUserRequest.SetProtocolFeatures, payload);
@@ -195,7 +195,7 @@ public class HeaderTests
 
     private static byte[] MessageBytes(uint request, VhostUserHeaderFlags flags, uint size, byte[] payload)
     {
-        var bytes = new byte[VhostUserHeader.EncodedSize + payload.Length];
+        byte[] bytes = new byte[VhostUserHeader.EncodedSize + payload.Length];
         new VhostUserHeader(request, flags, size).Write(bytes);
         payload.CopyTo(bytes, VhostUserHeader.EncodedSize);
         return bytes;
@@ -204,8 +204,8 @@ public class HeaderTests
     private static async Task SendBytewiseAsync(
         RawFrontend frontend, VhostUserRequest request, byte[] payload, params System.Runtime.InteropServices.SafeHandle[] descriptors)
     {
-        var bytes = MessageBytes((uint)request, RawFrontend.Plain, (uint)payload.Length, payload);
-        for (var i = 0; i < bytes.Length; i++)
+        byte[] bytes = MessageBytes((uint)request, RawFrontend.Plain, (uint)payload.Length, payload);
+        for (int i = 0; i < bytes.Length; i++)
             await frontend.Connection.SendRawAsync(bytes.AsMemory(i, 1), i == 0 ? descriptors : default);
     }
 }

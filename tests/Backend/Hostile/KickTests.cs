@@ -1,3 +1,5 @@
+using System.IO.Pipes;
+using Microsoft.Win32.SafeHandles;
 using Vhost.Backend.Tests.Rings;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
@@ -11,17 +13,17 @@ public class KickTests
     [Fact]
     public async Task B40_A_kick_is_a_hint()
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             await frontend.AddMemoryAsync(guest);
             await frontend.StartAsync(ring);
             await ring.EchoAsync(1);
             // The counter at its maximum, and notifications without work.
             RandomAccess.Write(ring.Kick.Descriptor, BitConverter.GetBytes(ulong.MaxValue - 1), 0);
-            for (var i = 0; i < 1000; i++)
+            for (int i = 0; i < 1000; i++)
                 ring.Kick.Signal();
             await ring.EchoAsync(2);
         }
@@ -34,7 +36,7 @@ public class KickTests
     [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
     public async Task B40_A_storm_of_kicks_on_a_blocking_descriptor_disturbs_nobody(QueueDispatch dispatch)
     {
-        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch });
+        await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch });
 
         // A polling worker takes a processor and the storm another: on two there is nothing left for a bystander, whoever is at fault.
         if (dispatch == QueueDispatch.BusyPoll)
@@ -46,16 +48,16 @@ public class KickTests
 
     private static async Task StormAsync(HostileBench bench)
     {
-        await using var frontend = await bench.NegotiatedAsync();
-        using var guest = new TestGuest();
-        using var ring = new TestRing(guest, 0);
-        using var blocking = RawDescriptors.BlockingEventFd();
+        await using RawFrontend frontend = await bench.NegotiatedAsync();
+        using TestGuest guest = new();
+        using TestRing ring = new(guest, 0);
+        using SafeFileHandle blocking = RawDescriptors.BlockingEventFd();
         await frontend.AddMemoryAsync(guest);
         await frontend.StartAsync(ring);
         await frontend.AcceptedAsync(VhostUserRequest.SetVringKick, RawFrontend.Word(ring), blocking);
-        using var storm = EventNotifier.Duplicate(blocking);
-        using var stop = new CancellationTokenSource(TimeSpan.FromSeconds(1));
-        var kicking = Task.Factory.StartNew(
+        using EventNotifier storm = EventNotifier.Duplicate(blocking);
+        using CancellationTokenSource stop = new(TimeSpan.FromSeconds(1));
+        Task kicking = Task.Factory.StartNew(
             () =>
             {
                 while (!stop.IsCancellationRequested)
@@ -79,21 +81,21 @@ public class KickTests
     [InlineData(QueueDispatch.DedicatedThread)]
     public async Task B40_A_kick_whose_other_end_is_gone_does_not_spin(QueueDispatch dispatch)
     {
-        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch });
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch });
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             await frontend.AddMemoryAsync(guest);
             await frontend.DescribeAsync(ring);
-            using (var pipe = new System.IO.Pipes.AnonymousPipeServerStream(System.IO.Pipes.PipeDirection.Out))
+            using (AnonymousPipeServerStream pipe = new(System.IO.Pipes.PipeDirection.Out))
                 await frontend.AcceptedAsync(VhostUserRequest.SetVringKick, RawFrontend.Word(ring), pipe.ClientSafePipeHandle);
             await frontend.EnableAsync(ring);
             await frontend.BarrierAsync();
-            var before = bench.Device.Calls;
+            int before = bench.Device.Calls;
             // The runtime may still be busy compiling; a worker that spins is busy for ever.
-            var busy = 1.0;
-            for (var window = 0; window < 20 && busy > 0.5; window++)
+            double busy = 1.0;
+            for (int window = 0; window < 20 && busy > 0.5; window++)
                 busy = await ProcessHealth.ProcessorUseAsync(TimeSpan.FromMilliseconds(150));
             busy.Should().BeLessThan(0.5, "nothing happens on the ring");
             (bench.Device.Calls - before).Should().BeLessThan(5000);

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
 
@@ -10,8 +11,8 @@ public class MemoryTests
     [Fact]
     public Task B19_An_empty_table_unmaps_everything() => HostileBench.AttackAsync(lines: 1, async frontend =>
     {
-        using var guest = new TestGuest();
-        using var ring = new TestRing(guest, 0);
+        using TestGuest guest = new();
+        using TestRing ring = new(guest, 0);
         await frontend.SetMemoryTableAsync(guest);
         await frontend.StartAsync(ring);
         await ring.EchoAsync(1);
@@ -30,21 +31,21 @@ public class MemoryTests
     public Task B19_A_count_that_contradicts_payload_or_descriptors_is_refused(uint count, int size, int descriptors) =>
         HostileBench.AttackAsync(lines: 1, async frontend =>
     {
-        using var guest = new TestGuest();
-        using var ring = new TestRing(guest, 0);
+        using TestGuest guest = new();
+        using TestRing ring = new(guest, 0);
         await frontend.SetMemoryTableAsync(guest);
         await frontend.StartAsync(ring);
-        var payload = new byte[size];
+        byte[] payload = new byte[size];
         BitConverter.TryWriteBytes(payload, count).Should().BeTrue();
-        var handles = Enumerable.Repeat((SafeHandle)guest.Shared.Descriptor, descriptors).ToArray();
+        SafeHandle[] handles = Enumerable.Repeat((SafeHandle)guest.Shared.Descriptor, descriptors).ToArray();
         await frontend.RefusedAsync(VhostUserRequest.SetMemTable, payload, handles);
         await ring.EchoAsync(2);
     });
 
     public static TheoryData<string, VhostUserMemoryRegion> BadRegions()
     {
-        using var guest = new TestGuest();
-        var good = new VhostUserMemoryRegion(new GuestAddress(0x4000_0000), 0x1000, new UserAddress(0x7000_0000_0000), 0);
+        using TestGuest guest = new();
+        VhostUserMemoryRegion good = new(new GuestAddress(0x4000_0000), 0x1000, new UserAddress(0x7000_0000_0000), 0);
         return new()
         {
             { "size 0", good with { Size = 0 } },
@@ -66,12 +67,12 @@ public class MemoryTests
     public Task B20_A_bad_region_is_refused_and_the_table_stays(string what, VhostUserMemoryRegion region) =>
         HostileBench.AttackAsync(lines: 2, async frontend =>
     {
-        using var guest = new TestGuest();
-        using var ring = new TestRing(guest, 0);
+        using TestGuest guest = new();
+        using TestRing ring = new(guest, 0);
         await frontend.AddMemoryAsync(guest);
         await frontend.StartAsync(ring);
         await frontend.RefusedAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(region)), guest.Shared.Descriptor);
-        var payload = new byte[VhostUserMemoryTable.EncodedSizeOf(2)];
+        byte[] payload = new byte[VhostUserMemoryTable.EncodedSizeOf(2)];
         VhostUserMemoryTable.Write([guest.Region, region], payload);
         await frontend.RefusedAsync(VhostUserRequest.SetMemTable, payload, guest.Shared.Descriptor, guest.Shared.Descriptor);
         await ring.EchoAsync(3);
@@ -81,8 +82,8 @@ public class MemoryTests
     [Fact]
     public Task B20_An_offset_within_the_file_need_not_be_aligned() => HostileBench.AttackAsync(lines: 0, async frontend =>
     {
-        using var guest = new TestGuest();
-        var region = guest.Region with { MmapOffset = 0x234, Size = 0x1000 };
+        using TestGuest guest = new();
+        VhostUserMemoryRegion region = guest.Region with { MmapOffset = 0x234, Size = 0x1000 };
         await frontend.AcceptedAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(region)), guest.Shared.Descriptor);
     });
 
@@ -90,15 +91,15 @@ public class MemoryTests
     public async Task B20_Eight_tebibytes_without_contents_harm_nobody()
     {
         const long Size = 8L << 40;
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var sparse = RawDescriptors.MemoryFile(Size);
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using SafeFileHandle? sparse = RawDescriptors.MemoryFile(Size);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             await frontend.AddMemoryAsync(guest);
             await frontend.StartAsync(ring);
-            var region = new VhostUserMemoryRegion(new GuestAddress(1UL << 44), Size, new UserAddress(1UL << 44), 0);
+            VhostUserMemoryRegion region = new(new GuestAddress(1UL << 44), Size, new UserAddress(1UL << 44), 0);
             // The file covers the region, so it may be mapped where the process may have that many addresses.
             await frontend.AcknowledgementAsync((uint)VhostUserRequest.AddMemReg, Payload(region), sparse!);
             await ring.EchoAsync(1);
@@ -116,16 +117,16 @@ public class MemoryTests
     [InlineData(0x400000ul, 0ul)]
     public async Task B20_Pieces_of_huge_pages_harm_nobody(ulong size, ulong offset)
     {
-        using var huge = RawDescriptors.MemoryFile(4 << 20, Libc.MFD_HUGETLB | Libc.MFD_HUGE_2MB);
+        using SafeFileHandle? huge = RawDescriptors.MemoryFile(4 << 20, Libc.MFD_HUGETLB | Libc.MFD_HUGE_2MB);
         Skip.If(huge is null, "this kernel has no huge pages of 2 MiB");
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             await frontend.AddMemoryAsync(guest);
             await frontend.StartAsync(ring);
-            var region = new VhostUserMemoryRegion(new GuestAddress(1UL << 44), size, new UserAddress(1UL << 44), offset);
+            VhostUserMemoryRegion region = new(new GuestAddress(1UL << 44), size, new UserAddress(1UL << 44), offset);
             await frontend.AcknowledgementAsync((uint)VhostUserRequest.AddMemReg, Payload(region), huge!);
             await ring.EchoAsync(1);
         }
@@ -137,8 +138,8 @@ public class MemoryTests
     [Fact]
     public Task B21_A_file_shorter_than_its_region_is_refused() => HostileBench.AttackAsync(lines: 1, async frontend =>
     {
-        using var file = new ScratchFile(0x800);
-        var region = new VhostUserMemoryRegion(new GuestAddress(0), 0x1000, new UserAddress(0x10000), 0);
+        using ScratchFile file = new(0x800);
+        VhostUserMemoryRegion region = new(new GuestAddress(0), 0x1000, new UserAddress(0x10000), 0);
         await frontend.RefusedAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(region)), file.Handle);
     });
 
@@ -147,10 +148,10 @@ public class MemoryTests
         lines: 1,
         async frontend =>
         {
-            using var file = new ScratchFile(0x1000);
-            var region = new VhostUserMemoryRegion(new GuestAddress(0), 0x1000, new UserAddress(0x10000), 0);
+            using ScratchFile file = new(0x1000);
+            VhostUserMemoryRegion region = new(new GuestAddress(0), 0x1000, new UserAddress(0x10000), 0);
             await frontend.RefusedAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(new VhostUserSingleRegion(region)), file.Handle);
-            using var guest = new TestGuest();
+            using TestGuest guest = new();
             await frontend.AddMemoryAsync(guest);
         },
         new VhostUserBackendOptions { RequireSealedMemory = true });
@@ -160,9 +161,9 @@ public class MemoryTests
         lines: 5,
         async frontend =>
         {
-            using var first = new TestGuest();
-            using var second = new TestGuest(slot: 1);
-            using var third = new TestGuest(slot: 2);
+            using TestGuest first = new();
+            using TestGuest second = new(slot: 1);
+            using TestGuest third = new(slot: 2);
             (await frontend.AskU64Async(VhostUserRequest.GetMaxMemSlots)).Should().Be(2);
             await frontend.AddMemoryAsync(first);
             await frontend.AddMemoryAsync(second);
@@ -179,10 +180,10 @@ public class MemoryTests
     [Fact]
     public Task B22_Removing_the_memory_of_a_live_ring_stops_it_until_it_is_mapped_again() => HostileBench.AttackAsync(lines: 1, async frontend =>
     {
-        using var guest = new TestGuest();
-        using var other = new TestGuest(slot: 1);
-        using var ring = new TestRing(guest, 0);
-        using var bystander = new TestRing(other, 1);
+        using TestGuest guest = new();
+        using TestGuest other = new(slot: 1);
+        using TestRing ring = new(guest, 0);
+        using TestRing bystander = new(other, 1);
         await frontend.AddMemoryAsync(guest);
         await frontend.AddMemoryAsync(other);
         await frontend.StartAsync(ring);
@@ -201,18 +202,18 @@ public class MemoryTests
     [Fact]
     public Task B23_Memory_comes_and_goes_while_a_ring_is_busy() => HostileBench.AttackAsync(lines: 0, async frontend =>
     {
-        using var guest = new TestGuest();
-        using var other = new TestGuest(slot: 1);
-        using var ring = new TestRing(guest, 0);
+        using TestGuest guest = new();
+        using TestGuest other = new(slot: 1);
+        using TestRing ring = new(guest, 0);
         await frontend.AddMemoryAsync(guest);
         await frontend.StartAsync(ring);
-        using var stop = new CancellationTokenSource();
-        var traffic = Task.Run(async () =>
+        using CancellationTokenSource stop = new();
+        Task traffic = Task.Run(async () =>
         {
             for (byte i = 0; !stop.IsCancellationRequested; i++)
                 await ring.EchoAsync(i);
         });
-        for (var i = 0; i < 1000; i++)
+        for (int i = 0; i < 1000; i++)
         {
             await frontend.AddMemoryAsync(other);
             await frontend.RemoveMemoryAsync(other);

@@ -9,8 +9,8 @@ public class NegotiationTests
     [Fact]
     public Task B24_A_feature_that_was_not_offered_is_refused() => HostileBench.AttackAsync(lines: 3, async frontend =>
     {
-        var offered = await frontend.AskU64Async(VhostUserRequest.GetFeatures);
-        foreach (var bit in new[] { VirtioFeatures.RingPacked, VirtioFeatures.AccessPlatform, (VirtioFeatures)(1UL << 63) })
+        ulong offered = await frontend.AskU64Async(VhostUserRequest.GetFeatures);
+        foreach (VirtioFeatures bit in new[] { VirtioFeatures.RingPacked, VirtioFeatures.AccessPlatform, (VirtioFeatures)(1UL << 63) })
         {
             ((VirtioFeatures)offered & bit).Should().Be(VirtioFeatures.None);
             await frontend.RefusedAsync(VhostUserRequest.SetFeatures, RawFrontend.U64(offered | (ulong)bit));
@@ -20,12 +20,12 @@ public class NegotiationTests
     [Fact]
     public async Task B24_Features_stay_as_they_are_while_a_ring_is_started()
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
-            var features = await frontend.AskU64Async(VhostUserRequest.GetFeatures);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
+            ulong features = await frontend.AskU64Async(VhostUserRequest.GetFeatures);
             await frontend.AddMemoryAsync(guest);
             await frontend.StartAsync(ring);
             await frontend.RefusedAsync(VhostUserRequest.SetFeatures, RawFrontend.U64(features & ~(ulong)VirtioFeatures.EventIndex));
@@ -44,22 +44,22 @@ public class NegotiationTests
     [Fact]
     public Task B24_Protocol_features_need_bit_30_offered_not_acknowledged() => HostileBench.AttackAsync(lines: 0, async frontend =>
     {
-        var features = await frontend.AskU64Async(VhostUserRequest.GetFeatures);
+        ulong features = await frontend.AskU64Async(VhostUserRequest.GetFeatures);
         await frontend.AcceptedAsync(VhostUserRequest.SetFeatures, RawFrontend.U64(features & ~(ulong)VirtioFeatures.VhostUserProtocolFeatures));
-        var protocol = await frontend.AskU64Async(VhostUserRequest.GetProtocolFeatures);
+        ulong protocol = await frontend.AskU64Async(VhostUserRequest.GetProtocolFeatures);
         await frontend.AcceptedAsync(VhostUserRequest.SetProtocolFeatures, RawFrontend.U64(protocol));
     });
 
     [Fact]
     public Task B25_A_protocol_feature_that_was_not_offered_is_refused_and_nothing_changes() => HostileBench.AttackAsync(lines: 4, async frontend =>
     {
-        var offered = await frontend.AskU64Async(VhostUserRequest.GetProtocolFeatures);
-        var never = new[]
+        ulong offered = await frontend.AskU64Async(VhostUserRequest.GetProtocolFeatures);
+        VhostUserProtocolFeatures[] never = new[]
         {
             VhostUserProtocolFeatures.InbandNotifications, VhostUserProtocolFeatures.XenMmap, VhostUserProtocolFeatures.InflightShmFd,
             (VhostUserProtocolFeatures)(1UL << 63),
         };
-        foreach (var bit in never)
+        foreach (VhostUserProtocolFeatures bit in never)
         {
             (offered & (ulong)bit).Should().Be(0);
             await frontend.RefusedAsync(VhostUserRequest.SetProtocolFeatures, RawFrontend.U64(offered | (ulong)bit));
@@ -71,8 +71,8 @@ public class NegotiationTests
     [Fact]
     public async Task B25_Protocol_features_may_be_set_without_asking_for_them_first()
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.ConnectAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.ConnectAsync())
         {
             await frontend.SendAsync(VhostUserRequest.SetProtocolFeatures, RawFrontend.U64((ulong)VhostUserProtocolFeatures.ReplyAck));
             await frontend.AcceptedAsync(VhostUserRequest.SetOwner);
@@ -84,10 +84,10 @@ public class NegotiationTests
     [Fact]
     public async Task A_device_without_configuration_space_does_not_offer_it()
     {
-        await using var bench = await HostileBench.StartAsync(new EchoDevice { ConfigLength = 0 });
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync(new EchoDevice { ConfigLength = 0 });
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            var offered = (VhostUserProtocolFeatures)await frontend.AskU64Async(VhostUserRequest.GetProtocolFeatures);
+            VhostUserProtocolFeatures offered = (VhostUserProtocolFeatures)await frontend.AskU64Async(VhostUserRequest.GetProtocolFeatures);
             offered.Should().NotHaveFlag(VhostUserProtocolFeatures.Config);
             await frontend.RefusedAsync(VhostUserRequest.SetConfig, RawFrontend.Bytes(new VhostUserConfig(0, 0, 0)));
         }
@@ -108,7 +108,7 @@ public class NegotiationTests
     public Task B30_A_range_of_configuration_space_that_does_not_exist_gets_an_empty_reply(uint offset, uint size, int sent) =>
         HostileBench.AttackAsync(lines: 2, async frontend =>
         {
-            var payload = ConfigPayload(offset, size, 0, sent);
+            byte[] payload = ConfigPayload(offset, size, 0, sent);
             (await frontend.AskAsync(VhostUserRequest.GetConfig, payload)).Should().BeEmpty();
             await frontend.RefusedAsync(VhostUserRequest.SetConfig, payload);
             (await frontend.AskAsync(VhostUserRequest.GetConfig, ConfigPayload(0, 64, 0, 64))).Should().HaveCount(76);
@@ -121,14 +121,14 @@ public class NegotiationTests
         await frontend.RefusedAsync(VhostUserRequest.SetConfig, ConfigPayload(0, 8, 0, 8, fill: 0xbb));
         await frontend.AcceptedAsync(VhostUserRequest.SetConfig, ConfigPayload(0, 8, 1, 8, fill: 0xcc));
         await frontend.RefusedAsync(VhostUserRequest.SetConfig, ConfigPayload(32, 1, 8, 1));
-        var config = (await frontend.AskAsync(VhostUserRequest.GetConfig, ConfigPayload(0, 64, 0, 64)))[12..];
+        byte[] config = (await frontend.AskAsync(VhostUserRequest.GetConfig, ConfigPayload(0, 64, 0, 64)))[12..];
         config[..8].Should().AllBeEquivalentTo((byte)0xcc);
         config[32].Should().Be(0xaa);
     });
 
     private static byte[] ConfigPayload(uint offset, uint size, uint flags, int window, byte fill = 0)
     {
-        var payload = new byte[VhostUserConfig.HeaderSize + window];
+        byte[] payload = new byte[VhostUserConfig.HeaderSize + window];
         new VhostUserConfig(offset, size, (VhostUserConfigFlags)flags).Write(payload);
         payload.AsSpan(VhostUserConfig.HeaderSize).Fill(fill);
         return payload;

@@ -10,12 +10,12 @@ public class PackedVringTests
     [Fact]
     public async Task B14_A_packed_ring_may_have_any_size_up_to_the_largest()
     {
-        await using var bench = await StartAsync();
-        await using (var frontend = await NegotiatedAsync(bench))
+        await using HostileBench bench = await StartAsync();
+        await using (RawFrontend frontend = await NegotiatedAsync(bench))
         {
-            foreach (var size in new uint[] { 1, 3, 7, 255, 256 })
+            foreach (uint size in new uint[] { 1, 3, 7, 255, 256 })
                 await frontend.AcceptedAsync(VhostUserRequest.SetVringNum, RawFrontend.State(0, size));
-            foreach (var size in new uint[] { 0, 257, 32769, 65536, uint.MaxValue })
+            foreach (uint size in new uint[] { 0, 257, 32769, 65536, uint.MaxValue })
                 await frontend.RefusedAsync(VhostUserRequest.SetVringNum, RawFrontend.State(0, size));
         }
 
@@ -29,11 +29,11 @@ public class PackedVringTests
     [InlineData(16u, 0x1000ul, 0x8001_8001u)]
     public async Task B15_What_only_a_packed_ring_may_be_does_not_start_as_a_split_ring(uint size, ulong available, uint @base)
     {
-        await using var bench = await StartAsync();
-        await using (var frontend = await NegotiatedAsync(bench))
+        await using HostileBench bench = await StartAsync();
+        await using (RawFrontend frontend = await NegotiatedAsync(bench))
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             await frontend.AddMemoryAsync(guest);
             await frontend.AcceptedAsync(VhostUserRequest.SetVringNum, RawFrontend.State(0, size));
             await frontend.AcceptedAsync(VhostUserRequest.SetVringBase, RawFrontend.State(0, @base));
@@ -50,11 +50,11 @@ public class PackedVringTests
     [Fact]
     public async Task B15_What_only_a_split_ring_may_be_does_not_start_as_a_packed_ring()
     {
-        await using var bench = await StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             await frontend.AddMemoryAsync(guest);
             await frontend.AcceptedAsync(VhostUserRequest.SetVringNum, RawFrontend.State(0, 16));
             await frontend.AcceptedAsync(VhostUserRequest.SetVringAddr, RawFrontend.Bytes(ring.Address with { AvailableRing = guest.User(0x1002) }));
@@ -73,11 +73,11 @@ public class PackedVringTests
     [InlineData(0x7fff_7fffu)]
     public async Task B18_A_base_beyond_a_packed_ring_does_not_start_it(uint @base)
     {
-        await using var bench = await StartAsync();
-        await using (var frontend = await NegotiatedAsync(bench))
+        await using HostileBench bench = await StartAsync();
+        await using (RawFrontend frontend = await NegotiatedAsync(bench))
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             await frontend.AddMemoryAsync(guest);
             await frontend.DescribeAsync(ring);
             await frontend.SendAsync((uint)VhostUserRequest.SetVringBase, RawFrontend.Plain, RawFrontend.State(0, @base));
@@ -94,11 +94,11 @@ public class PackedVringTests
     [InlineData(0x8000_0001u)]
     public async Task B18_Odd_wrap_counters_in_a_base_harm_nobody(uint @base)
     {
-        await using var bench = await StartAsync();
-        await using (var frontend = await NegotiatedAsync(bench))
+        await using HostileBench bench = await StartAsync();
+        await using (RawFrontend frontend = await NegotiatedAsync(bench))
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             await frontend.AddMemoryAsync(guest);
             await frontend.DescribeAsync(ring);
             await frontend.AcceptedAsync(VhostUserRequest.SetVringBase, RawFrontend.State(0, @base));
@@ -118,14 +118,14 @@ public class PackedVringTests
 
     private static async Task<RawFrontend> NegotiatedAsync(HostileBench bench)
     {
-        var frontend = await bench.ConnectAsync();
+        RawFrontend frontend = await bench.ConnectAsync();
         await frontend.NegotiateAsync(packed: true);
         return frontend;
     }
 
     private static Task UsePackedAsync(RawFrontend frontend, bool packed)
     {
-        var features = VirtioFeatures.Version1 | VirtioFeatures.VhostUserProtocolFeatures | (packed ? VirtioFeatures.RingPacked : 0);
+        VirtioFeatures features = VirtioFeatures.Version1 | VirtioFeatures.VhostUserProtocolFeatures | (packed ? VirtioFeatures.RingPacked : 0);
         return frontend.AcceptedAsync(VhostUserRequest.SetFeatures, RawFrontend.U64((ulong)features));
     }
 }

@@ -15,12 +15,12 @@ public class RandomBytesTests
     [InlineData(3)]
     public async Task B39_Random_bytes_end_at_most_their_own_connection(int seed)
     {
-        await using var bench = await HostileBench.StartAsync();
-        var random = new Random(seed);
-        for (var i = 0; i < 8; i++)
+        await using HostileBench bench = await HostileBench.StartAsync();
+        Random random = new(seed);
+        for (int i = 0; i < 8; i++)
         {
-            await using var frontend = await bench.ConnectAsync();
-            var bytes = new byte[random.Next(1, 8192)];
+            await using RawFrontend frontend = await bench.ConnectAsync();
+            byte[] bytes = new byte[random.Next(1, 8192)];
             random.NextBytes(bytes);
             await SendIgnoringTheEndAsync(frontend, bytes);
         }
@@ -35,14 +35,14 @@ public class RandomBytesTests
     [InlineData(6)]
     public async Task B39_Messages_that_are_nearly_right_end_at_most_its_own_connection(int seed)
     {
-        await using var bench = await HostileBench.StartAsync();
-        var random = new Random(seed);
+        await using HostileBench bench = await HostileBench.StartAsync();
+        Random random = new(seed);
         await Bystander.WatchAsync(async () =>
         {
-            for (var i = 0; i < 200; i++)
+            for (int i = 0; i < 200; i++)
             {
-                await using var frontend = await bench.NegotiatedAsync();
-                for (var message = 0; message < 10; message++)
+                await using RawFrontend frontend = await bench.NegotiatedAsync();
+                for (int message = 0; message < 10; message++)
                     await SendIgnoringTheEndAsync(frontend, Mutated(random));
             }
         });
@@ -57,16 +57,16 @@ public class RandomBytesTests
     public async Task B39_A_stream_of_random_bytes_disturbs_nobody()
     {
         const int Wanted = 20 << 20;
-        await using var bench = await HostileBench.StartAsync();
-        var random = new Random(7);
-        var bytes = new byte[64 << 10];
+        await using HostileBench bench = await HostileBench.StartAsync();
+        Random random = new(7);
+        byte[] bytes = new byte[64 << 10];
         await Bystander.WatchAsync(async () =>
         {
-            var clock = Stopwatch.StartNew();
-            for (var sent = 0; sent < Wanted && clock.Elapsed < TimeSpan.FromSeconds(10); sent += bytes.Length)
+            Stopwatch clock = Stopwatch.StartNew();
+            for (int sent = 0; sent < Wanted && clock.Elapsed < TimeSpan.FromSeconds(10); sent += bytes.Length)
             {
                 random.NextBytes(bytes);
-                await using var frontend = await bench.ConnectAsync();
+                await using RawFrontend frontend = await bench.ConnectAsync();
                 await SendIgnoringTheEndAsync(frontend, bytes);
             }
         });
@@ -81,18 +81,18 @@ public class RandomBytesTests
     [InlineData(10)]
     public async Task B39_A_real_session_with_changed_bytes_ends_at_most_its_own_connection(int seed)
     {
-        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { DrainTimeout = TimeSpan.FromSeconds(2) });
-        var random = new Random(seed);
+        await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { DrainTimeout = TimeSpan.FromSeconds(2) });
+        Random random = new(seed);
         await Bystander.WatchAsync(async () =>
         {
-            using var guest = new TestGuest();
-            for (var i = 0; i < 150; i++)
+            using TestGuest guest = new();
+            for (int i = 0; i < 150; i++)
             {
-                using var ring = new TestRing(guest, 0);
-                await using var frontend = await bench.ConnectAsync();
+                using TestRing ring = new(guest, 0);
+                await using RawFrontend frontend = await bench.ConnectAsync();
                 ring.StartAt(0);
                 ring.SubmitAndKick(1);
-                foreach (var (bytes, descriptors) in Changed(Recording(guest, ring), random))
+                foreach ((byte[] bytes, SafeHandle[] descriptors) in Changed(Recording(guest, ring), random))
                     await SendIgnoringTheEndAsync(frontend, bytes, descriptors);
             }
         });
@@ -129,7 +129,7 @@ public class RandomBytesTests
 
     private static (byte[] Bytes, SafeHandle[] Descriptors) Message(VhostUserRequest request, byte[] payload, params SafeHandle[] descriptors)
     {
-        var bytes = new byte[VhostUserHeader.EncodedSize + payload.Length];
+        byte[] bytes = new byte[VhostUserHeader.EncodedSize + payload.Length];
         VhostUserHeader.ForRequest(request, payload.Length).Write(bytes);
         payload.CopyTo(bytes, VhostUserHeader.EncodedSize);
         return (bytes, descriptors);
@@ -137,7 +137,7 @@ public class RandomBytesTests
 
     private static byte[] ConfigRange(uint size)
     {
-        var payload = new byte[VhostUserConfig.HeaderSize + size];
+        byte[] payload = new byte[VhostUserConfig.HeaderSize + size];
         new VhostUserConfig(0, size, 0).Write(payload);
         return payload;
     }
@@ -145,10 +145,10 @@ public class RandomBytesTests
     /// <summary>One to three accidents: a bit or a byte changed, a message lost, repeated, moved, or without its descriptors.</summary>
     private static List<(byte[] Bytes, SafeHandle[] Descriptors)> Changed(List<(byte[] Bytes, SafeHandle[] Descriptors)> session, Random random)
     {
-        for (var accidents = random.Next(1, 4); accidents > 0; accidents--)
+        for (int accidents = random.Next(1, 4); accidents > 0; accidents--)
         {
-            var at = random.Next(session.Count);
-            var (bytes, descriptors) = session[at];
+            int at = random.Next(session.Count);
+            (byte[] bytes, SafeHandle[] descriptors) = session[at];
             switch (random.Next(7))
             {
                 case 0:
@@ -177,13 +177,13 @@ public class RandomBytesTests
 
     private static byte[] Mutated(Random random)
     {
-        var size = random.Next(4) switch { 0 => 0, 1 => 8, 2 => 40, _ => random.Next(0, 272) };
-        var bytes = new byte[VhostUserHeader.EncodedSize + size];
+        int size = random.Next(4) switch { 0 => 0, 1 => 8, 2 => 40, _ => random.Next(0, 272) };
+        byte[] bytes = new byte[VhostUserHeader.EncodedSize + size];
         random.NextBytes(bytes);
         // Small numbers reach further than random ones.
-        for (var i = VhostUserHeader.EncodedSize; i < bytes.Length; i++)
+        for (int i = VhostUserHeader.EncodedSize; i < bytes.Length; i++)
             bytes[i] = (byte)(random.Next(4) == 0 ? bytes[i] : 0);
-        var flags = random.Next(20) == 0 ? (VhostUserHeaderFlags)random.Next() : RawFrontend.NeedReply;
+        VhostUserHeaderFlags flags = random.Next(20) == 0 ? (VhostUserHeaderFlags)random.Next() : RawFrontend.NeedReply;
         new VhostUserHeader((uint)random.Next(0, 48), flags, (uint)size).Write(bytes);
         return bytes;
     }

@@ -14,12 +14,12 @@ public class SilenceTests
     [InlineData(16)]
     public async Task B02_A_front_end_that_stops_inside_a_message_loses_the_connection(int bytes)
     {
-        var time = new FakeTimeProvider();
-        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { TimeProvider = time });
-        await using (var frontend = await bench.NegotiatedAsync())
+        FakeTimeProvider time = new();
+        await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { TimeProvider = time });
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
             await frontend.BarrierAsync();
-            var message = new byte[VhostUserHeader.EncodedSize + 8];
+            byte[] message = new byte[VhostUserHeader.EncodedSize + 8];
             VhostUserHeader.ForRequest(VhostUserRequest.SetVringNum, 8).Write(message);
             await frontend.Connection.SendRawAsync(message.AsMemory(0, bytes));
             await time.TimersAsync();
@@ -38,12 +38,12 @@ public class SilenceTests
     [Fact]
     public async Task B02_A_front_end_may_be_silent_between_messages_for_days()
     {
-        var time = new FakeTimeProvider();
-        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { TimeProvider = time });
-        await using (var frontend = await bench.NegotiatedAsync())
+        FakeTimeProvider time = new();
+        await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { TimeProvider = time });
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             await frontend.AddMemoryAsync(guest);
             await frontend.StartAsync(ring);
             await ring.EchoAsync(1);
@@ -58,12 +58,12 @@ public class SilenceTests
     [Fact]
     public async Task B02_Silence_between_messages_can_be_limited()
     {
-        var time = new FakeTimeProvider();
-        var options = new VhostUserBackendOptions { TimeProvider = time, IdleTimeout = TimeSpan.FromMinutes(1) };
-        await using var bench = await HostileBench.StartAsync(options: options);
-        await using (var frontend = await bench.NegotiatedAsync())
+        FakeTimeProvider time = new();
+        VhostUserBackendOptions options = new() { TimeProvider = time, IdleTimeout = TimeSpan.FromMinutes(1) };
+        await using HostileBench bench = await HostileBench.StartAsync(options: options);
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            for (var i = 0; i < 3; i++)
+            for (int i = 0; i < 3; i++)
             {
                 await frontend.BarrierAsync();
                 await time.TimersAsync();
@@ -83,11 +83,11 @@ public class SilenceTests
     [Fact]
     public async Task B36_A_front_end_that_has_said_nothing_keeps_its_turn_while_nobody_waits()
     {
-        var time = new FakeTimeProvider();
-        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { TimeProvider = time });
-        await using (var frontend = await bench.ConnectAsync())
+        FakeTimeProvider time = new();
+        await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { TimeProvider = time });
+        await using (RawFrontend frontend = await bench.ConnectAsync())
         {
-            for (var i = 0; i < 3; i++)
+            for (int i = 0; i < 3; i++)
             {
                 await time.TimersAsync();
                 time.Advance(TimeSpan.FromSeconds(11));
@@ -103,13 +103,13 @@ public class SilenceTests
     [Fact]
     public async Task B36_A_front_end_that_has_said_nothing_gives_way_to_one_that_waits()
     {
-        var time = new FakeTimeProvider();
-        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { TimeProvider = time });
-        await using (var silent = await bench.ConnectAsync())
+        FakeTimeProvider time = new();
+        await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { TimeProvider = time });
+        await using (RawFrontend silent = await bench.ConnectAsync())
         {
             await time.TimersAsync();
-            await using var other = await bench.ConnectAsync();
-            var negotiating = other.NegotiateAsync();
+            await using RawFrontend other = await bench.ConnectAsync();
+            Task negotiating = other.NegotiateAsync();
             time.Advance(TimeSpan.FromSeconds(11));
             await silent.ExpectClosedAsync();
             await negotiating;
@@ -123,16 +123,16 @@ public class SilenceTests
     public async Task B36_Silent_front_ends_do_not_keep_the_one_that_speaks_from_its_turn()
     {
         const int Silent = 10;
-        var options = new VhostUserBackendOptions { FirstMessageTimeout = TimeSpan.FromMilliseconds(50) };
-        await using var bench = await HostileBench.StartAsync(options: options);
+        VhostUserBackendOptions options = new() { FirstMessageTimeout = TimeSpan.FromMilliseconds(50) };
+        await using HostileBench bench = await HostileBench.StartAsync(options: options);
         await Bystander.WatchAsync(async () =>
         {
-            var silent = new List<RawFrontend>();
-            for (var i = 0; i < Silent; i++)
+            List<RawFrontend> silent = new();
+            for (int i = 0; i < Silent; i++)
                 silent.Add(await bench.ConnectAsync());
-            await using (var frontend = await bench.NegotiatedAsync())
+            await using (RawFrontend frontend = await bench.NegotiatedAsync())
                 await frontend.BarrierAsync();
-            foreach (var one in silent)
+            foreach (RawFrontend one in silent)
                 await one.DisposeAsync();
         });
         await bench.CheckInvariantsAsync(lines: Silent);
@@ -141,7 +141,7 @@ public class SilenceTests
     [Fact]
     public void B36_Limits_that_mean_nothing_are_refused()
     {
-        foreach (var bad in new[] { TimeSpan.Zero, TimeSpan.FromSeconds(-1), TimeSpan.FromDays(60) })
+        foreach (TimeSpan bad in new[] { TimeSpan.Zero, TimeSpan.FromSeconds(-1), TimeSpan.FromDays(60) })
         {
             Create(new VhostUserBackendOptions { MessageTimeout = bad }).Should().Throw<ArgumentException>().WithMessage("MessageTimeout is*");
             Create(new VhostUserBackendOptions { FirstMessageTimeout = bad }).Should().Throw<ArgumentException>();

@@ -12,17 +12,17 @@ public class StormTests
     {
         const int Total = 1_000_000;
         const int Batch = 500;
-        await using var bench = await HostileBench.StartAsync();
-        var flood = new byte[Batch * (VhostUserHeader.EncodedSize + 8)];
-        for (var i = 0; i < Batch; i++)
+        await using HostileBench bench = await HostileBench.StartAsync();
+        byte[] flood = new byte[Batch * (VhostUserHeader.EncodedSize + 8)];
+        for (int i = 0; i < Batch; i++)
             WriteSize(flood.AsSpan(i * flood.Length / Batch));
         await Bystander.WatchAsync(async () =>
         {
-            await using var frontend = await bench.NegotiatedAsync();
+            await using RawFrontend frontend = await bench.NegotiatedAsync();
             await frontend.Connection.SendRawAsync(flood);
             await frontend.BarrierAsync();
-            var before = GC.GetTotalMemory(forceFullCollection: true);
-            for (var sent = 0; sent < Total; sent += Batch)
+            long before = GC.GetTotalMemory(forceFullCollection: true);
+            for (int sent = 0; sent < Total; sent += Batch)
                 await frontend.Connection.SendRawAsync(flood);
             await frontend.BarrierAsync();
             (GC.GetTotalMemory(forceFullCollection: true) - before).Should().BeLessThan(1 << 20);
@@ -34,17 +34,17 @@ public class StormTests
     public async Task B16_Sizes_that_are_acknowledged_out_of_step_take_no_memory()
     {
         const int Total = 50_000;
-        await using var bench = await HostileBench.StartAsync();
+        await using HostileBench bench = await HostileBench.StartAsync();
         await Bystander.WatchAsync(async () =>
         {
-            await using var frontend = await bench.NegotiatedAsync();
-            var payload = RawFrontend.State(0, 256);
-            var sending = Task.Run(async () =>
+            await using RawFrontend frontend = await bench.NegotiatedAsync();
+            byte[] payload = RawFrontend.State(0, 256);
+            Task sending = Task.Run(async () =>
             {
-                for (var i = 0; i < Total; i++)
+                for (int i = 0; i < Total; i++)
                     await frontend.SendAsync((uint)VhostUserRequest.SetVringNum, RawFrontend.NeedReply, payload);
             });
-            for (var i = 0; i < Total; i++)
+            for (int i = 0; i < Total; i++)
                 (await frontend.ReplyToAsync((uint)VhostUserRequest.SetVringNum)).Should().HaveCount(8);
             await sending;
         });
@@ -55,13 +55,13 @@ public class StormTests
     [Fact]
     public async Task B36_A_thousand_front_ends_that_say_nothing_fill_the_backlog_and_no_more()
     {
-        var options = new VhostUserBackendOptions { FirstMessageTimeout = Timeout.InfiniteTimeSpan };
-        await using var bench = await HostileBench.StartAsync(options: options);
+        VhostUserBackendOptions options = new() { FirstMessageTimeout = Timeout.InfiniteTimeSpan };
+        await using HostileBench bench = await HostileBench.StartAsync(options: options);
         await Bystander.WatchAsync(async () =>
         {
-            var silent = new List<VhostUserConnection>();
-            var turnedAway = 0;
-            for (var i = 0; i < 1000; i++)
+            List<VhostUserConnection> silent = new();
+            int turnedAway = 0;
+            for (int i = 0; i < 1000; i++)
             {
                 try
                 {
@@ -75,7 +75,7 @@ public class StormTests
 
             silent.Should().HaveCountLessThanOrEqualTo(new VhostUserListenOptions().Backlog + 2);
             turnedAway.Should().Be(1000 - silent.Count);
-            foreach (var connection in silent)
+            foreach (VhostUserConnection connection in silent)
                 await connection.DisposeAsync();
         });
         await bench.CheckInvariantsAsync(lines: 0);
@@ -85,10 +85,10 @@ public class StormTests
     public async Task B36_A_hundred_thousand_front_ends_that_come_and_go_leave_nothing()
     {
         const int Total = 100_000;
-        await using var bench = await HostileBench.StartAsync();
+        await using HostileBench bench = await HostileBench.StartAsync();
         await Bystander.WatchAsync(async () =>
         {
-            for (var i = 0; i < Total; i++)
+            for (int i = 0; i < Total; i++)
                 await (await bench.ConnectAsync()).DisposeAsync();
         });
         await bench.CheckInvariantsAsync(lines: 0);

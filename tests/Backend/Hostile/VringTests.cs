@@ -11,8 +11,8 @@ public class VringTests
     [Fact]
     public Task B12_Messages_about_a_ring_may_come_in_an_order_nobody_expects() => HostileBench.AttackAsync(lines: 0, async frontend =>
     {
-        using var guest = new TestGuest();
-        using var ring = new TestRing(guest, 1);
+        using TestGuest guest = new();
+        using TestRing ring = new(guest, 1);
         (await frontend.StopAsync(ring)).Should().Be(0, "a ring that was never configured has base 0");
         await frontend.AcceptedAsync(VhostUserRequest.SetVringEnable, RawFrontend.State(1, 1));
         await frontend.AcceptedAsync(VhostUserRequest.SetVringCall, RawFrontend.Word(ring), ring.Call.Descriptor);
@@ -28,8 +28,8 @@ public class VringTests
     [Fact]
     public Task B12_A_ring_without_size_or_addresses_does_not_start() => HostileBench.AttackAsync(lines: 3, async frontend =>
     {
-        using var guest = new TestGuest();
-        using var ring = new TestRing(guest, 0);
+        using TestGuest guest = new();
+        using TestRing ring = new(guest, 0);
         await frontend.RefusedAsync(VhostUserRequest.SetVringKick, RawFrontend.Word(ring), ring.Kick.Descriptor);
         await frontend.AcceptedAsync(VhostUserRequest.SetVringNum, RawFrontend.State(0, TestRing.Size));
         await frontend.RefusedAsync(VhostUserRequest.SetVringKick, RawFrontend.Word(ring), ring.Kick.Descriptor);
@@ -61,7 +61,7 @@ public class VringTests
     [InlineData(0x8000_0000_0000_0000ul)]
     public Task B13_The_word_of_a_notification_may_not_have_junk(ulong word) => HostileBench.AttackAsync(lines: 3, async frontend =>
     {
-        using var notifier = new EventNotifier();
+        using EventNotifier notifier = new();
         await frontend.RefusedAsync(VhostUserRequest.SetVringKick, RawFrontend.U64(word), notifier.Descriptor);
         await frontend.RefusedAsync(VhostUserRequest.SetVringCall, RawFrontend.U64(word), notifier.Descriptor);
         await frontend.RefusedAsync(VhostUserRequest.SetVringErr, RawFrontend.U64(word), notifier.Descriptor);
@@ -79,8 +79,8 @@ public class VringTests
     [InlineData(uint.MaxValue)]
     public async Task B14_A_queue_size_that_is_not_allowed_is_refused_and_the_range_is_named(uint size)
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
             await frontend.AcceptedAsync(VhostUserRequest.SetVringNum, RawFrontend.State(0, 1));
             await frontend.RefusedAsync(VhostUserRequest.SetVringNum, RawFrontend.State(0, size));
@@ -94,8 +94,8 @@ public class VringTests
     [Fact]
     public async Task B14_A_device_may_take_the_largest_queue()
     {
-        await using var bench = await HostileBench.StartAsync(new EchoDevice { MaxQueueSize = 32768 });
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync(new EchoDevice { MaxQueueSize = 32768 });
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
             await frontend.AcceptedAsync(VhostUserRequest.SetVringNum, RawFrontend.State(0, 32768));
             await frontend.RefusedAsync(VhostUserRequest.SetVringNum, RawFrontend.State(0, 32769));
@@ -107,9 +107,9 @@ public class VringTests
     [Fact]
     public Task B15_A_started_ring_cannot_be_changed() => HostileBench.AttackAsync(lines: 3, async frontend =>
     {
-        using var guest = new TestGuest();
-        using var ring = new TestRing(guest, 0);
-        using var other = new TestRing(guest, 1);
+        using TestGuest guest = new();
+        using TestRing ring = new(guest, 0);
+        using TestRing other = new(guest, 1);
         await frontend.AddMemoryAsync(guest);
         await frontend.StartAsync(ring);
         await frontend.RefusedAsync(VhostUserRequest.SetVringNum, RawFrontend.State(0, 8));
@@ -122,11 +122,11 @@ public class VringTests
     [Fact]
     public Task B15_Size_and_addresses_are_validated_together_when_the_ring_starts() => HostileBench.AttackAsync(lines: 1, async frontend =>
     {
-        using var guest = new TestGuest();
-        using var ring = new TestRing(guest, 0);
+        using TestGuest guest = new();
+        using TestRing ring = new(guest, 0);
         await frontend.AddMemoryAsync(guest);
         await frontend.DescribeAsync(ring);
-        var nearTheEnd = guest.User(TestGuest.Size - 16 * TestRing.Size);
+        UserAddress nearTheEnd = guest.User(TestGuest.Size - 16 * TestRing.Size);
         await frontend.AcceptedAsync(VhostUserRequest.SetVringAddr, RawFrontend.Bytes(ring.Address with { DescriptorTable = nearTheEnd }));
         await frontend.AcceptedAsync(VhostUserRequest.SetVringNum, RawFrontend.State(0, 256));
         await frontend.RefusedAsync(VhostUserRequest.SetVringKick, RawFrontend.Word(ring), ring.Kick.Descriptor);
@@ -143,14 +143,14 @@ public class VringTests
     [InlineData("descriptors in two regions")]
     public Task B17_A_ring_outside_memory_does_not_start(string what) => HostileBench.AttackAsync(lines: 1, async frontend =>
     {
-        using var guest = new TestGuest();
-        using var next = new TestGuest(slot: 1);
-        using var ring = new TestRing(guest, 0);
+        using TestGuest guest = new();
+        using TestGuest next = new(slot: 1);
+        using TestRing ring = new(guest, 0);
         await frontend.AddMemoryAsync(guest);
         await frontend.AddMemoryAsync(next);
         await frontend.DescribeAsync(ring);
-        var nowhere = new UserAddress(0x4000);
-        var address = what switch
+        UserAddress nowhere = new(0x4000);
+        VhostUserVringAddress address = what switch
         {
             "descriptors unmapped" => ring.Address with { DescriptorTable = nowhere },
             "available unmapped" => ring.Address with { AvailableRing = nowhere },
@@ -166,8 +166,8 @@ public class VringTests
     [Fact]
     public Task B17_A_misaligned_ring_is_refused_at_once() => HostileBench.AttackAsync(lines: 3, async frontend =>
     {
-        using var guest = new TestGuest();
-        using var ring = new TestRing(guest, 0);
+        using TestGuest guest = new();
+        using TestRing ring = new(guest, 0);
         await frontend.RefusedAsync(VhostUserRequest.SetVringAddr, RawFrontend.Bytes(ring.Address with { DescriptorTable = guest.User(8) }));
         await frontend.RefusedAsync(VhostUserRequest.SetVringAddr, RawFrontend.Bytes(ring.Address with { AvailableRing = guest.User(0x1001) }));
         await frontend.RefusedAsync(VhostUserRequest.SetVringAddr, RawFrontend.Bytes(ring.Address with { UsedRing = guest.User(0x2002) }));
@@ -176,14 +176,14 @@ public class VringTests
     [Fact]
     public async Task B17_Parts_of_a_ring_that_overlap_harm_nobody()
     {
-        await using var bench = await HostileBench.StartAsync(options: _options);
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync(options: _options);
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             await frontend.AddMemoryAsync(guest);
             await frontend.DescribeAsync(ring);
-            var same = ring.Address with { AvailableRing = ring.Address.DescriptorTable, UsedRing = ring.Address.DescriptorTable };
+            VhostUserVringAddress same = ring.Address with { AvailableRing = ring.Address.DescriptorTable, UsedRing = ring.Address.DescriptorTable };
             await frontend.AcceptedAsync(VhostUserRequest.SetVringAddr, RawFrontend.Bytes(same));
             await frontend.KickAsync(ring);
             await frontend.EnableAsync(ring);
@@ -198,11 +198,11 @@ public class VringTests
     [Fact]
     public async Task B17_One_ring_for_two_queues_harms_nobody()
     {
-        await using var bench = await HostileBench.StartAsync(options: _options);
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync(options: _options);
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             await frontend.AddMemoryAsync(guest);
             await frontend.StartAsync(ring);
             await frontend.AcceptedAsync(VhostUserRequest.SetVringNum, RawFrontend.State(1, TestRing.Size));
@@ -227,12 +227,12 @@ public class VringTests
     [Fact]
     public async Task B18_A_base_that_contradicts_the_ring_breaks_the_queue_alone()
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
-            using var good = new TestRing(guest, 1);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
+            using TestRing good = new(guest, 1);
             await frontend.AddMemoryAsync(guest);
             await frontend.StartAsync(ring, @base: 100);
             ring.Error.Wait(TimeSpan.FromSeconds(10)).Should().BeTrue("the front-end is told on the error descriptor");

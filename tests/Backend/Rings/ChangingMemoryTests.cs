@@ -14,8 +14,8 @@ public sealed class ChangingMemoryTests
     public void R08_a_descriptor_that_changes_between_two_lengths_is_read_as_one_of_them()
     {
         using GuestMemory memory = GuestRam.Create(0x20_0000);
-        using var ring = new RawSplitRing(memory, 0, 8);
-        using var mutator = new Mutator(ring, turn =>
+        using RawSplitRing ring = new(memory, 0, 8);
+        using Mutator mutator = new(ring, turn =>
         {
             bool small = (turn & 1) == 0;
             ring.DescriptorAt(Table, small ? Small : Large, small ? 16u : 4096u, RawSplitRing.Next, 1);
@@ -23,7 +23,7 @@ public sealed class ChangingMemoryTests
             ring.Descriptor(0, Table, 32, RawSplitRing.Indirect);
         });
         DeviceVirtqueue device = Activate(memory, ring);
-        var buffer = new byte[8192];
+        byte[] buffer = new byte[8192];
 
         for (int i = 0; i < 200_000; i++)
         {
@@ -46,10 +46,10 @@ public sealed class ChangingMemoryTests
     public void R08_random_rewriting_of_ring_and_tables_never_leaves_the_memory()
     {
         using GuestMemory memory = GuestRam.Create((0UL, 0x10_0000UL), (0x10_0000UL, 0x10_0000UL));
-        using var ring = new RawSplitRing(memory, 0, 8);
-        var random = new Random(11);
+        using RawSplitRing ring = new(memory, 0, 8);
+        Random random = new(11);
         ulong[] places = [0, Table, Small, Large, 0x1F_FFF0, 0xFFFF_FFFF_FFFF_FFF0, 0x20_0000, 0xF_FFF8];
-        using var mutator = new Mutator(ring, _ =>
+        using Mutator mutator = new(ring, _ =>
         {
             ushort flags = (ushort)random.Next(8);
             uint length = (uint)(random.Next(4) == 0 ? random.Next() : random.Next(64));
@@ -57,8 +57,8 @@ public sealed class ChangingMemoryTests
             ring.Descriptor(random.Next(8), place, length, flags, (ushort)random.Next(9));
             ring.DescriptorAt(Table + ((ulong)random.Next(8) * 16), place, length, flags, (ushort)random.Next(9));
         });
-        var buffer = new byte[0x20_0000];
-        var faults = new HashSet<VirtqueueFault>();
+        byte[] buffer = new byte[0x20_0000];
+        HashSet<VirtqueueFault> faults = new();
         int served = 0;
         for (int i = 0; i < 100_000; i++)
         {
@@ -86,7 +86,7 @@ public sealed class ChangingMemoryTests
 
     private static DeviceVirtqueue Activate(GuestMemory memory, RawSplitRing ring)
     {
-        var setup = new VirtqueueSetup(
+        VirtqueueSetup setup = new(
             0,
             (uint)ring.Size,
             new UserAddress(ring.DescriptorTable.Value + GuestRam.UserOffset),

@@ -39,10 +39,10 @@ public abstract class DeviceQueueBench : IDisposable
 
     private protected Queue Start(int size, VirtioFeatures features = VirtioFeatures.None, ushort at = 0, GuestMemory? memory = null)
     {
-        var ring = new RawSplitRing(memory ?? Memory, 0, size) { AvailableIndex = at, UsedIndex = at };
+        RawSplitRing ring = new(memory ?? Memory, 0, size) { AvailableIndex = at, UsedIndex = at };
         DeviceVirtqueue? device = DeviceVirtqueue.TryActivate(memory ?? Memory, Setup(size, at, features), Call, out _, out string explanation);
         device.Should().NotBeNull(explanation);
-        var queue = new Queue(ring, device!);
+        Queue queue = new(ring, device!);
         _queues.Add(queue);
         return queue;
     }

@@ -68,7 +68,7 @@ public sealed class DeviceVirtqueueLifetimeTests : DeviceQueueBench
         q.Device.TryPop(out DescriptorChain chain).Should().BeTrue();
         DetachedChain detached = chain.Detach();
 
-        var thread = new Thread(() =>
+        Thread thread = new(() =>
         {
             detached.Writable.Fill(7);
             detached.Complete(4);
@@ -137,7 +137,7 @@ public sealed class DeviceVirtqueueLifetimeTests : DeviceQueueBench
     public void A_new_call_descriptor_is_signalled_once()
     {
         Queue q = Start(4);
-        using var other = new EventNotifier();
+        using EventNotifier other = new();
 
         q.Device.SetCall(other);
         other.TryConsume().Should().BeTrue("no interrupt may be lost in the change");

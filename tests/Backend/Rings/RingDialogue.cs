@@ -7,11 +7,11 @@ internal static class RingDialogue
 
     public static async Task RunAsync(QueueDispatch dispatch, Func<RawFrontend, TestGuest, TestRing, Task> dialogue, int lines = 0)
     {
-        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch });
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch });
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             await dialogue(frontend, guest, ring);
         }
 

@@ -10,7 +10,7 @@ public class RingMemoryTests
     [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
     public Task Rings_run_on_while_the_table_is_replaced(QueueDispatch dispatch) => RingDialogue.RunAsync(dispatch, async (frontend, guest, ring) =>
     {
-        using var other = new TestGuest(slot: 1);
+        using TestGuest other = new(slot: 1);
         await frontend.SetMemoryTableAsync(guest);
         await frontend.StartAsync(ring);
         for (byte i = 0; i < 20; i++)
@@ -27,7 +27,7 @@ public class RingMemoryTests
         dispatch,
         async (frontend, guest, ring) =>
         {
-            using var other = new TestGuest(slot: 1);
+            using TestGuest other = new(slot: 1);
             await frontend.SetMemoryTableAsync(guest);
             await frontend.StartAsync(ring);
             await ring.EchoAsync(1);
@@ -44,20 +44,20 @@ public class RingMemoryTests
     [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
     public async Task R19_Memory_is_removed_only_after_requests_in_it_are_done(QueueDispatch dispatch)
     {
-        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch });
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch });
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var other = new TestGuest(slot: 1);
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestGuest other = new(slot: 1);
+            using TestRing ring = new(guest, 0);
             bench.Device.KeepRequests = true;
             await frontend.AddMemoryAsync(guest);
             await frontend.AddMemoryAsync(other);
             await frontend.StartAsync(ring);
             ring.SubmitAndKick(1);
             await Eventually.TrueAsync(() => bench.Device.Kept.Count == 1);
-            var removing = frontend.RemoveMemoryAsync(other);
-            bench.Device.Kept.TryDequeue(out var kept).Should().BeTrue();
+            Task removing = frontend.RemoveMemoryAsync(other);
+            bench.Device.Kept.TryDequeue(out DetachedChain? kept).Should().BeTrue();
             removing.IsCompleted.Should().BeFalse("a request still holds the old table");
             kept!.Complete(0);
             await removing;

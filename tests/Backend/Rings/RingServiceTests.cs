@@ -11,14 +11,14 @@ public class RingServiceTests
     [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
     public async Task A_device_that_throws_breaks_its_queue_alone(QueueDispatch dispatch)
     {
-        var device = new EchoDevice();
-        await using var bench = await HostileBench.StartAsync(device, new VhostUserBackendOptions { Dispatch = dispatch });
+        EchoDevice device = new();
+        await using HostileBench bench = await HostileBench.StartAsync(device, new VhostUserBackendOptions { Dispatch = dispatch });
         device.ThrowingQueue = 0;
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var broken = new TestRing(guest, 0);
-            using var good = new TestRing(guest, 1);
+            using TestGuest guest = new();
+            using TestRing broken = new(guest, 0);
+            using TestRing good = new(guest, 1);
             await frontend.AddMemoryAsync(guest);
             await frontend.StartAsync(broken);
             await frontend.StartAsync(good);
@@ -38,18 +38,18 @@ public class RingServiceTests
     [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
     public async Task Stopping_waits_for_requests_in_flight(QueueDispatch dispatch)
     {
-        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch });
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch });
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             bench.Device.KeepRequests = true;
             await frontend.AddMemoryAsync(guest);
             await frontend.StartAsync(ring);
             ring.SubmitAndKick(1);
             await Eventually.TrueAsync(() => bench.Device.Kept.Count == 1);
-            var stopping = frontend.StopAsync(ring);
-            bench.Device.Kept.TryDequeue(out var kept).Should().BeTrue();
+            Task<uint> stopping = frontend.StopAsync(ring);
+            bench.Device.Kept.TryDequeue(out DetachedChain? kept).Should().BeTrue();
             stopping.IsCompleted.Should().BeFalse("a request is in flight");
             kept!.Complete(0);
             (await stopping).Should().Be(1);
@@ -65,21 +65,21 @@ public class RingServiceTests
     [InlineData(VhostUserRequest.ResetOwner)]
     public async Task A_reset_stops_and_disables_all_rings_and_keeps_the_memory(VhostUserRequest request)
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             await frontend.AddMemoryAsync(guest);
             await frontend.StartAsync(ring);
             await ring.EchoAsync(1);
-            var resets = bench.Device.Resets;
+            int resets = bench.Device.Resets;
             await frontend.AcceptedAsync(VhostUserRequest.SetStatus, RawFrontend.U64(7));
             await frontend.AcceptedAsync(request);
             bench.Device.Resets.Should().Be(resets + 1);
             (await frontend.AskU64Async(VhostUserRequest.GetStatus)).Should().Be(0);
             ring.StartAt(0);
-            var features = await frontend.AskU64Async(VhostUserRequest.GetFeatures);
+            ulong features = await frontend.AskU64Async(VhostUserRequest.GetFeatures);
             await frontend.AcceptedAsync(VhostUserRequest.SetFeatures, RawFrontend.U64(features));
             await frontend.DescribeAsync(ring);
             ring.Submit(2);
@@ -96,11 +96,11 @@ public class RingServiceTests
     [Fact]
     public async Task Status_0_resets_the_device_and_the_base_can_still_be_asked_for()
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             await frontend.AddMemoryAsync(guest);
             await frontend.StartAsync(ring);
             await ring.EchoAsync(1);
@@ -119,12 +119,12 @@ public class RingServiceTests
     [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
     public async Task A_device_that_does_not_come_back_costs_the_connection_after_the_drain_timeout(QueueDispatch dispatch)
     {
-        var options = new VhostUserBackendOptions { Dispatch = dispatch, DrainTimeout = TimeSpan.FromMilliseconds(100) };
-        await using var bench = await HostileBench.StartAsync(options: options);
-        await using (var frontend = await bench.NegotiatedAsync())
+        VhostUserBackendOptions options = new() { Dispatch = dispatch, DrainTimeout = TimeSpan.FromMilliseconds(100) };
+        await using HostileBench bench = await HostileBench.StartAsync(options: options);
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             await frontend.AddMemoryAsync(guest);
             await frontend.StartAsync(ring);
             await ring.EchoAsync(1);
@@ -144,12 +144,12 @@ public class RingServiceTests
     [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
     public async Task A_change_of_a_queue_whose_device_does_not_come_back_costs_the_connection_and_not_the_back_end(QueueDispatch dispatch)
     {
-        var options = new VhostUserBackendOptions { Dispatch = dispatch, DrainTimeout = TimeSpan.FromMilliseconds(100) };
-        await using var bench = await HostileBench.StartAsync(options: options);
-        await using (var frontend = await bench.NegotiatedAsync())
+        VhostUserBackendOptions options = new() { Dispatch = dispatch, DrainTimeout = TimeSpan.FromMilliseconds(100) };
+        await using HostileBench bench = await HostileBench.StartAsync(options: options);
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             await frontend.AddMemoryAsync(guest);
             await frontend.StartAsync(ring);
             await ring.EchoAsync(1);
@@ -169,12 +169,12 @@ public class RingServiceTests
     [Fact]
     public async Task What_a_device_throws_outside_of_a_queue_refuses_the_message()
     {
-        await using var bench = await HostileBench.StartAsync();
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
             await frontend.BarrierAsync();
             bench.Device.ThrowsOnControl = true;
-            var config = new byte[VhostUserConfig.HeaderSize + 1];
+            byte[] config = new byte[VhostUserConfig.HeaderSize + 1];
             new VhostUserConfig(32, 1, 0).Write(config);
             await frontend.RefusedAsync(VhostUserRequest.SetFeatures, RawFrontend.U64((ulong)VirtioFeatures.Version1));
             await frontend.RefusedAsync(VhostUserRequest.SetConfig, config);

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
 
@@ -79,13 +80,13 @@ public class RingStateTests
     [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
     public async Task Without_bit_30_a_ring_is_enabled_from_the_start(QueueDispatch dispatch)
     {
-        await using var bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch });
-        await using (var frontend = await bench.ConnectAsync())
+        await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch });
+        await using (RawFrontend frontend = await bench.ConnectAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 0);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
             await frontend.NegotiateAsync(protocolFeatures: false);
-            var (payload, descriptors) = RawFrontend.TableOf(guest);
+            (byte[] payload, SafeHandle[] descriptors) = RawFrontend.TableOf(guest);
             await frontend.SendAsync(VhostUserRequest.SetMemTable, payload, descriptors);
             await frontend.DescribeAsync(ring);
             await frontend.KickAsync(ring);
@@ -99,8 +100,8 @@ public class RingStateTests
     [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
     public Task Kick_and_call_may_be_replaced_while_the_ring_runs(QueueDispatch dispatch) => RingDialogue.RunAsync(dispatch, async (frontend, guest, ring) =>
     {
-        using var kick = new EventNotifier();
-        using var call = new EventNotifier();
+        using EventNotifier kick = new();
+        using EventNotifier call = new();
         await frontend.AddMemoryAsync(guest);
         await frontend.StartAsync(ring);
         await ring.EchoAsync(1);

@@ -10,21 +10,21 @@ public class WaysToServeTests
     [Fact]
     public async Task Every_way_to_start_the_back_end_serves_a_front_end()
     {
-        using var socket = new TempSocket();
-        using var stop = new CancellationTokenSource();
-        await using var backend = new VhostUserBackend(new EchoDevice());
-        var (front, back) = VhostUserConnection.CreatePair();
-        var pair = backend.ServeAsync(back, stop.Token);
-        await using (var frontend = new RawFrontend(front))
+        using TempSocket socket = new();
+        using CancellationTokenSource stop = new();
+        await using VhostUserBackend backend = new(new EchoDevice());
+        (VhostUserConnection front, VhostUserConnection back) = VhostUserConnection.CreatePair();
+        Task pair = backend.ServeAsync(back, stop.Token);
+        await using (RawFrontend frontend = new(front))
             await EchoOnceAsync(frontend);
         await pair.InTime();
 
-        var client = backend.ConnectAsync(socket.Path, stop.Token);
-        await using (var listener = VhostUserListener.Listen(socket.Path))
+        Task client = backend.ConnectAsync(socket.Path, stop.Token);
+        await using (VhostUserListener listener = VhostUserListener.Listen(socket.Path))
         {
-            for (var i = 0; i < 2; i++)
+            for (int i = 0; i < 2; i++)
             {
-                await using var frontend = new RawFrontend(await listener.AcceptAsync().InTime());
+                await using RawFrontend frontend = new(await listener.AcceptAsync().InTime());
                 await EchoOnceAsync(frontend);
             }
         }
@@ -36,12 +36,12 @@ public class WaysToServeTests
     [Fact]
     public async Task A_thread_can_be_bound_to_a_processor()
     {
-        var options = new VhostUserBackendOptions { Dispatch = QueueDispatch.DedicatedThread, Processors = [0, 1023] };
-        await using var bench = await HostileBench.StartAsync(options: options);
-        await using (var frontend = await bench.NegotiatedAsync())
+        VhostUserBackendOptions options = new() { Dispatch = QueueDispatch.DedicatedThread, Processors = [0, 1023] };
+        await using HostileBench bench = await HostileBench.StartAsync(options: options);
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
-            using var guest = new TestGuest();
-            using var ring = new TestRing(guest, 1);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 1);
             await frontend.AddMemoryAsync(guest);
             await frontend.StartAsync(ring);
             await ring.EchoAsync(1);
@@ -53,8 +53,8 @@ public class WaysToServeTests
 
     private static async Task EchoOnceAsync(RawFrontend frontend)
     {
-        using var guest = new TestGuest();
-        using var ring = new TestRing(guest, 0);
+        using TestGuest guest = new();
+        using TestRing ring = new(guest, 0);
         await frontend.NegotiateAsync();
         await frontend.AddMemoryAsync(guest);
         await frontend.StartAsync(ring);

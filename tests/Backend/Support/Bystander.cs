@@ -35,11 +35,11 @@ internal sealed class Bystander : IAsyncDisposable
     /// <summary>Lets a storm rage and checks that the bystander did not notice.</summary>
     public static async Task WatchAsync(Func<Task> storm)
     {
-        await using var bystander = new Bystander();
+        await using Bystander bystander = new();
         await bystander.StartAsync();
         await storm();
         bystander._enough = true;
-        var (count, worst) = await bystander._measured.Task.WaitAsync(TimeSpan.FromSeconds(30));
+        (int count, TimeSpan worst) = await bystander._measured.Task.WaitAsync(TimeSpan.FromSeconds(30));
         count.Should().BePositive();
         worst.Should().BeLessThan(_longestStall, "a front-end on another socket is not held up ({0} exchanges)", count);
     }
@@ -65,7 +65,7 @@ internal sealed class Bystander : IAsyncDisposable
         await _frontend.NegotiateAsync();
         await _frontend.AddMemoryAsync(_guest);
         await _frontend.StartAsync(_ring);
-        for (var i = 0; i < WarmUp; i++)
+        for (int i = 0; i < WarmUp; i++)
             Exchange((byte)i);
         // A thread of its own: what the test itself does on the thread pool must not look like a stall.
         new Thread(Measure) { IsBackground = true, Name = "bystander" }.Start();
@@ -75,11 +75,11 @@ internal sealed class Bystander : IAsyncDisposable
     {
         try
         {
-            var worst = TimeSpan.Zero;
-            var count = 0;
+            TimeSpan worst = TimeSpan.Zero;
+            int count = 0;
             while (!_enough)
             {
-                var clock = Stopwatch.StartNew();
+                Stopwatch clock = Stopwatch.StartNew();
                 Exchange((byte)count++);
                 worst = clock.Elapsed > worst ? clock.Elapsed : worst;
                 Thread.Sleep(_pause);

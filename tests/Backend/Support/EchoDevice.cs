@@ -85,7 +85,7 @@ internal sealed class EchoDevice(int queues = 2) : IVhostUserDevice
             Gate.Wait();
         }
 
-        while (queue.TryPop(out var chain))
+        while (queue.TryPop(out DescriptorChain chain))
         {
             Interlocked.Increment(ref _processed);
             if (KeepRequests)
@@ -94,8 +94,8 @@ internal sealed class EchoDevice(int queues = 2) : IVhostUserDevice
                 continue;
             }
 
-            var length = Math.Min(chain.Readable.Length, chain.Writable.Length);
-            var bytes = new byte[length];
+            uint length = Math.Min(chain.Readable.Length, chain.Writable.Length);
+            byte[] bytes = new byte[length];
             chain.Readable.Slice(0, length).CopyTo(bytes);
             chain.Writable.Slice(0, length).CopyFrom(bytes);
             queue.Complete(chain, length);

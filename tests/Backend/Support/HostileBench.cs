@@ -37,7 +37,7 @@ internal sealed class HostileBench : IAsyncDisposable
 
     public static async Task<HostileBench> StartAsync(EchoDevice? device = null, VhostUserBackendOptions? options = null)
     {
-        var bench = new HostileBench(device ?? new EchoDevice(), options ?? new VhostUserBackendOptions { DrainTimeout = TimeSpan.FromSeconds(2) });
+        HostileBench bench = new(device ?? new EchoDevice(), options ?? new VhostUserBackendOptions { DrainTimeout = TimeSpan.FromSeconds(2) });
         // Everything that is opened once a process exists after the first connection.
         await bench.ServeWellBehavedAsync();
         await bench.WaitUntilIdleAsync();
@@ -51,7 +51,7 @@ internal sealed class HostileBench : IAsyncDisposable
     /// <summary>A connected front-end that has acknowledged everything.</summary>
     public async Task<RawFrontend> NegotiatedAsync(bool replyAck = true)
     {
-        var frontend = await ConnectAsync();
+        RawFrontend frontend = await ConnectAsync();
         await frontend.NegotiateAsync(replyAck);
         return frontend;
     }
@@ -62,8 +62,8 @@ internal sealed class HostileBench : IAsyncDisposable
     /// <param name="options">Options of the back-end.</param>
     public static async Task AttackAsync(int lines, Func<RawFrontend, Task> attack, VhostUserBackendOptions? options = null)
     {
-        await using var bench = await StartAsync(options: options);
-        await using (var frontend = await bench.NegotiatedAsync())
+        await using HostileBench bench = await StartAsync(options: options);
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
             await attack(frontend);
         await bench.CheckInvariantsAsync(lines);
     }
@@ -92,9 +92,9 @@ internal sealed class HostileBench : IAsyncDisposable
 
     private async Task ServeWellBehavedAsync()
     {
-        using var guest = new TestGuest(slot: 7);
-        using var ring = new TestRing(guest, 0);
-        await using var frontend = await NegotiatedAsync();
+        using TestGuest guest = new(slot: 7);
+        using TestRing ring = new(guest, 0);
+        await using RawFrontend frontend = await NegotiatedAsync();
         await frontend.AddMemoryAsync(guest);
         await frontend.StartAsync(ring);
         await ring.EchoAsync(0x5c);

@@ -34,7 +34,7 @@ internal sealed class ProcessHealth
     /// <summary>Soon there is a moment in which the process does next to nothing. The runtime may still compile; what spins, spins for ever.</summary>
     public static async Task AssertIdleAsync()
     {
-        var clock = Stopwatch.StartNew();
+        Stopwatch clock = Stopwatch.StartNew();
         double use;
         do
             use = await ProcessorUseAsync(_window);
@@ -45,15 +45,15 @@ internal sealed class ProcessHealth
     /// <summary>Processor time that this process uses, as a share of one processor.</summary>
     public static async Task<double> ProcessorUseAsync(TimeSpan window)
     {
-        var clock = Stopwatch.StartNew();
-        var before = Environment.CpuUsage.TotalTime;
+        Stopwatch clock = Stopwatch.StartNew();
+        TimeSpan before = Environment.CpuUsage.TotalTime;
         await Task.Delay(window);
         return (Environment.CpuUsage.TotalTime - before) / clock.Elapsed;
     }
 
     private static long Resident()
     {
-        var pages = File.ReadAllText("/proc/self/statm").Split(' ')[1];
+        string pages = File.ReadAllText("/proc/self/statm").Split(' ')[1];
         return long.Parse(pages, CultureInfo.InvariantCulture) * Environment.SystemPageSize;
     }
 }

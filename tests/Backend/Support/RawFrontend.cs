@@ -15,7 +15,7 @@ internal sealed class RawFrontend(VhostUserConnection connection) : IAsyncDispos
     public static async Task<RawFrontend> ConnectAsync(string path)
     {
         // A full backlog is no failure here: tests connect faster than sessions end.
-        var options = new VhostUserConnectOptions { RetryFor = Patience, RetryDelay = TimeSpan.FromMilliseconds(1) };
+        VhostUserConnectOptions options = new() { RetryFor = Patience, RetryDelay = TimeSpan.FromMilliseconds(1) };
         return new(await VhostUserConnection.ConnectAsync(path, options));
     }
 
@@ -26,7 +26,7 @@ internal sealed class RawFrontend(VhostUserConnection connection) : IAsyncDispos
     public static byte[] Bytes<T>(T payload)
         where T : struct, IVhostUserPayload<T>
     {
-        var bytes = new byte[payload.EncodedSize];
+        byte[] bytes = new byte[payload.EncodedSize];
         payload.Write(bytes);
         return bytes;
     }
@@ -43,7 +43,7 @@ internal sealed class RawFrontend(VhostUserConnection connection) : IAsyncDispos
     /// <summary>The reply to <paramref name="request"/>, with flags of exactly 0x5 and no descriptor.</summary>
     public async Task<byte[]> ReplyToAsync(uint request)
     {
-        using var reply = await ReceiveAsync();
+        using VhostUserMessage reply = await ReceiveAsync();
         reply.Header.Request.Should().Be(request);
         ((uint)reply.Header.Flags).Should().Be(0x5);
         reply.DescriptorCount.Should().Be(0);
@@ -63,7 +63,7 @@ internal sealed class RawFrontend(VhostUserConnection connection) : IAsyncDispos
     public async Task<ulong> AcknowledgementAsync(uint request, ReadOnlyMemory<byte> payload = default, params SafeHandle[] descriptors)
     {
         await SendAsync(request, NeedReply, payload, descriptors);
-        var reply = await ReplyToAsync(request);
+        byte[] reply = await ReplyToAsync(request);
         reply.Should().HaveCount(8);
         return BitConverter.ToUInt64(reply);
     }
@@ -123,12 +123,12 @@ internal sealed class RawFrontend(VhostUserConnection connection) : IAsyncDispos
     public async Task NegotiateAsync(bool replyAck = true, bool protocolFeatures = true, bool packed = false)
     {
         await SendAsync(VhostUserRequest.SetOwner);
-        var features = await AskU64Async(VhostUserRequest.GetFeatures);
+        ulong features = await AskU64Async(VhostUserRequest.GetFeatures);
         if (!packed)
             features &= ~(ulong)VirtioFeatures.RingPacked;
         if (protocolFeatures)
         {
-            var offered = await AskU64Async(VhostUserRequest.GetProtocolFeatures);
+            ulong offered = await AskU64Async(VhostUserRequest.GetProtocolFeatures);
             if (!replyAck)
                 offered &= ~(ulong)VhostUserProtocolFeatures.ReplyAck;
             await SendAsync(VhostUserRequest.SetProtocolFeatures, U64(offered));
@@ -149,13 +149,13 @@ internal sealed class RawFrontend(VhostUserConnection connection) : IAsyncDispos
 
     public Task SetMemoryTableAsync(params TestGuest[] guests)
     {
-        var (payload, descriptors) = TableOf(guests);
+        (byte[] payload, SafeHandle[] descriptors) = TableOf(guests);
         return AcceptedAsync(VhostUserRequest.SetMemTable, payload, descriptors);
     }
 
     public static (byte[] Payload, SafeHandle[] Descriptors) TableOf(params TestGuest[] guests)
     {
-        var payload = new byte[VhostUserMemoryTable.EncodedSizeOf(guests.Length)];
+        byte[] payload = new byte[VhostUserMemoryTable.EncodedSizeOf(guests.Length)];
         VhostUserMemoryTable.Write([.. guests.Select(guest => guest.Region)], payload);
         return (payload, [.. guests.Select(guest => (SafeHandle)guest.Shared.Descriptor)]);
     }
@@ -163,7 +163,7 @@ internal sealed class RawFrontend(VhostUserConnection connection) : IAsyncDispos
     /// <summary>Everything that a ring needs before its kick.</summary>
     public async Task DescribeAsync(TestRing ring, ushort @base = 0)
     {
-        var index = (uint)ring.Index;
+        uint index = (uint)ring.Index;
         await SendAsync(VhostUserRequest.SetVringNum, State(index, TestRing.Size));
         await SendAsync(VhostUserRequest.SetVringBase, State(index, @base));
         await SendAsync(VhostUserRequest.SetVringAddr, Bytes(ring.Address));

@@ -51,7 +51,7 @@ internal sealed class TestGuest : IDisposable
 
     public byte[] ReadBytes(ulong offset, int count)
     {
-        var bytes = new byte[count];
+        byte[] bytes = new byte[count];
         _lease.TryCopyTo(Guest(offset), bytes).Should().BeTrue();
         return bytes;
     }

@@ -35,10 +35,10 @@ internal sealed class TestRing(TestGuest guest, int index) : IDisposable
     /// <summary>Publishes a request without kicking.</summary>
     public void Submit(byte fill)
     {
-        var slot = (ushort)(_submitted % (Size / 2));
-        var head = (ushort)(slot * 2);
-        var readable = BufferOffset(slot, writable: false);
-        var writable = BufferOffset(slot, writable: true);
+        ushort slot = (ushort)(_submitted % (Size / 2));
+        ushort head = (ushort)(slot * 2);
+        ulong readable = BufferOffset(slot, writable: false);
+        ulong writable = BufferOffset(slot, writable: true);
         guest.WriteBytes(readable, Enumerable.Repeat(fill, BufferSize).ToArray());
         guest.WriteBytes(writable, new byte[BufferSize]);
         WriteDescriptor(head, guest.Guest(readable).Value, BufferSize, 1, (ushort)(head + 1));
@@ -70,21 +70,21 @@ internal sealed class TestRing(TestGuest guest, int index) : IDisposable
     /// <summary>Waits until the next request is used and returns its writable buffer.</summary>
     public async Task<byte[]> NextUsedAsync()
     {
-        var clock = Stopwatch.StartNew();
+        Stopwatch clock = Stopwatch.StartNew();
         while (UsedIndex == _seen)
         {
             clock.Elapsed.Should().BeLessThan(TimeSpan.FromSeconds(10), "the back-end should have used request {0} of queue {1}", _seen, index);
             await Task.Delay(1);
         }
 
-        var id = guest.Read<uint>(UsedOffset + 4 + (ulong)(_seen % Size) * 8);
+        uint id = guest.Read<uint>(UsedOffset + 4 + (ulong)(_seen % Size) * 8);
         _seen++;
         return guest.ReadBytes(BufferOffset((ushort)(id / 2), writable: true), BufferSize);
     }
 
     public async Task ExpectEchoAsync(byte fill)
     {
-        var bytes = await NextUsedAsync();
+        byte[] bytes = await NextUsedAsync();
         bytes.Should().AllBeEquivalentTo(fill);
     }
 
@@ -97,7 +97,7 @@ internal sealed class TestRing(TestGuest guest, int index) : IDisposable
     /// <summary>One request, waited for on the calling thread and on the call descriptor, so that only the back-end's time counts.</summary>
     public void EchoBlocking(byte fill)
     {
-        var clock = Stopwatch.StartNew();
+        Stopwatch clock = Stopwatch.StartNew();
         SubmitAndKick(fill);
         while (UsedIndex == _seen)
         {
@@ -111,7 +111,7 @@ internal sealed class TestRing(TestGuest guest, int index) : IDisposable
 
     public void WriteDescriptor(ushort at, ulong address, uint length, ushort flags, ushort next)
     {
-        var offset = DescriptorOffset + (ulong)at * 16;
+        ulong offset = DescriptorOffset + (ulong)at * 16;
         guest.Write(offset, address);
         guest.Write(offset + 8, length);
         guest.Write(offset + 12, flags);

@@ -7,7 +7,7 @@ public sealed class OverdueWatchTests
     [Fact]
     public void A_slot_is_overdue_after_more_than_four_quarters_in_flight()
     {
-        var watch = new OverdueWatch(3, TimeSpan.FromSeconds(1), selfTimed: false);
+        OverdueWatch watch = new(3, TimeSpan.FromSeconds(1), selfTimed: false);
         ulong[] expected = [0, Free, 0];
         watch.Start(0);
         watch.Start(2);
@@ -23,9 +23,9 @@ public sealed class OverdueWatchTests
     [Fact]
     public void A_watch_that_is_not_self_timed_or_has_no_limit_is_never_due()
     {
-        var timed = new OverdueWatch(1, TimeSpan.FromMilliseconds(40), selfTimed: true);
-        var driven = new OverdueWatch(1, TimeSpan.FromMilliseconds(40), selfTimed: false);
-        var endless = new OverdueWatch(1, Timeout.InfiniteTimeSpan, selfTimed: true);
+        OverdueWatch timed = new(1, TimeSpan.FromMilliseconds(40), selfTimed: true);
+        OverdueWatch driven = new(1, TimeSpan.FromMilliseconds(40), selfTimed: false);
+        OverdueWatch endless = new(1, Timeout.InfiniteTimeSpan, selfTimed: true);
         int due = 0;
         for (int i = 0; i < 4096; i++)
         {

@@ -189,7 +189,7 @@ public sealed class DriverVirtqueueTests : IDisposable
     public void F15_what_the_device_writes_over_the_drivers_own_parts_is_never_read_back()
     {
         using RawSplitRing ring = Raw();
-        var random = new Random(3);
+        Random random = new(3);
         for (ulong token = 0; token < 2000; token++)
         {
             _driver.TrySubmit([Buffer(0, 1)], [Buffer(1, 8)], token).Should().BeTrue();
@@ -359,7 +359,7 @@ public sealed class DriverVirtqueueTests : IDisposable
     /// <summary>The driver puts its used ring on a cache line of its own, so the raw ring is laid over the parts where they are.</summary>
     private RawSplitRing Raw()
     {
-        var (available, used, _) = SplitRingLayout.Contiguous(Size);
+        (ulong available, ulong used, ulong _) = SplitRingLayout.Contiguous(Size);
         return new RawSplitRing(_memory, 0, available, used, Size);
     }
 }

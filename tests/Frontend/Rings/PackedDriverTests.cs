@@ -196,7 +196,7 @@ public sealed class PackedDriverTests : IDisposable
     public void F15_what_the_device_writes_over_descriptors_in_flight_is_never_read_back()
     {
         Recreate(3, VirtioFeatures.None);
-        var random = new Random(5);
+        Random random = new(5);
         int place = 0;
         bool wrap = true;
         for (ulong token = 0; token < 2000; token++)
@@ -302,8 +302,8 @@ public sealed class PackedDriverTests : IDisposable
 
     private (DriverVirtqueue Driver, RawPackedRing Ring) Create(int size, VirtioFeatures features)
     {
-        var driver = DriverVirtqueue.Create(_memory, default, new DriverVirtqueueOptions { Size = (ushort)size }, features | VirtioFeatures.RingPacked);
-        var (driverArea, deviceArea, _) = PackedRingLayout.Contiguous((uint)size);
+        DriverVirtqueue driver = DriverVirtqueue.Create(_memory, default, new DriverVirtqueueOptions { Size = (ushort)size }, features | VirtioFeatures.RingPacked);
+        (ulong driverArea, ulong deviceArea, ulong _) = PackedRingLayout.Contiguous((uint)size);
         return (driver, new RawPackedRing(_memory, 0, driverArea, deviceArea, size));
     }
 }

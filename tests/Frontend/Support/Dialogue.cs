@@ -19,7 +19,7 @@ internal sealed class Dialogue : IAsyncDisposable
     public static async Task<Dialogue> StartAsync(BackendOffer? offer = null, VhostUserFrontendOptions? options = null)
     {
         (VhostUserConnection front, VhostUserConnection back) = VhostUserConnection.CreatePair();
-        var backend = new ScriptedBackend(back, offer);
+        ScriptedBackend backend = new(back, offer);
         try
         {
             return new Dialogue(await VhostUserFrontend.StartAsync(front, options).InTime(), backend);
@@ -36,7 +36,7 @@ internal sealed class Dialogue : IAsyncDisposable
         BackendOffer? offer = null, VhostUserFrontendOptions? options = null, Func<ScriptedRequest, int, Misbehaviour?>? misbehave = null)
     {
         (VhostUserConnection front, VhostUserConnection back) = VhostUserConnection.CreatePair();
-        await using var backend = new ScriptedBackend(back, offer, misbehave);
+        await using ScriptedBackend backend = new(back, offer, misbehave);
         try
         {
             await using VhostUserFrontend session = await VhostUserFrontend.StartAsync(front, options).InTime();

@@ -88,7 +88,7 @@ internal sealed class ScriptedBackend : IAsyncDisposable
         using (message)
         {
             SafeFileHandle[] descriptors = [.. Enumerable.Range(0, message.DescriptorCount).Select(message.TakeDescriptor)];
-            var request = new ScriptedRequest((VhostUserRequest)message.Header.Request, message.Header.Flags, message.Payload.ToArray(), descriptors);
+            ScriptedRequest request = new((VhostUserRequest)message.Header.Request, message.Header.Flags, message.Payload.ToArray(), descriptors);
             lock (_gate)
                 _requests.Add(request);
             return request;

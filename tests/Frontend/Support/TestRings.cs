@@ -17,8 +17,8 @@ internal sealed class TestRings : IDisposable
     {
         get
         {
-            var kick = new EventNotifier();
-            var call = new EventNotifier();
+            EventNotifier kick = new();
+            EventNotifier call = new();
             _owned.AddRange([kick, call]);
             return Bare(index) with { Kick = kick, Call = call };
         }

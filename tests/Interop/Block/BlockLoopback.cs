@@ -28,7 +28,7 @@ internal sealed class BlockLoopback : IAsyncDisposable
     public static async Task<BlockLoopback> StartAsync(IVhostUserDevice device, BlockClientOptions? client = null, VhostUserBackendOptions? backend = null)
     {
         (VhostUserConnection frontEnd, VhostUserConnection backEnd) = VhostUserConnection.CreatePair();
-        var loopback = new BlockLoopback(device, backend, backEnd);
+        BlockLoopback loopback = new(device, backend, backEnd);
         loopback.Client = await BlockClient.StartAsync(frontEnd, client);
         return loopback;
     }

@@ -12,7 +12,7 @@ public sealed class BlockLossTests
     [Fact]
     public async Task F10_a_completion_nobody_asked_for_fails_the_queue_and_its_requests_and_the_others_go_on()
     {
-        var disk = new MisbehavingDisk(
+        MisbehavingDisk disk = new(
             queue =>
             {
                 while (queue.TryPop(out DescriptorChain chain))
@@ -23,7 +23,7 @@ public sealed class BlockLossTests
             },
             queues: 2);
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(disk, new BlockClientOptions { Queues = 2 });
-        var failures = new List<Exception>();
+        List<Exception> failures = new();
         for (int i = 0; i < 6; i++)
         {
             try
@@ -46,7 +46,7 @@ public sealed class BlockLossTests
     [Fact]
     public async Task F10_the_polled_form_throws_it_on_every_call()
     {
-        var disk = new MisbehavingDisk(queue =>
+        MisbehavingDisk disk = new(queue =>
         {
             while (queue.TryPop(out DescriptorChain chain))
                 queue.Complete((ushort)(chain.Head + 100), 1);
@@ -63,7 +63,7 @@ public sealed class BlockLossTests
     [Fact]
     public async Task F11_a_length_above_what_there_is_room_for_fails_the_request_alone()
     {
-        var disk = new MisbehavingDisk(MisbehavingDisk.Answer(VirtioBlkStatus.Ok, chain => chain.Writable.Length + 1));
+        MisbehavingDisk disk = new(MisbehavingDisk.Answer(VirtioBlkStatus.Ok, chain => chain.Writable.Length + 1));
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(disk);
         byte[] read = new byte[512];
         (await FluentActions.Awaiting(() => loopback.Client.ReadAsync(0, read).InTime()).Should().ThrowAsync<BlockRequestException>())
@@ -78,7 +78,7 @@ public sealed class BlockLossTests
     [InlineData(false, 513u)]
     public async Task F11_a_read_that_was_not_filled_or_has_no_status_is_not_believed(bool writesStatus, uint length)
     {
-        var disk = new MisbehavingDisk(MisbehavingDisk.Answer(writesStatus ? VirtioBlkStatus.Ok : null, _ => length));
+        MisbehavingDisk disk = new(MisbehavingDisk.Answer(writesStatus ? VirtioBlkStatus.Ok : null, _ => length));
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(disk);
         (await FluentActions.Awaiting(() => loopback.Client.ReadAsync(0, new byte[512]).InTime()).Should().ThrowAsync<BlockRequestException>())
             .Which.Status.Should().Be(BlockCompletion.InvalidAnswer);
@@ -89,7 +89,7 @@ public sealed class BlockLossTests
     [InlineData(4)]
     public async Task A_back_end_that_goes_away_fails_everything_outstanding(int queues)
     {
-        var disk = new MisbehavingDisk(queue => queue.TryPop(out _), queues);
+        MisbehavingDisk disk = new(queue => queue.TryPop(out _), queues);
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(
             disk, new BlockClientOptions { Queues = queues }, new VhostUserBackendOptions { DrainTimeout = TimeSpan.FromMilliseconds(50) });
         Task[] reads = [.. Enumerable.Range(0, 40).Select(_ => loopback.Client.ReadAsync(0, new byte[1 << 20]).AsTask())];
@@ -103,7 +103,7 @@ public sealed class BlockLossTests
     [Fact]
     public async Task A_back_end_that_goes_away_ends_polling()
     {
-        var disk = new MisbehavingDisk(_ => { });
+        MisbehavingDisk disk = new(_ => { });
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(disk, new BlockClientOptions { Polled = true });
         BlockQueue queue = loopback.Client.Queues[0];
         queue.TrySubmitRead(0, 0, 512).Should().BeTrue();
@@ -117,7 +117,7 @@ public sealed class BlockLossTests
     public async Task A_request_that_never_comes_back_ends_the_client_in_time()
     {
         int popped = 0;
-        var disk = new MisbehavingDisk(queue =>
+        MisbehavingDisk disk = new(queue =>
         {
             // One request is kept for ever, the others are answered: progress elsewhere does not hide it.
             while (queue.TryPop(out DescriptorChain chain))
@@ -141,7 +141,7 @@ public sealed class BlockLossTests
     [Fact]
     public async Task A_polled_request_that_never_comes_back_ends_in_time()
     {
-        var disk = new MisbehavingDisk(_ => { });
+        MisbehavingDisk disk = new(_ => { });
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(disk, new BlockClientOptions { Polled = true, RequestTimeout = TimeSpan.FromMilliseconds(200) });
         BlockQueue queue = loopback.Client.Queues[0];
         queue.TrySubmitRead(3, 0, 512).Should().BeTrue();
@@ -152,7 +152,7 @@ public sealed class BlockLossTests
     [Fact]
     public async Task Disposing_fails_what_is_outstanding_and_does_not_wait_for_the_device()
     {
-        var disk = new MisbehavingDisk(_ => { });
+        MisbehavingDisk disk = new(_ => { });
         BlockLoopback loopback = await BlockLoopback.StartAsync(disk);
         Task read = loopback.Client.ReadAsync(0, new byte[512]).AsTask();
         await loopback.Client.DisposeAsync().InTime();
@@ -165,15 +165,15 @@ public sealed class BlockLossTests
     [Fact]
     public async Task Disposing_under_a_thread_that_polls_is_safe()
     {
-        using var storage = new NullStorage(1 << 20);
+        using NullStorage storage = new(1 << 20);
         for (int i = 0; i < 10; i++)
         {
             BlockLoopback loopback = await BlockLoopback.StartAsync(storage, new BlockClientOptions { Polled = true });
             BlockQueue queue = loopback.Client.Queues[0];
-            var running = new TaskCompletionSource();
+            TaskCompletionSource running = new();
             Task polling = Task.Run(() =>
             {
-                var done = new BlockCompletion[1];
+                BlockCompletion[] done = new BlockCompletion[1];
                 while (true)
                 {
                     queue.TrySubmitRead(0, 0, 512);
@@ -200,7 +200,7 @@ public sealed class BlockLossTests
 
         static async Task RefusedAsync(VirtioBlkConfig config, string message)
         {
-            var disk = new MisbehavingDisk(_ => { }) { Config = config };
+            MisbehavingDisk disk = new(_ => { }) { Config = config };
             (await FluentActions.Awaiting(() => BlockLoopback.StartAsync(disk).InTime()).Should().ThrowAsync<VhostUserProtocolException>())
                 .WithMessage(message).Which.Violation.Should().Be(VhostUserViolation.BadValue);
         }
@@ -208,7 +208,7 @@ public sealed class BlockLossTests
 
     private static void PollOne(BlockQueue queue)
     {
-        var done = new BlockCompletion[1];
+        BlockCompletion[] done = new BlockCompletion[1];
         while (queue.Poll(done) == 0)
         {
         }

@@ -18,7 +18,7 @@ public sealed class BlockPolledTests
     [InlineData(1, 64, 4)]
     public async Task Everything_written_is_read_back(int queues, int depth, int indirect)
     {
-        using var storage = new MemoryStorage(8 << 20);
+        using MemoryStorage storage = new(8 << 20);
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(
             storage, new BlockClientOptions { Polled = true, Queues = queues, IndirectBuffers = indirect }, new BlockDeviceOptions { Queues = queues });
         loopback.Client.Queues.Should().HaveCount(queues);
@@ -30,7 +30,7 @@ public sealed class BlockPolledTests
     [Fact]
     public async Task Every_operation_has_its_place()
     {
-        using var storage = new MemoryStorage(1 << 20);
+        using MemoryStorage storage = new(1 << 20);
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(storage, new BlockClientOptions { Polled = true }, new BlockDeviceOptions { Serial = "polled" });
         BlockQueue queue = loopback.Client.Queues[0];
         queue.Depth.Should().Be(85);
@@ -67,11 +67,11 @@ public sealed class BlockPolledTests
     [Fact]
     public async Task Memory_of_the_callers_own_is_read_into_without_a_copy()
     {
-        using var storage = new MemoryStorage(1 << 20);
+        using MemoryStorage storage = new(1 << 20);
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(storage, new BlockClientOptions { Polled = true });
         BlockQueue queue = loopback.Client.Queues[0];
         using SharedMemory memory = SharedMemory.CreateSealed("own", 1 << 20);
-        var region = new GuestMemoryRegion(new GuestAddress(0x4000_0000), memory);
+        GuestMemoryRegion region = new(new GuestAddress(0x4000_0000), memory);
         GuestMemory table = await loopback.Client.Frontend.AddMemoryAsync(region);
         using GuestMemoryLease lease = table.Acquire();
         byte[] data = BlockTransferTests.Pattern(3072);
@@ -99,15 +99,15 @@ public sealed class BlockPolledTests
     [InlineData(QueueDispatch.DedicatedThread, 32, VirtioFeatures.None)]
     public async Task A_polled_request_allocates_nothing_on_either_side(QueueDispatch dispatch, int depth, VirtioFeatures ring)
     {
-        using var storage = new NullStorage(1 << 30);
-        var watch = new AllocationWatch(new BlockDevice(storage));
+        using NullStorage storage = new(1 << 30);
+        AllocationWatch watch = new(new BlockDevice(storage));
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(
             watch, new BlockClientOptions { Polled = true, RingFeatures = ring }, new VhostUserBackendOptions { Dispatch = dispatch });
         BlockQueue queue = loopback.Client.Queues[0];
         await Task.Run(() =>
         {
             // Each side by its own thread's count: what the test host allocates meanwhile does not matter.
-            var completions = new BlockCompletion[depth];
+            BlockCompletion[] completions = new BlockCompletion[depth];
             Exercise(queue, completions, operations: 20_000);
             long worker = watch.Allocated;
             long mine = GC.GetAllocatedBytesForCurrentThread();
@@ -123,7 +123,7 @@ public sealed class BlockPolledTests
     [Fact]
     public async Task An_asynchronous_transfer_allocates_nothing_once_warm()
     {
-        using var storage = new NullStorage(1 << 30);
+        using NullStorage storage = new(1 << 30);
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(storage, dispatch: QueueDispatch.BusyPoll);
         byte[] buffer = new byte[Block];
         double best = double.MaxValue;
@@ -143,7 +143,7 @@ public sealed class BlockPolledTests
         ProcessCounts before = ProcessCounts.Snapshot();
         for (int i = 0; i < 3; i++)
         {
-            using var storage = new MemoryStorage(1 << 20);
+            using MemoryStorage storage = new(1 << 20);
             await using BlockLoopback loopback = await BlockLoopback.StartAsync(storage, new BlockClientOptions { Queues = 4, Polled = i == 1 }, new BlockDeviceOptions { Queues = 4 });
             if (i == 0)
                 await loopback.Client.ReadAsync(0, new byte[Block]).InTime();
@@ -182,7 +182,7 @@ public sealed class BlockPolledTests
 
     private static VirtioBlkStatus Run(BlockQueue queue)
     {
-        var completion = new BlockCompletion[1];
+        BlockCompletion[] completion = new BlockCompletion[1];
         queue.Publish();
         while (queue.Poll(completion) == 0)
         {
@@ -225,7 +225,7 @@ public sealed class BlockPolledTests
 
     private static void ForEach(BlockQueue queue, int depth, int count, Action<int, int> submit, Action<int>? done = null)
     {
-        var completions = new BlockCompletion[depth];
+        BlockCompletion[] completions = new BlockCompletion[depth];
         int next = 0;
         for (; next < Math.Min(depth, count); next++)
             submit(next, next);

@@ -24,7 +24,7 @@ public sealed class BlockTransferTests
     [InlineData(1, 64, QueueDispatch.BusyPoll, VirtioFeatures.RingPacked | VirtioFeatures.InOrder)]
     public async Task Everything_written_in_any_order_is_read_back(int queues, int depth, QueueDispatch dispatch, VirtioFeatures ring)
     {
-        using var storage = new MemoryStorage(Size);
+        using MemoryStorage storage = new(Size);
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(
             storage, new BlockClientOptions { Queues = queues, RingFeatures = ring }, new BlockDeviceOptions { Queues = queues }, dispatch);
         loopback.Client.QueueCount.Should().Be(queues);
@@ -50,7 +50,7 @@ public sealed class BlockTransferTests
             using (FileStorage storage = FileStorage.Open(path))
             {
                 await using BlockLoopback loopback = await BlockLoopback.StartAsync(storage, new BlockClientOptions { IndirectBuffers = indirect });
-                var reports = new List<long>();
+                List<long> reports = new();
                 await loopback.Client.WriteAsync(0, data, new Reports(reports)).InTime();
                 await loopback.Client.FlushAsync().InTime();
                 reports.Should().HaveCountGreaterThan(10).And.BeInAscendingOrder().And.EndWith(Size);
@@ -70,7 +70,7 @@ public sealed class BlockTransferTests
     [Fact]
     public async Task Lists_of_memory_are_gathered_and_scattered()
     {
-        using var storage = new MemoryStorage(Size);
+        using MemoryStorage storage = new(Size);
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(storage, new BlockClientOptions { BufferSize = 4096 });
         byte[] data = Pattern(20 << 10);
         await loopback.Client.WriteAsync(512, (IReadOnlyList<ReadOnlyMemory<byte>>)[data.AsMemory(0, 100), data.AsMemory(100, 0), data.AsMemory(100, 9000), data.AsMemory(9100)]).InTime();
@@ -83,7 +83,7 @@ public sealed class BlockTransferTests
     [Fact]
     public async Task Discard_and_write_zeroes_clear_ranges_longer_than_one_request_may_be()
     {
-        using var storage = new MemoryStorage(Size);
+        using MemoryStorage storage = new(Size);
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(storage);
         byte[] data = Pattern(Size);
         byte[] read = new byte[Size];
@@ -97,9 +97,9 @@ public sealed class BlockTransferTests
         data.AsSpan(5 << 20, 512).Clear();
         read.AsSpan().SequenceEqual(data).Should().BeTrue();
 
-        using var huge = new NullStorage(1UL << 42);
+        using NullStorage huge = new(1UL << 42);
         await using BlockLoopback far = await BlockLoopback.StartAsync(huge);
-        var reports = new List<long>();
+        List<long> reports = new();
         await far.Client.DiscardAsync(0, 1UL << 40, new Reports(reports)).InTime();
         reports.Should().HaveCount(1024).And.EndWith(1L << 40);
     }
@@ -107,8 +107,8 @@ public sealed class BlockTransferTests
     [Fact]
     public async Task The_device_is_described_as_it_is()
     {
-        using var storage = new NullStorage(Size);
-        var device = new BlockDeviceOptions { Serial = "serial-1", LogicalBlockSize = 4096, ReadOnly = true, Queues = 2 };
+        using NullStorage storage = new(Size);
+        BlockDeviceOptions device = new() { Serial = "serial-1", LogicalBlockSize = 4096, ReadOnly = true, Queues = 2 };
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(storage, new BlockClientOptions { Queues = 8 }, device);
         BlockClient client = loopback.Client;
         (await client.GetIdAsync().InTime()).Should().Be("serial-1");
@@ -127,7 +127,7 @@ public sealed class BlockTransferTests
     [Fact]
     public async Task Ranges_that_are_not_blocks_inside_the_disk_are_refused_before_anything_is_sent()
     {
-        using var storage = new NullStorage(Size);
+        using NullStorage storage = new(Size);
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(storage);
         BlockClient client = loopback.Client;
         FluentActions.Invoking(() => client.ReadAsync(1, new byte[512])).Should().Throw<ArgumentException>().WithMessage("*multiples*512*");
@@ -141,7 +141,7 @@ public sealed class BlockTransferTests
     [Fact]
     public async Task A_status_that_is_not_ok_is_an_exception_and_the_client_goes_on()
     {
-        var disk = new MisbehavingDisk(MisbehavingDisk.Answer(VirtioBlkStatus.IoError, _ => 1));
+        MisbehavingDisk disk = new(MisbehavingDisk.Answer(VirtioBlkStatus.IoError, _ => 1));
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(disk);
         for (int i = 0; i < 3; i++)
         {
@@ -162,9 +162,9 @@ public sealed class BlockTransferTests
         {
             await File.WriteAllBytesAsync(path, new byte[1 << 20]);
             using FileStorage storage = FileStorage.Open(path);
-            var device = new BlockDevice(storage);
+            BlockDevice device = new(storage);
             await using BlockLoopback loopback = await BlockLoopback.StartAsync(device);
-            var changed = new TaskCompletionSource();
+            TaskCompletionSource changed = new();
             loopback.Client.ConfigChanged += (_, _) => changed.TrySetResult();
             await using (FileStream file = new(path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite))
                 file.SetLength(2 << 20);
@@ -182,10 +182,10 @@ public sealed class BlockTransferTests
     [Fact]
     public async Task F09_changes_announced_faster_than_the_configuration_can_be_read_gather_nothing()
     {
-        using var storage = new MemoryStorage(Size);
-        var device = new SlowConfigDevice(new BlockDevice(storage));
+        using MemoryStorage storage = new(Size);
+        SlowConfigDevice device = new(new BlockDevice(storage));
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(device);
-        var changed = new TaskCompletionSource();
+        TaskCompletionSource changed = new();
         loopback.Client.ConfigChanged += (_, _) => changed.TrySetResult();
         device.Delay = TimeSpan.FromMilliseconds(300);
         int before = device.Reads;
@@ -204,13 +204,13 @@ public sealed class BlockTransferTests
     [Fact]
     public async Task A_cancelled_transfer_ends_at_once_and_the_next_ones_are_right()
     {
-        using var storage = new MemoryStorage(Size);
+        using MemoryStorage storage = new(Size);
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(storage);
         byte[] data = Pattern(Size);
         await loopback.Client.WriteAsync(0, data).InTime();
         for (int i = 0; i < 50; i++)
         {
-            using var cancel = new CancellationTokenSource();
+            using CancellationTokenSource cancel = new();
             byte[] read = new byte[Size];
             Task reading = loopback.Client.ReadAsync(0, read, null, cancel.Token).AsTask();
             await cancel.CancelAsync();
@@ -233,7 +233,7 @@ public sealed class BlockTransferTests
     [Fact]
     public async Task The_write_cache_is_switched_through_the_configuration_space()
     {
-        using var storage = new MemoryStorage(Size);
+        using MemoryStorage storage = new(Size);
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(storage);
         loopback.Client.Config.WriteBack.Should().Be(1);
         await loopback.Client.Frontend.WriteConfigAsync(VirtioBlkConfig.WriteBackOffset, new byte[1]).InTime();
@@ -248,11 +248,11 @@ public sealed class BlockTransferTests
     [InlineData(VirtioFeatures.EventIndex | VirtioFeatures.RingPacked)]
     public async Task Memory_comes_and_goes_while_requests_run(VirtioFeatures ring)
     {
-        using var storage = new MemoryStorage(Size);
+        using MemoryStorage storage = new(Size);
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(
             storage, new BlockClientOptions { Queues = 2, RingFeatures = ring }, new BlockDeviceOptions { Queues = 2 });
         byte[] data = Pattern(Size);
-        using var stop = new CancellationTokenSource();
+        using CancellationTokenSource stop = new();
         Task running = Task.Run(async () =>
         {
             byte[] read = new byte[64 << 10];
@@ -266,7 +266,7 @@ public sealed class BlockTransferTests
         for (int i = 0; i < 20; i++)
         {
             using SharedMemory memory = SharedMemory.CreateSealed("extra", 1 << 20);
-            var region = new GuestMemoryRegion(new GuestAddress(0x1000_0000), memory);
+            GuestMemoryRegion region = new(new GuestAddress(0x1000_0000), memory);
             await loopback.Client.Frontend.AddMemoryAsync(region).InTime();
             await loopback.Client.Frontend.RemoveMemoryAsync(region).InTime();
         }

@@ -34,7 +34,7 @@ public sealed partial class ReadmeTests
         string needs = Find().First(recipe => recipe.Script == script).Needs;
         if (needs.Length > 0)
             Peers.Require(needs, "qemu-system-common");
-        using var folder = new TempFolder();
+        using TempFolder folder = new();
         await File.WriteAllTextAsync(folder.File("vhost-user"), $"#!/bin/sh\nexec dotnet '{ToolProcess.Assembly}' \"$@\"\n");
         File.SetUnixFileMode(folder.File("vhost-user"), UnixFileMode.UserRead | UnixFileMode.UserExecute);
 

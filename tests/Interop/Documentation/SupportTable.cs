@@ -14,7 +14,7 @@ internal static partial class SupportTable
 
     internal static string Render()
     {
-        var text = new StringBuilder("\n### Messages\n\n| Code | Message | Front-end | Back-end |\n|---|---|---|---|\n");
+        StringBuilder text = new("\n### Messages\n\n| Code | Message | Front-end | Back-end |\n|---|---|---|---|\n");
         HashSet<string> served = Names(Source("src/Backend/Session/BackendSession.Dispatch.cs"), DispatchArm());
         HashSet<string> sentBySession = Names(Sources("src/Frontend", "Requests"), SessionCall());
         HashSet<string> raw = [.. typeof(VhostUserRequestClient).GetMethods().Select(method => method.Name)];
@@ -46,7 +46,7 @@ internal static partial class SupportTable
         text.Append("\n### Protocol features\n\n| Bit | Feature | Front-end | Back-end |\n|---|---|---|---|\n");
         for (int bit = 0; bit < 64; bit++)
         {
-            var feature = (VhostUserProtocolFeatures)(1UL << bit);
+            VhostUserProtocolFeatures feature = (VhostUserProtocolFeatures)(1UL << bit);
             if ((VhostUserProtocolFeatures.All & feature) == Rejected)
                 continue;
             string frontend = (asked & feature) != 0 ? "asked for" : feature == VhostUserProtocolFeatures.XenMmap ? "no" : "on request";

@@ -29,7 +29,7 @@ public sealed class HotplugTests : IDisposable
     {
         await using ChildProcess daemon = await StorageDaemon.ExportAsync(_folder.Image("disk.img", DiskSize), SocketPath);
         await using BlockClient disk = await ConnectAsync(polled: false);
-        using var stop = new CancellationTokenSource();
+        using CancellationTokenSource stop = new();
         Task<int>[] loops = [.. Enumerable.Range(0, 16).Select(i => WriteAndCompareAsync(disk, i, stop.Token))];
 
         for (int round = 0; round < Rounds; round++)
@@ -102,7 +102,7 @@ public sealed class HotplugTests : IDisposable
     {
         queue.TrySubmit(0, new VirtioBlkRequestHeader(type, 0, offset / 512), data, []).Should().BeTrue();
         queue.Publish();
-        var completions = new BlockCompletion[1];
+        BlockCompletion[] completions = new BlockCompletion[1];
         SpinWait.SpinUntil(() => queue.Poll(completions) == 1, Eventually.Deadline).Should().BeTrue();
         return completions[0].IsOk;
     }

@@ -16,7 +16,7 @@ public sealed class BothHalvesTests
     {
         get
         {
-            var shapes = new TheoryData<int, VirtioFeatures, int>();
+            TheoryData<int, VirtioFeatures, int> shapes = new();
             foreach (int size in new[] { 1, 2, 3, 4, 7, 8, 256, 333 })
             {
                 foreach (VirtioFeatures features in new[]
@@ -49,7 +49,7 @@ public sealed class BothHalvesTests
         Gen<int[]> calls = Gen.Choose(0, 6).ListOf().Resize(120).Select(l => l.ToArray());
         Prop.ForAll(calls.ToArbitrary(), sequence =>
         {
-            using var ring = new ModelledRing(size, features, indirect);
+            using ModelledRing ring = new(size, features, indirect);
             foreach (int call in sequence)
             {
                 ring.Do(call);
@@ -70,15 +70,15 @@ public sealed class BothHalvesTests
     {
         const int Requests = 100_000;
         using GuestMemory memory = GuestRam.Create(0x20_0000);
-        using var driver = DriverVirtqueue.Create(memory, default, new DriverVirtqueueOptions { Size = 16 }, features);
+        using DriverVirtqueue driver = DriverVirtqueue.Create(memory, default, new DriverVirtqueueOptions { Size = 16 }, features);
         using EventNotifier kick = new(), call = new();
         DeviceVirtqueue device = ModelledRing.Activate(memory, driver, features, call);
-        var echo = new Thread(() => Echo(device, kick, Requests));
+        Thread echo = new(() => Echo(device, kick, Requests));
         echo.Start();
 
         ulong submitted = 0, completed = 0;
-        var done = new DriverCompletion[16];
-        var random = new Random(7);
+        DriverCompletion[] done = new DriverCompletion[16];
+        Random random = new(7);
         while (completed < Requests)
         {
             int burst = random.Next(1, 5);

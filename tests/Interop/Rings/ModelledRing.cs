@@ -41,9 +41,9 @@ internal sealed class ModelledRing : IDisposable
 
     public static DeviceVirtqueue Activate(GuestMemory memory, DriverVirtqueue driver, VirtioFeatures features, EventNotifier call)
     {
-        using var kick = new EventNotifier();
+        using EventNotifier kick = new();
         VringSettings described = driver.Describe(0, kick, call);
-        var setup = new VirtqueueSetup(
+        VirtqueueSetup setup = new(
             0,
             (uint)driver.Size,
             User(described.DescriptorTable),
@@ -92,11 +92,11 @@ internal sealed class ModelledRing : IDisposable
     /// <summary>All that can influence what comes next: both halves' private fields, the shared words, the model.</summary>
     public string State()
     {
-        var text = new StringBuilder();
+        StringBuilder text = new();
         PrivateState.Append(text, _driver);
         PrivateState.Append(text, _device);
         using GuestMemoryLease lease = _memory.Acquire();
-        var words = new byte[DriverVirtqueue.SizeInBytes(new DriverVirtqueueOptions { Size = (ushort)_driver.Size }, _features)];
+        byte[] words = new byte[DriverVirtqueue.SizeInBytes(new DriverVirtqueueOptions { Size = (ushort)_driver.Size }, _features)];
         lease.TryCopyTo(default, words).Should().BeTrue();
         text.Append(Convert.ToHexString(words)).Append(CultureInfo.InvariantCulture, $"|{_published}|{_kickArmed}|{_callArmed}|");
         return text.AppendJoin(',', _submitted).Append('|').AppendJoin(',', _taken).Append('|').AppendJoin(',', _completed.Keys).Append('|').AppendJoin(',', _flushed.Keys).ToString();
@@ -194,7 +194,7 @@ internal sealed class ModelledRing : IDisposable
 
     private void Complete(int which)
     {
-        var (head, token, length) = _taken[which];
+        (ushort head, ulong token, uint length) = _taken[which];
         _taken.RemoveAt(which);
         _device.Complete(head, length);
         _completed.Add(token, length);

@@ -16,7 +16,7 @@ public sealed class SmallScopeTests
     {
         get
         {
-            var scopes = new TheoryData<int, VirtioFeatures, int>();
+            TheoryData<int, VirtioFeatures, int> scopes = new();
             foreach (VirtioFeatures features in new[] { VirtioFeatures.None, VirtioFeatures.EventIndex, VirtioFeatures.EventIndex | VirtioFeatures.InOrder })
             {
                 scopes.Add(2, features, 7);
@@ -36,7 +36,7 @@ public sealed class SmallScopeTests
     public void Every_order_of_calls_keeps_every_buffer_and_wakes_every_sleeper(int size, VirtioFeatures features, int length)
     {
         length += ExtraLength;
-        using var ring = new ModelledRing(size, features, indirect: 0);
+        using ModelledRing ring = new(size, features, indirect: 0);
         for (int turn = 0; turn < 2 * size; turn++)
         {
             Explore(ring, turn, length);
@@ -45,11 +45,11 @@ public sealed class SmallScopeTests
 
     private static void Explore(ModelledRing ring, int turn, int length)
     {
-        var seen = new HashSet<string>(StringComparer.Ordinal);
-        var frontier = new List<Step[]> { Array.Empty<Step>() };
+        HashSet<string> seen = new(StringComparer.Ordinal);
+        List<Step[]> frontier = new() { Array.Empty<Step>() };
         for (int depth = 0; depth < length && frontier.Count > 0; depth++)
         {
-            var next = new List<Step[]>();
+            List<Step[]> next = new();
             foreach (Step[] path in frontier)
             {
                 foreach (Step step in Enum.GetValues<Step>())

@@ -25,7 +25,7 @@ internal sealed class ChildProcess : IAsyncDisposable
 
     internal static ChildProcess Start(string program, params IEnumerable<string> arguments)
     {
-        var start = new ProcessStartInfo(program, arguments)
+        ProcessStartInfo start = new(program, arguments)
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,
@@ -36,7 +36,7 @@ internal sealed class ChildProcess : IAsyncDisposable
         start.Environment["DOTNET_NOLOGO"] = "1";
         Process process = Process.Start(start) ?? throw new InvalidOperationException($"{program} did not start.");
         process.StandardInput.Close();
-        var child = new ChildProcess(process);
+        ChildProcess child = new(process);
         process.OutputDataReceived += (_, line) => child._output.Add(line.Data);
         process.ErrorDataReceived += (_, line) => child._errors.Add(line.Data);
         process.BeginOutputReadLine();
@@ -64,7 +64,7 @@ internal sealed class ChildProcess : IAsyncDisposable
     /// <summary>Waits for the end and for all of the output.</summary>
     internal async Task<Outcome> EndAsync()
     {
-        using var limit = new CancellationTokenSource(_deadline);
+        using CancellationTokenSource limit = new(_deadline);
         await _process.WaitForExitAsync(limit.Token);
         return new Outcome(_process.ExitCode, Output, Errors);
     }
@@ -131,7 +131,7 @@ internal sealed class ChildProcess : IAsyncDisposable
 
         internal Task<string> FirstWithAsync(string part)
         {
-            var found = new TaskCompletionSource<string>(TaskCreationOptions.RunContinuationsAsynchronously);
+            TaskCompletionSource<string> found = new(TaskCreationOptions.RunContinuationsAsynchronously);
             lock (_gate)
             {
                 if (_lines.Find(line => line.Contains(part, StringComparison.Ordinal)) is { } line)

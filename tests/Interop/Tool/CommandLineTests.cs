@@ -72,7 +72,7 @@ public sealed class CommandLineTests
     [InlineData("blk bench --socket {0} --seconds 1")]
     public async Task Missing_peer_is_named(string line)
     {
-        using var socket = new TempSocket();
+        using TempSocket socket = new();
 
         ChildProcess.Outcome outcome = await ToolProcess.RunAsync(string.Format(null, line, socket.Path).Split(' '));
 
@@ -82,7 +82,7 @@ public sealed class CommandLineTests
     [Fact]
     public async Task Missing_input_and_output_folder_are_named()
     {
-        using var folder = new TempFolder();
+        using TempFolder folder = new();
         string socket = folder.File("s");
         await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", socket, "--memory", "1M");
 
@@ -93,7 +93,7 @@ public sealed class CommandLineTests
     [Fact]
     public async Task Ranges_that_the_disk_does_not_have_are_refused()
     {
-        using var folder = new TempFolder();
+        using TempFolder folder = new();
         string socket = folder.File("s");
         await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", socket, "--memory", "1M");
 

@@ -43,7 +43,7 @@ public sealed class ServeTests : IDisposable
         await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--image", image);
         await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath);
         disk.CapacityBytes.Should().Be(1 << 20);
-        var changed = new TaskCompletionSource();
+        TaskCompletionSource changed = new();
         disk.ConfigChanged += (_, _) => changed.TrySetResult();
         using (FileStream file = File.Open(image, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite))
             file.SetLength(3 << 20);
@@ -121,7 +121,7 @@ public sealed class ServeTests : IDisposable
     [Fact]
     public async Task Listening_descriptor_is_served()
     {
-        using var listening = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        using Socket listening = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         listening.Bind(new UnixDomainSocketEndPoint(SocketPath));
         listening.Listen();
         await using ChildProcess server = await StartWithDescriptorAsync(listening.SafeHandle);
@@ -155,7 +155,7 @@ public sealed class ServeTests : IDisposable
     public async Task Descriptor_of_another_kind_is_refused()
     {
         using FileStream file = File.Create(_folder.File("f"));
-        using var inheritable = new InheritableDescriptor(file.SafeFileHandle);
+        using InheritableDescriptor inheritable = new(file.SafeFileHandle);
 
         ChildProcess.Outcome outcome = await ToolProcess.RunAsync("serve", "blk", "--fd", inheritable.Number, "--null", "1M");
 
@@ -178,7 +178,7 @@ public sealed class ServeTests : IDisposable
 
     private static async Task<ChildProcess> StartWithDescriptorAsync(System.Runtime.InteropServices.SafeHandle descriptor)
     {
-        using var inheritable = new InheritableDescriptor(descriptor);
+        using InheritableDescriptor inheritable = new(descriptor);
         return await ToolProcess.ServeAsync("--fd", inheritable.Number, "--memory", "1M");
     }
 }

@@ -56,7 +56,7 @@ public sealed class ToolUnitTests
     [Fact]
     public void Percentiles_are_within_one_percent()
     {
-        var histogram = new LatencyHistogram();
+        LatencyHistogram histogram = new();
         for (int i = 1; i <= 100_000; i++)
             histogram.Record(i);
 
@@ -68,7 +68,7 @@ public sealed class ToolUnitTests
     [Fact]
     public void Histogram_takes_any_value_and_starts_empty()
     {
-        var histogram = new LatencyHistogram();
+        LatencyHistogram histogram = new();
         histogram.Percentile(0.5).Should().Be(0);
 
         foreach (long value in (long[])[-1, 0, 1, 63, 64, 127, 128, long.MaxValue])
@@ -81,7 +81,7 @@ public sealed class ToolUnitTests
     [Fact]
     public void Recording_allocates_nothing()
     {
-        var histogram = new LatencyHistogram();
+        LatencyHistogram histogram = new();
         histogram.Record(1);
         long before = GC.GetAllocatedBytesForCurrentThread();
 
@@ -108,7 +108,7 @@ public sealed class ToolUnitTests
     public void Figures_leave_out_warm_up_pauses_and_the_end()
     {
         // A second of silence, eight busy intervals of which the first ones allocate, silence, and a last look.
-        var samples = new List<TrafficSampler.Sample> { new(0, 0, 0) };
+        List<TrafficSampler.Sample> samples = new() { new(0, 0, 0) };
         Add(samples, requests: 0, allocated: 1000);
         for (int i = 0; i < 8; i++)
             Add(samples, requests: 1000, allocated: i < 2 ? 5000 : i == 7 ? 700 : 10);

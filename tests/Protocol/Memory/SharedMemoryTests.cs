@@ -86,7 +86,7 @@ public sealed partial class SharedMemoryTests
             map.Should().Throw<IOException>(because: path);
         }
 
-        using (var notifier = new EventNotifier())
+        using (EventNotifier notifier = new())
         {
             Action map = () => SharedMemory.Map(Duplicate(notifier.Descriptor), 0, 8);
             map.Should().Throw<IOException>();

@@ -91,10 +91,10 @@ public sealed class SplitChainWalkerTests : IDisposable
     public void R05_a_buffer_over_the_end_of_the_address_space_does_not_go_on_at_zero()
     {
         using GuestMemory memory = GuestRamAtBothEnds();
-        using var ring = new RawSplitRing(memory, RingAt, Size);
+        using RawSplitRing ring = new(memory, RingAt, Size);
         ring.Descriptor(0, ulong.MaxValue - 99, 200);
 
-        var batch = new ChainBatch((uint)ring.Size, memory);
+        ChainBatch batch = new((uint)ring.Size, memory);
 
         new SplitChainWalker(Map(memory, ring), batch, VirtioFeatures.None).Walk(0).Should().Be(VirtqueueFault.BufferOutsideMemory);
     }
@@ -257,27 +257,27 @@ public sealed class SplitChainWalkerTests : IDisposable
     [Fact]
     public void A_chain_cut_into_more_pieces_than_descriptors_and_regions_is_a_fault_not_a_leak()
     {
-        var places = new (ulong, ulong)[300];
+        (ulong, ulong)[] places = new (ulong, ulong)[300];
         for (int i = 0; i < places.Length; i++)
         {
             places[i] = ((ulong)i * 0x1_0000, 0x1_0000);
         }
 
         using GuestMemory memory = GuestRam.Create(places);
-        using var ring = new RawSplitRing(memory, 0, 8);
+        using RawSplitRing ring = new(memory, 0, 8);
         for (ushort i = 0; i < 8; i++)
         {
             ring.Descriptor(i, 0, 300 * 0x1_0000, i < 7 ? RawSplitRing.Next : (ushort)0, (ushort)(i + 1));
         }
 
-        var batch = new ChainBatch((uint)ring.Size, memory);
+        ChainBatch batch = new((uint)ring.Size, memory);
 
         new SplitChainWalker(Map(memory, ring), batch, VirtioFeatures.None).Walk(0).Should().Be(VirtqueueFault.ChainTooLong);
     }
 
     private static uint[] Lengths(ReadOnlySpan<BufferSegment> segments)
     {
-        var lengths = new uint[segments.Length];
+        uint[] lengths = new uint[segments.Length];
         for (int i = 0; i < lengths.Length; i++)
         {
             lengths[i] = segments[i].Length;
@@ -306,7 +306,7 @@ public sealed class SplitChainWalkerTests : IDisposable
 
     private Walked Walk(ushort head, out VirtqueueFault fault, VirtioFeatures features = VirtioFeatures.IndirectDescriptors)
     {
-        var batch = new ChainBatch(Size, _memory);
+        ChainBatch batch = new(Size, _memory);
         fault = new SplitChainWalker(Map(_memory, _ring), batch, features).Walk(head);
         batch.Count.Should().Be(fault == VirtqueueFault.None ? 1 : 0, "a bad chain is no part of the batch");
         return new Walked(batch);

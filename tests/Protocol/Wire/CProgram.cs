@@ -13,7 +13,7 @@ internal static class CProgram
     /// <summary>What the compiler has to say; empty when it accepts the program.</summary>
     public static string Complaints(string source)
     {
-        var start = new ProcessStartInfo(Compiler!, ["-std=c11", "-fsyntax-only", "-x", "c", "-"])
+        ProcessStartInfo start = new(Compiler!, ["-std=c11", "-fsyntax-only", "-x", "c", "-"])
         {
             UseShellExecute = false,
             RedirectStandardInput = true,

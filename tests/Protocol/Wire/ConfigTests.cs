@@ -7,7 +7,7 @@ public sealed class ConfigTests
     {
         byte[] bytes = new byte[VhostUserConfig.EncodedSizeOf(3)];
         bytes.AsSpan().Fill(0xa5);
-        var header = new VhostUserConfig(32, 3, VhostUserConfigFlags.Migration);
+        VhostUserConfig header = new(32, 3, VhostUserConfigFlags.Migration);
         header.EncodedSize.Should().Be(12);
         header.Write(bytes);
         Convert.ToHexString(bytes).Should().Be("200000000300000001000000A5A5A5");

@@ -24,7 +24,7 @@ public sealed class ErrorTests
     [Fact]
     public void A_queue_names_itself_and_its_fault()
     {
-        var exception = new VirtqueueException(3, VirtqueueFault.ChainTooLong, "257 descriptors, 256 allowed");
+        VirtqueueException exception = new(3, VirtqueueFault.ChainTooLong, "257 descriptors, 256 allowed");
         exception.QueueIndex.Should().Be(3);
         exception.Fault.Should().Be(VirtqueueFault.ChainTooLong);
         exception.Message.Should().Be("Queue 3 failed (ChainTooLong): 257 descriptors, 256 allowed");
@@ -35,7 +35,7 @@ public sealed class ErrorTests
     [InlineData(111, "open /x: Connection refused (ECONNREFUSED 111)")]
     public void A_system_call_names_its_error(int errno, string message)
     {
-        var exception = new LinuxException("open /x", errno);
+        LinuxException exception = new("open /x", errno);
         exception.Message.Should().Be(message);
         exception.Errno.Should().Be(errno);
         exception.Operation.Should().Be("open /x");

@@ -47,7 +47,7 @@ public sealed class HeaderTests
             ArbMap.Default.ArbFor<(uint Request, uint Flags, uint Size)>(),
             fields =>
             {
-                var header = new VhostUserHeader(fields.Request, (VhostUserHeaderFlags)fields.Flags, fields.Size);
+                VhostUserHeader header = new(fields.Request, (VhostUserHeaderFlags)fields.Flags, fields.Size);
                 byte[] bytes = new byte[VhostUserHeader.EncodedSize];
                 header.Write(bytes);
                 VhostUserHeader.TryRead(bytes, out VhostUserHeader read).Should().BeTrue();

@@ -121,7 +121,7 @@ public sealed class MessageContractsTests
     [Fact]
     public void Ranges_judge_sizes_at_full_width_and_say_what_they_allow()
     {
-        var steps = new PayloadRange(8, 264, 32);
+        PayloadRange steps = new(8, 264, 32);
         steps.Contains(8).Should().BeTrue();
         steps.Contains(40).Should().BeTrue();
         steps.Contains(41).Should().BeFalse();
@@ -141,7 +141,7 @@ public sealed class MessageContractsTests
 
     private static string Spelling(string name)
     {
-        var text = new StringBuilder();
+        StringBuilder text = new();
         foreach (char c in name)
         {
             if (char.IsUpper(c) && text.Length > 0)

@@ -41,7 +41,7 @@ internal static class MessageDocument
 
     public static string Render()
     {
-        var text = new StringBuilder();
+        StringBuilder text = new();
         text.Append("# Messages\n\n");
         text.Append("Generated from `MessageContracts`, the table that the validator, both halves and the decoder read;\n");
         text.Append("`UPDATE_DOCS=1` rewrites this file when `tests/Protocol` runs. Sizes are bytes of payload, *fds* are descriptors.\n\n");
@@ -118,7 +118,7 @@ internal static class MessageDocument
         text.Append("\n## Protocol features\n\n| Bit | Name | Messages it opens | Needs |\n|---|---|---|---|\n");
         for (int bit = 0; bit < 24; bit++)
         {
-            var feature = (VhostUserProtocolFeatures)(1UL << bit);
+            VhostUserProtocolFeatures feature = (VhostUserProtocolFeatures)(1UL << bit);
             string messages = string.Join(
                 ", ",
                 MessageContracts.All

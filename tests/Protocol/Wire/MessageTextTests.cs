@@ -45,9 +45,9 @@ public sealed class MessageTextTests
         Describe(VhostUserRequest.SetVringAddr, new VhostUserVringAddress(1, 1, new(0x1000), new(0x3000), new(0x2000), 0x4000)).Should()
             .EndWith(": ring 1, flags 0x1, descriptors 0x1000, used 0x3000, available 0x2000, log 0x4000");
         Describe(VhostUserRequest.SetVringCall, new VhostUserVringDescriptor(0x301)).Should().EndWith(": ring 1, no descriptor, reserved bits in 0x301");
-        var region = new VhostUserMemoryRegion(new(1), 2, new(3), 4);
+        VhostUserMemoryRegion region = new(new(1), 2, new(3), 4);
         Describe(VhostUserRequest.AddMemReg, new VhostUserSingleRegion(region)).Should().EndWith(": guest 0x1 size 0x2 user 0x3 offset 0x4");
-        var xen = new VhostUserXenRegion(region, VhostUserXenFlags.Foreign, 9);
+        VhostUserXenRegion xen = new(region, VhostUserXenFlags.Foreign, 9);
         Describe(VhostUserRequest.RemMemReg, new VhostUserSingleXenRegion(xen)).Should().EndWith("offset 0x4 xen flags 0x1 domain 9");
         Describe(VhostUserRequest.SetLogBase, new VhostUserLog(0x100, 0)).Should().EndWith(": size 0x100 offset 0x0");
         Describe(VhostUserRequest.SetLogBase, new VhostUserU64(0x100)).Should().EndWith(": address 0x100");
@@ -94,7 +94,7 @@ public sealed class MessageTextTests
     [Fact]
     public void The_gpu_channel_has_its_words()
     {
-        var scanout = new VhostUserGpuDmabufScanout(0, 1, 2, 3, 4, 5, 6, 7, 0, 0x34325258);
+        VhostUserGpuDmabufScanout scanout = new(0, 1, 2, 3, 4, 5, 6, 7, 0, 0x34325258);
         Gpu(VhostUserGpuRequest.CursorPos, Bytes(new VhostUserGpuCursorPosition(1, 2, 3))).Should()
             .Be("VHOST_USER_GPU_CURSOR_POS, 12 bytes: scanout 1, at 2,3");
         Gpu(VhostUserGpuRequest.CursorUpdate, new byte[16404]).Should().EndWith(": scanout 0, at 0,0, hot spot 0,0");

@@ -12,7 +12,7 @@ public sealed class MessageValidatorTests
     {
         get
         {
-            var data = new TheoryData<VhostUserChannel, uint>();
+            TheoryData<VhostUserChannel, uint> data = new();
             foreach (MessageContract row in MessageContracts.All)
                 data.Add(row.Channel, row.Code);
             return data;
@@ -252,8 +252,8 @@ public sealed class MessageValidatorTests
             ArbMap.Default.ArbFor<(int Descriptors, uint Answer, ulong Features)>(),
             (a, b) =>
             {
-                var header = new VhostUserHeader(a.Request % 50, (VhostUserHeaderFlags)(a.Flags % 16), a.Size % 300);
-                var state = new NegotiatedState((VirtioFeatures)b.Features, (VirtioFeatures)b.Features, (PF)b.Features, (PF)b.Features);
+                VhostUserHeader header = new(a.Request % 50, (VhostUserHeaderFlags)(a.Flags % 16), a.Size % 300);
+                NegotiatedState state = new((VirtioFeatures)b.Features, (VirtioFeatures)b.Features, (PF)b.Features, (PF)b.Features);
                 foreach (VhostUserChannel channel in Enum.GetValues<VhostUserChannel>())
                 {
                     Explained(MessageValidator.CheckRequest(channel, header, b.Descriptors, state));

@@ -43,7 +43,7 @@ public sealed record PayloadCase<T>(T Sample, int Bytes, int[] Others, (int Offs
         get
         {
             byte[] bytes = new byte[Bytes];
-            foreach (var (offset, content) in Fields)
+            foreach ((int offset, object content) in Fields)
                 Put(bytes.AsSpan(offset), content);
             return bytes;
         }

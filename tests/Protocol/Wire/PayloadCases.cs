@@ -55,7 +55,7 @@ public static class PayloadCases
     {
         get
         {
-            var names = new TheoryData<string>();
+            TheoryData<string> names = new();
             foreach (PayloadCase one in All)
                 names.Add(one.Name);
             return names;

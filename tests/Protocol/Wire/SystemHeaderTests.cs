@@ -22,7 +22,7 @@ public sealed class SystemHeaderTests
 
     private static string Source()
     {
-        var text = new StringBuilder("#include <stddef.h>\n#include <errno.h>\n");
+        StringBuilder text = new("#include <stddef.h>\n#include <errno.h>\n");
         Header(text, "linux/vhost.h", Vhost);
         Header(text, "linux/virtio_config.h", VirtioConfig);
         Header(text, "linux/virtio_ring.h", VirtioRing);
@@ -125,7 +125,7 @@ public sealed class SystemHeaderTests
 
     private static void BlkFeatures(StringBuilder text)
     {
-        foreach (var (name, feature) in new (string, VirtioBlkFeatures)[]
+        foreach ((string name, VirtioBlkFeatures feature) in new (string, VirtioBlkFeatures)[]
         {
             ("BARRIER", VirtioBlkFeatures.Barrier), ("SIZE_MAX", VirtioBlkFeatures.SizeMax), ("SEG_MAX", VirtioBlkFeatures.SegMax),
             ("GEOMETRY", VirtioBlkFeatures.Geometry), ("RO", VirtioBlkFeatures.ReadOnly), ("BLK_SIZE", VirtioBlkFeatures.BlockSize),
@@ -141,7 +141,7 @@ public sealed class SystemHeaderTests
 
     private static void BlkRequests(StringBuilder text)
     {
-        foreach (var (name, type) in new (string, VirtioBlkRequestType)[]
+        foreach ((string name, VirtioBlkRequestType type) in new (string, VirtioBlkRequestType)[]
         {
             ("IN", VirtioBlkRequestType.In), ("OUT", VirtioBlkRequestType.Out), ("SCSI_CMD", VirtioBlkRequestType.ScsiCommand),
             ("FLUSH", VirtioBlkRequestType.Flush), ("GET_ID", VirtioBlkRequestType.GetId), ("GET_LIFETIME", VirtioBlkRequestType.GetLifetime),
@@ -155,7 +155,7 @@ public sealed class SystemHeaderTests
             IfDefined(text, "VIRTIO_BLK_T_" + name, (ulong)type);
         }
 
-        foreach (var (name, status) in new (string, VirtioBlkStatus)[]
+        foreach ((string name, VirtioBlkStatus status) in new (string, VirtioBlkStatus)[]
         {
             ("OK", VirtioBlkStatus.Ok), ("IOERR", VirtioBlkStatus.IoError), ("UNSUPP", VirtioBlkStatus.Unsupported),
             ("ZONE_INVALID_CMD", VirtioBlkStatus.ZoneInvalidCommand), ("ZONE_UNALIGNED_WP", VirtioBlkStatus.ZoneUnalignedWritePointer),
@@ -200,7 +200,7 @@ public sealed class SystemHeaderTests
 
     private static void Offsets(StringBuilder text, string type, params ReadOnlySpan<(string Field, int Offset)> fields)
     {
-        foreach (var (name, offset) in fields)
+        foreach ((string name, int offset) in fields)
             Constant(text, $"offsetof({type}, {name})", (ulong)offset);
     }
 

@@ -5,7 +5,7 @@ public sealed class VringDescriptorTests
     [Fact]
     public void The_ring_is_in_the_low_byte_and_bit_8_says_no_descriptor()
     {
-        var word = VhostUserVringDescriptor.Create(255, noDescriptor: true);
+        VhostUserVringDescriptor word = VhostUserVringDescriptor.Create(255, noDescriptor: true);
         word.Raw.Should().Be(0x1ff);
         word.Index.Should().Be(255);
         word.NoDescriptor.Should().BeTrue();
@@ -32,7 +32,7 @@ public sealed class VringDescriptorTests
     [Fact]
     public void A_device_state_reply_has_error_and_no_descriptor()
     {
-        var reply = VhostUserDeviceStateReply.Create(5, noDescriptor: true);
+        VhostUserDeviceStateReply reply = VhostUserDeviceStateReply.Create(5, noDescriptor: true);
         reply.Raw.Should().Be(0x105);
         reply.Error.Should().Be(5);
         reply.NoDescriptor.Should().BeTrue();

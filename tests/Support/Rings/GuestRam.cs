@@ -12,7 +12,7 @@ public static class GuestRam
 
     public static GuestMemory Create(params ReadOnlySpan<(ulong At, ulong Size)> regions)
     {
-        var list = new List<GuestMemoryRegion>();
+        List<GuestMemoryRegion> list = new();
         foreach ((ulong at, ulong size) in regions)
         {
             list.Add(Region(at, size));
