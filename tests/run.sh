@@ -25,7 +25,7 @@ for argument in "$@"; do
 done
 
 # program:package
-peers="qemu-storage-daemon:qemu-system-common qemu-img:qemu-utils qemu-io:qemu-utils gcc:gcc"
+peers="qemu-storage-daemon:qemu-system-common qemu-img:qemu-utils qemu-io:qemu-utils dpdk-testpmd:dpdk-dev gcc:gcc"
 
 missing_packages() {
   local peer

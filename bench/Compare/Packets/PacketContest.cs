@@ -1,0 +1,57 @@
+using System.Globalization;
+
+namespace Vhost.Bench.Compare;
+
+/// <summary>Which halves are ours in our run; in the peer's run both are DPDK's.</summary>
+internal enum OurHalves
+{
+    Both,
+    Frontend,
+    Backend,
+}
+
+/// <summary><c>net/&lt;ring&gt;/&lt;size&gt;/&lt;tx|rx&gt;/&lt;pair|front-end|back-end&gt;</c>; tx: the front-end sends.</summary>
+internal sealed class PacketContest : Contest
+{
+    private const int MixedRounds = 9;
+    private const int SmallPacket = 64;
+    private const int LargePacket = 1518;
+
+    private readonly PacketTraffic _traffic;
+    private readonly OurHalves _halves;
+
+    private PacketContest(PacketTraffic traffic, OurHalves halves)
+    {
+        _traffic = traffic;
+        _halves = halves;
+        string kind = halves switch
+        {
+            OurHalves.Frontend => "front-end",
+            OurHalves.Backend => "back-end",
+            _ => "pair",
+        };
+        string name = string.Create(CultureInfo.InvariantCulture, $"net/{traffic.Ring.Name}/{traffic.Size}/{(traffic.FrontendSends ? "tx" : "rx")}/{kind}");
+        Rows = [new RowPlan(name, Units.MillionPackets)];
+    }
+
+    internal static IEnumerable<Contest> All =>
+        from ring in PacketRing.All
+        from size in (int[])[SmallPacket, LargePacket]
+        from frontendSends in (bool[])[true, false]
+        from halves in Enum.GetValues<OurHalves>()
+        select new PacketContest(new PacketTraffic { Ring = ring, Size = size, FrontendSends = frontendSends }, halves);
+
+    internal override IReadOnlyList<RowPlan> Rows { get; }
+
+    internal override int Rounds => _halves == OurHalves.Both ? UsualRounds : MixedRounds;
+
+    internal override bool IsQuick => _traffic.Ring.Name is "split" or "packed" && (_halves == OurHalves.Both || _traffic.Size == SmallPacket);
+
+    internal override Task<Sample> RunOursAsync(Workbench bench) => _halves == OurHalves.Both
+        ? PacketRuns.OursAsync(bench, _traffic)
+        : PacketRuns.MixedAsync(bench, _traffic, oursIsFrontend: _halves == OurHalves.Frontend);
+
+    /// <summary>In a mixed pair the half that is the peer's in our run too is read.</summary>
+    internal override Task<Sample> RunPeerAsync(Workbench bench) =>
+        PacketRuns.PeersAsync(bench, _traffic, _halves == OurHalves.Both ? null : _halves == OurHalves.Backend);
+}

@@ -1,0 +1,95 @@
+using System.Globalization;
+
+namespace Vhost.Bench.Compare;
+
+/// <summary>Runs contests one after the other, ours and the peer's in turn, and collects their rows.</summary>
+internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Action<IReadOnlyList<Row>> onProgress)
+{
+    private static readonly string[] _areas = ["net", "blk"];
+
+    private readonly List<Row> _rows = [];
+    private readonly Dictionary<string, List<Sample>> _samples = new(StringComparer.Ordinal);
+
+    /// <summary>All contests there are, in the order of the table.</summary>
+    internal static IEnumerable<Contest> All(bool quick) =>
+        [.. PacketContest.All, .. BlockContest.All(quick), .. ControlContest.All, .. RegionContest.All, .. PacketScaleContest.All];
+
+    /// <summary>Contests with a row that is wanted.</summary>
+    internal static IReadOnlyList<Contest> Wanted(CompareOptions options) =>
+        [.. All(options.Quick).Where(contest => (contest.IsQuick || !options.Quick) && contest.Rows.Any(row => options.Wants(row.Name)))];
+
+    internal async Task<IReadOnlyList<Row>> RunAsync(CancellationToken stop)
+    {
+        for (int i = 0; i < contests.Count && !stop.IsCancellationRequested; i++)
+        {
+            Say(string.Create(CultureInfo.InvariantCulture, $"[{i + 1}/{contests.Count}] {contests[i].Rows[0].Name}"));
+            await RunAsync(contests[i], stop);
+            onProgress(Complete());
+        }
+
+        return Complete();
+    }
+
+    private async Task RunAsync(Contest contest, CancellationToken stop)
+    {
+        RowPlan[] plans = [.. contest.Rows.Where(row => bench.Options.Wants(row.Name))];
+        bool compares = plans.Any(plan => plan.HasPeer);
+        List<Sample> ours = new();
+        List<Sample> peers = new();
+        try
+        {
+            if (compares)
+                await contest.PrepareAsync(bench);
+            int rounds = bench.Options.Rounds(contest.Rounds);
+            for (int round = 0; round < rounds && !stop.IsCancellationRequested; round++)
+            {
+                ours.Add(Noted("ours", await contest.RunOursAsync(bench), plans[0]));
+                if (compares)
+                    peers.Add(Noted("peer", await contest.RunPeerAsync(bench), plans[0]));
+            }
+        }
+        catch (Exception failure) when (failure is BenchException or TimeoutException or InvalidOperationException or IOException or FormatException)
+        {
+            Say($"  FAILED: {failure.Message}");
+            _rows.AddRange(plans.Select(plan => Row.Failed(plan, failure.Message, peers.LastOrDefault()?.Command)));
+            return;
+        }
+
+        if (stop.IsCancellationRequested)
+            return;
+        _samples[contest.Rows[0].Name] = ours;
+        _rows.AddRange(plans.Select(plan => Row.From(plan, ours, peers)));
+    }
+
+    /// <summary>The rows so far and those that follow from several of them.</summary>
+    private IReadOnlyList<Row> Complete()
+    {
+        IEnumerable<Row?> derived = [RegionContest.Spread(_rows), .. _areas.Select(Allocated)];
+        return [.. _rows, .. derived.OfType<Row>().Where(row => bench.Options.Wants(row.Name))];
+    }
+
+    /// <summary>Bytes allocated for a packet or request, of both sides, in the worst of all runs of ours.</summary>
+    private Row? Allocated(string area)
+    {
+        double[] all =
+        [
+            .. _samples.Where(entry => entry.Key.StartsWith(area + "/", StringComparison.Ordinal)).SelectMany(entry => entry.Value)
+                .Select(sample => sample.Allocated).OfType<double>(),
+        ];
+        return all.Length == 0 ? null : Row.From(new RowPlan("allocated/" + area, Units.Bytes, HasPeer: false), [new Sample(all.Max(), "")], []) with { Rounds = all.Length };
+    }
+
+    private Sample Noted(string who, Sample sample, RowPlan plan)
+    {
+        string empty = sample.EmptyPolls is { } share ? string.Create(CultureInfo.InvariantCulture, $", {share:0.0} % of looks empty") : "";
+        string features = sample.Features is { } agreed ? $", {agreed}" : "";
+        Say(string.Create(CultureInfo.InvariantCulture, $"  {who}: {sample.Value:0.000} {plan.Unit}{empty}{features}"));
+        return sample;
+    }
+
+    private void Say(string text)
+    {
+        bench.Log(text);
+        Console.Error.WriteLine(text);
+    }
+}

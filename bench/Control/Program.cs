@@ -1,0 +1,38 @@
+// A front-end that measures what is beside the data path, against any block back-end that listens. Prints one JSON object.
+//
+//   messages|handshake|reconnect|regions --socket PATH [--seconds N] [--regions N]
+using System.Globalization;
+using Vhost.Bench.Control;
+
+string? socket = Option("--socket");
+if (args.Length == 0 || socket is null || !TryNumber("--seconds", 3, out int seconds) || !TryNumber("--regions", 1, out int regions))
+{
+    await Console.Error.WriteLineAsync("messages|handshake|reconnect|regions --socket PATH [--seconds N] [--regions N]");
+    return 2;
+}
+
+TimeSpan interval = TimeSpan.FromSeconds(seconds);
+string? result = args[0] switch
+{
+    "messages" => await MessageTimes.MeasureAsync(socket, interval),
+    "handshake" => await SessionTimes.HandshakeAsync(socket, interval),
+    "reconnect" => await SessionTimes.ReconnectAsync(socket, interval),
+    "regions" => await RegionRate.MeasureAsync(socket, regions, interval),
+    _ => null,
+};
+if (result is null)
+{
+    await Console.Error.WriteLineAsync($"'{args[0]}' is not known.");
+    return 2;
+}
+
+Console.WriteLine(result);
+return 0;
+
+string? Option(string name) => Array.IndexOf(args, name) is >= 0 and int at && at + 1 < args.Length ? args[at + 1] : null;
+
+bool TryNumber(string name, int standard, out int value)
+{
+    value = standard;
+    return Option(name) is not { } text || int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out value);
+}

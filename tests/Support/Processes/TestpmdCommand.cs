@@ -1,0 +1,90 @@
+using System.Globalization;
+
+namespace Vhost.Tests.Support;
+
+/// <summary>Which end of the socket DPDK's testpmd is.</summary>
+public enum TestpmdRole
+{
+    /// <summary><c>net_vhost</c>: the device.</summary>
+    Backend,
+
+    /// <summary><c>net_virtio_user</c>: the driver, and the owner of the memory.</summary>
+    Frontend,
+}
+
+/// <summary>How one <c>dpdk-testpmd</c> with one vhost-user port is started.</summary>
+public sealed record TestpmdCommand
+{
+    public const string Program = "dpdk-testpmd";
+
+    /// <summary>The Debian package that brings it.</summary>
+    public const string Package = "dpdk-dev";
+
+    private const int LongestSingleFrame = 1518;
+
+    public required TestpmdRole Role { get; init; }
+
+    public required string SocketPath { get; init; }
+
+    /// <summary>What it does with packets: <c>io</c>, <c>mac</c>, <c>rxonly</c>, <c>txonly</c>.</summary>
+    public required string ForwardMode { get; init; }
+
+    /// <summary>Makes the socket and waits on it; usual for a back-end.</summary>
+    public bool Listens { get; init; }
+
+    public int Queues { get; init; } = 1;
+
+    /// <summary>Entries of each ring; a front-end decides.</summary>
+    public int RingSize { get; init; } = 256;
+
+    public bool Packed { get; init; }
+
+    public bool InOrder { get; init; }
+
+    public bool Mergeable { get; init; }
+
+    /// <summary>Asks for the vectorised paths of the driver, which it takes when ring and features allow.</summary>
+    public bool Vectorized { get; init; }
+
+    /// <summary>Length of the packets that <c>txonly</c> makes, without a check sequence.</summary>
+    public int PacketSize { get; init; } = 64;
+
+    /// <summary>The processor that both of its threads share.</summary>
+    public int Processor { get; init; }
+
+    /// <summary>Where huge pages are mounted; null: ordinary pages.</summary>
+    public string? HugePages { get; init; }
+
+    /// <summary>Name of its runtime files; two processes must not share one.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>The command line without the program.</summary>
+    public IReadOnlyList<string> Arguments =>
+    [
+        "--lcores", Text($"0@{Processor},1@{Processor}"),
+        "--no-pci", "--no-telemetry",
+        "--file-prefix", Name,
+        .. HugePages is null ? (string[])["--no-huge", "-m", "256"] : ["--huge-dir", HugePages, "--single-file-segments", "-m", "200"],
+        "--force-max-simd-bitwidth=512",
+        "--log-level=pmd.net.virtio.init:debug",
+        "--vdev", Role == TestpmdRole.Backend ? BackendDevice : FrontendDevice,
+        "--", "-i", "--nb-cores=1", "--forward-mode=" + ForwardMode, "--auto-start", "--total-num-mbufs=16384",
+        .. Queues > 1 ? (string[])[Text($"--rxq={Queues}"), Text($"--txq={Queues}")] : [],
+        .. PacketSize > LongestSingleFrame ? (string[])[Text($"--mbuf-size={PacketSize + 256}"), Text($"--max-pkt-len={PacketSize + 64}")] : [],
+        Text($"--txpkts={PacketSize}"),
+    ];
+
+    /// <summary>The whole command as a person types it.</summary>
+    public string CommandLine => $"{Program} {string.Join(' ', Arguments.Select(Quote))}";
+
+    private string BackendDevice => Text($"net_vhost0,iface={SocketPath},queues={Queues},client={(Listens ? 0 : 1)}");
+
+    private string FrontendDevice => Text($"net_virtio_user0,path={SocketPath},queues={Queues},queue_size={RingSize},server={Flag(Listens)},")
+        + Text($"packed_vq={Flag(Packed)},mrg_rxbuf={Flag(Mergeable)},in_order={Flag(InOrder)},vectorized={Flag(Vectorized)}");
+
+    private static int Flag(bool value) => value ? 1 : 0;
+
+    private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
+
+    private static string Quote(string argument) => argument.Contains(',', StringComparison.Ordinal) ? $"'{argument}'" : argument;
+}
