@@ -39,6 +39,9 @@ public readonly ref struct ChainBurst
 
     internal ChainBatch Batch => _batch;
 
+    /// <summary>The burst and what was taken right behind it.</summary>
+    internal ChainBurst With(int more) => new(_queue, _batch, _first, Count + more);
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal ref readonly FetchedChain Fetched(int place)
     {

@@ -35,6 +35,32 @@ public sealed partial class DeviceVirtqueue
     }
 
     /// <summary>
+    /// Takes further requests and makes them part of the burst that was taken last, for a device that needs more of them for one thing than one burst holds. Nothing
+    /// of the burst may be completed yet.
+    /// </summary>
+    /// <returns>False when there are no more at present.</returns>
+    internal bool TryExtend(ref ChainBurst burst)
+    {
+        if (_handed == _batch.Count)
+        {
+            if (Fault != VirtqueueFault.None)
+                return false;
+            _batch.Extend();
+            if (!FetchMore())
+                return false;
+        }
+
+        int before = _handed;
+        int count = Math.Min(MaxBurst, _batch.Count - before);
+        _handed += count;
+        InFlight += count;
+        for (int i = before; _inOrder is not null && i < _handed; i++)
+            _inOrder.Taken(_batch[i].Id);
+        burst = burst.With(count);
+        return true;
+    }
+
+    /// <summary>
     /// Puts back the requests that were taken last, as if they had never been looked at, for a device that turns out to need fewer.
     /// The next call takes them again. They must not be completed, detached or touched any more.
     /// </summary>

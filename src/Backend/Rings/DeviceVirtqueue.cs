@@ -199,13 +199,19 @@ public sealed partial class DeviceVirtqueue
 
         _batch.Clear();
         _handed = 0;
+        return FetchMore();
+    }
+
+    /// <summary>Fetches into the batch behind what is in it, all of which was handed out.</summary>
+    private bool FetchMore()
+    {
         VirtqueueFault fault = _split is not null ? _split.Fetch(_batch, InFlight) : _packed!.Fetch(_batch);
         if (fault != VirtqueueFault.None)
         {
             Break(fault, _batch.FaultDetail);
         }
 
-        if (_batch.Count == 0)
+        if (_batch.Count == _handed)
         {
             return false;
         }

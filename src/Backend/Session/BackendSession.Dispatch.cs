@@ -14,7 +14,7 @@ internal sealed partial class BackendSession
         VhostUserRequest.SetOwner => Now(Answer.Done),
         VhostUserRequest.ResetOwner => ResetDeviceAsync(),
         VhostUserRequest.ResetDevice => ResetDeviceAsync(),
-        VhostUserRequest.GetQueueNum => Now(Answer.Reply(new VhostUserU64((ulong)_vrings.Length))),
+        VhostUserRequest.GetQueueNum => Now(GetQueueNumber()),
         VhostUserRequest.SetStatus => SetStatusAsync(Decode<VhostUserU64>(message).Value),
         VhostUserRequest.GetStatus => Now(Answer.Reply(new VhostUserU64((ulong)Volatile.Read(ref _status)))),
 
@@ -31,6 +31,9 @@ internal sealed partial class BackendSession
         VhostUserRequest.SetVringCall => SetVringCallAsync(message),
         VhostUserRequest.SetVringErr => Now(SetVringError(message)),
         VhostUserRequest.SetVringEnable => SetVringEnableAsync(Decode<VhostUserVringState>(message)),
+
+        VhostUserRequest.SendRarp => Now(AnnounceAddress(Decode<VhostUserU64>(message).Value)),
+        VhostUserRequest.NetSetMtu => Now(SetMtu(Decode<VhostUserU64>(message).Value)),
 
         VhostUserRequest.GetConfig => Now(GetConfig(message)),
         VhostUserRequest.SetConfig => Now(SetConfig(message)),

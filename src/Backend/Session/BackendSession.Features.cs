@@ -22,6 +22,8 @@ internal sealed partial class BackendSession
     {
         VhostUserProtocolFeatures offered = VhostUserProtocolFeatures.MultiQueue | VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.BackendReq
             | VhostUserProtocolFeatures.ConfigureMemSlots | VhostUserProtocolFeatures.ResetDevice | VhostUserProtocolFeatures.Status;
+        if (_device is IVhostUserNetDevice)
+            offered |= VhostUserProtocolFeatures.Rarp | VhostUserProtocolFeatures.NetMtu;
         return _device.ConfigLength > 0 ? offered | VhostUserProtocolFeatures.Config : offered;
     }
 
@@ -56,6 +58,25 @@ internal sealed partial class BackendSession
         if ((value & ~(ulong)_state.OfferedProtocol) != 0)
             return NotOffered("VHOST_USER_SET_PROTOCOL_FEATURES", value, value & ~(ulong)_state.OfferedProtocol, (ulong)_state.OfferedProtocol);
         _state = _state with { Protocol = (VhostUserProtocolFeatures)value };
+        return Answer.Done;
+    }
+
+    /// <summary>Front-ends of network devices count pairs of queues, and leave a control queue out.</summary>
+    private Answer GetQueueNumber() =>
+        Answer.Reply(new VhostUserU64(_device is IVhostUserNetDevice net ? (ulong)net.QueuePairs : (ulong)_vrings.Length));
+
+    private Answer SetMtu(ulong mtu)
+    {
+        bool taken = false;
+        bool called = TryCallDevice(() => taken = ((IVhostUserNetDevice)_device).TrySetMtu(mtu), out string failure);
+        return called && taken
+            ? Answer.Done
+            : Answer.Refuse(VhostUserViolation.BadValue, $"VHOST_USER_NET_SET_MTU: the device does not take an MTU of {mtu}{failure}");
+    }
+
+    private Answer AnnounceAddress(ulong address)
+    {
+        TryCallDevice(() => ((IVhostUserNetDevice)_device).AnnounceAddress(new MacAddress(address & 0xFFFF_FFFF_FFFF)), out _);
         return Answer.Done;
     }
 

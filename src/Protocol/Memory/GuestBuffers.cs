@@ -12,7 +12,7 @@ namespace Vhost.Protocol;
 /// <para>Lifetime: valid as long as the chain it came from; the compiler keeps it on the stack.</para>
 /// <para>Threading: the thread that popped the chain.</para>
 /// </remarks>
-public readonly ref struct GuestBuffers
+public readonly ref partial struct GuestBuffers
 {
     private readonly ReadOnlySpan<BufferSegment> _segments;
 

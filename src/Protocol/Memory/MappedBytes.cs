@@ -1,4 +1,6 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 
 namespace Vhost.Protocol;
 
@@ -27,4 +29,51 @@ internal static unsafe class MappedBytes
             length -= (uint)step;
         }
     }
+
+    /// <summary>
+    /// Copies between two ranges that do not overlap. Small packets are two vector registers at most, which here costs no call.
+    /// </summary>
+    // Safety: both ranges are mapped while the caller's leases are held, or lie in a pinned array that the caller keeps alive; the destination is writable.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static void Copy(nint source, nint destination, uint length)
+    {
+        if (Vector256.IsHardwareAccelerated && length - 32 <= 32)
+        {
+            Vector256<byte> first = Vector256.Load((byte*)source);
+            Vector256<byte> last = Vector256.Load((byte*)source + length - 32);
+            first.Store((byte*)destination);
+            last.Store((byte*)destination + length - 32);
+            return;
+        }
+
+        CopyAnyLength(source, destination, length);
+    }
+
+    /// <summary>Reads the header of a packet: its first eight bytes, and csum_offset.</summary>
+    // Safety: ten bytes at the address are mapped while the caller's lease is held.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static ulong ReadPacketHeader(nint at, out ushort checksumOffset)
+    {
+        checksumOffset = *(ushort*)(at + 8);
+        return *(ulong*)at;
+    }
+
+    /// <summary>Writes the header of a packet: its first eight bytes, csum_offset and, of twelve, the number of buffers.</summary>
+    // Safety: as many bytes at the address as the header has are mapped writable while the caller's lease is held.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static void WritePacketHeader(nint at, ulong offload, ushort checksumOffset, uint headerLength, ushort buffers)
+    {
+        *(ulong*)at = offload;
+        if (headerLength == VirtioNetHeader.Size)
+            *(uint*)(at + 8) = checksumOffset | ((uint)buffers << 16);
+        else
+            *(ushort*)(at + 8) = checksumOffset;
+    }
+
+    /// <summary>Where a pinned array lies.</summary>
+    // Safety: the caller pinned the array for good when it allocated it, and keeps it alive as long as it uses the address.
+    internal static nint AddressOf(byte[] pinned) => (nint)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(pinned));
+
+    // Safety: as for the caller.
+    private static void CopyAnyLength(nint source, nint destination, uint length) => Buffer.MemoryCopy((void*)source, (void*)destination, length, length);
 }

@@ -18,7 +18,7 @@ internal sealed class ChainBatch
     private const int ExtraSegments = GuestMemory.MaxRegions;
 
     private readonly uint _ringSize;
-    private readonly FetchedChain[] _chains = new FetchedChain[Capacity];
+    private FetchedChain[] _chains = new FetchedChain[Capacity];
     private RegionWindow _window;
     private BufferSegment[] _segments = new BufferSegment[4 * Capacity];
     private VirtqueueDescriptor[] _indirectCopy = [];
@@ -28,11 +28,14 @@ internal sealed class ChainBatch
     private ulong _readable;
     private ulong _writable;
     private bool _seenWritable;
+    private int _limit = Capacity;
+    private int _segmentLimit;
 
     internal ChainBatch(uint ringSize, GuestMemory table)
     {
         _ringSize = ringSize;
         _window = new RegionWindow(table);
+        _segmentLimit = (int)ringSize + (4 * Capacity);
     }
 
     /// <summary>Chains in the batch.</summary>
@@ -42,7 +45,7 @@ internal sealed class ChainBatch
     /// No further chain belongs into the batch. Chains of a hostile driver may share descriptors, so that each of them is as long as the ring:
     /// one such chain is enough for one go.
     /// </summary>
-    internal bool IsFull => Count == Capacity || _segmentCount >= (int)_ringSize + (4 * Capacity);
+    internal bool IsFull => Count == _limit || _segmentCount >= _segmentLimit;
 
     /// <summary>What was wrong with the last chain, in words.</summary>
     internal string? FaultDetail { get; private set; }
@@ -62,6 +65,17 @@ internal sealed class ChainBatch
     {
         Count = 0;
         _segmentCount = 0;
+        _limit = Capacity;
+        _segmentLimit = (int)_ringSize + (4 * Capacity);
+    }
+
+    /// <summary>Makes room for as many chains again behind those that are in it.</summary>
+    internal void Extend()
+    {
+        _limit = Count + Capacity;
+        _segmentLimit = _segmentCount + (int)_ringSize + (4 * Capacity);
+        if (_chains.Length < _limit)
+            Array.Resize(ref _chains, Math.Max(_limit, 2 * _chains.Length));
     }
 
     /// <summary>Starts the next chain. One that is not ended is overwritten by the next.</summary>

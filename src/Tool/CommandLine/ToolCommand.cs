@@ -14,6 +14,7 @@ internal static class ToolCommand
         {
             ProbeCommand.Build(),
             Block(),
+            Net(),
             Serve(),
             new Option<bool>("--print-capabilities")
             {
@@ -31,6 +32,11 @@ internal static class ToolCommand
         BlkWriteCommand.Build(),
         BlkVerifyCommand.Build(),
         BlkBenchCommand.Build(),
+    };
+
+    private static Command Net() => new("net", "Use or be a vhost-user network device.")
+    {
+        NetBenchCommand.Build(),
     };
 
     private static Command Serve() => new("serve", "Be the back-end of a device.")

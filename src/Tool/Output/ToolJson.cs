@@ -9,6 +9,7 @@ namespace Vhost.Tool;
 [JsonSerializable(typeof(TransferReport))]
 [JsonSerializable(typeof(VerifyReport))]
 [JsonSerializable(typeof(BenchReport))]
+[JsonSerializable(typeof(NetBenchReport))]
 [JsonSerializable(typeof(ServeReport))]
 [JsonSerializable(typeof(CapabilitiesReport))]
 internal sealed partial class ToolJson : JsonSerializerContext;

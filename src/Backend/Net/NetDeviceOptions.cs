@@ -1,0 +1,68 @@
+using System.Globalization;
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>The shape of a <see cref="NetDevice"/>. The defaults serve any driver.</summary>
+public sealed record NetDeviceOptions
+{
+    /// <summary>Everything that a driver may leave to the application or take from it: checksums, segmentation of TCP, fragmentation of UDP, ECN.</summary>
+    public const VirtioNetFeatures AllOffloads =
+        VirtioNetFeatures.Checksum | VirtioNetFeatures.HostTso4 | VirtioNetFeatures.HostTso6 | VirtioNetFeatures.HostEcn | VirtioNetFeatures.HostUfo
+        | VirtioNetFeatures.HostUso | VirtioNetFeatures.GuestChecksum | VirtioNetFeatures.GuestTso4 | VirtioNetFeatures.GuestTso6
+        | VirtioNetFeatures.GuestEcn | VirtioNetFeatures.GuestUfo | VirtioNetFeatures.GuestUso4 | VirtioNetFeatures.GuestUso6;
+
+    /// <summary>Pairs of a receive and a transmit queue, 1 to 127.</summary>
+    public int QueuePairs { get; init; } = 1;
+
+    /// <summary>Largest queue size, a power of two from 2 to 32768.</summary>
+    public ushort MaxQueueSize { get; init; } = 1024;
+
+    /// <summary>Whether to offer MRG_RXBUF: a long packet to the guest may then lie in several of its buffers.</summary>
+    public bool Mergeable { get; init; } = true;
+
+    /// <summary>
+    /// Which of <see cref="AllOffloads"/> to offer. Default: none. The application sees what is left to do in <see cref="PacketBuffer.Offload"/>, does it or
+    /// passes it on.
+    /// </summary>
+    public VirtioNetFeatures Offloads { get; init; }
+
+    /// <summary>
+    /// Whether to offer a control queue, through which a driver chooses how many pairs it uses, its address, and which packets it wants. Always there when there are
+    /// several pairs.
+    /// </summary>
+    public bool ControlQueue { get; init; }
+
+    /// <summary>The guest's address. Null, the default: a random one.</summary>
+    public MacAddress? Mac { get; init; }
+
+    /// <summary>The largest MTU, 68 to 65535, offered to the guest (VIRTIO_NET_F_MTU). Null, the default: not offered.</summary>
+    public int? Mtu { get; init; }
+
+    /// <summary>Line speed in Mbit/s to tell the guest; null: not told.</summary>
+    public int? Speed { get; init; }
+
+    /// <summary>Virtio features to leave out: EVENT_IDX, IN_ORDER, RING_PACKED, INDIRECT_DESC, ANY_LAYOUT, VERSION_1.</summary>
+    public VirtioFeatures UnwantedFeatures { get; init; }
+
+    /// <summary>Whether the statistics tell size classes and multicast too; without it they count packets and bytes.</summary>
+    public bool DetailedStatistics { get; init; }
+
+    internal bool HasControlQueue => ControlQueue || QueuePairs > 1;
+
+    internal void Validate()
+    {
+        Require(QueuePairs is >= 1 and <= 127, nameof(QueuePairs), QueuePairs, "1 to 127");
+        Require(MaxQueueSize is >= 2 and <= 32768 && int.IsPow2(MaxQueueSize), nameof(MaxQueueSize), MaxQueueSize, "a power of two from 2 to 32768");
+        Require(Mtu is null or (>= NetDevice.MinMtu and <= NetDevice.MaxMtu), nameof(Mtu), Mtu ?? 0, "68 to 65535");
+        Require(Speed is null or >= 0, nameof(Speed), Speed ?? 0, "0 or more");
+        if ((Offloads & ~AllOffloads) != 0)
+            throw new ArgumentException($"Offloads 0x{(ulong)(Offloads & ~AllOffloads):x}: only bits of AllOffloads can be chosen.");
+    }
+
+    private static void Require(bool holds, string name, int value, string allowed)
+    {
+        if (!holds)
+            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"{name} {value}: must be {allowed}."));
+    }
+}

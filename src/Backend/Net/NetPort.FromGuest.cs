@@ -1,0 +1,125 @@
+using System.Runtime.CompilerServices;
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>Packets that the guest sent.</summary>
+public sealed partial class NetPort
+{
+    private const uint LongestPacket = 65550;
+
+    /// <summary>An address to announce, with bit 63 set; 0: none.</summary>
+    private ulong _announced;
+
+    /// <summary>Copies packets of the guest out and gives their buffers back to it. What DPDK calls a dequeue burst.</summary>
+    /// <param name="packets">
+    /// Buffers to receive into, one for each packet; what was in them is gone. A packet that is longer than its buffer takes further ones of the same pool.
+    /// </param>
+    /// <returns>How many of them hold a packet now, from the first on; 0 when there is none at present, or no guest.</returns>
+    public int DequeueBurst(Span<PacketBuffer> packets)
+    {
+        int received = Volatile.Read(ref _announced) == 0 ? 0 : TakeAnnouncement(packets);
+        if (!_fromGuest.TryEnter(out DeviceVirtqueue? queue))
+            return received;
+        try
+        {
+            return received + Dequeue(queue, packets[received..]);
+        }
+        finally
+        {
+            _fromGuest.Exit();
+        }
+    }
+
+    internal void Announce(MacAddress address) => Volatile.Write(ref _announced, address.Value | (1UL << 63));
+
+    private int TakeAnnouncement(Span<PacketBuffer> packets)
+    {
+        if (packets.IsEmpty)
+            return 0;
+        ulong address = Interlocked.Exchange(ref _announced, 0);
+        if (address == 0)
+            return 0;
+        Span<byte> packet = stackalloc byte[RarpPacket.Size];
+        RarpPacket.Write(packet, new MacAddress(address & ~(1UL << 63)));
+        return packets[0].TryCopyFrom(packet) ? 1 : 0;
+    }
+
+    private int Dequeue(DeviceVirtqueue queue, Span<PacketBuffer> packets)
+    {
+        int received = 0;
+        long bytes = 0;
+        while (received < packets.Length)
+        {
+            ChainBurst burst = queue.TakeBurst(packets.Length - received);
+            if (burst.Count == 0)
+                break;
+            for (int i = 0; i < burst.Count; i++)
+            {
+                if (!TryReceive(burst[i].Readable, packets[received], ref bytes))
+                    continue;
+                received++;
+            }
+
+            queue.Complete(burst);
+        }
+
+        _fromGuest.Counters.Count(received, bytes);
+        if (_classify)
+            _fromGuest.Counters.Classify(packets[..received]);
+        return received;
+    }
+
+    /// <summary>Copies one packet. False when it cannot be used, and was counted.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool TryReceive(GuestBuffers source, PacketBuffer packet, ref long bytes)
+    {
+        // A chain shorter than a header wraps round to a length that no packet has.
+        uint length = source.Length - _fromGuest.HeaderLength;
+        if (length - 1 >= LongestPacket)
+            return Bad();
+        if (!source.TryGetLinear(out nint address) || !packet.TryPrepare(length))
+            return TryReceiveOther(source, packet, length, ref bytes);
+        ulong word = MappedBytes.ReadPacketHeader(address, out ushort checksumOffset);
+        if (!TryAccept(ref word, ref checksumOffset, length))
+            return Bad();
+        MappedBytes.Copy(address + (nint)_fromGuest.HeaderLength, packet.Address, length);
+        packet.SetOffload(word, checksumOffset);
+        bytes += length;
+        return true;
+    }
+
+    private bool TryReceiveOther(GuestBuffers source, PacketBuffer packet, uint length, ref long bytes)
+    {
+        Span<byte> header = stackalloc byte[VirtioNetHeader.Size];
+        source.CopyTo(header[..(int)_fromGuest.HeaderLength]);
+        ulong word = BitConverter.ToUInt64(header);
+        ushort checksumOffset = BitConverter.ToUInt16(header[8..]);
+        if (!TryAccept(ref word, ref checksumOffset, length))
+            return Bad();
+        if (!source.Slice(_fromGuest.HeaderLength).TryCopyTo(packet))
+        {
+            _fromGuest.Counters.NoBuffers++;
+            return false;
+        }
+
+        packet.SetOffload(word, checksumOffset);
+        bytes += length;
+        return true;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool TryAccept(ref ulong word, ref ushort checksumOffset, uint length)
+    {
+        if (!OffloadRules.IsNone(word))
+            return _fromGuest.Offloads.TryAccept(ref word, ref checksumOffset, length);
+        (word, checksumOffset) = (0, 0);
+        return true;
+    }
+
+    private bool Bad()
+    {
+        _fromGuest.Counters.Errors++;
+        return false;
+    }
+}

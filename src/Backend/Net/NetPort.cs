@@ -1,0 +1,91 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>
+/// One pair of queues of a <see cref="NetDevice"/>: what DPDK calls enqueue and dequeue. Bursts never wait and allocate nothing; while the guest is not there, they
+/// find no packets and no room.
+/// </summary>
+/// <remarks>
+/// Threading: with <see cref="QueueDispatch.Application"/> any thread, one at a time in each direction. With the other ways inside the calls of
+/// <see cref="INetHandler"/>, each direction in its own; elsewhere nothing is found.
+/// </remarks>
+public sealed partial class NetPort
+{
+    private readonly NetPortQueue _toGuest = new();
+    private readonly NetPortQueue _fromGuest = new();
+    private readonly bool _classify;
+
+    internal NetPort(int index, bool classify)
+    {
+        Index = index;
+        _classify = classify;
+    }
+
+    /// <summary>Which pair of the device this is, from 0: queues 2 × Index (to the guest) and 2 × Index + 1 (from the guest).</summary>
+    public int Index { get; }
+
+    /// <summary>Whether both queues are started, so that there is a guest to talk to.</summary>
+    public bool IsStarted => _toGuest.IsStarted && _fromGuest.IsStarted;
+
+    /// <summary>Packets to the guest; exact when no thread is inside.</summary>
+    public NetQueueStatistics ToGuest => _toGuest.Snapshot();
+
+    /// <summary>Packets from the guest; exact when no thread is inside.</summary>
+    public NetQueueStatistics FromGuest => _fromGuest.Snapshot();
+
+    /// <summary>Makes <see cref="INetHandler.ToGuest"/> be called soon, where the queues have workers. Any thread; never waits.</summary>
+    public void RequestToGuest() => _toGuest.Wake();
+
+    /// <summary>
+    /// Only with <see cref="QueueDispatch.Application"/>: waits until there may be packets from the guest. It may return without reason.
+    /// </summary>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <exception cref="InvalidOperationException">The queue is not started.</exception>
+    public ValueTask WaitForPacketsAsync(CancellationToken cancellationToken = default) => _fromGuest.WaitAsync(cancellationToken);
+
+    /// <summary>
+    /// Only with <see cref="QueueDispatch.Application"/>: waits until the guest may have room for packets again. It may return without reason.
+    /// </summary>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <exception cref="InvalidOperationException">The queue is not started.</exception>
+    public ValueTask WaitForRoomAsync(CancellationToken cancellationToken = default) => _toGuest.WaitAsync(cancellationToken);
+
+    internal void Configure(VirtioFeatures acknowledged)
+    {
+        _toGuest.Configure(acknowledged, OffloadRules.ToDriver(acknowledged));
+        _fromGuest.Configure(acknowledged, OffloadRules.FromDriver(acknowledged));
+    }
+
+    internal void Started(ApplicationQueue queue) => Of(queue.Index).Started(queue);
+
+    internal void Stopped(ApplicationQueue queue) => Of(queue.Index).Stopped(queue);
+
+    internal void Process(DeviceVirtqueue queue, INetHandler? handler)
+    {
+        if (handler is null)
+            return;
+        bool toGuest = (queue.Index & 1) == 0;
+        NetPortQueue own = toGuest ? _toGuest : _fromGuest;
+        own.BeginProcess(queue);
+        try
+        {
+            if (toGuest)
+                handler.ToGuest(this);
+            else
+                handler.FromGuest(this);
+        }
+        finally
+        {
+            own.EndProcess();
+        }
+    }
+
+    internal void Forget()
+    {
+        _toGuest.Forget();
+        _fromGuest.Forget();
+    }
+
+    private NetPortQueue Of(int queue) => (queue & 1) == 0 ? _toGuest : _fromGuest;
+}

@@ -1,0 +1,103 @@
+using System.Diagnostics.CodeAnalysis;
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>One queue of a port: how its thread gets in, in either way of dispatch, and what it counts.</summary>
+internal sealed class NetPortQueue
+{
+    private ApplicationQueue? _application;
+
+    /// <summary>The queue whose worker is calling the handler, and on which thread; null at other times.</summary>
+    private DeviceVirtqueue? _processed;
+    private int _processingThread;
+
+    /// <summary>The queue that was used last, for its counters.</summary>
+    private DeviceVirtqueue? _last;
+
+    internal NetQueueCounters Counters { get; } = new();
+
+    /// <summary>10 or 12; valid while the queue runs.</summary>
+    internal uint HeaderLength { get; private set; }
+
+    internal bool Mergeable { get; private set; }
+
+    internal OffloadRules Offloads { get; private set; }
+
+    internal bool IsStarted => Volatile.Read(ref _application) is not null || Volatile.Read(ref _last) is not null;
+
+    internal void Configure(VirtioFeatures acknowledged, in OffloadRules offloads)
+    {
+        HeaderLength = (uint)VirtioNetHeader.SizeFor(acknowledged);
+        Mergeable = ((ulong)acknowledged & (ulong)VirtioNetFeatures.MergeableBuffers) != 0;
+        Offloads = offloads;
+    }
+
+    internal bool TryEnter([NotNullWhen(true)] out DeviceVirtqueue? queue)
+    {
+        ApplicationQueue? application = Volatile.Read(ref _application);
+        if (application is not null)
+        {
+            if (!application.TryEnter(out queue))
+                return false;
+            if (!ReferenceEquals(queue, _last))
+                Use(queue);
+            return true;
+        }
+
+        queue = Volatile.Read(ref _processed);
+        return queue is not null && _processingThread == Environment.CurrentManagedThreadId;
+    }
+
+    /// <summary>Of a queue with a worker, the worker shows what was done when the handler returns.</summary>
+    internal void Exit() => Volatile.Read(ref _application)?.Exit();
+
+    internal void Started(ApplicationQueue queue) => Volatile.Write(ref _application, queue);
+
+    internal void Stopped(ApplicationQueue queue) => Interlocked.CompareExchange(ref _application, null, queue);
+
+    /// <summary>Lets this thread in while its worker calls the handler.</summary>
+    internal void BeginProcess(DeviceVirtqueue queue)
+    {
+        if (!ReferenceEquals(queue, _last))
+            Use(queue);
+        _processingThread = Environment.CurrentManagedThreadId;
+        Volatile.Write(ref _processed, queue);
+    }
+
+    internal void EndProcess() => Volatile.Write(ref _processed, null);
+
+    /// <summary>Makes the worker call the handler soon.</summary>
+    internal void Wake() => Volatile.Read(ref _last)?.Wake?.Invoke();
+
+    internal ValueTask WaitAsync(CancellationToken cancellationToken) =>
+        Volatile.Read(ref _application)?.WaitAsync(cancellationToken)
+        ?? throw new InvalidOperationException("The queue is not started, or has a worker, which waits by itself.");
+
+    internal void Forget() => Use(null);
+
+    internal NetQueueStatistics Snapshot()
+    {
+        NetQueueStatistics counted = Counters.Snapshot();
+        return Volatile.Read(ref _last) is not { } queue
+            ? counted
+            : counted with
+            {
+                Notifications = counted.Notifications + queue.Calls,
+                SuppressedNotifications = counted.SuppressedNotifications + queue.SuppressedCalls,
+                InFlight = queue.InFlight,
+            };
+    }
+
+    /// <summary>A queue counts its own notifications from its start; those of the one before are kept.</summary>
+    private void Use(DeviceVirtqueue? queue)
+    {
+        if (_last is { } old)
+        {
+            Counters.Notifications += old.Calls;
+            Counters.SuppressedNotifications += old.SuppressedCalls;
+        }
+
+        Volatile.Write(ref _last, queue);
+    }
+}

@@ -1,0 +1,150 @@
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+/// <summary>Start and end of the device.</summary>
+public sealed partial class NetClient
+{
+    private const ulong Page = 4096;
+
+    /// <summary>
+    /// Ends the client in bounded time: the connection is closed, and the memory goes. Threads that poll a queue may still be inside: their next call throws.
+    /// </summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+            return;
+        foreach (NetClientQueue queue in Queues())
+            queue.Fail(new ObjectDisposedException(nameof(NetClient)));
+        await Frontend.DisposeAsync().ConfigureAwait(false);
+        await BoundedWait.ForAsync(_watch).ConfigureAwait(false);
+        foreach (NetClientQueue queue in Queues())
+            queue.Close();
+        foreach (EventNotifier notifier in _notifiers)
+            notifier.Dispose();
+        _memory?.Dispose();
+        _completion.TrySetResult();
+    }
+
+    private static async ValueTask<NetClient> StartAsync(VhostUserFrontend frontend, NetClientOptions options, CancellationToken cancellationToken)
+    {
+        NetClient client = new(frontend, options);
+        try
+        {
+            await client.StartAsync(cancellationToken).ConfigureAwait(false);
+            return client;
+        }
+        catch
+        {
+            await client.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    private async ValueTask StartAsync(CancellationToken cancellationToken)
+    {
+        Config = await ReadConfigAsync(cancellationToken).ConfigureAwait(false);
+        bool hasMac = Config is not null && (Features & VirtioNetFeatures.Mac) != 0;
+        Mac = hasMac ? Config!.Value.Mac : _options.Mac ?? MacAddress.Random();
+        await SetMtuAsync(cancellationToken).ConfigureAwait(false);
+        bool multiQueue = (Features & VirtioNetFeatures.MultiQueue) != 0;
+        VringSettings[] rings = MakeQueues(multiQueue ? Math.Max(Frontend.QueueCount / 2, 1) : 1);
+        await Frontend.SetMemoryAsync(_memory!, cancellationToken).ConfigureAwait(false);
+        await Frontend.StartVringsAsync(rings, cancellationToken).ConfigureAwait(false);
+        foreach (NetReceiver receiver in _receivers)
+            receiver.Start();
+        _watch = WatchAsync();
+    }
+
+    private async ValueTask<VirtioNetConfig?> ReadConfigAsync(CancellationToken cancellationToken)
+    {
+        if ((Frontend.ProtocolFeatures & VhostUserProtocolFeatures.Config) == 0)
+            return null;
+        byte[] bytes = new byte[VirtioNetConfig.ClassicSize];
+        await Frontend.ReadConfigAsync(0, bytes, cancellationToken).ConfigureAwait(false);
+        return VirtioNetConfig.TryRead(bytes, out VirtioNetConfig config) ? config : null;
+    }
+
+    private async ValueTask SetMtuAsync(CancellationToken cancellationToken)
+    {
+        bool canBeTold = (Frontend.ProtocolFeatures & VhostUserProtocolFeatures.NetMtu) != 0 && (Features & VirtioNetFeatures.Mtu) != 0;
+        if (_options.Mtu is { } mtu && canBeTold)
+            await Frontend.Requests.NetSetMtuAsync((ulong)mtu, cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>Lays everything out in one piece of memory: for each queue the ring, then the places for packets.</summary>
+    private VringSettings[] MakeQueues(int pairs)
+    {
+        VirtioFeatures features = Frontend.AcknowledgedFeatures;
+        NetQueueShape receiving = NetQueueShape.ForReceiving(_options, features);
+        NetQueueShape sending = NetQueueShape.ForSending(_options, features);
+        ulong receiveBytes = BytesOf(receiving);
+        ulong pairBytes = receiveBytes + BytesOf(sending);
+        using (SharedMemory memory = SharedMemory.CreateSealed("vhost-net-client", pairBytes * (ulong)pairs, _options.HugePages))
+            _memory = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(MemoryStart), memory));
+        VringSettings[] settings = new VringSettings[2 * pairs];
+        for (int i = 0; i < pairs; i++)
+        {
+            ulong at = MemoryStart + ((ulong)i * pairBytes);
+            settings[2 * i] = MakeReceiver(2 * i, at, receiving);
+            settings[(2 * i) + 1] = MakeSender((2 * i) + 1, at + receiveBytes, sending);
+        }
+
+        return settings;
+    }
+
+    private VringSettings MakeReceiver(int index, ulong at, NetQueueShape shape)
+    {
+        EventNotifier kick = MakeNotifier();
+        EventNotifier call = MakeNotifier();
+        DriverVirtqueue ring = DriverVirtqueue.Create(_memory!, new GuestAddress(at), shape.Ring, Frontend.AcknowledgedFeatures);
+        NetQueueMemory memory = new(_memory!, new GuestAddress(at + RingBytes(shape)), shape);
+        _receivers.Add(new NetReceiver(index, ring, shape, memory, kick, call, _options.DetailedStatistics));
+        return ring.Describe(index, kick, call);
+    }
+
+    private VringSettings MakeSender(int index, ulong at, NetQueueShape shape)
+    {
+        EventNotifier kick = MakeNotifier();
+        EventNotifier call = MakeNotifier();
+        DriverVirtqueue ring = DriverVirtqueue.Create(_memory!, new GuestAddress(at), shape.Ring, Frontend.AcknowledgedFeatures);
+        NetQueueMemory memory = new(_memory!, new GuestAddress(at + RingBytes(shape)), shape);
+        _senders.Add(new NetSender(index, ring, shape, memory, kick, call, _options.DetailedStatistics));
+        return ring.Describe(index, kick, call);
+    }
+
+    private EventNotifier MakeNotifier()
+    {
+        EventNotifier notifier = new();
+        _notifiers.Add(notifier);
+        return notifier;
+    }
+
+    private ulong RingBytes(NetQueueShape shape) => RoundUp(DriverVirtqueue.SizeInBytes(shape.Ring, Frontend.AcknowledgedFeatures));
+
+    private ulong BytesOf(NetQueueShape shape) => RingBytes(shape) + RoundUp(NetQueueMemory.SizeInBytes(shape));
+
+    private IEnumerable<NetClientQueue> Queues() => _senders.Concat<NetClientQueue>(_receivers);
+
+    private void FailAll(Exception reason)
+    {
+        foreach (NetClientQueue queue in Queues())
+            queue.Fail(reason);
+        if (_completion.TrySetException(reason))
+            _ = _completion.Task.Exception; // seen: nobody needs to await it
+    }
+
+    private async Task WatchAsync()
+    {
+        try
+        {
+            await Frontend.Completion.ConfigureAwait(false);
+        }
+        catch (Exception reason)
+        {
+            FailAll(reason);
+        }
+    }
+
+    private static ulong RoundUp(ulong bytes) => (bytes + Page - 1) / Page * Page;
+}

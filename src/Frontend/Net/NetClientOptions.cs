@@ -1,0 +1,121 @@
+using System.Globalization;
+using Microsoft.Extensions.Logging;
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+/// <summary>What a <see cref="NetClient"/> wants. Immutable; one record may serve many clients.</summary>
+public sealed record NetClientOptions
+{
+    /// <summary>Everything that may be left to the device or taken from it: checksums, segmentation of TCP, fragmentation of UDP, ECN.</summary>
+    public const VirtioNetFeatures AllOffloads =
+        VirtioNetFeatures.Checksum | VirtioNetFeatures.HostTso4 | VirtioNetFeatures.HostTso6 | VirtioNetFeatures.HostEcn | VirtioNetFeatures.HostUfo
+        | VirtioNetFeatures.HostUso | VirtioNetFeatures.GuestChecksum | VirtioNetFeatures.GuestTso4 | VirtioNetFeatures.GuestTso6
+        | VirtioNetFeatures.GuestEcn | VirtioNetFeatures.GuestUfo | VirtioNetFeatures.GuestUso4 | VirtioNetFeatures.GuestUso6;
+
+    private const int MostPairs = 127;
+
+    private const VirtioFeatures ChoosableRingFeatures = VirtioFeatures.EventIndex | VirtioFeatures.InOrder | VirtioFeatures.RingPacked;
+
+    private const VirtioNetFeatures AlwaysWanted =
+        VirtioNetFeatures.Mac | VirtioNetFeatures.Mtu | VirtioNetFeatures.Status | VirtioNetFeatures.SpeedDuplex | VirtioNetFeatures.MultiQueue;
+
+    /// <summary>Pairs of queues to use, 1 to 127; fewer are used where the device has fewer.</summary>
+    public int QueuePairs { get; init; } = 1;
+
+    /// <summary>Entries in each ring: a power of two from 2 to 32768; with RING_PACKED any number from 2.</summary>
+    public ushort QueueSize { get; init; } = 256;
+
+    /// <summary>Bytes of each buffer in shared memory, header included, 256 to 65600. A longer packet takes several.</summary>
+    public int BufferSize { get; init; } = 2048;
+
+    /// <summary>
+    /// Sent packets of 2 up to this many buffers go through an indirect table and take one entry of the ring. 0, the default: none.
+    /// Without effect where the device does not offer VIRTIO_F_INDIRECT_DESC.
+    /// </summary>
+    public int IndirectBuffers { get; init; }
+
+    /// <summary>Whether to acknowledge MRG_RXBUF where offered: a long packet then comes in several buffers, instead of every buffer being long.</summary>
+    public bool Mergeable { get; init; } = true;
+
+    /// <summary>Which of <see cref="AllOffloads"/> to acknowledge where offered. Default: none.</summary>
+    public VirtioNetFeatures Offloads { get; init; }
+
+    /// <summary>Which of EVENT_IDX, IN_ORDER and RING_PACKED to acknowledge where offered. Default: none, the best for polling on a split ring.</summary>
+    public VirtioFeatures RingFeatures { get; init; }
+
+    /// <summary>Virtio and network features to leave out although they are offered. Without VERSION_1 the rings are legacy ones, little-endian.</summary>
+    public VirtioFeatures UnwantedFeatures { get; init; }
+
+    /// <summary>
+    /// The MTU to tell the back-end (NET_SET_MTU), 68 to 65535, where it can be told. Null, the default: the one it says itself, if any.
+    /// </summary>
+    public int? Mtu { get; init; }
+
+    /// <summary>The address to use where the device has none. Null, the default: a random one.</summary>
+    public MacAddress? Mac { get; init; }
+
+    /// <summary>Whether the statistics tell size classes and multicast too; without it they count packets and bytes.</summary>
+    public bool DetailedStatistics { get; init; }
+
+    /// <summary>The page size behind the shared memory.</summary>
+    public HugePages HugePages { get; init; }
+
+    /// <summary>How long a reply on the socket may take; see <see cref="VhostUserFrontendOptions.ReplyTimeout"/>.</summary>
+    public TimeSpan ReplyTimeout { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>How <see cref="NetClient.ConnectAsync"/> connects (retry). Null: one attempt.</summary>
+    public VhostUserConnectOptions? Connect { get; init; }
+
+    /// <summary>Where logs go. Null: nowhere.</summary>
+    public ILoggerFactory? LoggerFactory { get; init; }
+
+    /// <summary>The clock of the time-outs on the socket.</summary>
+    public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+
+    private bool IsLegacy => (UnwantedFeatures & VirtioFeatures.Version1) != 0;
+
+    internal void Validate()
+    {
+        bool packed = (RingFeatures & VirtioFeatures.RingPacked) != 0;
+        Require(QueuePairs is >= 1 and <= MostPairs, nameof(QueuePairs), QueuePairs, "1 to 127");
+        Require(
+            QueueSize is >= 2 and <= VringLimits.MaxSize && (packed || int.IsPow2(QueueSize)), nameof(QueueSize), QueueSize, packed ? "2 to 32768" : "a power of two from 2 to 32768");
+        Require(BufferSize is >= 256 and <= 65600, nameof(BufferSize), BufferSize, "256 to 65600");
+        Require(IndirectBuffers >= 0 && IndirectBuffers <= QueueSize, nameof(IndirectBuffers), IndirectBuffers, "0 to QueueSize");
+        Require(Mtu is null or (>= 68 and <= 65535), nameof(Mtu), Mtu ?? 0, "68 to 65535");
+        if ((RingFeatures & ~ChoosableRingFeatures) != 0)
+            throw new ArgumentException("RingFeatures: only EVENT_IDX, IN_ORDER and RING_PACKED can be chosen; INDIRECT_DESC follows from IndirectBuffers.");
+        if ((Offloads & ~AllOffloads) != 0)
+            throw new ArgumentException($"Offloads 0x{(ulong)(Offloads & ~AllOffloads):x}: only bits of AllOffloads can be chosen.");
+        if (IsLegacy && packed)
+            throw new ArgumentException("RING_PACKED needs VERSION_1, which is among the unwanted features.");
+    }
+
+    internal VhostUserFrontendOptions ForSession()
+    {
+        VirtioFeatures indirect = IndirectBuffers > 0 ? VirtioFeatures.IndirectDescriptors : VirtioFeatures.None;
+        VirtioFeatures layout = IsLegacy ? VirtioFeatures.AnyLayout : VirtioFeatures.Version1;
+        VirtioNetFeatures net = AlwaysWanted | Offloads | (Mergeable ? VirtioNetFeatures.MergeableBuffers : 0);
+        VhostUserFrontendOptions defaults = new();
+        return defaults with
+        {
+            WantedFeatures = (layout | RingFeatures | indirect | (VirtioFeatures)(ulong)net) & ~UnwantedFeatures,
+            RequiredFeatures = IsLegacy ? VirtioFeatures.None : VirtioFeatures.Version1,
+            WantedProtocolFeatures = defaults.WantedProtocolFeatures | VhostUserProtocolFeatures.NetMtu | VhostUserProtocolFeatures.Rarp,
+            Queues = 2 * QueuePairs,
+            QueuesWithoutMultiQueue = 2,
+            QueueNumberCountsPairs = true,
+            ReplyTimeout = ReplyTimeout,
+            Connect = Connect,
+            LoggerFactory = LoggerFactory,
+            TimeProvider = TimeProvider,
+        };
+    }
+
+    private static void Require(bool holds, string name, int value, string allowed)
+    {
+        if (!holds)
+            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"{name} {value}: must be {allowed}."));
+    }
+}

@@ -1,0 +1,140 @@
+using System.Runtime.CompilerServices;
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+/// <summary>One queue of a <see cref="NetClient"/>: what sender and receiver have in common.</summary>
+/// <remarks>
+/// <para>Once the queue is broken or the peer lost, its calls throw: <see cref="VirtqueueException"/>, <see cref="VhostUserDisconnectedException"/>,
+/// <see cref="VhostUserProtocolException"/> or <see cref="VhostUserTimeoutException"/>. What was outstanding is lost then.</para>
+/// <para>Threading: one thread at a time. Disposing the client meanwhile is safe: the next call throws <see cref="ObjectDisposedException"/>.</para>
+/// </remarks>
+public abstract class NetClientQueue
+{
+    /// <summary>Packets that are handled in one go; longer bursts are several of them.</summary>
+    private protected const int Chunk = 64;
+
+    private static readonly TimeSpan _longestCall = TimeSpan.FromSeconds(1);
+
+    private readonly EventNotifier _kick;
+    private readonly EventNotifier _call;
+    private Exception? _failure;
+    private bool _inside;
+    private bool _closed;
+
+    private protected NetClientQueue(int index, DriverVirtqueue ring, NetQueueShape shape, EventNotifier kick, EventNotifier call)
+    {
+        Index = index;
+        Ring = ring;
+        Shape = shape;
+        _kick = kick;
+        _call = call;
+    }
+
+    /// <summary>Which queue of the device this is.</summary>
+    public int Index { get; }
+
+    /// <summary>What passed the queue; exact when no thread is inside.</summary>
+    public NetQueueStatistics Statistics => Counters.Snapshot() with { InFlight = Ring.InFlight };
+
+    private protected DriverVirtqueue Ring { get; }
+
+    private protected NetQueueShape Shape { get; }
+
+    private protected NetQueueCounters Counters { get; } = new();
+
+    /// <summary>From now on every call throws <paramref name="reason"/>; the first reason stays.</summary>
+    internal void Fail(Exception reason)
+    {
+        if (Interlocked.CompareExchange(ref _failure, reason, null) is null)
+            _call.Signal(); // a thread that waits finds out
+    }
+
+    /// <summary>
+    /// Gives the ring's memory back, after the thread that is inside (if there is one) has left. A thread that does not leave, stopped by a debugger
+    /// perhaps, keeps the memory.
+    /// </summary>
+    internal void Close()
+    {
+        Fail(new ObjectDisposedException(nameof(NetClient)));
+        Volatile.Write(ref _closed, true);
+
+        // The partner of the plain store in Enter: after this the other thread has either been seen inside, or will see that the queue is closed.
+        Interlocked.MemoryBarrierProcessWide();
+        if (SpinWait.SpinUntil(() => !Volatile.Read(ref _inside), _longestCall))
+            Ring.Dispose();
+    }
+
+    /// <summary>Two plain stores a call instead of a fence: the expensive half is in <see cref="Close"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private protected void Enter()
+    {
+        Volatile.Write(ref _inside, true);
+        if (Volatile.Read(ref _closed))
+            ThrowClosed();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private protected void Leave() => Volatile.Write(ref _inside, false);
+
+    /// <summary>Shows what was submitted to the device, and kicks it if it asked for that. Inside.</summary>
+    private protected void Publish()
+    {
+        if (Ring.Publish())
+        {
+            _kick.Signal();
+            Counters.Notifications++;
+        }
+        else
+        {
+            Counters.SuppressedNotifications++;
+        }
+    }
+
+    /// <summary>Waits for the device's call, which it is asked for only meanwhile.</summary>
+    private protected async ValueTask WaitForCallAsync(CancellationToken cancellationToken)
+    {
+        bool wait;
+        Enter();
+        try
+        {
+            wait = Ring.ArmCall();
+        }
+        finally
+        {
+            Leave();
+        }
+
+        if (wait && Ring.Fault == VirtqueueFault.None && Volatile.Read(ref _failure) is null)
+        {
+            await _call.WaitAsync(cancellationToken).ConfigureAwait(false);
+            _call.TryConsume();
+        }
+
+        Enter();
+        try
+        {
+            Ring.DisarmCall();
+        }
+        finally
+        {
+            Leave();
+        }
+
+        ThrowIfFailed();
+    }
+
+    private protected void ThrowIfFailed()
+    {
+        if (Ring.Fault != VirtqueueFault.None && Volatile.Read(ref _failure) is null)
+            Fail(new VirtqueueException(Index, Ring.Fault, Ring.FaultDetail ?? "no detail"));
+        if (Volatile.Read(ref _failure) is { } failure)
+            throw failure;
+    }
+
+    private void ThrowClosed()
+    {
+        Leave();
+        throw Volatile.Read(ref _failure) ?? new ObjectDisposedException(nameof(NetClient));
+    }
+}

@@ -1,0 +1,26 @@
+using System.Runtime.InteropServices;
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+/// <summary>The shared memory of a queue's packets.</summary>
+[StructLayout(LayoutKind.Auto)]
+internal readonly struct NetQueueMemory
+{
+    internal NetQueueMemory(GuestMemory memory, GuestAddress at, NetQueueShape shape)
+    {
+        if (!PacketSlots.TryOpen(memory, at, shape.Slots, shape.SlotSize, shape.HeaderLength, out PacketSlots slots))
+            throw new ArgumentException("The places for packets are not inside one memory region.", nameof(at));
+        Slots = slots;
+        Places = new GuestBuffer[shape.Slots];
+        for (int i = 0; i < Places.Length; i++)
+            Places[i] = new GuestBuffer(new GuestAddress(at.Value + PacketSlots.Offset(i, shape.SlotSize)), (uint)shape.SlotSize);
+    }
+
+    internal PacketSlots Slots { get; }
+
+    /// <summary>Where each place lies in guest memory.</summary>
+    internal GuestBuffer[] Places { get; }
+
+    internal static ulong SizeInBytes(NetQueueShape shape) => PacketSlots.SizeInBytes(shape.Slots, shape.SlotSize);
+}

@@ -1,0 +1,84 @@
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+/// <summary>How packets lie in a queue's shared memory, which follows from the negotiated features.</summary>
+internal sealed class NetQueueShape
+{
+    /// <summary>Bytes of the longest packet that a device may deliver into one buffer (virtio 1.2, 5.1.6.3.1), header included.</summary>
+    internal const int BigBuffer = 65562;
+
+    /// <summary>The longest TCP or UDP packet and its Ethernet header (virtio 1.2, 5.1.6.3.1).</summary>
+    internal const int LongestPacket = 65550;
+
+    private NetQueueShape()
+    {
+    }
+
+    /// <summary>Entries of the ring.</summary>
+    internal required ushort QueueSize { get; init; }
+
+    /// <summary>Buffers of one indirect table; 0: none are used.</summary>
+    internal required int IndirectBuffers { get; init; }
+
+    /// <summary>Places for packets, or for pieces of long ones.</summary>
+    internal required int Slots { get; init; }
+
+    /// <summary>Bytes of a place, header included.</summary>
+    internal required int SlotSize { get; init; }
+
+    /// <summary>10 or 12.</summary>
+    internal required int HeaderLength { get; init; }
+
+    /// <summary>The header needs a descriptor of its own: a legacy device without ANY_LAYOUT.</summary>
+    internal required bool SeparateHeader { get; init; }
+
+    /// <summary>What the two sides may leave to each other, in the direction of this queue.</summary>
+    internal required OffloadRules Offloads { get; init; }
+
+    /// <summary>A packet may come in several buffers.</summary>
+    internal required bool Mergeable { get; init; }
+
+    internal DriverVirtqueueOptions Ring => new() { Size = QueueSize, IndirectBuffers = IndirectBuffers };
+
+    internal static NetQueueShape ForSending(NetClientOptions options, VirtioFeatures acknowledged)
+    {
+        bool indirect = options.IndirectBuffers > 0 && (acknowledged & VirtioFeatures.IndirectDescriptors) != 0;
+        return new NetQueueShape
+        {
+            QueueSize = options.QueueSize,
+            IndirectBuffers = indirect ? options.IndirectBuffers : 0,
+            Slots = SlotsFor(options.QueueSize, acknowledged),
+            SlotSize = options.BufferSize,
+            HeaderLength = VirtioNetHeader.SizeFor(acknowledged),
+            SeparateHeader = NeedsSeparateHeader(acknowledged),
+            Offloads = OffloadRules.FromDriver(acknowledged),
+            Mergeable = false,
+        };
+    }
+
+    internal static NetQueueShape ForReceiving(NetClientOptions options, VirtioFeatures acknowledged)
+    {
+        const VirtioNetFeatures LongPackets = VirtioNetFeatures.GuestTso4 | VirtioNetFeatures.GuestTso6 | VirtioNetFeatures.GuestUfo
+            | VirtioNetFeatures.GuestUso4 | VirtioNetFeatures.GuestUso6;
+        VirtioNetFeatures net = (VirtioNetFeatures)(ulong)acknowledged;
+        bool mergeable = (net & VirtioNetFeatures.MergeableBuffers) != 0;
+        bool big = !mergeable && (net & LongPackets) != 0;
+        return new NetQueueShape
+        {
+            QueueSize = options.QueueSize,
+            IndirectBuffers = 0,
+            Slots = SlotsFor(options.QueueSize, acknowledged),
+            SlotSize = big ? Math.Max(options.BufferSize, BigBuffer) : options.BufferSize,
+            HeaderLength = VirtioNetHeader.SizeFor(acknowledged),
+            SeparateHeader = NeedsSeparateHeader(acknowledged),
+            Offloads = OffloadRules.ToDriver(acknowledged),
+            Mergeable = mergeable,
+        };
+    }
+
+    private static bool NeedsSeparateHeader(VirtioFeatures acknowledged) =>
+        (acknowledged & (VirtioFeatures.Version1 | VirtioFeatures.AnyLayout)) == 0;
+
+    private static int SlotsFor(int queueSize, VirtioFeatures acknowledged) => NeedsSeparateHeader(acknowledged) ? queueSize / 2 : queueSize;
+}

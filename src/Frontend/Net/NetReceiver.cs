@@ -1,0 +1,195 @@
+using System.Runtime.CompilerServices;
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+/// <summary>The receiving half of a pair of queues, from the device (receiveq). All its buffers are with the device, but for those of packets not collected yet.</summary>
+/// <inheritdoc/>
+public sealed partial class NetReceiver : NetClientQueue
+{
+    private readonly PacketSlots _slots;
+    private readonly GuestBuffer[] _places;
+
+    /// <summary>Buffers that came back and were not looked at yet: from <see cref="_next"/> to <see cref="_end"/>.</summary>
+    private readonly DriverCompletion[] _done;
+    private readonly GuestBuffer[] _reposted = new GuestBuffer[Chunk];
+    private readonly ulong[] _tokens = new ulong[Chunk];
+    private readonly bool _classify;
+    private int _next;
+    private int _end;
+    private int _count;
+
+    internal NetReceiver(int index, DriverVirtqueue ring, NetQueueShape shape, in NetQueueMemory memory, EventNotifier kick, EventNotifier call, bool classify)
+        : base(index, ring, shape, kick, call)
+    {
+        _slots = memory.Slots;
+        _places = memory.Places;
+        _classify = classify;
+        _done = new DriverCompletion[Math.Max(shape.Slots, Chunk)];
+        ring.DisarmCall();
+    }
+
+    /// <summary>Copies received packets out, and gives their buffers in shared memory back to the device at once. Never waits.</summary>
+    /// <param name="packets">
+    /// Buffers to receive into, one for each packet; what was in them is gone. A packet that is longer than its buffer takes further ones of the same pool.
+    /// </param>
+    /// <returns>How many of them hold a packet now, from the first on; 0 when there is none at present.</returns>
+    /// <exception cref="VhostUserException">The queue is broken or the peer lost.</exception>
+    public int ReceiveBurst(Span<PacketBuffer> packets)
+    {
+        int received = 0;
+        Enter();
+        try
+        {
+            while (received < packets.Length)
+            {
+                Span<PacketBuffer> chunk = packets.Slice(received, Math.Min(packets.Length - received, Chunk));
+                int count = ReceiveChunk(chunk);
+                received += count;
+                if (count < chunk.Length)
+                    break;
+            }
+        }
+        finally
+        {
+            Leave();
+        }
+
+        if (received == 0)
+            ThrowIfFailed();
+        return received;
+    }
+
+    /// <summary>Waits until there may be a packet, for callers that do not poll. It may return without reason.</summary>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <exception cref="VhostUserException">The queue is broken or the peer lost.</exception>
+    public ValueTask WaitAsync(CancellationToken cancellationToken = default) => HasPacket() ? ValueTask.CompletedTask : WaitForCallAsync(cancellationToken);
+
+    /// <summary>Gives the device all buffers, once the ring is started.</summary>
+    internal void Start()
+    {
+        for (uint slot = 0; slot < (uint)_places.Length; slot++)
+            Repost(slot);
+        Finish();
+    }
+
+    private bool HasPacket()
+    {
+        Enter();
+        try
+        {
+            return _next < _end && (!Shape.Mergeable || !IsMerged(out int buffers) || buffers <= _end - _next);
+        }
+        finally
+        {
+            Leave();
+        }
+    }
+
+    private int ReceiveChunk(Span<PacketBuffer> packets)
+    {
+        int received = 0;
+        long bytes = 0;
+        while (received < packets.Length)
+        {
+            if (_next == _end && !Refill(packets.Length - received))
+                break;
+            PacketBuffer packet = packets[received];
+            if (Shape.Mergeable && IsMerged(out int buffers))
+            {
+                if (!TryReceiveMerged(packet, buffers, out bool good))
+                    break;
+                if (!good)
+                    continue;
+            }
+            else if (!TryReceive(packet))
+            {
+                continue;
+            }
+
+            bytes += packet.IsLinear ? packet.Length : packet.PacketLength;
+            received++;
+        }
+
+        if (_count > 0)
+            Finish();
+        Counters.Count(received, bytes);
+        if (_classify)
+            Counters.Classify(packets[..received]);
+        return received;
+    }
+
+    /// <summary>Takes the next buffer, which holds a whole packet. False when it cannot be used, and was counted.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool TryReceive(PacketBuffer packet)
+    {
+        ref readonly DriverCompletion done = ref _done[_next++];
+        uint slot = (uint)done.Token;
+        uint length = done.BytesWritten - _slots.HeaderLength;
+        bool good = TryCopy(done, slot, length, packet);
+        Repost(slot);
+        return good;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool TryCopy(in DriverCompletion done, uint slot, uint length, PacketBuffer packet)
+    {
+        // A shorter answer than a header has wrapped round to a length that is no place's.
+        if (done.LengthClamped || length - 1 >= _slots.Room)
+            return Bad();
+        ulong word = _slots.ReadHeader(slot, out uint rest);
+        ushort checksumOffset = (ushort)rest;
+        if (OffloadRules.IsNone(word))
+            (word, checksumOffset) = (0, 0);
+        else if (!Shape.Offloads.TryAccept(ref word, ref checksumOffset, length))
+            return Bad();
+        nint source = _slots.Address(slot, _slots.HeaderLength, length);
+        if (packet.TryPrepare(length))
+            MappedBytes.Copy(source, packet.Address, length);
+        else if (!TryCopyLong(packet, source, length))
+            return false;
+        packet.SetOffload(word, checksumOffset);
+        return true;
+    }
+
+    private bool TryCopyLong(PacketBuffer packet, nint source, uint length)
+    {
+        PacketWriter writer = new(packet);
+        bool whole = writer.TryAppend(source, length);
+        Counters.NoBuffers += whole ? 0 : 1;
+        return whole;
+    }
+
+    private bool Bad()
+    {
+        Counters.Errors++;
+        return false;
+    }
+
+    /// <summary>Collects buffers that came back. False when there are none.</summary>
+    private bool Refill(int wanted)
+    {
+        int kept = _end - _next;
+        if (kept > 0)
+            _done.AsSpan(_next, kept).CopyTo(_done);
+        _next = 0;
+        int count = Ring.Drain(_done.AsSpan(kept, Math.Min(wanted, _done.Length - kept)));
+        _end = kept + count;
+        return count > 0;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Repost(uint slot)
+    {
+        if (_count == Chunk)
+            Submit();
+        _reposted[_count] = _places[slot];
+        _tokens[_count++] = slot;
+    }
+
+    private void Finish()
+    {
+        Submit();
+        Publish();
+    }
+}

@@ -1,0 +1,184 @@
+using System.Runtime.CompilerServices;
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+/// <summary>The sending half of a pair of queues, towards the device (transmitq).</summary>
+/// <inheritdoc/>
+public sealed partial class NetSender : NetClientQueue
+{
+    private const ushort None = ushort.MaxValue;
+
+    private readonly PacketSlots _slots;
+    private readonly NetSlotQueue _free;
+    private readonly GuestBuffer[] _places;
+
+    /// <summary>For each place of a long packet the one in which it goes on.</summary>
+    private readonly ushort[] _next;
+    private readonly GuestBuffer[] _staged = new GuestBuffer[Chunk];
+    private readonly ulong[] _tokens = new ulong[Chunk];
+    private readonly DriverCompletion[] _done = new DriverCompletion[Chunk];
+    private readonly GuestBuffer[] _chain;
+    private readonly uint _plainRoom;
+    private readonly bool _classify;
+    private int _count;
+
+    internal NetSender(int index, DriverVirtqueue ring, NetQueueShape shape, in NetQueueMemory memory, EventNotifier kick, EventNotifier call, bool classify)
+        : base(index, ring, shape, kick, call)
+    {
+        _slots = memory.Slots;
+        _places = memory.Places;
+        _classify = classify;
+        _plainRoom = shape.SeparateHeader ? 0 : _slots.Room;
+        _chain = new GuestBuffer[((NetQueueShape.BigBuffer + shape.SlotSize - 1) / shape.SlotSize) + 1];
+        _free = new NetSlotQueue(shape.Slots);
+        _next = new ushort[shape.Slots];
+        Array.Fill(_next, None);
+        ring.DisarmCall();
+    }
+
+    /// <summary>Buffers in shared memory that a packet could take at once; what the device has done with is counted only after <see cref="Reclaim"/>.</summary>
+    public int FreeBuffers => _free.Count;
+
+    /// <summary>Bytes of the longest packet that the queue can ever take.</summary>
+    public int MaxPacketLength => Math.Min(NetQueueShape.LongestPacket, (Shape.Slots * Shape.SlotSize) - Shape.HeaderLength);
+
+    /// <summary>
+    /// Sends packets: copies them into shared memory, shows all of them to the device at once, and kicks it if it asked for that. The buffers stay the
+    /// caller's and may be used again at once.
+    /// </summary>
+    /// <param name="packets">Each the first buffer of a packet.</param>
+    /// <returns>
+    /// How many were taken, from the first on: fewer when the queue has no room at present. One that the device cannot be given (see
+    /// <see cref="NetQueueStatistics.Refused"/>) is taken and dropped.
+    /// </returns>
+    /// <exception cref="VhostUserException">The queue is broken or the peer lost.</exception>
+    public int SendBurst(ReadOnlySpan<PacketBuffer> packets)
+    {
+        int taken = 0;
+        Enter();
+        try
+        {
+            while (taken < packets.Length)
+            {
+                ReadOnlySpan<PacketBuffer> chunk = packets.Slice(taken, Math.Min(packets.Length - taken, Chunk));
+                int count = SendChunk(chunk, out bool refused);
+                taken += refused ? count + 1 : count;
+                if (count < chunk.Length && !refused)
+                    break;
+            }
+
+            if (taken > 0)
+                Publish();
+        }
+        finally
+        {
+            Leave();
+        }
+
+        if (taken == 0)
+            ThrowIfFailed();
+        return taken;
+    }
+
+    /// <summary>Takes back the buffers of packets that the device has done with. Sending does so by itself when it runs short.</summary>
+    /// <returns>How many are free now; see <see cref="FreeBuffers"/>.</returns>
+    /// <exception cref="VhostUserException">The queue is broken or the peer lost.</exception>
+    public int Reclaim()
+    {
+        Enter();
+        try
+        {
+            Collect();
+        }
+        finally
+        {
+            Leave();
+        }
+
+        if (_free.Count == 0)
+            ThrowIfFailed();
+        return _free.Count;
+    }
+
+    /// <summary>Waits until the device has done with a packet, for callers that do not poll. It may return without reason.</summary>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <exception cref="VhostUserException">The queue is broken or the peer lost.</exception>
+    public ValueTask WaitAsync(CancellationToken cancellationToken = default) => WaitForCallAsync(cancellationToken);
+
+    /// <summary>Takes packets until there is no room, or until one that cannot be sent, which is not counted among them.</summary>
+    private int SendChunk(ReadOnlySpan<PacketBuffer> packets, out bool refused)
+    {
+        if (_free.Count < packets.Length)
+            Collect();
+        int taken = 0;
+        long bytes = 0;
+        refused = false;
+        foreach (PacketBuffer packet in packets)
+        {
+            if (!IsPlain(packet))
+            {
+                Submit();
+                if (!TrySendOther(packet, out refused))
+                    break;
+            }
+            else
+            {
+                if (_free.Count == 0)
+                    break;
+                Stage(packet);
+            }
+
+            bytes += packet.IsLinear ? packet.Length : packet.PacketLength;
+            taken++;
+        }
+
+        Submit();
+        Counters.Count(taken, bytes);
+        if (_classify)
+            Counters.Classify(packets[..taken]);
+        return taken;
+    }
+
+    /// <summary>One buffer, one place, nothing left to the device: nearly all packets.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool IsPlain(PacketBuffer packet) =>
+        packet.IsLinear && OffloadRules.IsNone(packet.OffloadWord) && (uint)(packet.Length - 1) < _plainRoom;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Stage(PacketBuffer packet)
+    {
+        uint slot = _free.Take();
+        uint length = _slots.Write(slot, 0, packet);
+        _staged[_count] = new GuestBuffer(_places[slot].Address, length);
+        _tokens[_count++] = slot;
+    }
+
+    private void Submit()
+    {
+        if (_count > 0)
+            Ring.SubmitBurst(_staged.AsSpan(0, _count), deviceWrites: false, _tokens.AsSpan(0, _count)); // less only when the ring is faulted: all is lost then
+        _count = 0;
+    }
+
+    private void Collect()
+    {
+        int count;
+        do
+        {
+            count = Ring.Drain(_done);
+            for (int i = 0; i < count; i++)
+            {
+                uint slot = (uint)_done[i].Token;
+                while (slot != None)
+                {
+                    uint next = _next[slot];
+                    _next[slot] = None;
+                    _free.Put(slot);
+                    slot = next;
+                }
+            }
+        }
+        while (count == _done.Length);
+    }
+}

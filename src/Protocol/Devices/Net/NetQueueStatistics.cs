@@ -1,0 +1,59 @@
+namespace Vhost.Protocol;
+
+/// <summary>What passed one queue of a network device in one direction, named as DPDK's vhost library names it; a snapshot. Lengths are without the virtio header.</summary>
+public readonly record struct NetQueueStatistics
+{
+    /// <summary>Packets that passed.</summary>
+    public long Packets { get; init; }
+
+    /// <summary>Their bytes.</summary>
+    public long Bytes { get; init; }
+
+    /// <summary>Packets to several stations, without those to all.</summary>
+    public long Multicast { get; init; }
+
+    /// <summary>Packets to all stations.</summary>
+    public long Broadcast { get; init; }
+
+    /// <summary>Packets below 64 bytes.</summary>
+    public long Undersize { get; init; }
+
+    /// <summary>Packets of 64 bytes.</summary>
+    public long Size64 { get; init; }
+
+    /// <summary>Packets of 65 to 127 bytes.</summary>
+    public long Size65To127 { get; init; }
+
+    /// <summary>Packets of 128 to 255 bytes.</summary>
+    public long Size128To255 { get; init; }
+
+    /// <summary>Packets of 256 to 511 bytes.</summary>
+    public long Size256To511 { get; init; }
+
+    /// <summary>Packets of 512 to 1023 bytes.</summary>
+    public long Size512To1023 { get; init; }
+
+    /// <summary>Packets of 1024 to 1518 bytes.</summary>
+    public long Size1024To1518 { get; init; }
+
+    /// <summary>Packets of 1519 bytes and more.</summary>
+    public long Size1519AndMore { get; init; }
+
+    /// <summary>Notifications sent to the other side.</summary>
+    public long Notifications { get; init; }
+
+    /// <summary>Publications for which the other side had asked not to be notified.</summary>
+    public long SuppressedNotifications { get; init; }
+
+    /// <summary>Packets dropped because the other side broke a rule: no whole header, an offload that nobody negotiated or that points beyond the packet.</summary>
+    public long Errors { get; init; }
+
+    /// <summary>Packets dropped because the pool of the caller's buffers was empty.</summary>
+    public long NoBuffers { get; init; }
+
+    /// <summary>Packets of the caller that cannot be sent: longer than the other side's buffers can be, or with an offload that it does not do.</summary>
+    public long Refused { get; init; }
+
+    /// <summary>Buffers of the other side that are held here, lent packets included.</summary>
+    public int InFlight { get; init; }
+}

@@ -1,0 +1,28 @@
+namespace Vhost.Protocol;
+
+/// <summary>Reads the bytes of a packet of any number of buffers from front to back.</summary>
+internal struct PacketReader
+{
+    private PacketBuffer? _part;
+    private uint _offset;
+
+    internal PacketReader(PacketBuffer packet) => _part = packet;
+
+    /// <summary>Copies the next bytes out; the caller knows that there are as many.</summary>
+    internal void CopyTo(nint destination, uint count)
+    {
+        while (count > 0 && _part is not null)
+        {
+            uint here = Math.Min((uint)_part.Length - _offset, count);
+            MappedBytes.Copy(_part.Address + (nint)_offset, destination, here);
+            destination += (nint)here;
+            count -= here;
+            _offset += here;
+            if (_offset == (uint)_part.Length)
+            {
+                _part = _part.Next;
+                _offset = 0;
+            }
+        }
+    }
+}

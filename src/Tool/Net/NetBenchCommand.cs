@@ -1,0 +1,87 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+
+namespace Vhost.Tool;
+
+/// <summary><c>vhost-user net bench</c>: one side of a network device at full speed.</summary>
+internal static class NetBenchCommand
+{
+    private static readonly Option<string> _role = Choice("--role", "Which side to be.", required: true, "front-end", "back-end");
+    private static readonly Option<string> _mode = Choice(
+        "--mode", "txonly builds and sends numbered packets, rxonly receives, io sends back, mac sends back with addresses exchanged.", required: true, "txonly", "rxonly", "io", "mac");
+    private static readonly Option<string> _socket = ToolOptions.Path("--socket", "The socket.", required: true);
+    private static readonly Option<bool> _client = new("--client") { Description = "Connect to the socket (what a front-end does by itself)." };
+    private static readonly Option<bool> _server = new("--server") { Description = "Listen on the socket (what a back-end does by itself)." };
+    private static readonly Option<int> _size = ToolOptions.Number("--size", "Bytes of the packets that txonly sends.", NumberedPacket.Shortest, 65535, 64);
+    private static readonly Option<int> _burst = ToolOptions.Number("--burst", "Packets of a burst.", 1, 1024, 32);
+    private static readonly Option<string> _ring = Choice("--ring", "Format of the rings.", required: false, "split", "packed");
+    private static readonly Option<bool> _mergeable = new("--mergeable") { Description = "Use mergeable receive buffers." };
+    private static readonly Option<bool> _inOrder = new("--in-order") { Description = "Use buffers in order." };
+    private static readonly Option<int> _queues = ToolOptions.Number("--queues", "Pairs of queues, each with a thread.", 1, 127, 1);
+    private static readonly Option<int> _queueSize = ToolOptions.Number("--queue-size", "Entries of each ring, of a front-end.", 2, 32768, 256);
+    private static readonly Option<int> _seconds = ToolOptions.Number("--seconds", "Length of the measured interval, which begins a second after the first packet.", 1, 3600, 3);
+    private static readonly Option<bool> _statistics = new("--statistics") { Description = "Count size classes and multicast as well." };
+    private static readonly Option<int[]> _processors = ToolOptions.Processors();
+    private static readonly Option<bool> _json = ToolOptions.Json();
+
+    internal static Command Build()
+    {
+        Command command = new("bench", "Measure packets: start one side here, and the other one or another program's elsewhere. Ends after its time, or when the other side goes.")
+        {
+            _role, _mode, _socket, _client, _server, _size, _burst, _ring, _mergeable, _inOrder, _queues, _queueSize, _seconds, _statistics, _processors, _json,
+        };
+        command.Validators.Add(Check);
+        command.SetAction((line, stop) => RunAsync(Read(line), line.GetValue(_json), stop));
+        return command;
+    }
+
+    private static async Task<int> RunAsync(NetBenchSettings settings, bool json, CancellationToken stop)
+    {
+        // Threads of the runtime are started by threads that this one starts, and stay on its processor instead of the peer's.
+        if (settings.Processors.Count > 0)
+            ProcessorBinding.BindThread(settings.Processors[0]);
+        NetBenchReport report = await Task.Run(() => NetBenchRun.RunAsync(settings, stop), CancellationToken.None);
+        if (json)
+            ToolOutput.PrintJson(report, ToolJson.Default.NetBenchReport);
+        else
+            ToolOutput.PrintTable($"Benchmark on {settings.Socket}", report.Rows());
+        return report.Bad == 0 ? 0 : 1;
+    }
+
+    private static NetBenchSettings Read(ParseResult line)
+    {
+        NetRole role = line.GetRequiredValue(_role) == "front-end" ? NetRole.FrontEnd : NetRole.BackEnd;
+        return new NetBenchSettings
+        {
+            Role = role,
+            Mode = Enum.Parse<NetMode>(line.GetRequiredValue(_mode), ignoreCase: true),
+            Socket = line.GetRequiredValue(_socket),
+            Listens = role == NetRole.FrontEnd ? line.GetValue(_server) : !line.GetValue(_client),
+            PacketSize = line.GetValue(_size),
+            Burst = line.GetValue(_burst),
+            Packed = line.GetValue(_ring) == "packed",
+            Mergeable = line.GetValue(_mergeable),
+            InOrder = line.GetValue(_inOrder),
+            Queues = line.GetValue(_queues),
+            QueueSize = line.GetValue(_queueSize),
+            Seconds = line.GetValue(_seconds),
+            Statistics = line.GetValue(_statistics),
+            Processors = line.GetRequiredValue(_processors),
+        };
+    }
+
+    private static void Check(CommandResult result)
+    {
+        if (result.GetResult(_client) is { Implicit: false } && result.GetResult(_server) is { Implicit: false })
+            result.AddError("Give --client or --server, not both.");
+    }
+
+    private static Option<string> Choice(string name, string description, bool required, params string[] values)
+    {
+        Option<string> option = new(name) { Description = description, Required = required };
+        if (!required)
+            option.DefaultValueFactory = _ => values[0];
+        option.AcceptOnlyFromAmong(values);
+        return option;
+    }
+}

@@ -1,0 +1,161 @@
+using System.Diagnostics;
+using Vhost.Backend;
+using Vhost.Frontend;
+using Vhost.Protocol;
+
+namespace Vhost.Tool;
+
+/// <summary>
+/// Waits for traffic, lets it run warm, measures, ends. The thread that measures sleeps meanwhile and allocates nothing. A peer that leaves, or a signal, ends the
+/// measured interval early.
+/// </summary>
+internal static class NetBenchRun
+{
+    private const int LookMilliseconds = 5;
+
+    private static readonly TimeSpan _warmUp = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan _longestConnect = TimeSpan.FromSeconds(60);
+
+    internal static Task<NetBenchReport> RunAsync(NetBenchSettings settings, CancellationToken stop) =>
+        settings.Role == NetRole.FrontEnd ? RunFrontendAsync(settings, stop) : RunBackendAsync(settings, stop);
+
+    private static async Task<NetBenchReport> RunFrontendAsync(NetBenchSettings settings, CancellationToken stop)
+    {
+        NetClientOptions options = new()
+        {
+            QueuePairs = settings.Queues,
+            QueueSize = (ushort)settings.QueueSize,
+            RingFeatures = RingFeatures(settings),
+            Mergeable = settings.Mergeable,
+            DetailedStatistics = settings.Statistics,
+            Connect = new VhostUserConnectOptions { RetryFor = _longestConnect },
+        };
+        await using NetClient net = await ConnectAsync(settings, options, stop);
+        if (net.Senders.Count < settings.Queues)
+            throw new ToolException(FormattableString.Invariant($"--queues {settings.Queues}: the back-end on '{settings.Socket}' serves only {net.Senders.Count}."));
+        IEnumerable<NetBenchPort> ports = net.Senders.Zip(net.Receivers, (sender, receiver) => new NetBenchPort.OfFrontend(sender, receiver));
+        return await MeasureAsync(settings, ports, () => net.Frontend.AcknowledgedFeatures, serving: null, stop);
+    }
+
+    private static async Task<NetClient> ConnectAsync(NetBenchSettings settings, NetClientOptions options, CancellationToken stop)
+    {
+        if (!settings.Listens)
+            return await NetClient.ConnectAsync(settings.Socket, options, stop);
+        await using VhostUserListener listener = VhostUserListener.Listen(settings.Socket);
+        return await NetClient.AcceptAsync(listener, options, stop);
+    }
+
+    private static async Task<NetBenchReport> RunBackendAsync(NetBenchSettings settings, CancellationToken stop)
+    {
+        NetDevice device = new(new NetDeviceOptions
+        {
+            QueuePairs = settings.Queues,
+            Mergeable = settings.Mergeable,
+            UnwantedFeatures = (VirtioFeatures.RingPacked | VirtioFeatures.InOrder) & ~RingFeatures(settings),
+            DetailedStatistics = settings.Statistics,
+        });
+        await using VhostUserBackend backend = new(device, new VhostUserBackendOptions { Dispatch = QueueDispatch.Application });
+        using CancellationTokenSource ended = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        Task serving = settings.Listens ? backend.ListenAsync(settings.Socket, ended.Token) : backend.ConnectAsync(settings.Socket, ended.Token);
+        try
+        {
+            return await MeasureAsync(settings, device.Ports.Select(port => new NetBenchPort.OfBackend(port)), () => device.Acknowledged, serving, stop);
+        }
+        finally
+        {
+            await ended.CancelAsync();
+            await serving;
+        }
+    }
+
+    private static VirtioFeatures RingFeatures(NetBenchSettings settings) =>
+        (settings.Packed ? VirtioFeatures.RingPacked : 0) | (settings.InOrder ? VirtioFeatures.InOrder : 0);
+
+    private static async Task<NetBenchReport> MeasureAsync(
+        NetBenchSettings settings, IEnumerable<NetBenchPort> ports, Func<VirtioFeatures> features, Task? serving, CancellationToken stop)
+    {
+        using BenchClock clock = new();
+        NetBenchWorker[] workers = [.. ports.Select((port, index) => new NetBenchWorker(port, settings, index, clock))];
+        foreach (NetBenchWorker worker in workers)
+            worker.Start();
+        Measurement measured;
+        VirtioFeatures acknowledged;
+        try
+        {
+            measured = Measure(settings, workers, clock, serving, stop);
+            acknowledged = features();
+        }
+        finally
+        {
+            clock.Phase = BenchPhase.Stop;
+            await Task.WhenAll(workers.Select(worker => worker.Completion));
+        }
+
+        return Report(settings, workers, measured, acknowledged);
+    }
+
+    private static Measurement Measure(NetBenchSettings settings, NetBenchWorker[] workers, BenchClock clock, Task? serving, CancellationToken stop)
+    {
+        WaitHandle[] interruptions = [stop.WaitHandle, clock.Failed];
+        while (Sum(workers).Packets == 0 && serving is not { IsCompleted: true })
+        {
+            if (WaitHandle.WaitAny(interruptions, LookMilliseconds) != WaitHandle.WaitTimeout)
+                break;
+        }
+
+        WaitHandle.WaitAny(interruptions, _warmUp);
+        NetBenchFigures before = Sum(workers);
+        long allocatedBefore = GC.GetTotalAllocatedBytes(precise: true);
+        long started = Stopwatch.GetTimestamp();
+        clock.Phase = BenchPhase.Measure;
+
+        WaitHandle.WaitAny(interruptions, TimeSpan.FromSeconds(settings.Seconds));
+
+        NetBenchFigures figures = Sum(workers) - before;
+        double seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
+        long allocated = GC.GetTotalAllocatedBytes(precise: true) - allocatedBefore;
+        return new Measurement(figures, seconds, allocated);
+    }
+
+    private static NetBenchFigures Sum(NetBenchWorker[] workers)
+    {
+        NetBenchFigures sum = default;
+        foreach (NetBenchWorker worker in workers)
+            sum += worker.Figures;
+        return sum;
+    }
+
+    private static NetBenchReport Report(NetBenchSettings settings, NetBenchWorker[] workers, in Measurement measured, VirtioFeatures acknowledged)
+    {
+        long sound = 0;
+        long bad = 0;
+        foreach (NetBenchWorker worker in workers)
+        {
+            (long workersSound, long workersBad) = worker.Verify();
+            sound += workersSound;
+            bad += workersBad;
+        }
+
+        NetBenchFigures figures = measured.Figures;
+        return new NetBenchReport
+        {
+            Role = settings.RoleName,
+            Mode = settings.ModeName,
+            Ring = settings.RingName,
+            Size = settings.PacketSize,
+            Burst = settings.Burst,
+            Queues = settings.Queues,
+            Features = NetFeatureNames.Describe(acknowledged),
+            Packets = figures.Packets,
+            Seconds = Rounding.ToThousandths(measured.Seconds),
+            Mpps = Rounding.ToThousandths(figures.Packets / measured.Seconds / 1e6),
+            Bytes = figures.Bytes,
+            EmptyPollsPercent = Rounding.ToThousandths(100.0 * figures.EmptyPolls / Math.Max(figures.Polls, 1)),
+            Verified = sound,
+            Bad = bad,
+            AllocatedBytesPerPacket = Rounding.PerOperation(measured.Allocated, figures.Packets),
+        };
+    }
+
+    private readonly record struct Measurement(NetBenchFigures Figures, double Seconds, long Allocated);
+}
