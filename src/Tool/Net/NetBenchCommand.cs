@@ -18,9 +18,10 @@ internal static class NetBenchCommand
     private static readonly Option<bool> _mergeable = new("--mergeable") { Description = "Use mergeable receive buffers." };
     private static readonly Option<bool> _inOrder = new("--in-order") { Description = "Use buffers in order." };
     private static readonly Option<int> _queues = ToolOptions.Number("--queues", "Pairs of queues, each with a thread.", 1, 127, 1);
-    private static readonly Option<int> _queueSize = ToolOptions.Number("--queue-size", "Entries of each ring, of a front-end.", 2, 32768, 256);
+    private static readonly Option<int> _queueSize = ToolOptions.Number("--ring-size", "Entries of each ring, of a front-end.", 2, 32768, 256);
     private static readonly Option<int> _seconds = ToolOptions.Number("--seconds", "Length of the measured interval, which begins a second after the first packet.", 1, 3600, 3);
     private static readonly Option<bool> _statistics = new("--statistics") { Description = "Count size classes and multicast as well." };
+    private static readonly Option<bool> _hugePages = new("--huge-pages") { Description = "Put the shared memory of a front-end on huge pages of 2 MiB, which must be reserved." };
     private static readonly Option<int[]> _processors = ToolOptions.Processors();
     private static readonly Option<bool> _json = ToolOptions.Json();
 
@@ -28,7 +29,7 @@ internal static class NetBenchCommand
     {
         Command command = new("bench", "Measure packets: start one side here, and the other one or another program's elsewhere. Ends after its time, or when the other side goes.")
         {
-            _role, _mode, _socket, _client, _server, _size, _burst, _ring, _mergeable, _inOrder, _queues, _queueSize, _seconds, _statistics, _processors, _json,
+            _role, _mode, _socket, _client, _server, _size, _burst, _ring, _mergeable, _inOrder, _queues, _queueSize, _seconds, _statistics, _hugePages, _processors, _json,
         };
         command.Validators.Add(Check);
         command.SetAction((line, stop) => RunAsync(Read(line), line.GetValue(_json), stop));
@@ -66,6 +67,7 @@ internal static class NetBenchCommand
             QueueSize = line.GetValue(_queueSize),
             Seconds = line.GetValue(_seconds),
             Statistics = line.GetValue(_statistics),
+            HugePages = line.GetValue(_hugePages),
             Processors = line.GetRequiredValue(_processors),
         };
     }

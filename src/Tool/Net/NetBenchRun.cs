@@ -28,6 +28,7 @@ internal static class NetBenchRun
             RingFeatures = RingFeatures(settings),
             Mergeable = settings.Mergeable,
             DetailedStatistics = settings.Statistics,
+            HugePages = settings.HugePages ? HugePages.TwoMegabytes : HugePages.None,
             Connect = new VhostUserConnectOptions { RetryFor = _longestConnect },
         };
         await using NetClient net = await ConnectAsync(settings, options, stop);

@@ -53,6 +53,8 @@ internal sealed record NetBenchSettings
 
     public required bool Statistics { get; init; }
 
+    public required bool HugePages { get; init; }
+
     public required IReadOnlyList<int> Processors { get; init; }
 
     internal string RoleName => Role == NetRole.FrontEnd ? "front-end" : "back-end";
