@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text;
 using Vhost.Protocol;
 
 namespace Vhost.Frontend;
@@ -25,6 +24,8 @@ public readonly record struct NegotiatedRing(int Index, ushort Size, bool IsEnab
 /// </summary>
 public sealed record NegotiationSummary
 {
+    private const string NotGot = "  asked, not got";
+
     /// <summary>Virtio features the back-end offers, as they came.</summary>
     public required VirtioFeatures OfferedFeatures { get; init; }
 
@@ -90,31 +91,36 @@ public sealed record NegotiationSummary
 
     private bool Has(VhostUserProtocolFeatures feature) => (AcknowledgedProtocolFeatures & feature) != 0;
 
-    /// <summary>The agreement in plain words, one line for each topic, without a line break at the end.</summary>
-    /// <returns>Text for people; its form may change.</returns>
-    public override string ToString()
+    /// <summary>Names a bit of the feature words; see <see cref="VhostUserFrontendOptions.FeatureName"/>.</summary>
+    public Func<int, string> FeatureName { get; init; } = FeatureNames.OfVirtioBit;
+
+    /// <summary>The agreement in plain words, topic by topic.</summary>
+    /// <returns>Text for people; its form may change. A topic that begins with two spaces belongs to the one before.</returns>
+    public IEnumerable<(string Topic, string Text)> Describe()
     {
-        StringBuilder text = new();
-        Line(text, "features offered", FeatureNames.Describe(OfferedFeatures));
-        Line(text, "  acknowledged", FeatureNames.Describe(AcknowledgedFeatures));
-        Line(text, "  ignored", FeatureNames.Describe(IgnoredFeatures));
-        Line(text, "  asked, not offered", FeatureNames.Describe(MissingFeatures));
-        Line(text, "protocol offered", FeatureNames.Describe(OfferedProtocolFeatures));
-        Line(text, "  acknowledged", FeatureNames.Describe(AcknowledgedProtocolFeatures));
-        Line(text, "  used so far", FeatureNames.Describe(UsedProtocolFeatures));
-        Line(text, "  ignored", FeatureNames.Describe(IgnoredProtocolFeatures));
-        Line(text, "  asked, not taken", FeatureNames.Describe(MissingProtocolFeatures));
-        Line(text, "queues", QueueText());
-        Line(text, "memory", MemoryText());
-        Line(text, "acknowledgements", HasAcknowledgements ? "on every request (REPLY_ACK)" : "none; GET_FEATURES serves as a barrier");
-        Line(text, "back-end channel", HasBackendChannel ? "open" : "not negotiated");
+        yield return ("features offered", Names(OfferedFeatures));
+        yield return ("  acknowledged", Names(AcknowledgedFeatures));
+        yield return ("  ignored", Names(IgnoredFeatures));
+        yield return (NotGot, Names(MissingFeatures));
+        yield return ("protocol offered", FeatureNames.Describe(OfferedProtocolFeatures));
+        yield return ("  acknowledged", FeatureNames.Describe(AcknowledgedProtocolFeatures));
+        yield return ("  used so far", FeatureNames.Describe(UsedProtocolFeatures));
+        yield return ("  ignored", FeatureNames.Describe(IgnoredProtocolFeatures));
+        yield return (NotGot, FeatureNames.Describe(MissingProtocolFeatures));
+        yield return ("queues", QueueText());
+        yield return ("memory", MemoryText());
+        yield return ("acknowledgements", HasAcknowledgements ? "on every request (REPLY_ACK)" : "none; GET_FEATURES serves as a barrier");
+        yield return ("back-end channel", HasBackendChannel ? "open" : "not negotiated");
         foreach (NegotiatedRing ring in Rings)
-            Line(text, string.Create(CultureInfo.InvariantCulture, $"ring {ring.Index}"), RingText(ring));
-        return text.ToString().TrimEnd('\n');
+            yield return (string.Create(CultureInfo.InvariantCulture, $"ring {ring.Index}"), RingText(ring));
     }
 
-    private static void Line(StringBuilder text, string topic, string content) =>
-        text.Append(topic.PadRight(20)).Append(' ').Append(content).Append('\n');
+    /// <summary>What <see cref="Describe"/> says, one line for each topic, without a line break at the end.</summary>
+    /// <returns>Text for people; its form may change.</returns>
+    public override string ToString() =>
+        string.Join('\n', Describe().Select(line => string.Create(CultureInfo.InvariantCulture, $"{line.Topic,-20} {line.Text}")));
+
+    private string Names(VirtioFeatures features) => FeatureNames.Describe(features, FeatureName);
 
     private static string RingText(NegotiatedRing ring) =>
         string.Create(CultureInfo.InvariantCulture, $"size {ring.Size} asked and accepted, {(ring.IsEnabled ? "enabled" : "disabled")}");

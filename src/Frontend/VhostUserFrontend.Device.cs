@@ -131,7 +131,7 @@ public sealed partial class VhostUserFrontend
         if ((answer & VirtioDeviceStatus.FeaturesOk) == 0)
         {
             throw new VhostUserFeatureException(
-                $"The back-end does not accept the features {FeatureNames.Describe(AcknowledgedFeatures)}: " +
+                $"The back-end does not accept the features {Describe(AcknowledgedFeatures)}: " +
                 $"its status 0x{(byte)answer:x2} lacks FEATURES_OK.",
                 AcknowledgedFeatures,
                 VhostUserProtocolFeatures.None);

@@ -22,7 +22,7 @@ public sealed partial class VhostUserFrontend
         if (missing != 0)
         {
             throw new VhostUserFeatureException(
-                $"VHOST_USER_SET_FEATURES: {FeatureNames.Describe(missing)} not offered; offered are {FeatureNames.Describe(OfferedFeatures)}.",
+                $"VHOST_USER_SET_FEATURES: {Describe(missing)} not offered; offered are {Describe(OfferedFeatures)}.",
                 missing,
                 VhostUserProtocolFeatures.None);
         }
@@ -48,9 +48,11 @@ public sealed partial class VhostUserFrontend
             _log,
             _peer,
             summary.QueueCount,
-            FeatureNames.Describe(summary.AcknowledgedFeatures),
+            Describe(summary.AcknowledgedFeatures),
             FeatureNames.Describe(summary.AcknowledgedProtocolFeatures));
     }
+
+    private string Describe(VirtioFeatures features) => FeatureNames.Describe(features, _options.FeatureName);
 
     private async ValueTask SendFeaturesAsync(VirtioFeatures acknowledged, CancellationToken cancellationToken)
     {

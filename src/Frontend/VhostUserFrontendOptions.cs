@@ -54,6 +54,12 @@ public sealed record VhostUserFrontendOptions
     /// </summary>
     public NegotiationSummary? Replaces { get; init; }
 
+    /// <summary>
+    /// Names a bit, 0 to 63, of the feature word in summaries and messages: a session does not know the type of its device. The default names
+    /// the bits of ring and transport; <see cref="FeatureNames.OfBlockBit"/> and <see cref="FeatureNames.OfNetBit"/> those of a device too.
+    /// </summary>
+    public Func<int, string> FeatureName { get; init; } = FeatureNames.OfVirtioBit;
+
     /// <summary>Where logs go. Null: nowhere.</summary>
     public ILoggerFactory? LoggerFactory { get; init; }
 
@@ -62,6 +68,7 @@ public sealed record VhostUserFrontendOptions
 
     internal void Validate()
     {
+        ArgumentNullException.ThrowIfNull(FeatureName);
         ArgumentOutOfRangeException.ThrowIfLessThan(Queues, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(Queues, VringLimits.MaxQueues);
         ArgumentOutOfRangeException.ThrowIfLessThan(QueuesWithoutMultiQueue, 1);

@@ -278,10 +278,28 @@ public sealed class NegotiationTests
         summary.HasBackendChannel.Should().BeTrue();
         summary.Rings.Should().Equal(new NegotiatedRing(0, TestRings.Size, IsEnabled: true), new NegotiatedRing(1, TestRings.Size, IsEnabled: false));
         summary.ToString().Should().Contain("8 asked, back-end answered 4").And.Contain("by slots, back-end answered 32")
-            .And.Contain("ring 1").And.Contain("disabled").And.Contain("asked, not offered").And.Contain("RING_PACKED").And.NotEndWith("\n");
+            .And.Contain("ring 1").And.Contain("disabled").And.Contain("asked, not got     RING_PACKED").And.NotEndWith("\n");
 
         await using Dialogue bare = await Dialogue.StartAsync(new BackendOffer { Features = Usual });
         bare.Session.Summary.ToString()
             .Should().Contain("MQ not negotiated").And.Contain("by table, at most 8").And.Contain("barrier").And.Contain("not negotiated");
+    }
+
+    [Fact]
+    public async Task Bits_of_the_device_are_named_where_its_type_is_known()
+    {
+        VirtioFeatures features = Usual | (VirtioFeatures)(ulong)(VirtioBlkFeatures.BlockSize | VirtioBlkFeatures.Flush);
+        VhostUserFrontendOptions options = new() { WantedFeatures = features | (VirtioFeatures)(ulong)VirtioBlkFeatures.Zoned };
+        await using Dialogue unknown = await Dialogue.StartAsync(new BackendOffer { Features = features }, options);
+        await using Dialogue block = await Dialogue.StartAsync(new BackendOffer { Features = features }, options with { FeatureName = FeatureNames.OfBlockBit });
+
+        Line(unknown, "  acknowledged").Should().Contain("bit 6 bit 9");
+        Line(unknown, "  asked, not got").Should().Contain("bit 17");
+        Line(block, "  acknowledged").Should().Contain("BLK_SIZE FLUSH");
+        Line(block, "  asked, not got").Should().Contain("ZONED");
+        Func<Task> more = () => block.Session.SetFeaturesAsync((VirtioFeatures)(ulong)VirtioBlkFeatures.Lifetime).AsTask();
+        await more.Should().ThrowAsync<VhostUserFeatureException>().WithMessage("*LIFETIME*not offered*BLK_SIZE*");
+
+        static string Line(Dialogue dialogue, string topic) => dialogue.Session.Summary.Describe().First(line => line.Topic == topic).Text;
     }
 }

@@ -87,6 +87,7 @@ public sealed record BlockClientOptions
             RequiredFeatures = VirtioFeatures.Version1,
             RequiredProtocolFeatures = VhostUserProtocolFeatures.Config,
             Queues = Queues,
+            FeatureName = FeatureNames.OfBlockBit,
             ReplyTimeout = ReplyTimeout,
             Connect = Connect,
             LoggerFactory = LoggerFactory,

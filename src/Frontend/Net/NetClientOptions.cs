@@ -106,6 +106,7 @@ public sealed record NetClientOptions
             Queues = 2 * QueuePairs,
             QueuesWithoutMultiQueue = 2,
             QueueNumberCountsPairs = true,
+            FeatureName = FeatureNames.OfNetBit,
             ReplyTimeout = ReplyTimeout,
             Connect = Connect,
             LoggerFactory = LoggerFactory,

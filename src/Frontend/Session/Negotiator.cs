@@ -60,8 +60,8 @@ internal sealed class Negotiator(VhostUserRequestClient requests, VhostUserFront
         if (missing == 0 && missingProtocol == 0)
             return;
         throw new VhostUserFeatureException(
-            $"The back-end lacks what this front-end requires: features {FeatureNames.Describe(missing)}, protocol features " +
-            $"{FeatureNames.Describe(missingProtocol)}. It offers features {FeatureNames.Describe(_offered)}, protocol features " +
+            $"The back-end lacks what this front-end requires: features {Describe(missing)}, protocol features " +
+            $"{FeatureNames.Describe(missingProtocol)}. It offers features {Describe(_offered)}, protocol features " +
             $"{FeatureNames.Describe(_offeredProtocol)}.",
             missing,
             missingProtocol);
@@ -76,7 +76,7 @@ internal sealed class Negotiator(VhostUserRequestClient requests, VhostUserFront
         if (lost == 0 && lostProtocol == 0)
             return;
         throw new VhostUserFeatureException(
-            $"The back-end offers less than when the session it replaces was made: gone are features {FeatureNames.Describe(lost)}, protocol " +
+            $"The back-end offers less than when the session it replaces was made: gone are features {Describe(lost)}, protocol " +
             $"features {FeatureNames.Describe(lostProtocol)}. A running driver cannot give acknowledged features back; restart the device.",
             lost,
             lostProtocol);
@@ -100,8 +100,11 @@ internal sealed class Negotiator(VhostUserRequestClient requests, VhostUserFront
             MaxQueues = queueNumber is { } number ? ClampQueues(number) : options.QueuesWithoutMultiQueue,
             MemorySlotsAnswer = slots,
             MaxMemorySlots = slots is { } answer ? ClampSlots(answer) : VringLimits.MaxTableRegions,
+            FeatureName = options.FeatureName,
         };
     }
+
+    private string Describe(VirtioFeatures features) => FeatureNames.Describe(features, options.FeatureName);
 
     private int ClampQueues(ulong answer)
     {

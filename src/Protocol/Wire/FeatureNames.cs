@@ -51,11 +51,76 @@ public static class FeatureNames
         (41, "ADMIN_VQ"),
         (43, "SUSPEND"));
 
+    private static readonly string?[] _blockNames = BuildTable(
+        (0, "BARRIER"),
+        (1, "SIZE_MAX"),
+        (2, "SEG_MAX"),
+        (4, "GEOMETRY"),
+        (5, "RO"),
+        (6, "BLK_SIZE"),
+        (7, "SCSI"),
+        (9, "FLUSH"),
+        (10, "TOPOLOGY"),
+        (11, "CONFIG_WCE"),
+        (12, "MQ"),
+        (13, "DISCARD"),
+        (14, "WRITE_ZEROES"),
+        (15, "LIFETIME"),
+        (16, "SECURE_ERASE"),
+        (17, "ZONED"));
+
+    private static readonly string?[] _netNames = BuildTable(
+        (0, "CSUM"),
+        (1, "GUEST_CSUM"),
+        (2, "CTRL_GUEST_OFFLOADS"),
+        (3, "MTU"),
+        (5, "MAC"),
+        (6, "GSO"),
+        (7, "GUEST_TSO4"),
+        (8, "GUEST_TSO6"),
+        (9, "GUEST_ECN"),
+        (10, "GUEST_UFO"),
+        (11, "HOST_TSO4"),
+        (12, "HOST_TSO6"),
+        (13, "HOST_ECN"),
+        (14, "HOST_UFO"),
+        (15, "MRG_RXBUF"),
+        (16, "STATUS"),
+        (17, "CTRL_VQ"),
+        (18, "CTRL_RX"),
+        (19, "CTRL_VLAN"),
+        (20, "CTRL_RX_EXTRA"),
+        (21, "GUEST_ANNOUNCE"),
+        (22, "MQ"),
+        (23, "CTRL_MAC_ADDR"),
+        (50, "DEVICE_STATS"),
+        (51, "HASH_TUNNEL"),
+        (52, "VQ_NOTF_COAL"),
+        (53, "NOTF_COAL"),
+        (54, "GUEST_USO4"),
+        (55, "GUEST_USO6"),
+        (56, "HOST_USO"),
+        (57, "HASH_REPORT"),
+        (59, "GUEST_HDRLEN"),
+        (60, "RSS"),
+        (61, "RSC_EXT"),
+        (62, "STANDBY"),
+        (63, "SPEED_DUPLEX"));
+
     /// <summary>Names the bits of a protocol feature word, for example <c>MQ REPLY_ACK (0x9)</c>; <c>none (0x0)</c> for an empty word.</summary>
-    public static string Describe(VhostUserProtocolFeatures features) => Describe((ulong)features, _protocolNames);
+    public static string Describe(VhostUserProtocolFeatures features) => Describe((ulong)features, OfProtocolBit);
 
     /// <summary>Names the bits of a feature word, for example <c>EVENT_IDX VERSION_1 (0x120000000)</c>; bits of the device type by number.</summary>
-    public static string Describe(VirtioFeatures features) => Describe((ulong)features, _virtioNames);
+    public static string Describe(VirtioFeatures features) => Describe(features, OfVirtioBit);
+
+    /// <summary>Names the bits of a feature word, those of the device type too.</summary>
+    /// <param name="features">The word.</param>
+    /// <param name="nameOfBit">Names one bit, 0 to 63, for example <see cref="OfBlockBit"/>.</param>
+    public static string Describe(VirtioFeatures features, Func<int, string> nameOfBit)
+    {
+        ArgumentNullException.ThrowIfNull(nameOfBit);
+        return Describe((ulong)features, nameOfBit);
+    }
 
     /// <summary>Names one protocol feature bit, 0 to 63; a bit without a name becomes <c>bit 40</c>.</summary>
     public static string OfProtocolBit(int bit) => Name(bit, _protocolNames);
@@ -63,7 +128,13 @@ public static class FeatureNames
     /// <summary>Names one bit of the feature word, 0 to 63; a bit without a name becomes <c>bit 5</c>.</summary>
     public static string OfVirtioBit(int bit) => Name(bit, _virtioNames);
 
-    private static string Describe(ulong word, string?[] names)
+    /// <summary>Names one bit of a block device's feature word, 0 to 63, for example <c>BLK_SIZE</c>; a bit without a name becomes <c>bit 3</c>.</summary>
+    public static string OfBlockBit(int bit) => Find(bit, _blockNames) ?? OfVirtioBit(bit);
+
+    /// <summary>Names one bit of a network device's feature word, 0 to 63, for example <c>MRG_RXBUF</c>; a bit without a name becomes <c>bit 4</c>.</summary>
+    public static string OfNetBit(int bit) => Find(bit, _netNames) ?? OfVirtioBit(bit);
+
+    private static string Describe(ulong word, Func<int, string> nameOfBit)
     {
         if (word == 0)
             return "none (0x0)";
@@ -71,14 +142,15 @@ public static class FeatureNames
         for (int bit = 0; bit < 64; bit++)
         {
             if ((word >> bit & 1) != 0)
-                text.Append(Name(bit, names)).Append(' ');
+                text.Append(nameOfBit(bit)).Append(' ');
         }
 
         return text.Append(CultureInfo.InvariantCulture, $"(0x{word:x})").ToString();
     }
 
-    private static string Name(int bit, string?[] names) =>
-        (uint)bit < (uint)names.Length && names[bit] is { } name ? name : string.Create(CultureInfo.InvariantCulture, $"bit {bit}");
+    private static string Name(int bit, string?[] names) => Find(bit, names) ?? string.Create(CultureInfo.InvariantCulture, $"bit {bit}");
+
+    private static string? Find(int bit, string?[] names) => (uint)bit < (uint)names.Length ? names[bit] : null;
 
     private static string?[] BuildTable(params ReadOnlySpan<(int Bit, string Name)> names)
     {

@@ -36,7 +36,7 @@ internal static class BlkInfoCommand
             Socket = socket,
             Id = await ReadIdAsync(disk, stop),
             Config = BlockConfigReport.From(disk.Config, disk.Features),
-            Negotiation = NegotiationReport.From(disk.Summary, isBlock: true),
+            Negotiation = NegotiationReport.From(disk.Summary),
         };
         if (json)
         {
@@ -45,7 +45,7 @@ internal static class BlkInfoCommand
         }
 
         ToolOutput.PrintTable($"Disk on {socket}", report.Config.Rows().Prepend(("name", Printable(report.Id) ?? "none")));
-        ToolOutput.PrintTable("Negotiation", report.Negotiation.Rows());
+        ToolOutput.PrintTable("Negotiation", disk.Summary.Describe());
         return 0;
     }
 

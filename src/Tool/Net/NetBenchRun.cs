@@ -146,7 +146,7 @@ internal static class NetBenchRun
             Size = settings.PacketSize,
             Burst = settings.Burst,
             Queues = settings.Queues,
-            Features = NetFeatureNames.Describe(acknowledged),
+            Features = string.Join(' ', FeatureList.Of((ulong)acknowledged, FeatureNames.OfNetBit)),
             Packets = figures.Packets,
             Seconds = Rounding.ToThousandths(measured.Seconds),
             Mpps = Rounding.ToThousandths(figures.Packets / measured.Seconds / 1e6),

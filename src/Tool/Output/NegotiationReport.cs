@@ -1,9 +1,9 @@
-using System.Globalization;
 using Vhost.Frontend;
+using Vhost.Protocol;
 
 namespace Vhost.Tool;
 
-/// <summary>A <see cref="NegotiationSummary"/> for printing, with the names of the features.</summary>
+/// <summary>A <see cref="NegotiationSummary"/> for <c>--json</c>, with the names of the features.</summary>
 internal sealed record NegotiationReport
 {
     public required IReadOnlyList<string> FeaturesOffered { get; init; }
@@ -12,7 +12,7 @@ internal sealed record NegotiationReport
 
     public required IReadOnlyList<string> FeaturesIgnored { get; init; }
 
-    public required IReadOnlyList<string> FeaturesNotOffered { get; init; }
+    public required IReadOnlyList<string> FeaturesMissing { get; init; }
 
     public required IReadOnlyList<string> ProtocolOffered { get; init; }
 
@@ -22,7 +22,7 @@ internal sealed record NegotiationReport
 
     public required IReadOnlyList<string> ProtocolIgnored { get; init; }
 
-    public required IReadOnlyList<string> ProtocolNotOffered { get; init; }
+    public required IReadOnlyList<string> ProtocolMissing { get; init; }
 
     public required int QueuesAsked { get; init; }
 
@@ -38,17 +38,17 @@ internal sealed record NegotiationReport
 
     public required bool BackendChannel { get; init; }
 
-    internal static NegotiationReport From(NegotiationSummary summary, bool isBlock) => new()
+    internal static NegotiationReport From(NegotiationSummary summary) => new()
     {
-        FeaturesOffered = BlockFeatureNames.List(summary.OfferedFeatures, isBlock),
-        FeaturesAcknowledged = BlockFeatureNames.List(summary.AcknowledgedFeatures, isBlock),
-        FeaturesIgnored = BlockFeatureNames.List(summary.IgnoredFeatures, isBlock),
-        FeaturesNotOffered = BlockFeatureNames.List(summary.MissingFeatures, isBlock),
-        ProtocolOffered = BlockFeatureNames.List(summary.OfferedProtocolFeatures),
-        ProtocolAcknowledged = BlockFeatureNames.List(summary.AcknowledgedProtocolFeatures),
-        ProtocolUsed = BlockFeatureNames.List(summary.UsedProtocolFeatures),
-        ProtocolIgnored = BlockFeatureNames.List(summary.IgnoredProtocolFeatures),
-        ProtocolNotOffered = BlockFeatureNames.List(summary.MissingProtocolFeatures),
+        FeaturesOffered = FeatureList.Of((ulong)summary.OfferedFeatures, summary.FeatureName),
+        FeaturesAcknowledged = FeatureList.Of((ulong)summary.AcknowledgedFeatures, summary.FeatureName),
+        FeaturesIgnored = FeatureList.Of((ulong)summary.IgnoredFeatures, summary.FeatureName),
+        FeaturesMissing = FeatureList.Of((ulong)summary.MissingFeatures, summary.FeatureName),
+        ProtocolOffered = FeatureList.Of((ulong)summary.OfferedProtocolFeatures, FeatureNames.OfProtocolBit),
+        ProtocolAcknowledged = FeatureList.Of((ulong)summary.AcknowledgedProtocolFeatures, FeatureNames.OfProtocolBit),
+        ProtocolUsed = FeatureList.Of((ulong)summary.UsedProtocolFeatures, FeatureNames.OfProtocolBit),
+        ProtocolIgnored = FeatureList.Of((ulong)summary.IgnoredProtocolFeatures, FeatureNames.OfProtocolBit),
+        ProtocolMissing = FeatureList.Of((ulong)summary.MissingProtocolFeatures, FeatureNames.OfProtocolBit),
         QueuesAsked = summary.QueuesAsked,
         QueuesGot = summary.QueueCount,
         QueuesMost = summary.MaxQueues,
@@ -57,23 +57,4 @@ internal sealed record NegotiationReport
         Acknowledgements = summary.HasAcknowledgements,
         BackendChannel = summary.HasBackendChannel,
     };
-
-    internal IEnumerable<(string Name, string Value)> Rows()
-    {
-        yield return ("features offered", Words(FeaturesOffered));
-        yield return ("  acknowledged", Words(FeaturesAcknowledged));
-        yield return ("  ignored", Words(FeaturesIgnored));
-        yield return ("  asked, not offered", Words(FeaturesNotOffered));
-        yield return ("protocol offered", Words(ProtocolOffered));
-        yield return ("  acknowledged", Words(ProtocolAcknowledged));
-        yield return ("  used so far", Words(ProtocolUsed));
-        yield return ("  ignored", Words(ProtocolIgnored));
-        yield return ("  asked, not offered", Words(ProtocolNotOffered));
-        yield return ("queues", string.Create(CultureInfo.InvariantCulture, $"{QueuesAsked} asked, {QueuesGot} got (the back-end serves {QueuesMost})"));
-        yield return ("memory", string.Create(CultureInfo.InvariantCulture, $"up to {MemoryRegionsMost} regions, {(MemoryMode == "slots" ? "added and removed one by one" : "as one table")}"));
-        yield return ("acknowledgements", Acknowledgements ? "for every request" : "none");
-        yield return ("back-end channel", BackendChannel ? "open" : "none");
-    }
-
-    private static string Words(IReadOnlyList<string> names) => names.Count == 0 ? "none" : string.Join(' ', names);
 }

@@ -21,14 +21,14 @@ internal static class ProbeCommand
 
     private static async Task<int> RunAsync(string socket, bool json, CancellationToken stop)
     {
-        ProbeReport report = await ProbeAsync(socket, stop);
+        (NegotiationSummary summary, ProbeReport report) = await ProbeAsync(socket, stop);
         if (json)
         {
             ToolOutput.PrintJson(report, ToolJson.Default.ProbeReport);
             return 0;
         }
 
-        ToolOutput.PrintTable($"Back-end on {socket}", report.Negotiation.Rows());
+        ToolOutput.PrintTable($"Back-end on {socket}", summary.Describe());
         if (report.Block is { } block)
             ToolOutput.PrintTable("Configuration space, read as a block device", block.Rows());
         else
@@ -36,20 +36,24 @@ internal static class ProbeCommand
         return 0;
     }
 
-    private static async Task<ProbeReport> ProbeAsync(string socket, CancellationToken stop)
+    private static async Task<(NegotiationSummary Summary, ProbeReport Report)> ProbeAsync(string socket, CancellationToken stop)
     {
         VhostUserFrontendOptions options = new() { Queues = MostQueues };
         options = options with { WantedFeatures = options.WantedFeatures | VirtioFeatures.InOrder };
         await using VhostUserFrontend frontend = await VhostUserFrontend.ConnectAsync(socket, options, stop);
         byte[]? bytes = await ReadConfigAsync(frontend, stop);
         BlockConfigReport? block = bytes is null ? null : AsBlock(bytes, frontend.OfferedFeatures);
-        return new ProbeReport
+        NegotiationSummary summary = frontend.Summary;
+        if (block is not null)
+            summary = summary with { FeatureName = FeatureNames.OfBlockBit };
+        ProbeReport report = new()
         {
             Socket = socket,
-            Negotiation = NegotiationReport.From(frontend.Summary, block is not null),
+            Negotiation = NegotiationReport.From(summary),
             ConfigHex = bytes is null ? null : Convert.ToHexStringLower(bytes),
             Block = block,
         };
+        return (summary, report);
     }
 
     /// <summary>The longest window that the back-end lets us read: it may refuse, but not shorten, one.</summary>

@@ -28,9 +28,32 @@ public sealed class FeatureTests
     }
 
     [Fact]
+    public void Every_bit_of_a_network_device_has_its_name()
+    {
+        foreach (VirtioNetFeatures feature in Enum.GetValues<VirtioNetFeatures>().Where(feature => ulong.IsPow2((ulong)feature)))
+            FeatureNames.OfNetBit((int)ulong.Log2((ulong)feature)).Should().NotStartWith("bit ");
+        FeatureNames.OfNetBit(15).Should().Be("MRG_RXBUF");
+        FeatureNames.OfNetBit(63).Should().Be("SPEED_DUPLEX");
+        FeatureNames.OfNetBit(4).Should().Be("bit 4");
+    }
+
+    [Fact]
+    public void Every_bit_of_a_block_device_has_its_name()
+    {
+        foreach (VirtioBlkFeatures feature in Enum.GetValues<VirtioBlkFeatures>().Where(feature => feature != 0))
+            FeatureNames.OfBlockBit((int)ulong.Log2((ulong)feature)).Should().NotStartWith("bit ");
+        FeatureNames.OfBlockBit(11).Should().Be("CONFIG_WCE");
+        FeatureNames.OfBlockBit(17).Should().Be("ZONED");
+        FeatureNames.OfBlockBit(32).Should().Be("VERSION_1");
+        FeatureNames.OfBlockBit(3).Should().Be("bit 3");
+    }
+
+    [Fact]
     public void A_word_is_described_with_its_value()
     {
         FeatureNames.Describe(VirtioFeatures.None).Should().Be("none (0x0)");
+        FeatureNames.Describe(VirtioFeatures.Version1 | (VirtioFeatures)0x48).Should().Be("bit 3 bit 6 VERSION_1 (0x100000048)");
+        FeatureNames.Describe(VirtioFeatures.Version1 | (VirtioFeatures)0x48, FeatureNames.OfBlockBit).Should().Be("bit 3 BLK_SIZE VERSION_1 (0x100000048)");
         FeatureNames.Describe((VhostUserProtocolFeatures)(1UL << 63 | 1)).Should().Be("MQ bit 63 (0x8000000000000001)");
     }
 
