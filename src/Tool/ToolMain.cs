@@ -16,7 +16,7 @@ internal static class ToolMain
 
     internal static async Task<int> RunAsync(string[] arguments)
     {
-        if (arguments.Contains("--print-capabilities", StringComparer.Ordinal))
+        if (ToolCommand.AsksForCapabilities(arguments))
         {
             ToolOutput.PrintJson(new CapabilitiesReport(), ToolJson.Default.CapabilitiesReport);
             return Success;
@@ -48,7 +48,7 @@ internal static class ToolMain
         }
         catch (Exception failure) when (failure is IOException or ArgumentException or InvalidOperationException or UnauthorizedAccessException)
         {
-            ToolOutput.PrintError(Describe(failure));
+            ToolOutput.PrintError(FailureText.Of(failure));
         }
         catch (Exception failure)
         {
@@ -66,11 +66,6 @@ internal static class ToolMain
         context.Cancel = true;
         stop.Cancel();
     });
-
-    private static string Describe(Exception failure) =>
-        failure.InnerException is { } cause && !failure.Message.Contains(cause.Message, StringComparison.Ordinal)
-            ? $"{failure.Message} ({cause.Message})"
-            : failure.Message;
 
     /// <summary>An unknown word explains more than what is missing because of it.</summary>
     private static string Clearest(IReadOnlyList<ParseError> errors)

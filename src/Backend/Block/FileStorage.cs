@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 
@@ -7,7 +8,10 @@ namespace Vhost.Backend;
 /// A raw disk image in a regular file, or a block device. Data moves between the file and guest memory without a copy in this process.
 /// The image is locked while it is open.
 /// </summary>
-/// <remarks>A length that is not a multiple of 512 is rounded up: what lies beyond the end of the file reads as zeroes, and writing there extends it.</remarks>
+/// <remarks>
+/// A length that is not a multiple of 512 is rounded up, as QEMU does: what lies beyond the end of the file reads as zeroes, and writing there extends it.
+/// A file shorter than 512 bytes is refused.
+/// </remarks>
 public sealed class FileStorage : IBlockStorage
 {
     private const int ZeroesSize = 64 << 10;
@@ -15,27 +19,30 @@ public sealed class FileStorage : IBlockStorage
     private static readonly byte[] _zeroes = new byte[ZeroesSize];
 
     private readonly SafeFileHandle _file;
-    private ulong _length;
+    private ulong _fileLength;
 
     private FileStorage(string path, SafeFileHandle file, bool readOnly)
     {
         Path = path;
         _file = file;
         IsReadOnly = readOnly;
-        _length = RequireLength();
+        _fileLength = RequireLength();
     }
 
     /// <summary>The image.</summary>
     public string Path { get; }
 
     /// <inheritdoc/>
-    public ulong Length => Volatile.Read(ref _length);
+    public ulong Length => SectorMath.RoundUp(FileLength);
+
+    /// <summary>Bytes in the file, as last looked at; <see cref="Length"/> is this in whole sectors.</summary>
+    public ulong FileLength => Volatile.Read(ref _fileLength);
 
     /// <inheritdoc/>
     public bool IsReadOnly { get; }
 
     /// <summary>Opens and locks an image.</summary>
-    /// <param name="path">A regular file or a block device; must exist and not be empty.</param>
+    /// <param name="path">A regular file or a block device; must exist and have at least 512 bytes.</param>
     /// <param name="options">How; null for reading and writing, locked.</param>
     /// <exception cref="BlockStorageException">The image cannot be opened or is in use; the message names it and says what to do.</exception>
     public static FileStorage Open(string path, FileStorageOptions? options = null)
@@ -98,9 +105,8 @@ public sealed class FileStorage : IBlockStorage
     /// <inheritdoc/>
     public ulong RefreshLength()
     {
-        ulong length = RequireLength();
-        Volatile.Write(ref _length, length);
-        return length;
+        Volatile.Write(ref _fileLength, RequireLength());
+        return Length;
     }
 
     /// <summary>Closes the image, which gives its locks back.</summary>
@@ -157,8 +163,9 @@ public sealed class FileStorage : IBlockStorage
         long length = Libc.Length(_file);
         if (length < 0)
             throw new BlockStorageException(Path, "its length cannot be read", "Name a raw disk image.", new LinuxException("lseek", (int)-length));
-        return length > 0
-            ? SectorMath.RoundUp((ulong)length)
-            : throw new BlockStorageException(Path, "is empty", $"Give it a size: truncate -s 1G {Path}");
+        if (length >= SectorMath.SectorSize)
+            return (ulong)length;
+        string has = length == 0 ? "is empty" : string.Create(CultureInfo.InvariantCulture, $"has {length} bytes, less than one sector of {SectorMath.SectorSize}");
+        throw new BlockStorageException(Path, has, $"Name a raw disk image, or give it a size: truncate -s 1G {Path}");
     }
 }

@@ -122,7 +122,7 @@ internal class ThreadQueueWorker : QueueWorker
         if (Options.Processors.Count == 0)
             return;
         int processor = Options.Processors[Queue.Index % Options.Processors.Count];
-        int errno = Libc.BindThreadToProcessor(processor);
+        int errno = Libc.BindThreadToProcessors(processor);
         if (errno != 0)
             BackendLog.PinFailed(Logger, Queue.Index, processor, new LinuxException("sched_setaffinity", errno).Message);
     }

@@ -95,13 +95,13 @@ public sealed partial class VhostUserListener
         return Libc.Connect(probe, address) == Libc.ECONNREFUSED;
     }
 
-    private static uint FindGroup(string group)
-    {
-        if (uint.TryParse(group, NumberStyles.None, CultureInfo.InvariantCulture, out uint number)) return number;
-        return Libc.TryGetGroup(group, out uint id)
-            ? id
-            : throw new ArgumentException($"There is no group '{group}' on this system. Name an existing group or give its number.", nameof(group));
-    }
+    /// <summary>A group by name or number; a number need not belong to a group.</summary>
+    internal static bool TryFindGroup(string group, out uint id) =>
+        uint.TryParse(group, NumberStyles.None, CultureInfo.InvariantCulture, out id) || Libc.TryGetGroup(group, out id);
+
+    private static uint FindGroup(string group) => TryFindGroup(group, out uint id)
+        ? id
+        : throw new ArgumentException($"There is no group '{group}' on this system. Name an existing group or give its number.", nameof(group));
 
     private static void Check(int errno, string operation, string message)
     {

@@ -19,7 +19,7 @@ internal static class BlkBenchCommand
         Option<int> queues = ToolOptions.Number("--queues", "Queues to use.", 1, 256, 1);
         Option<int> seconds = ToolOptions.Number("--seconds", "Length of the measured interval.", 1, 3600, 3);
         Option<bool> poll = new("--poll") { Description = "Poll each queue from a thread of its own instead of waiting for notifications." };
-        Option<int[]> processors = ToolOptions.Processors();
+        Option<int[]> processors = ToolOptions.Processors("With --poll each queue's thread is bound to one of these processors, in turn; without, the command runs on these alone.");
         Option<bool> json = ToolOptions.Json();
         Command command = new("bench", "Measure rate, latency and allocation.") { socket, rw, depth, blockSize, queues, seconds, poll, processors, json };
         command.SetAction((line, stop) => RunAsync(
@@ -52,9 +52,9 @@ internal static class BlkBenchCommand
 
     private static async Task<int> RunAsync(BenchSettings settings, bool json, CancellationToken stop)
     {
-        // The threads of the runtime's pool are started by threads that this one starts, and stay on its processor.
+        // The threads of the runtime's pool are started by threads that this one starts, and stay on its processors.
         if (!settings.Poll && settings.Processors.Count > 0)
-            ProcessorBinding.BindThread(settings.Processors[0]);
+            ProcessorBinding.BindThread(settings.Processors);
         BenchReport report = await Task.Run(() => BenchRun.RunAsync(settings, stop), CancellationToken.None);
         if (json)
             ToolOutput.PrintJson(report, ToolJson.Default.BenchReport);

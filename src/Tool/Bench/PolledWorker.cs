@@ -37,7 +37,7 @@ internal sealed class PolledWorker : BenchWorker
         try
         {
             if (_processor is { } processor)
-                ProcessorBinding.BindThread(processor);
+                ProcessorBinding.BindThread([processor]);
             Prime();
             while (_clock.Phase != BenchPhase.Stop)
                 Turn();

@@ -6,11 +6,11 @@ namespace Vhost.Tool;
 internal static class ProcessorBinding
 {
     /// <summary>Binds the calling thread, and with it every thread that it starts from now on.</summary>
-    /// <exception cref="ToolException">This process may not use the processor.</exception>
-    internal static void BindThread(int processor)
+    /// <exception cref="ToolException">This process may use none of the processors.</exception>
+    internal static void BindThread(IReadOnlyList<int> processors)
     {
-        int errno = Libc.BindThreadToProcessor(processor);
+        int errno = Libc.BindThreadToProcessors([.. processors]);
         if (errno != 0)
-            throw new ToolException($"--cpu {processor}: this process cannot run on that processor.", new LinuxException("sched_setaffinity", errno));
+            throw new ToolException($"--cpu {string.Join(',', processors)}: this process cannot run there.", new LinuxException("sched_setaffinity", errno));
     }
 }

@@ -15,9 +15,18 @@ internal sealed record VerifyReport
 
     public required int Seed { get; init; }
 
+    /// <summary>Queues that carried data; fewer than asked for where the back-end has fewer, or the range fewer blocks.</summary>
     public required int Queues { get; init; }
 
+    public required int QueuesAsked { get; init; }
+
     public required decimal Seconds { get; init; }
+
+    internal string ToText()
+    {
+        string queues = Queues == QueuesAsked ? $"{Queues}" : $"{Queues} (of {QueuesAsked} asked)";
+        return FormattableString.Invariant($"verified {BytesVerified} bytes at offset {Offset} in {Seconds} s, queues used: {queues}");
+    }
 }
 
 /// <summary><c>vhost-user blk verify</c>: writes a seeded pattern, reads it back and compares. Destroys what is there.</summary>
@@ -48,50 +57,21 @@ internal static class BlkVerifyCommand
         if (length is null)
             range = range with { Length = Math.Min(range.Length, UsualLength) };
         long started = Stopwatch.GetTimestamp();
-        await ToolOutput.WithProgressAsync("writing", range.Length, json, progress => WriteAsync(disk, range, (ulong)seed, progress, stop));
-        await disk.FlushAsync(stop);
-        await ToolOutput.WithProgressAsync("reading", range.Length, json, progress => CompareAsync(disk, range, (ulong)seed, progress, stop));
+        int used = await new DiskVerification(disk, range, (ulong)seed).RunAsync(quiet: json, stop);
         VerifyReport report = new()
         {
             Socket = socket,
             Offset = range.Offset,
             BytesVerified = range.Length,
             Seed = seed,
-            Queues = disk.QueueCount,
+            Queues = used,
+            QueuesAsked = queues,
             Seconds = Rounding.ToThousandths(Stopwatch.GetElapsedTime(started).TotalSeconds),
         };
         if (json)
             ToolOutput.PrintJson(report, ToolJson.Default.VerifyReport);
         else
-            ToolOutput.PrintLine(FormattableString.Invariant($"verified {report.BytesVerified} bytes at offset {report.Offset} in {report.Seconds} s"));
+            ToolOutput.PrintLine(report.ToText());
         return 0;
-    }
-
-    private static async Task WriteAsync(BlockClient disk, BlockRange range, ulong seed, Action<ulong> progress, CancellationToken stop)
-    {
-        byte[] chunk = new byte[BlockRange.ChunkSize];
-        for (ulong done = 0; done < range.Length;)
-        {
-            Memory<byte> part = chunk.AsMemory(0, range.ChunkAt(done));
-            SeededPattern.Fill(part.Span, seed, range.Offset + done);
-            await disk.WriteAsync(range.Offset + done, part, cancellationToken: stop);
-            done += (uint)part.Length;
-            progress(done);
-        }
-    }
-
-    private static async Task CompareAsync(BlockClient disk, BlockRange range, ulong seed, Action<ulong> progress, CancellationToken stop)
-    {
-        byte[] chunk = new byte[BlockRange.ChunkSize];
-        for (ulong done = 0; done < range.Length;)
-        {
-            Memory<byte> part = chunk.AsMemory(0, range.ChunkAt(done));
-            await disk.ReadAsync(range.Offset + done, part, cancellationToken: stop);
-            int wrong = SeededPattern.FindDifference(part.Span, seed, range.Offset + done);
-            if (wrong >= 0)
-                throw new ToolException(FormattableString.Invariant($"Data read back differs from data written, first at byte {range.Offset + done + (uint)wrong} of the disk."));
-            done += (uint)part.Length;
-            progress(done);
-        }
     }
 }

@@ -7,6 +7,9 @@ internal static class ToolCommand
 {
     internal const string Name = "vhost-user";
 
+    private const string CapabilitiesName = "--print-capabilities";
+    private const string ServeName = "serve";
+
     internal static RootCommand Build()
     {
         RootCommand root = new(
@@ -16,14 +19,19 @@ internal static class ToolCommand
             Block(),
             Net(),
             Serve(),
-            new Option<bool>("--print-capabilities")
-            {
-                Description = "Print what 'serve blk' can do, as the vhost-user specification's back-end program conventions ask for, and exit.",
-                Recursive = true,
-            },
+            Capabilities("Print what 'serve blk' can do, as the vhost-user specification's back-end program conventions ask for, and exit."),
         };
         return root;
     }
+
+    /// <summary>
+    /// Whether the answer to the command line is <see cref="CapabilitiesReport"/>: the conventions want all other options ignored. A management program
+    /// knows the program alone, so it needs no command either.
+    /// </summary>
+    internal static bool AsksForCapabilities(string[] arguments) =>
+        arguments.Contains(CapabilitiesName, StringComparer.Ordinal) && (arguments[0].StartsWith('-') || arguments is [ServeName, ServeBlkCommand.Name, ..]);
+
+    internal static Option<bool> Capabilities(string description) => new(CapabilitiesName) { Description = description };
 
     private static Command Block() => new("blk", "Use a vhost-user block device.")
     {
@@ -39,7 +47,7 @@ internal static class ToolCommand
         NetBenchCommand.Build(),
     };
 
-    private static Command Serve() => new("serve", "Be the back-end of a device.")
+    private static Command Serve() => new(ServeName, "Be the back-end of a device.")
     {
         ServeBlkCommand.Build(),
     };

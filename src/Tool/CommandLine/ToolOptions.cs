@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
+using Vhost.Protocol;
 
 namespace Vhost.Tool;
 
@@ -64,17 +65,20 @@ internal static class ToolOptions
         },
     };
 
-    internal static Option<int[]> Processors() => new("--cpu")
+    internal static Option<int[]> Processors(string description) => new("--cpu")
     {
-        Description = "Processors to bind to, for example 1 or 0,2-3: with --poll one thread of a queue on each, in turn.",
+        Description = $"{description} (for example 1 or 0,2-3)",
         HelpName = "LIST",
         DefaultValueFactory = _ => [],
         CustomParser = argument =>
         {
             string text = argument.Tokens[0].Value;
-            if (TryParseProcessors(text, out int[] processors))
+            if (!TryParseProcessors(text, out int[] processors))
+                argument.AddError($"--cpu '{text}': must be processor numbers like 1 or 0,2-3.");
+            else if (Libc.AllowedProcessors() is { Length: > 0 } allowed && processors.Except(allowed).Any())
+                argument.AddError($"--cpu '{text}': this process may only run on {string.Join(',', allowed)}.");
+            else
                 return processors;
-            argument.AddError($"--cpu '{text}': must be processor numbers like 1 or 0,2-3.");
             return [];
         },
     };

@@ -22,7 +22,7 @@ internal static class NetBenchCommand
     private static readonly Option<int> _seconds = ToolOptions.Number("--seconds", "Length of the measured interval, which begins a second after the first packet.", 1, 3600, 3);
     private static readonly Option<bool> _statistics = new("--statistics") { Description = "Count size classes and multicast as well." };
     private static readonly Option<bool> _hugePages = new("--huge-pages") { Description = "Put the shared memory of a front-end on huge pages of 2 MiB, which must be reserved." };
-    private static readonly Option<int[]> _processors = ToolOptions.Processors();
+    private static readonly Option<int[]> _processors = ToolOptions.Processors("The thread of each pair of queues is bound to one of these processors, in turn, and all else to the first.");
     private static readonly Option<bool> _json = ToolOptions.Json();
 
     internal static Command Build()
@@ -40,7 +40,7 @@ internal static class NetBenchCommand
     {
         // Threads of the runtime are started by threads that this one starts, and stay on its processor instead of the peer's.
         if (settings.Processors.Count > 0)
-            ProcessorBinding.BindThread(settings.Processors[0]);
+            ProcessorBinding.BindThread([settings.Processors[0]]);
         NetBenchReport report = await Task.Run(() => NetBenchRun.RunAsync(settings, stop), CancellationToken.None);
         if (json)
             ToolOutput.PrintJson(report, ToolJson.Default.NetBenchReport);

@@ -63,7 +63,7 @@ internal sealed class NetBenchWorker
         try
         {
             if (_processor is { } processor)
-                ProcessorBinding.BindThread(processor);
+                ProcessorBinding.BindThread([processor]);
             while (!_port.IsUp && _clock.Phase != BenchPhase.Stop)
                 Thread.Sleep(1);
             if (_settings.Mode == NetMode.TxOnly)

@@ -13,6 +13,7 @@ internal static class BlockServer
     internal static async Task<ServeReport> RunAsync(ServeSettings settings, CancellationToken stop)
     {
         using IBlockStorage storage = OpenStorage(settings);
+        RequireOneBlock(settings, storage);
         BlockDevice device = new(storage, new BlockDeviceOptions
         {
             Queues = settings.Queues,
@@ -20,6 +21,7 @@ internal static class BlockServer
             LogicalBlockSize = settings.LogicalBlockSize,
             ReadOnly = settings.ReadOnly,
         });
+        WarnOfRounding(storage, device);
         using ILoggerFactory logs = CreateLogs();
         await using VhostUserBackend backend = new(device, new VhostUserBackendOptions
         {
@@ -30,7 +32,7 @@ internal static class BlockServer
         using PosixSignalRegistration hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, context =>
         {
             context.Cancel = true;
-            _ = Task.Run(() => RefreshAsync(device, backend), CancellationToken.None);
+            _ = Task.Run(() => RefreshAsync(storage, device, backend), CancellationToken.None);
         });
         using TrafficSampler sampler = new(device);
         sampler.Start();
@@ -93,6 +95,24 @@ internal static class BlockServer
         return settings.Memory is { } memory ? new MemoryStorage(memory) : new NullStorage(settings.Null ?? 0);
     }
 
+    private static void RequireOneBlock(ServeSettings settings, IBlockStorage storage)
+    {
+        if (storage.Length >= (ulong)settings.LogicalBlockSize)
+            return;
+        throw new ToolException(FormattableString.Invariant(
+            $"Image {settings.Image}: has {storage.Length} bytes, less than one block of --logical-block-size {settings.LogicalBlockSize}. Choose smaller blocks, or give it a size: truncate -s 1G {settings.Image}"));
+    }
+
+    /// <summary>A disk has whole blocks; an image whose length is none is served all the same, but not without a word.</summary>
+    private static void WarnOfRounding(IBlockStorage storage, BlockDevice device)
+    {
+        if (storage is not FileStorage file || file.FileLength == device.CapacityBytes)
+            return;
+        string what = file.FileLength < device.CapacityBytes ? "what lies beyond the end of the file reads as zeroes" : "the rest of the file is out of reach";
+        ToolOutput.PrintNotice(FormattableString.Invariant(
+            $"warning: image {file.Path} has {file.FileLength} bytes, which is not a whole number of blocks: the disk has {device.CapacityBytes}, {what}"));
+    }
+
     private static QueueDispatch Dispatch(ServeSettings settings)
     {
         if (settings.Poll)
@@ -100,16 +120,17 @@ internal static class BlockServer
         return settings.Processors.Count > 0 ? QueueDispatch.DedicatedThread : QueueDispatch.Async;
     }
 
-    private static async Task RefreshAsync(BlockDevice device, VhostUserBackend backend)
+    private static async Task RefreshAsync(IBlockStorage storage, BlockDevice device, VhostUserBackend backend)
     {
         try
         {
             bool changed = await device.RefreshCapacityAsync(backend);
             ToolOutput.PrintNotice(FormattableString.Invariant($"capacity {(changed ? "is now" : "is still")} {device.CapacityBytes} bytes"));
+            WarnOfRounding(storage, device);
         }
         catch (Exception failure)
         {
-            ToolOutput.PrintError(failure.Message);
+            ToolOutput.PrintError(FailureText.Of(failure));
         }
     }
 

@@ -1,11 +1,14 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using Vhost.Protocol;
 
 namespace Vhost.Tool;
 
 /// <summary><c>vhost-user serve blk</c>: is the back-end of a disk until it is told to end.</summary>
 internal static class ServeBlkCommand
 {
+    internal const string Name = "blk";
+
     private const int DefaultBlockSize = 512;
     private const ulong MostBytes = 1UL << 50;
 
@@ -20,16 +23,18 @@ internal static class ServeBlkCommand
     private static readonly Option<int> _queueSize = ToolOptions.PowerOfTwo("--queue-size", "Largest queue to accept.", 4, 32768, 1024);
     private static readonly Option<int> _blockSize = ToolOptions.PowerOfTwo("--logical-block-size", "Logical block.", DefaultBlockSize, 32768, DefaultBlockSize);
     private static readonly Option<bool> _poll = new("--poll") { Description = "Poll each queue from a thread of its own; costs a processor for each started queue." };
-    private static readonly Option<int[]> _processors = ToolOptions.Processors();
+    private static readonly Option<int[]> _processors = ToolOptions.Processors(
+        "Serve each queue from a thread of its own, bound to one of these processors, in turn; it sleeps while there is nothing to do unless --poll is given.");
     private static readonly Option<UnixFileMode?> _mode = Mode();
-    private static readonly Option<string> _group = new("--socket-group") { Description = "Group of the socket file, by name or number.", HelpName = "GROUP" };
+    private static readonly Option<string> _group = Group();
     private static readonly Option<bool> _json = ToolOptions.Json();
 
     internal static Command Build()
     {
-        Command command = new("blk", "Serve a disk. SIGTERM and Ctrl-C end it; SIGHUP makes it look at the size of its image again.")
+        Command command = new(Name, "Serve a disk. SIGTERM and Ctrl-C end it; SIGHUP makes it look at the size of its image again.")
         {
             _socketPath, _descriptor, _client, _image, _memory, _null, _readOnly, _queues, _queueSize, _blockSize, _poll, _processors, _mode, _group, _json,
+            ToolCommand.Capabilities("Print what this command can do and exit; everything else is ignored."),
         };
         command.Validators.Add(CheckSocket);
         command.Validators.Add(CheckSource);
@@ -85,6 +90,9 @@ internal static class ServeBlkCommand
             return;
         }
 
+        ulong most = (ulong)GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        if (ValueOf(result, _memory) is { } wanted && wanted > most)
+            result.AddError($"--memory {SizeText.Of(wanted)}: this process can have at most {most >> 20}M. Give less, or an image: --image FILE.");
         ulong block = ValueOf(result, _blockSize) ?? DefaultBlockSize;
         foreach (Option option in new Option[] { _memory, _null })
         {
@@ -124,6 +132,17 @@ internal static class ServeBlkCommand
             return null;
         },
     };
+
+    private static Option<string> Group()
+    {
+        Option<string> option = new("--socket-group") { Description = "Group of the socket file, by name or number.", HelpName = "GROUP" };
+        option.Validators.Add(result =>
+        {
+            if (result.Tokens is [var token, ..] && !VhostUserListener.TryFindGroup(token.Value, out _))
+                result.AddError($"--socket-group '{token.Value}': there is no such group on this system.");
+        });
+        return option;
+    }
 
     private static Option<UnixFileMode?> Mode() => new("--socket-mode")
     {

@@ -1,4 +1,7 @@
 using System.Text.Json;
+using Vhost.Backend;
+using Vhost.Frontend;
+using Vhost.Protocol;
 using Vhost.Tests.Support;
 
 namespace Vhost.Interop.Tests;
@@ -41,6 +44,49 @@ public sealed class BlockCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Verify_gives_each_queue_its_share()
+    {
+        long[] requests = new long[4];
+        Lock gate = new();
+        BlockDevice disk = new(new MemoryStorage(1 << 20), new BlockDeviceOptions { Queues = 4 });
+        await using VhostUserBackend backend = new(new MisbehavingDisk(Count, queues: 4));
+        using CancellationTokenSource stop = new();
+        Task serving = backend.ListenAsync(SocketPath, stop.Token);
+
+        JsonElement report = await ToolProcess.JsonAsync("blk", "verify", "--socket", SocketPath, "--queues", "4");
+        await stop.CancelAsync();
+        await serving.InTime();
+
+        report.GetProperty("queues").GetInt32().Should().Be(4);
+        requests.Should().OnlyContain(count => count == 8 || count == 9, "1 MiB in requests of 64 KiB, there and back, and one flush");
+        requests.Sum().Should().Be(33);
+
+        void Count(DeviceVirtqueue queue)
+        {
+            lock (gate)
+            {
+                long before = disk.Statistics.Served;
+                disk.Process(queue);
+                requests[queue.Index] += disk.Statistics.Served - before;
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData("1M", "queues used: 1 (of 2 asked)")]
+    [InlineData("512", "queues used: 1 (of 2 asked)")]
+    public async Task Verify_tells_when_it_used_fewer_queues_than_asked(string length, string expected)
+    {
+        string queues = length == "512" ? "2" : "1";
+        await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--memory", "1M", "--num-queues", queues);
+
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync("blk", "verify", "--socket", SocketPath, "--queues", "2", "--length", length);
+
+        outcome.ExitCode.Should().Be(0);
+        outcome.Output.Should().ContainSingle().Which.Should().Contain(expected);
+    }
+
+    [Fact]
     public async Task Verify_finds_a_disk_that_forgets()
     {
         await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--null", "1M");
@@ -63,6 +109,8 @@ public sealed class BlockCommandTests : IDisposable
         info.GetProperty("config").GetProperty("queues").GetInt32().Should().Be(2);
         text.ExitCode.Should().Be(0);
         text.OutputText.Should().Contain("features offered").And.Contain("67108864 bytes (64M)").And.NotContain("\u001b");
+        text.OutputText.Should().Contain("BLK_SIZE").And.Contain("asked, not got");
+        probe.GetProperty("negotiation").GetProperty("features_offered").EnumerateArray().Select(name => name.GetString()).Should().Contain("BLK_SIZE");
     }
 
     [Theory]
@@ -101,14 +149,74 @@ public sealed class BlockCommandTests : IDisposable
         (await bench.EndAsync()).ShouldFail(exitCode: 1).Should().Contain(SocketPath);
     }
 
-    [Fact]
-    public async Task Bench_can_be_interrupted()
+    [Theory]
+    [InlineData("blk bench --seconds 60", UnixSignal.Terminate)]
+    [InlineData("blk bench --seconds 60", UnixSignal.Interrupt)]
+    [InlineData("blk bench --seconds 60 --poll", UnixSignal.Interrupt)]
+    [InlineData("blk verify --length 999999G", UnixSignal.Interrupt)]
+    public async Task Long_work_can_be_interrupted(string command, int signal)
     {
-        await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--null", "1G");
-        await using ChildProcess bench = ToolProcess.Start("blk", "bench", "--socket", SocketPath, "--seconds", "60");
-        await Eventually.TrueAsync(() => HasConnection(bench.Id));
+        await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--null", "999999G");
+        await using ChildProcess client = ToolProcess.Start([.. command.Split(' '), "--socket", SocketPath]);
+        await Eventually.TrueAsync(() => HasConnection(client.Id));
 
-        (await bench.TerminateAsync()).ShouldFail(exitCode: 1).Should().Contain("Interrupted");
+        client.Signal(signal);
+
+        (await client.EndAsync()).ShouldFail(exitCode: 1).Should().Contain("Interrupted");
+        (await server.TerminateAsync()).ExitCode.Should().Be(0, "the server does not mind");
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Served_queues_run_on_the_given_processor(bool poll)
+    {
+        int processor = Libc.AllowedProcessors()[^1];
+        await using ChildProcess server = await ToolProcess.ServeAsync(
+            ["--socket-path", SocketPath, "--null", "1G", "--num-queues", "2", "--cpu", $"{processor}", .. poll ? ["--poll"] : Array.Empty<string>()]);
+        await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath, new BlockClientOptions { Queues = 2 });
+
+        await Eventually.TrueAsync(() => ProcessorsOf(server.Id, "vhost queue ") is { Count: 2 } found && found.All(list => list == $"{processor}"));
+    }
+
+    [Theory]
+    [InlineData(false, ".NET TP Worker")]
+    [InlineData(true, "bench queue ")]
+    public async Task Bench_runs_on_the_given_processor(bool poll, string threads)
+    {
+        int processor = Libc.AllowedProcessors()[^1];
+        await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--null", "1G");
+        await using ChildProcess bench = ToolProcess.Start(
+            ["blk", "bench", "--socket", SocketPath, "--seconds", "60", "--cpu", $"{processor}", .. poll ? ["--poll"] : Array.Empty<string>()]);
+
+        await Eventually.TrueAsync(() => ProcessorsOf(bench.Id, threads) is { Count: > 0 } found && found.All(list => list == $"{processor}"));
+    }
+
+    /// <summary>Where each of a process's threads whose name begins so may run.</summary>
+    private static List<string> ProcessorsOf(int process, string threads)
+    {
+        const string Key = "Cpus_allowed_list:";
+        List<string> found = new();
+        foreach (string task in Directory.GetDirectories($"/proc/{process}/task"))
+        {
+            string status = StatusOf(task);
+            if (status.StartsWith($"Name:\t{threads}", StringComparison.Ordinal))
+                found.Add(status.Split('\n').First(line => line.StartsWith(Key, StringComparison.Ordinal))[Key.Length..].Trim());
+        }
+
+        return found;
+    }
+
+    private static string StatusOf(string task)
+    {
+        try
+        {
+            return File.ReadAllText(Path.Combine(task, "status"));
+        }
+        catch (IOException)
+        {
+            return ""; // the thread has ended meanwhile
+        }
     }
 
     /// <summary>The client's shared memory is mapped: the connection stands and signals are handled.</summary>

@@ -21,6 +21,8 @@ public sealed class CommandLineTests
     [InlineData("blk bench --socket s --block-size 100")]
     [InlineData("blk bench --socket s --block-size much")]
     [InlineData("blk bench --socket s --cpu 3-1")]
+    [InlineData("blk bench --socket s --cpu 0,1023")]
+    [InlineData("probe --socket s --print-capabilities")]
     [InlineData("serve blk")]
     [InlineData("serve blk --socket-path s")]
     [InlineData("serve blk --null 1G")]
@@ -33,11 +35,32 @@ public sealed class CommandLineTests
     [InlineData("serve blk --socket-path s --null 1G --logical-block-size 100")]
     [InlineData("serve blk --socket-path s --null 1G --num-queues 257")]
     [InlineData("serve blk --socket-path s --null 1G --socket-mode 999")]
+    [InlineData("serve blk --socket-path s --null 1G --cpu 1023")]
+    [InlineData("serve blk --socket-path s --null 1G --socket-group no-such-group")]
+    [InlineData("serve blk --socket-path s --memory 999999G")]
     public async Task Wrong_command_line_is_one_line_and_exit_code_2(string line)
     {
         ChildProcess.Outcome outcome = await ToolProcess.RunAsync(line.Split(' ', StringSplitOptions.RemoveEmptyEntries));
 
         outcome.ShouldFail(exitCode: 2).Should().StartWith("vhost-user: error: ").And.Contain("--help");
+    }
+
+    [Theory]
+    [InlineData("blk bench --socket s --cpu 1023", "--cpu '1023': this process may only run on *.")]
+    [InlineData("serve blk --socket-path s --null 1G --cpu 0-1023", "--cpu '0-1023': this process may only run on *.")]
+    [InlineData("serve blk --socket-path s --null 1G --socket-group no-such-group", "--socket-group 'no-such-group': there is no such group*")]
+    [InlineData("serve blk --socket-path s --memory 999999G", "--memory 999999G: this process can have at most *M.*")]
+    public async Task What_this_machine_does_not_have_is_named(string line, string message) =>
+        (await ToolProcess.RunAsync(line.Split(' '))).ShouldFail(exitCode: 2).Should().Match($"vhost-user: error: {message}");
+
+    [Theory]
+    [InlineData("serve blk --socket-path {0} --null 1G")]
+    [InlineData("probe --socket {0}")]
+    public async Task Parameters_of_our_code_are_not_told(string line)
+    {
+        string path = $"/tmp/{new string('x', 120)}";
+
+        (await ToolProcess.RunAsync(string.Format(null, line, path).Split(' '))).ShouldFail(exitCode: 1).Should().Contain(path).And.NotContain("Parameter");
     }
 
     [Theory]
@@ -62,6 +85,19 @@ public sealed class CommandLineTests
 
         outcome.ExitCode.Should().Be(0);
         outcome.Output.Should().Equal("""{"type":"block","features":["read-only","blk-file"]}""");
+    }
+
+    [Theory]
+    [InlineData("--help", true)]
+    [InlineData("serve blk --help", true)]
+    [InlineData("serve --help", false)]
+    [InlineData("probe --help", false)]
+    [InlineData("blk bench --help", false)]
+    public async Task Help_names_the_capabilities_where_there_are_any(string line, bool named)
+    {
+        string help = (await ToolProcess.RunAsync(line.Split(' '))).OutputText;
+
+        help.Contains("--print-capabilities", StringComparison.Ordinal).Should().Be(named);
     }
 
     [Theory]

@@ -101,7 +101,42 @@ public sealed class ServeTests : IDisposable
 
         (await ToolProcess.RunAsync("serve", "blk", "--socket-path", _folder.File("t"), "--image", image)).ShouldFail(1).Should().Contain(image).And.Contain("in use");
         (await ToolProcess.RunAsync("serve", "blk", "--socket-path", _folder.File("t"), "--image", _folder.File("none"))).ShouldFail(1).Should().Contain(_folder.File("none"));
+        (await ToolProcess.RunAsync("serve", "blk", "--socket-path", _folder.File("t"), "--image", _folder.Image("tiny", 2)))
+            .ShouldFail(1).Should().Contain(_folder.File("tiny")).And.Contain("has 2 bytes, less than one sector of 512");
+        (await ToolProcess.RunAsync("serve", "blk", "--socket-path", _folder.File("t"), "--image", _folder.Image("small", 1024), "--logical-block-size", "4K"))
+            .ShouldFail(1).Should().Contain(_folder.File("small")).And.Contain("less than one block");
         File.Exists(_folder.File("t")).Should().BeFalse();
+    }
+
+    [Theory]
+    [InlineData(700, "512", 1024, "reads as zeroes")]
+    [InlineData(10_000, "4K", 8192, "out of reach")]
+    public async Task Image_of_no_whole_blocks_is_served_with_a_warning(int length, string block, long capacity, string what)
+    {
+        string image = _folder.Image("i", length);
+        await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--image", image, "--logical-block-size", block);
+
+        await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath);
+
+        disk.CapacityBytes.Should().Be((ulong)capacity);
+        server.Errors.Should().Contain(line => line.StartsWith($"vhost-user: warning: image {image} has {length} bytes", StringComparison.Ordinal) && line.EndsWith(what, StringComparison.Ordinal));
+    }
+
+    [SkippableTheory]
+    [InlineData("-Gn")]
+    [InlineData("-G")]
+    public async Task Socket_gets_the_group(string idOption)
+    {
+        string primary = await GroupsAsync(idOption.ToLowerInvariant());
+        string? other = (await GroupsAsync(idOption)).Split(' ').LastOrDefault(name => name != primary);
+        if (other is null && Environment.IsPrivilegedProcess)
+            other = idOption == "-Gn" ? "daemon" : "1";
+        Skip.If(other is null, "This user is in one group only.");
+
+        await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--null", "1M", "--socket-group", other!, "--socket-mode", "660");
+
+        ChildProcess.Outcome stat = await ChildProcess.RunAsync("stat", "-c", idOption == "-Gn" ? "%G %a" : "%g %a", SocketPath);
+        stat.OutputText.Should().Be($"{other} 660");
     }
 
     [Fact]
@@ -175,6 +210,18 @@ public sealed class ServeTests : IDisposable
 
         (await server.TerminateAsync()).ExitCode.Should().Be(0);
     }
+
+    [Fact]
+    public async Task Client_mode_ends_on_a_signal_while_nobody_listens()
+    {
+        await using ChildProcess server = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--client", "--memory", "1M");
+
+        server.Signal(UnixSignal.Interrupt);
+
+        (await server.EndAsync()).ExitCode.Should().Be(0);
+    }
+
+    private static async Task<string> GroupsAsync(string option) => (await ChildProcess.RunAsync("id", option)).OutputText.Trim();
 
     private static async Task<ChildProcess> StartWithDescriptorAsync(System.Runtime.InteropServices.SafeHandle descriptor)
     {

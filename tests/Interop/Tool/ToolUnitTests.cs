@@ -35,6 +35,14 @@ public sealed class ToolUnitTests
     [InlineData(3L << 30, "3G")]
     public void Sizes_are_written_in_the_shortest_exact_form(long bytes, string text) => SizeText.Of((ulong)bytes).Should().Be(text);
 
+    [Fact]
+    public void Failures_are_told_without_the_names_of_our_parameters()
+    {
+        FailureText.Of(new ArgumentException("No such thing.", "path")).Should().Be("No such thing.");
+        FailureText.Of(new IOException("Cannot do it.", new ArgumentException("No such thing.", "path"))).Should().Be("Cannot do it. (No such thing.)");
+        FailureText.Of(new IOException("Cannot do it: no.", new IOException("no"))).Should().Be("Cannot do it: no.");
+    }
+
     [Theory]
     [InlineData("0", new[] { 0 })]
     [InlineData("1,3", new[] { 1, 3 })]
