@@ -37,7 +37,17 @@ public readonly ref struct ChainBurst
         }
     }
 
-    internal ChainBatch Batch => _batch;
+    /// <summary>The buffers of one of them that the device reads: the same as in the chain, at less cost.</summary>
+    /// <param name="place">Its place in the burst.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The place is not from 0 to <see cref="Count"/> - 1.</exception>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public GuestBuffers Readable(int place) => _batch.Readable(Fetched(place));
+
+    /// <summary>The buffers of one of them that the device writes: the same as in the chain, at less cost.</summary>
+    /// <param name="place">Its place in the burst.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The place is not from 0 to <see cref="Count"/> - 1.</exception>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public GuestBuffers Writable(int place) => _batch.Writable(Fetched(place));
 
     /// <summary>The burst and what was taken right behind it.</summary>
     internal ChainBurst With(int more) => new(_queue, _batch, _first, Count + more);

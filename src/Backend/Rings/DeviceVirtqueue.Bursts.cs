@@ -93,6 +93,13 @@ public sealed partial class DeviceVirtqueue
                 string.Create(CultureInfo.InvariantCulture, $"{bytesWritten.Length} lengths for a burst of {burst.Count} chains"), nameof(bytesWritten));
         }
 
+        if (_inOrder is null && _split is not null && IsActive && burst.Count <= InFlight - _staged)
+        {
+            _split.Write(burst, bytesWritten);
+            _staged += burst.Count;
+            return;
+        }
+
         for (int i = 0; i < burst.Count; i++)
         {
             Complete(burst.Fetched(i).Id, bytesWritten.IsEmpty ? 0 : bytesWritten[i]);

@@ -53,6 +53,7 @@ public sealed partial class DeviceVirtqueue
         GiveBackUnhanded();
         GuestMemoryLease old = _lease;
         _lease = table.Acquire();
+        _batch.Forget();
         _batch = new ChainBatch(_setup.Size, table);
         _split = _split?.Move(ring.Split, _batch, _setup.Features);
         _packed = _packed?.Move(ring.Packed, _batch, _setup.Features);
@@ -105,6 +106,7 @@ public sealed partial class DeviceVirtqueue
         Break(VirtqueueFault.RingOutsideMemory, "the ring is stopped");
         GiveBackUnhanded();
         _call = null;
+        _batch.Forget();
         GuestMemoryLease lease = _lease;
         _lease = default;
         lease.Dispose();

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace Vhost.Frontend;
@@ -36,6 +37,7 @@ internal sealed class DriverDescriptors
     internal ushort NextFree => _freeHead;
 
     /// <summary>Takes one descriptor; the caller has checked <see cref="Free"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal ushort Take()
     {
         ushort index = _freeHead;
@@ -45,10 +47,12 @@ internal sealed class DriverDescriptors
     }
 
     /// <summary>Records a request whose descriptors were just taken, <paramref name="head"/> first.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Hold(ushort head, ushort tail, ushort count, in DriverRequest request) =>
         _held[head] = new Held { Tail = tail, Count = count, Request = request };
 
     /// <summary>Gives the descriptors of a request back. False when no request in flight has this head.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal bool TryRelease(ushort head, out DriverRequest request)
     {
         ref Held held = ref _held[head];
@@ -76,6 +80,7 @@ internal sealed class DriverDescriptors
         Free = _next.Length;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Link(ushort head, ushort tail, int count)
     {
         if (Free == 0)

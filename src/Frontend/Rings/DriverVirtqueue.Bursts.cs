@@ -1,4 +1,5 @@
 using System.Globalization;
+using Vhost.Protocol;
 
 namespace Vhost.Frontend;
 
@@ -18,13 +19,18 @@ public sealed partial class DriverVirtqueue
             ThrowUnequal(buffers.Length, tokens.Length);
         }
 
-        int count = 0;
-        while (count < buffers.Length
-            && TrySubmit(deviceWrites ? [] : buffers.Slice(count, 1), deviceWrites ? buffers.Slice(count, 1) : [], tokens[count]))
+        int count = Fault == VirtqueueFault.None ? Math.Min(buffers.Length, FreeDescriptors) : 0;
+        DescriptorFlags flags = deviceWrites ? DescriptorFlags.Write : DescriptorFlags.None;
+        if (_split is not null)
         {
-            count++;
+            _split.SubmitSingles(buffers[..count], flags, tokens);
+        }
+        else
+        {
+            _packed!.SubmitSingles(buffers[..count], flags, tokens);
         }
 
+        InFlight += count;
         return count;
     }
 

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Vhost.Protocol;
 
@@ -77,6 +78,28 @@ internal sealed class PackedDriverRing
         }
     }
 
+    /// <summary>Writes requests of one buffer each; the device does not see them yet. The caller has checked that there is room.</summary>
+    internal void SubmitSingles(ReadOnlySpan<GuestBuffer> buffers, DescriptorFlags flags, ReadOnlySpan<ulong> tokens)
+    {
+        for (int i = 0; i < buffers.Length && i < tokens.Length; i++)
+        {
+            GuestBuffer buffer = buffers[i];
+            ushort id = _freeId;
+            ref Buffer held = ref _buffers[id];
+            _freeId = held.NextFree;
+            held.Request = new DriverRequest(tokens[i], flags == DescriptorFlags.None ? 0 : buffer.Length);
+            held.Count = 1;
+            Write(buffer, (ushort)flags, id);
+            if (_inOrder is not null)
+            {
+                _inOrder[_newest] = id;
+                _newest = Next(_newest);
+            }
+        }
+
+        _free -= buffers.Length;
+    }
+
     /// <summary>Shows the device all requests written since the last time.</summary>
     /// <returns>Whether it asked to be kicked for them.</returns>
     internal bool Publish()
@@ -150,6 +173,7 @@ internal sealed class PackedDriverRing
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Write(in GuestBuffer buffer, ushort flags, ushort id)
     {
         flags |= _nextAvailable.AvailableFlags;
@@ -195,6 +219,7 @@ internal sealed class PackedDriverRing
     }
 
     /// <summary>Takes a buffer back, and moves on by the descriptors that the driver itself remembers for it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool TryRelease(ushort id, uint length, bool whole, out DriverCompletion completion, ref DriverFault fault)
     {
         if (id >= _buffers.Length || _buffers[id].Count == 0)
@@ -202,13 +227,15 @@ internal sealed class PackedDriverRing
             return Unknown(id, out completion, ref fault);
         }
 
-        Buffer buffer = _buffers[id];
-        _buffers[id] = new Buffer { NextFree = _freeId };
+        ref Buffer held = ref _buffers[id];
+        ushort count = held.Count;
+        completion = whole ? held.Request.CompleteWhole() : held.Request.Complete(length);
+        held.Count = 0;
+        held.NextFree = _freeId;
         _freeId = id;
-        _free += buffer.Count;
-        _nextUsed.Advance(buffer.Count);
+        _free += count;
+        _nextUsed.Advance(count);
         _oldest = _inOrder is null ? 0 : Next(_oldest);
-        completion = whole ? buffer.Request.CompleteWhole() : buffer.Request.Complete(length);
         return true;
     }
 

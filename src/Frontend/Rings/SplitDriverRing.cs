@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using Vhost.Protocol;
 
 namespace Vhost.Frontend;
@@ -62,6 +63,27 @@ internal sealed class SplitDriverRing
         _ring.WriteAvailableEntry(_stagedAvailableIndex++, head);
     }
 
+    /// <summary>Writes requests of one buffer each; the device does not see them yet. The caller has checked that there is room.</summary>
+    internal void SubmitSingles(ReadOnlySpan<GuestBuffer> buffers, DescriptorFlags flags, ReadOnlySpan<ulong> tokens)
+    {
+        ushort index = _stagedAvailableIndex;
+        for (int i = 0; i < buffers.Length && i < tokens.Length; i++)
+        {
+            GuestBuffer buffer = buffers[i];
+            ushort head = _descriptors.Take();
+            _descriptors.Hold(head, head, 1, new DriverRequest(tokens[i], flags == DescriptorFlags.None ? 0 : buffer.Length));
+            _ring.WriteDescriptor(head, new VirtqueueDescriptor(buffer.Address.Value, buffer.Length, flags, 0));
+            if (_inOrder is not null)
+            {
+                _inOrder[index & _ring.Mask] = head;
+            }
+
+            _ring.WriteAvailableEntry(index++, head);
+        }
+
+        _stagedAvailableIndex = index;
+    }
+
     /// <summary>Shows the device all requests written since the last time.</summary>
     /// <returns>Whether it asked to be kicked for them.</returns>
     internal bool Publish()
@@ -80,17 +102,39 @@ internal sealed class SplitDriverRing
     internal int Drain(Span<DriverCompletion> completions, int inFlight, ref DriverFault fault)
     {
         int count = 0;
-        while (count < completions.Length && fault.Kind == VirtqueueFault.None
+        if (_inOrder is null && fault.Kind == VirtqueueFault.None)
+        {
+            count = DrainUnordered(completions, inFlight, ref fault);
+        }
+
+        while (_inOrder is not null && count < completions.Length && fault.Kind == VirtqueueFault.None
             && (_nextUsed != _cachedUsedIndex || RefreshUsed(inFlight - count, ref fault)))
         {
             ulong element = _inBatch ? _batchElement : _ring.ReadUsedElement(_nextUsed);
-            bool taken = _inOrder is null
-                ? TryTake((uint)element, (uint)(element >> 32), out completions[count], ref fault)
-                : TryTakeInOrder(element, out completions[count], ref fault);
-            count += taken ? 1 : 0;
+            count += TryTakeInOrder(element, out completions[count], ref fault) ? 1 : 0;
         }
 
         return count;
+    }
+
+    private int DrainUnordered(Span<DriverCompletion> completions, int inFlight, ref DriverFault fault)
+    {
+        if (_nextUsed == _cachedUsedIndex && !RefreshUsed(inFlight, ref fault))
+        {
+            return 0;
+        }
+
+        int most = Math.Min(completions.Length, (ushort)(_cachedUsedIndex - _nextUsed));
+        for (int count = 0; count < most; count++)
+        {
+            ulong element = _ring.ReadUsedElement(_nextUsed);
+            if (!TryTake((uint)element, (uint)(element >> 32), out completions[count], ref fault))
+            {
+                return count;
+            }
+        }
+
+        return most;
     }
 
     /// <summary>Asks for a call. True when there is still nothing to collect.</summary>
@@ -183,14 +227,13 @@ internal sealed class SplitDriverRing
         return used != 0;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool TryTake(uint id, uint length, out DriverCompletion completion, ref DriverFault fault)
     {
         if (id >= _ring.Size || !_descriptors.TryRelease((ushort)id, out DriverRequest request))
         {
             completion = default;
-            fault.Set(
-                VirtqueueFault.UnknownCompletion,
-                string.Create(CultureInfo.InvariantCulture, $"used element {_nextUsed}: id {id} is not a request in flight (ring size {_ring.Size})"));
+            SetUnknown(id, ref fault);
             return false;
         }
 
@@ -198,6 +241,10 @@ internal sealed class SplitDriverRing
         completion = request.Complete(length);
         return true;
     }
+
+    private void SetUnknown(uint id, ref DriverFault fault) => fault.Set(
+        VirtqueueFault.UnknownCompletion,
+        string.Create(CultureInfo.InvariantCulture, $"used element {_nextUsed}: id {id} is not a request in flight (ring size {_ring.Size})"));
 
     /// <summary>
     /// One element may stand for a batch, named by its last request; the requests before it count as used completely (virtio 1.2, 2.7.9).

@@ -36,6 +36,7 @@ public readonly ref partial struct GuestBuffers
 
     /// <summary>The part of the list from <paramref name="offset"/> on.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The offset is beyond the end.</exception>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public GuestBuffers Slice(uint offset)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(offset, Length);
@@ -44,10 +45,18 @@ public readonly ref partial struct GuestBuffers
 
     /// <summary>A part of the list.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The range is not inside the list.</exception>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public GuestBuffers Slice(uint offset, uint length)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(offset, Length);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(length, Length - offset);
+        return length != 0 && _segments[0].Length - _skip > offset
+            ? new GuestBuffers(_segments, _skip + offset, length)
+            : SliceFurther(offset, length);
+    }
+
+    private GuestBuffers SliceFurther(uint offset, uint length)
+    {
         if (length == 0)
         {
             return default;
@@ -67,9 +76,21 @@ public readonly ref partial struct GuestBuffers
 
     /// <summary>Copies as many bytes as both sides have.</summary>
     /// <returns>The bytes copied.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public int CopyTo(Span<byte> destination)
     {
         int total = (int)Math.Min(Length, (uint)destination.Length);
+        if (!IsInFirst((uint)total))
+        {
+            return CopyPieces(destination, total);
+        }
+
+        MappedBytes.CopyTo(_segments[0].Address + (nint)_skip, destination[..total]);
+        return total;
+    }
+
+    private int CopyPieces(Span<byte> destination, int total)
+    {
         int done = 0;
         for (Cursor cursor = new(this, (uint)total); cursor.MoveNext();)
         {
@@ -82,9 +103,21 @@ public readonly ref partial struct GuestBuffers
 
     /// <summary>Copies as many bytes as both sides have.</summary>
     /// <returns>The bytes copied.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public int CopyFrom(ReadOnlySpan<byte> source)
     {
         int total = (int)Math.Min(Length, (uint)source.Length);
+        if (!IsInFirst((uint)total))
+        {
+            return CopyPieces(source, total);
+        }
+
+        MappedBytes.CopyFrom(source[..total], _segments[0].Address + (nint)_skip);
+        return total;
+    }
+
+    private int CopyPieces(ReadOnlySpan<byte> source, int total)
+    {
         int done = 0;
         for (Cursor cursor = new(this, (uint)total); cursor.MoveNext();)
         {
@@ -145,6 +178,9 @@ public readonly ref partial struct GuestBuffers
     /// <returns>The bytes written, always <see cref="Length"/>.</returns>
     /// <exception cref="LinuxException">The kernel reported an error, for example no space.</exception>
     public ulong WriteToFile(SafeHandle file, ulong fileOffset) => VectoredFile.Transfer(this, file, fileOffset, write: true);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool IsInFirst(uint count) => !_segments.IsEmpty && _segments[0].Length > _skip && count <= _segments[0].Length - _skip;
 
     internal Cursor GetCursor() => new(this, Length);
 

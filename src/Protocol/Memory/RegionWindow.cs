@@ -15,6 +15,15 @@ internal struct RegionWindow
 
     internal RegionWindow(GuestMemory table) => _map = table.ByGuest;
 
+    /// <summary>Where a range of at least one byte is mapped, when all of it lies in the region that was hit last.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal readonly bool TryResolveHere(ulong guestAddress, uint length, out nint address)
+    {
+        ulong offset = guestAddress - _start;
+        address = _address + (nint)offset;
+        return offset < _size && length <= _size - offset && length != 0;
+    }
+
     /// <summary>
     /// Where <paramref name="guestAddress"/> is mapped, and how many of the <paramref name="length"/> bytes from there lie in the same region.
     /// False when not even the first byte is mapped.

@@ -22,6 +22,11 @@ internal sealed class ChainBatch
     private RegionWindow _window;
     private BufferSegment[] _segments = new BufferSegment[4 * Capacity];
     private VirtqueueDescriptor[] _indirectCopy = [];
+
+    /// <summary>One behind the last segment of the chains in the batch.</summary>
+    private int _segmentEnd;
+
+    /// <summary>One behind the last segment of the chain that is being walked.</summary>
     private int _segmentCount;
     private int _readableEnd;
     private int _first;
@@ -45,7 +50,7 @@ internal sealed class ChainBatch
     /// No further chain belongs into the batch. Chains of a hostile driver may share descriptors, so that each of them is as long as the ring:
     /// one such chain is enough for one go.
     /// </summary>
-    internal bool IsFull => Count == _limit || _segmentCount >= _segmentLimit;
+    internal bool IsFull => Count == _limit || _segmentEnd >= _segmentLimit;
 
     /// <summary>What was wrong with the last chain, in words.</summary>
     internal string? FaultDetail { get; private set; }
@@ -64,7 +69,7 @@ internal sealed class ChainBatch
     internal void Clear()
     {
         Count = 0;
-        _segmentCount = 0;
+        _segmentEnd = 0;
         _limit = Capacity;
         _segmentLimit = (int)_ringSize + (4 * Capacity);
     }
@@ -73,16 +78,45 @@ internal sealed class ChainBatch
     internal void Extend()
     {
         _limit = Count + Capacity;
-        _segmentLimit = _segmentCount + (int)_ringSize + (4 * Capacity);
+        _segmentLimit = _segmentEnd + (int)_ringSize + (4 * Capacity);
         if (_chains.Length < _limit)
             Array.Resize(ref _chains, Math.Max(_limit, 2 * _chains.Length));
+    }
+
+    /// <summary>The memory is about to go: whoever still holds a list of this batch finds it empty.</summary>
+    internal void Forget()
+    {
+        Clear();
+        Array.Clear(_segments);
+    }
+
+    /// <summary>
+    /// Adds a whole chain of one buffer that lies in one region: what nearly every packet is. False, and nothing changed, when it is
+    /// anything else; then the chain is walked.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal bool TryAddWhole(ushort id, ulong address, uint length, bool write)
+    {
+        int first = Count == 0 ? 0 : _segmentEnd;
+        BufferSegment[] segments = _segments;
+        if (!_window.TryResolveHere(address, length, out nint mapped) || (uint)first >= (uint)segments.Length)
+        {
+            return false;
+        }
+
+        segments[first] = new BufferSegment(mapped, length);
+        _segmentEnd = first + 1;
+        _chains[Count++] = write
+            ? new FetchedChain(id, 1, first, first, first + 1, 0, length)
+            : new FetchedChain(id, 1, first, first + 1, first + 1, length, 0);
+        return true;
     }
 
     /// <summary>Starts the next chain. One that is not ended is overwritten by the next.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Begin()
     {
-        _first = Count == 0 ? 0 : _chains[Count - 1].End;
+        _first = Count == 0 ? 0 : _segmentEnd;
         _segmentCount = _first;
         _readableEnd = _first;
         _readable = 0;
@@ -92,11 +126,18 @@ internal sealed class ChainBatch
 
     /// <summary>Ends the chain and makes it part of the batch.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal void End(ushort id, ushort descriptors) =>
+    internal void End(ushort id, ushort descriptors)
+    {
         _chains[Count++] = new FetchedChain(id, descriptors, _first, _readableEnd, _segmentCount, (uint)_readable, (uint)_writable);
+        _segmentEnd = _segmentCount;
+    }
 
     /// <summary>Takes the chain that was ended last out of the batch again.</summary>
-    internal void DropLast() => Count--;
+    internal void DropLast()
+    {
+        Count--;
+        _segmentEnd = _chains[Count].First;
+    }
 
     /// <summary>Adds one buffer to the chain.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
