@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using static System.FormattableString;
 
 namespace Vhost.Protocol;
 
@@ -11,79 +12,52 @@ internal static class PayloadText
     /// <summary>Appends a payload; false when it does not have the layout (something may have been appended by then).</summary>
     public static bool TryAppend(StringBuilder text, PayloadLayout layout, ReadOnlySpan<byte> payload) => layout switch
     {
-        PayloadLayout.U64 => Number(text, payload),
-        PayloadLayout.Features => Features(text, payload),
-        PayloadLayout.ProtocolFeatures => ProtocolFeatures(text, payload),
-        PayloadLayout.VringState => VringState(text, payload),
-        PayloadLayout.VringAddress => VringAddress(text, payload),
-        PayloadLayout.VringDescriptor => VringDescriptor(text, payload),
+        PayloadLayout.U64 => Say<VhostUserU64>(text, payload, number => Invariant($"{number.Value} (0x{number.Value:x})")),
+        PayloadLayout.Features => Say<VhostUserU64>(text, payload, word => FeatureNames.Describe((VirtioFeatures)word.Value)),
+        PayloadLayout.ProtocolFeatures => Say<VhostUserU64>(text, payload, word => FeatureNames.Describe((VhostUserProtocolFeatures)word.Value)),
+        PayloadLayout.VringState => Say<VhostUserVringState>(text, payload, state => Invariant($"ring {state.Index}, num {state.Num}")),
+        PayloadLayout.VringAddress => Say<VhostUserVringAddress>(text, payload, OfAddress),
+        PayloadLayout.VringDescriptor => Say<VhostUserVringDescriptor>(text, payload, OfRing),
         PayloadLayout.MemoryTable => MemoryTable(text, payload),
-        PayloadLayout.SingleRegion => SingleRegion(text, payload),
-        PayloadLayout.Log => Log(text, payload),
-        PayloadLayout.Iotlb => Iotlb(text, payload),
+        PayloadLayout.SingleRegion => Say<VhostUserSingleRegion>(text, payload, single => OfRegion(single.Region))
+            || Say<VhostUserSingleXenRegion>(text, payload, single => OfRegion(single.Region.Region) + OfXen(single.Region)),
+        PayloadLayout.Log => Say<VhostUserU64>(text, payload, address => Invariant($"address 0x{address.Value:x}"))
+            || Say<VhostUserLog>(text, payload, log => Invariant($"size 0x{log.MmapSize:x} offset 0x{log.MmapOffset:x}")),
+        PayloadLayout.Iotlb => Say<VhostUserIotlb>(text, payload, OfIotlb),
         PayloadLayout.Config => Config(text, payload),
-        PayloadLayout.VringArea => VringArea(text, payload),
-        PayloadLayout.Inflight => Inflight(text, payload),
-        PayloadLayout.SharedObject => SharedObject(text, payload),
-        PayloadLayout.DeviceState => DeviceState(text, payload),
-        PayloadLayout.DeviceStateReply => DeviceStateReply(text, payload),
+        PayloadLayout.VringArea => Say<VhostUserVringArea>(text, payload, area => OfRing(area.Ring) + Invariant($", size 0x{area.Size:x} offset 0x{area.Offset:x}")),
+        PayloadLayout.Inflight => Say<VhostUserInflight>(
+            text, payload, area => Invariant($"size 0x{area.MmapSize:x} offset 0x{area.MmapOffset:x}, {area.QueueCount} queues of {area.QueueSize}")),
+        PayloadLayout.SharedObject => Say<VhostUserSharedObject>(text, payload, shared => $"object {shared.Id}"),
+        PayloadLayout.DeviceState => Say<VhostUserDeviceState>(text, payload, OfDeviceState),
+        PayloadLayout.DeviceStateReply => Say<VhostUserDeviceStateReply>(
+            text, payload, reply => Invariant($"error {reply.Error}{(reply.NoDescriptor ? ", no descriptor" : "")}")),
         PayloadLayout.ShmemConfig => ShmemConfig(text, payload),
-        PayloadLayout.ShmemMap => ShmemMap(text, payload),
+        PayloadLayout.ShmemMap => Say<VhostUserShmemMap>(text, payload, OfShmemMap),
         PayloadLayout.CryptoSession => CryptoSession(text, payload),
         _ => GpuPayloadText.TryAppend(text, layout, payload),
     };
 
-    private static bool Number(StringBuilder text, ReadOnlySpan<byte> payload)
+    /// <summary>Appends what a payload of fixed layout says; false, and nothing appended, when it does not have the layout.</summary>
+    internal static bool Say<T>(StringBuilder text, ReadOnlySpan<byte> payload, Func<T, string> words)
+        where T : struct, IVhostUserPayload<T>
     {
-        bool read = VhostUserU64.TryRead(payload, out VhostUserU64 number);
-        text.Append(_culture, $"{number.Value} (0x{number.Value:x})");
+        bool read = T.TryRead(payload, out T value);
+        if (read)
+            text.Append(words(value));
         return read;
     }
 
-    private static bool Features(StringBuilder text, ReadOnlySpan<byte> payload)
-    {
-        bool read = VhostUserU64.TryRead(payload, out VhostUserU64 number);
-        text.Append(FeatureNames.Describe((VirtioFeatures)number.Value));
-        return read;
-    }
+    private static string OfAddress(VhostUserVringAddress ring) => Invariant(
+        $"ring {ring.Index}, flags 0x{ring.Flags:x}, descriptors {ring.DescriptorTable}, used {ring.UsedRing}, available {ring.AvailableRing}, log 0x{ring.LogGuestAddress:x}");
 
-    private static bool ProtocolFeatures(StringBuilder text, ReadOnlySpan<byte> payload)
-    {
-        bool read = VhostUserU64.TryRead(payload, out VhostUserU64 number);
-        text.Append(FeatureNames.Describe((VhostUserProtocolFeatures)number.Value));
-        return read;
-    }
+    private static string OfRing(VhostUserVringDescriptor word) =>
+        Invariant($"ring {word.Index}{(word.NoDescriptor ? ", no descriptor" : "")}") + (word.HasReservedBits ? Invariant($", reserved bits in 0x{word.Raw:x}") : "");
 
-    private static bool VringState(StringBuilder text, ReadOnlySpan<byte> payload)
-    {
-        bool read = VhostUserVringState.TryRead(payload, out VhostUserVringState state);
-        text.Append(_culture, $"ring {state.Index}, num {state.Num}");
-        return read;
-    }
+    private static string OfRegion(in VhostUserMemoryRegion region) =>
+        Invariant($"guest {region.GuestAddress} size 0x{region.Size:x} user {region.UserAddress} offset 0x{region.MmapOffset:x}");
 
-    private static bool VringAddress(StringBuilder text, ReadOnlySpan<byte> payload)
-    {
-        bool read = VhostUserVringAddress.TryRead(payload, out VhostUserVringAddress ring);
-        text.Append(_culture, $"ring {ring.Index}, flags 0x{ring.Flags:x}, descriptors {ring.DescriptorTable}, used {ring.UsedRing}, ");
-        text.Append(_culture, $"available {ring.AvailableRing}, log 0x{ring.LogGuestAddress:x}");
-        return read;
-    }
-
-    private static bool VringDescriptor(StringBuilder text, ReadOnlySpan<byte> payload)
-    {
-        bool read = VhostUserVringDescriptor.TryRead(payload, out VhostUserVringDescriptor word);
-        AppendRing(text, word);
-        return read;
-    }
-
-    private static void AppendRing(StringBuilder text, VhostUserVringDescriptor word)
-    {
-        text.Append(_culture, $"ring {word.Index}");
-        if (word.NoDescriptor)
-            text.Append(", no descriptor");
-        if (word.HasReservedBits)
-            text.Append(_culture, $", reserved bits in 0x{word.Raw:x}");
-    }
+    private static string OfXen(in VhostUserXenRegion region) => Invariant($" xen flags 0x{(uint)region.Flags:x} domain {region.DomainId}");
 
     private static bool MemoryTable(StringBuilder text, ReadOnlySpan<byte> payload)
     {
@@ -92,57 +66,12 @@ internal static class PayloadText
             return false;
         text.Append(_culture, $"{table.Count} region{(table.Count == 1 ? "" : "s")}");
         for (int i = 0; i < table.Count; i++)
-        {
-            text.Append(i == 0 ? ": " : "; ");
-            AppendRegion(text, table[i]);
-            if (!plain)
-                AppendXen(text, table.GetXenRegion(i));
-        }
-
+            text.Append(i == 0 ? ": " : "; ").Append(OfRegion(table[i])).Append(plain ? "" : OfXen(table.GetXenRegion(i)));
         return true;
     }
 
-    private static bool SingleRegion(StringBuilder text, ReadOnlySpan<byte> payload)
-    {
-        if (VhostUserSingleRegion.TryRead(payload, out VhostUserSingleRegion single))
-        {
-            AppendRegion(text, single.Region);
-            return true;
-        }
-
-        if (!VhostUserSingleXenRegion.TryRead(payload, out VhostUserSingleXenRegion xen))
-            return false;
-        AppendRegion(text, xen.Region.Region);
-        AppendXen(text, xen.Region);
-        return true;
-    }
-
-    private static void AppendRegion(StringBuilder text, in VhostUserMemoryRegion region) =>
-        text.Append(_culture, $"guest {region.GuestAddress} size 0x{region.Size:x} user {region.UserAddress} offset 0x{region.MmapOffset:x}");
-
-    private static void AppendXen(StringBuilder text, in VhostUserXenRegion region) =>
-        text.Append(_culture, $" xen flags 0x{(uint)region.Flags:x} domain {region.DomainId}");
-
-    private static bool Log(StringBuilder text, ReadOnlySpan<byte> payload)
-    {
-        if (VhostUserU64.TryRead(payload, out VhostUserU64 address))
-        {
-            text.Append(_culture, $"address 0x{address.Value:x}");
-            return true;
-        }
-
-        bool read = VhostUserLog.TryRead(payload, out VhostUserLog log);
-        text.Append(_culture, $"size 0x{log.MmapSize:x} offset 0x{log.MmapOffset:x}");
-        return read;
-    }
-
-    private static bool Iotlb(StringBuilder text, ReadOnlySpan<byte> payload)
-    {
-        bool read = VhostUserIotlb.TryRead(payload, out VhostUserIotlb message);
-        text.Append(IotlbName(message.Type));
-        text.Append(_culture, $" iova {message.Address} size 0x{message.Size:x} user {message.UserAddress} permission {(byte)message.Permission}");
-        return read;
-    }
+    private static string OfIotlb(VhostUserIotlb message) => Invariant(
+        $"{IotlbName(message.Type)} iova {message.Address} size 0x{message.Size:x} user {message.UserAddress} permission {(byte)message.Permission}");
 
     private static string IotlbName(VhostUserIotlbType type) => type switch
     {
@@ -150,7 +79,7 @@ internal static class PayloadText
         VhostUserIotlbType.Update => "update",
         VhostUserIotlbType.Invalidate => "invalidate",
         VhostUserIotlbType.AccessFail => "access failure",
-        _ => string.Create(_culture, $"type {(byte)type}"),
+        _ => Invariant($"type {(byte)type}"),
     };
 
     private static bool Config(StringBuilder text, ReadOnlySpan<byte> payload)
@@ -162,46 +91,15 @@ internal static class PayloadText
         return read;
     }
 
-    private static bool VringArea(StringBuilder text, ReadOnlySpan<byte> payload)
+    private static string OfDeviceState(VhostUserDeviceState state)
     {
-        bool read = VhostUserVringArea.TryRead(payload, out VhostUserVringArea area);
-        AppendRing(text, area.Ring);
-        text.Append(_culture, $", size 0x{area.Size:x} offset 0x{area.Offset:x}");
-        return read;
-    }
-
-    private static bool Inflight(StringBuilder text, ReadOnlySpan<byte> payload)
-    {
-        bool read = VhostUserInflight.TryRead(payload, out VhostUserInflight area);
-        text.Append(_culture, $"size 0x{area.MmapSize:x} offset 0x{area.MmapOffset:x}, {area.QueueCount} queues of {area.QueueSize}");
-        return read;
-    }
-
-    private static bool SharedObject(StringBuilder text, ReadOnlySpan<byte> payload)
-    {
-        bool read = VhostUserSharedObject.TryRead(payload, out VhostUserSharedObject shared);
-        text.Append(_culture, $"object {shared.Id}");
-        return read;
-    }
-
-    private static bool DeviceState(StringBuilder text, ReadOnlySpan<byte> payload)
-    {
-        bool read = VhostUserDeviceState.TryRead(payload, out VhostUserDeviceState state);
         string direction = state.Direction switch
         {
             VhostUserTransferDirection.Save => "save",
             VhostUserTransferDirection.Load => "load",
-            _ => string.Create(_culture, $"direction {(uint)state.Direction}"),
+            _ => Invariant($"direction {(uint)state.Direction}"),
         };
-        text.Append(_culture, $"{direction}, phase {(uint)state.Phase}");
-        return read;
-    }
-
-    private static bool DeviceStateReply(StringBuilder text, ReadOnlySpan<byte> payload)
-    {
-        bool read = VhostUserDeviceStateReply.TryRead(payload, out VhostUserDeviceStateReply reply);
-        text.Append(_culture, $"error {reply.Error}{(reply.NoDescriptor ? ", no descriptor" : "")}");
-        return read;
+        return Invariant($"{direction}, phase {(uint)state.Phase}");
     }
 
     private static bool ShmemConfig(StringBuilder text, ReadOnlySpan<byte> payload)
@@ -217,13 +115,8 @@ internal static class PayloadText
         return read;
     }
 
-    private static bool ShmemMap(StringBuilder text, ReadOnlySpan<byte> payload)
-    {
-        bool read = VhostUserShmemMap.TryRead(payload, out VhostUserShmemMap map);
-        text.Append(_culture, $"region {map.RegionId}, file offset 0x{map.FileOffset:x}, region offset 0x{map.RegionOffset:x}, ");
-        text.Append(_culture, $"length 0x{map.Length:x}, flags 0x{(ulong)map.Flags:x}");
-        return read;
-    }
+    private static string OfShmemMap(VhostUserShmemMap map) => Invariant(
+        $"region {map.RegionId}, file offset 0x{map.FileOffset:x}, region offset 0x{map.RegionOffset:x}, length 0x{map.Length:x}, flags 0x{(ulong)map.Flags:x}");
 
     // Keys are secrets: only the identifier is shown.
     private static bool CryptoSession(StringBuilder text, ReadOnlySpan<byte> payload)

@@ -115,9 +115,15 @@ public class RingServiceTests
         await bench.CheckInvariantsAsync(lines: 1);
     }
 
+    /// <summary>Stopping the queue and changing it both wait for it.</summary>
     [Theory]
-    [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
-    public async Task A_device_that_does_not_come_back_costs_the_connection_after_the_drain_timeout(QueueDispatch dispatch)
+    [InlineData(QueueDispatch.Async, VhostUserRequest.GetVringBase)]
+    [InlineData(QueueDispatch.Async, VhostUserRequest.SetVringEnable)]
+    [InlineData(QueueDispatch.DedicatedThread, VhostUserRequest.GetVringBase)]
+    [InlineData(QueueDispatch.DedicatedThread, VhostUserRequest.SetVringEnable)]
+    [InlineData(QueueDispatch.BusyPoll, VhostUserRequest.GetVringBase)]
+    [InlineData(QueueDispatch.BusyPoll, VhostUserRequest.SetVringEnable)]
+    public async Task A_device_that_does_not_come_back_costs_the_connection_and_not_the_back_end(QueueDispatch dispatch, VhostUserRequest request)
     {
         VhostUserBackendOptions options = new() { Dispatch = dispatch, DrainTimeout = TimeSpan.FromMilliseconds(100) };
         await using HostileBench bench = await HostileBench.StartAsync(options: options);
@@ -131,37 +137,14 @@ public class RingServiceTests
             bench.Device.Gate.Reset();
             ring.SubmitAndKick(2);
             await Eventually.TrueAsync(() => bench.Device.Blocked > 0);
-            await frontend.SendAsync(VhostUserRequest.GetVringBase, RawFrontend.State(0, 0));
+            await frontend.SendAsync(request, RawFrontend.State(0, 0));
             await frontend.ExpectClosedAsync();
             bench.Device.Gate.Set();
         }
 
-        await bench.CheckInvariantsAsync(lines: 1);
-        bench.Complaints.Single().Should().Contain("did not return from Process");
-    }
-
-    [Theory]
-    [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
-    public async Task A_change_of_a_queue_whose_device_does_not_come_back_costs_the_connection_and_not_the_back_end(QueueDispatch dispatch)
-    {
-        VhostUserBackendOptions options = new() { Dispatch = dispatch, DrainTimeout = TimeSpan.FromMilliseconds(100) };
-        await using HostileBench bench = await HostileBench.StartAsync(options: options);
-        await using (RawFrontend frontend = await bench.NegotiatedAsync())
-        {
-            using TestGuest guest = new();
-            using TestRing ring = new(guest, 0);
-            await frontend.AddMemoryAsync(guest);
-            await frontend.StartAsync(ring);
-            await ring.EchoAsync(1);
-            bench.Device.Gate.Reset();
-            ring.SubmitAndKick(2);
-            await Eventually.TrueAsync(() => bench.Device.Blocked > 0);
-            await frontend.SendAsync(VhostUserRequest.SetVringEnable, RawFrontend.State(0, 0));
-            await frontend.ExpectClosedAsync();
-            bench.Device.Gate.Set();
-        }
-
-        await bench.CheckInvariantsAsync(lines: null);
+        // A change that was refused may be followed by a stop that is late as well.
+        bool stops = request == VhostUserRequest.GetVringBase;
+        await bench.CheckInvariantsAsync(lines: stops ? 1 : null);
         bench.Complaints[0].Should().Contain("did not return from Process");
         bench.Complaints.Should().HaveCountLessThanOrEqualTo(2);
     }

@@ -1,75 +1,40 @@
-using System.Globalization;
 using System.Text;
+using static System.FormattableString;
 
 namespace Vhost.Protocol;
 
 /// <summary>Payloads of the GPU channel in words.</summary>
 internal static class GpuPayloadText
 {
-    private static readonly CultureInfo _culture = CultureInfo.InvariantCulture;
-
     public static bool TryAppend(StringBuilder text, PayloadLayout layout, ReadOnlySpan<byte> payload) => layout switch
     {
-        PayloadLayout.GpuCursorPosition => CursorPosition(text, payload),
+        PayloadLayout.GpuCursorPosition => PayloadText.Say<VhostUserGpuCursorPosition>(text, payload, OfPosition),
         PayloadLayout.GpuCursorImage => CursorImage(text, payload),
-        PayloadLayout.GpuScanout => Scanout(text, payload),
+        PayloadLayout.GpuScanout => PayloadText.Say<VhostUserGpuScanout>(
+            text, payload, scanout => Invariant($"scanout {scanout.ScanoutId}, {scanout.Width}x{scanout.Height}")),
         PayloadLayout.GpuUpdate => Update(text, payload),
-        PayloadLayout.GpuDmabufScanout => DmabufScanout(text, payload),
-        PayloadLayout.GpuEdidRequest => EdidRequest(text, payload),
+        PayloadLayout.GpuDmabufScanout => PayloadText.Say<VhostUserGpuDmabufScanout>(text, payload, OfDmabuf)
+            || PayloadText.Say<VhostUserGpuDmabufScanout2>(text, payload, second => OfDmabuf(second.Scanout) + Invariant($", modifier 0x{second.Modifier:x}")),
+        PayloadLayout.GpuEdidRequest => PayloadText.Say<VhostUserGpuEdidRequest>(text, payload, request => Invariant($"scanout {request.ScanoutId}")),
         _ => false,
     };
 
-    private static bool CursorPosition(StringBuilder text, ReadOnlySpan<byte> payload)
-    {
-        bool read = VhostUserGpuCursorPosition.TryRead(payload, out VhostUserGpuCursorPosition position);
-        Append(text, position);
-        return read;
-    }
+    private static string OfPosition(VhostUserGpuCursorPosition position) => Invariant($"scanout {position.ScanoutId}, at {position.X},{position.Y}");
+
+    private static string OfDmabuf(VhostUserGpuDmabufScanout scanout) =>
+        Invariant($"scanout {scanout.ScanoutId}, {scanout.Width}x{scanout.Height} at {scanout.X},{scanout.Y} of {scanout.BufferWidth}x{scanout.BufferHeight}, ")
+        + Invariant($"stride {scanout.Stride}, format 0x{unchecked((uint)scanout.FourCc):x}");
 
     private static bool CursorImage(StringBuilder text, ReadOnlySpan<byte> payload)
     {
-        bool read = VhostUserGpuCursorImage.TryRead(payload, out VhostUserGpuCursorImage image);
-        Append(text, image.Position);
-        text.Append(_culture, $", hot spot {image.HotX},{image.HotY}");
-        return read;
-    }
-
-    private static void Append(StringBuilder text, in VhostUserGpuCursorPosition position) =>
-        text.Append(_culture, $"scanout {position.ScanoutId}, at {position.X},{position.Y}");
-
-    private static bool Scanout(StringBuilder text, ReadOnlySpan<byte> payload)
-    {
-        bool read = VhostUserGpuScanout.TryRead(payload, out VhostUserGpuScanout scanout);
-        text.Append(_culture, $"scanout {scanout.ScanoutId}, {scanout.Width}x{scanout.Height}");
-        return read;
-    }
-
-    private static bool Update(StringBuilder text, ReadOnlySpan<byte> payload)
-    {
-        if (payload.Length < VhostUserGpuRectangle.Size)
+        if (!VhostUserGpuCursorImage.TryRead(payload, out VhostUserGpuCursorImage image))
             return false;
-        VhostUserGpuRectangle rectangle = VhostUserGpuRectangle.Read(payload);
-        text.Append(_culture, $"scanout {rectangle.ScanoutId}, {rectangle.Width}x{rectangle.Height} at {rectangle.X},{rectangle.Y}");
+        text.Append(OfPosition(image.Position)).Append(Invariant($", hot spot {image.HotX},{image.HotY}"));
         return true;
     }
 
-    private static bool DmabufScanout(StringBuilder text, ReadOnlySpan<byte> payload)
-    {
-        bool second = VhostUserGpuDmabufScanout2.TryRead(payload, out VhostUserGpuDmabufScanout2 scanout2);
-        VhostUserGpuDmabufScanout scanout = scanout2.Scanout;
-        if (!second && !VhostUserGpuDmabufScanout.TryRead(payload, out scanout))
-            return false;
-        text.Append(_culture, $"scanout {scanout.ScanoutId}, {scanout.Width}x{scanout.Height} at {scanout.X},{scanout.Y} of ");
-        text.Append(_culture, $"{scanout.BufferWidth}x{scanout.BufferHeight}, stride {scanout.Stride}, format 0x{unchecked((uint)scanout.FourCc):x}");
-        if (second)
-            text.Append(_culture, $", modifier 0x{scanout2.Modifier:x}");
-        return true;
-    }
-
-    private static bool EdidRequest(StringBuilder text, ReadOnlySpan<byte> payload)
-    {
-        bool read = VhostUserGpuEdidRequest.TryRead(payload, out VhostUserGpuEdidRequest request);
-        text.Append(_culture, $"scanout {request.ScanoutId}");
-        return read;
-    }
+    /// <summary>Pixels follow the rectangle; how many is not judged here.</summary>
+    private static bool Update(StringBuilder text, ReadOnlySpan<byte> payload) =>
+        payload.Length >= VhostUserGpuRectangle.Size && PayloadText.Say<VhostUserGpuRectangle>(text, payload[..VhostUserGpuRectangle.Size], rectangle =>
+            Invariant($"scanout {rectangle.ScanoutId}, {rectangle.Width}x{rectangle.Height} at {rectangle.X},{rectangle.Y}"));
 }
