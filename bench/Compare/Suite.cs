@@ -5,8 +5,11 @@ namespace Vhost.Bench.Compare;
 /// <summary>Runs contests one after the other, ours and the peer's in turn, and collects their rows.</summary>
 internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Action<IReadOnlyList<Row>> onProgress)
 {
+    private const int MostAttempts = 4;
+
     private static readonly string[] _areas = ["net", "blk"];
 
+    private readonly Distance _distance = new(bench.Options.BackendProcessor, bench.Options.FrontendProcessor);
     private readonly List<Row> _rows = [];
     private readonly Dictionary<string, List<Sample>> _samples = new(StringComparer.Ordinal);
 
@@ -43,9 +46,10 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
             int rounds = bench.Options.Rounds(contest.Rounds);
             for (int round = 0; round < rounds && !stop.IsCancellationRequested; round++)
             {
-                ours.Add(Noted("ours", await contest.RunOursAsync(bench), plans[0]));
-                if (compares)
-                    peers.Add(Noted("peer", await contest.RunPeerAsync(bench), plans[0]));
+                (Sample our, Sample? peer) = await RunRoundAsync(contest, plans[0], compares);
+                ours.Add(our);
+                if (peer is not null)
+                    peers.Add(peer);
             }
         }
         catch (Exception failure) when (failure is BenchException or TimeoutException or InvalidOperationException or IOException or FormatException)
@@ -59,6 +63,29 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
             return;
         _samples[contest.Rows[0].Name] = ours;
         _rows.AddRange(plans.Select(plan => Row.From(plan, ours, peers)));
+    }
+
+    /// <summary>Neighbouring runs. When the processors moved meanwhile they are run again, a few times at most.</summary>
+    private async Task<(Sample Ours, Sample? Peer)> RunRoundAsync(Contest contest, RowPlan plan, bool compares)
+    {
+        for (int attempt = 1; ; attempt++)
+        {
+            List<double> distances = [_distance.Measure()];
+            Sample ours = Noted("ours", await contest.RunOursAsync(bench), plan);
+            distances.Add(_distance.Measure());
+            Sample? peer = null;
+            if (compares)
+            {
+                peer = Noted("peer", await contest.RunPeerAsync(bench), plan);
+                distances.Add(_distance.Measure());
+            }
+
+            string nanoseconds = string.Join(", ", distances.Select(distance => distance.ToString("0", CultureInfo.InvariantCulture)));
+            bench.Log($"  cache line there and back: {nanoseconds} ns");
+            if (Distance.IsSteady(distances) || attempt == MostAttempts)
+                return (ours, peer);
+            Say($"  the processors moved (cache line there and back {nanoseconds} ns): again");
+        }
     }
 
     /// <summary>The rows so far and those that follow from several of them.</summary>

@@ -52,7 +52,7 @@ internal abstract class BlockStorage
 
         internal override string Name => "file";
 
-        internal override IEnumerable<string> OurArguments(Workbench bench, bool direct) => ["--image", _image.Path(bench), .. direct ? (string[])["--direct"] : []];
+        internal override IEnumerable<string> OurArguments(Workbench bench, bool direct) => ["--image", _image.Path(bench), .. direct ? (string[])["--cache", "none"] : []];
 
         /// <summary>Linux' own asynchronous I/O works without the page cache only.</summary>
         internal override IEnumerable<StorageDaemonCommand> Peers(Workbench bench) =>

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
 
 namespace Vhost.Bench.Compare;
 
@@ -32,6 +33,7 @@ internal sealed class BareRingProbe
 
     private ref long Read => ref _indexes[3 * Line];
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Send()
     {
         byte[] packet = new byte[EntryBytes];
@@ -56,6 +58,7 @@ internal sealed class BareRingProbe
         return Measured / 1e6 / Stopwatch.GetElapsedTime(started).TotalSeconds;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Receive(byte[] packets, long from, long count)
     {
         for (long received = from; received < from + count; received += Burst)

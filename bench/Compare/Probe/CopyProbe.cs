@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
 
 namespace Vhost.Bench.Compare;
 
@@ -27,6 +28,7 @@ internal static class CopyProbe
         return Stopwatch.GetElapsedTime(started).TotalNanoseconds / passes / (BufferBytes / size);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Copy(byte[] source, byte[] target, int size, int passes)
     {
         for (int pass = 0; pass < passes; pass++)

@@ -26,7 +26,7 @@ internal sealed record ProbeReport
         double Least(Func<double> measure) => Enumerable.Range(0, rounds).Min(_ => measure());
         return new ProbeReport
         {
-            CacheLineRoundTripNs = Math.Round(Least(() => CacheLineProbe.RoundTripNs(first, second)), 1),
+            CacheLineRoundTripNs = Math.Round(Least(() => CacheLineProbe.RoundTripNs(first, second, CacheLineProbe.ManyTrips)), 1),
             Copy64Ns = Math.Round(Least(() => CopyProbe.Ns(first, 64)), 2),
             Copy4096Ns = Math.Round(Least(() => CopyProbe.Ns(first, 4096)), 1),
             BareRingMillionPerSecond = Math.Round(Enumerable.Range(0, rounds).Max(_ => BareRingProbe.MillionPerSecond(first, second)), 1),
