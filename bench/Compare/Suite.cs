@@ -6,6 +6,7 @@ namespace Vhost.Bench.Compare;
 internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Action<IReadOnlyList<Row>> onProgress)
 {
     private const int MostAttempts = 4;
+    private const int MostQuickAttempts = 2;
 
     private static readonly string[] _areas = ["net", "blk"];
 
@@ -61,8 +62,15 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
 
         if (stop.IsCancellationRequested)
             return;
+        CompareFeatures(ours[^1], peers.LastOrDefault());
         _samples[contest.Rows[0].Name] = ours;
         _rows.AddRange(plans.Select(plan => Row.From(plan, ours, peers)));
+    }
+
+    private void CompareFeatures(Sample ours, Sample? peer)
+    {
+        if (ours.RingFeatures is { } our && peer?.RingFeatures is { } other && our != other)
+            Say($"  not the same features of rings: ours {our}; the peer's {other}");
     }
 
     /// <summary>Neighbouring runs. When the processors moved meanwhile they are run again, a few times at most.</summary>
@@ -82,7 +90,7 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
 
             string nanoseconds = string.Join(", ", distances.Select(distance => distance.ToString("0", CultureInfo.InvariantCulture)));
             bench.Log($"  cache line there and back: {nanoseconds} ns");
-            if (Distance.IsSteady(distances) || attempt == MostAttempts)
+            if (Distance.IsSteady(distances) || attempt == (bench.Options.Quick ? MostQuickAttempts : MostAttempts))
                 return (ours, peer);
             Say($"  the processors moved (cache line there and back {nanoseconds} ns): again");
         }

@@ -8,6 +8,9 @@ internal static class PacketRuns
 {
     private const double Million = 1e6;
 
+    /// <summary>Seconds that our side would go on for if it was not told to end.</summary>
+    private const int Spare = 20;
+
     /// <summary>Until the runtime has compiled the loops for good; only our own processes need it.</summary>
     private static readonly TimeSpan _warmUp = TimeSpan.FromSeconds(1.5);
 
@@ -22,9 +25,9 @@ internal static class PacketRuns
         string socket = bench.NewPath(".s");
         int seconds = bench.Options.Seconds;
 
-        // The receiver measures; the sender goes on until it is told to stop.
-        await using Ours backend = traffic.StartOurs(bench, frontend: false, socket, seconds + (traffic.FrontendSends ? 0 : 2));
-        await using Ours frontend = traffic.StartOurs(bench, frontend: true, socket, seconds + (traffic.FrontendSends ? 2 : 0));
+        // The receiver measures; the sender goes on until the receiver has gone.
+        await using Ours backend = traffic.StartOurs(bench, frontend: false, socket, traffic.FrontendSends ? seconds : seconds + Spare);
+        await using Ours frontend = traffic.StartOurs(bench, frontend: true, socket, traffic.FrontendSends ? seconds + Spare : seconds);
         (Ours receiver, Ours sender) = traffic.FrontendSends ? (backend, frontend) : (frontend, backend);
         JsonElement received = Checked(receiver, await receiver.ResultAsync(_deadline + TimeSpan.FromSeconds(seconds)));
         JsonElement sent = await sender.ResultAsync(_deadline);
@@ -33,6 +36,7 @@ internal static class PacketRuns
             EmptyPolls = received.FigureOrNull("empty_polls_percent"),
             Allocated = Math.Max(received.Figure("allocated_bytes_per_packet"), sent.Figure("allocated_bytes_per_packet")),
             Features = Features(received),
+            RingFeatures = VirtioBits.OfRings(Features(received).Split(' ')),
         };
     }
 
@@ -41,26 +45,26 @@ internal static class PacketRuns
     {
         string socket = bench.NewPath(".s");
         int seconds = bench.Options.Seconds;
-        int until = seconds + (int)Math.Ceiling(_warmUp.TotalSeconds);
         TestpmdCommand command = traffic.Peer(bench, oursIsFrontend ? TestpmdRole.Backend : TestpmdRole.Frontend, socket);
-        Ours? ours = oursIsFrontend ? null : traffic.StartOurs(bench, frontend: false, socket, until);
+        Ours? ours = oursIsFrontend ? null : traffic.StartOurs(bench, frontend: false, socket, seconds + Spare);
         try
         {
             if (ours is not null)
                 await ours.ListensAsync(socket);
             await using Testpmd peer = await StartAsync(bench, command);
-            ours ??= traffic.StartOurs(bench, frontend: true, socket, until);
+            ours ??= traffic.StartOurs(bench, frontend: true, socket, seconds + Spare);
             await TrafficAsync(peer, ours);
             double rate = await RateAsync(peer, _warmUp, TimeSpan.FromSeconds(seconds));
-            JsonElement result = Checked(ours, await ours.ResultAsync(_deadline));
+            JsonElement result = Checked(ours, await ours.StopAsync());
             Check(peer, traffic);
-            string features = $"{Features(result)}; testpmd {Features(peer)}";
+            string features = Features(peer);
             await peer.QuitAsync();
             return new Sample(rate, ours.Command)
             {
                 EmptyPolls = result.FigureOrNull("empty_polls_percent"),
                 Allocated = result.Figure("allocated_bytes_per_packet"),
-                Features = features,
+                Features = $"{Features(result)}; testpmd {features}",
+                RingFeatures = VirtioBits.OfRings(features.Split(' ')),
             };
         }
         finally
@@ -82,10 +86,14 @@ internal static class PacketRuns
         Testpmd read = readFrontend ?? !traffic.FrontendSends ? frontend : backend;
         double rate = await RateAsync(read, _peerWarmUp, TimeSpan.FromSeconds(bench.Options.Seconds));
         Check(frontend, traffic);
-        string features = $"testpmd {Features(backend)}, {string.Join(", ", frontend.Paths)}";
+        string features = Features(read);
         await frontend.QuitAsync();
         await backend.QuitAsync();
-        return new Sample(rate, $"{backend.Command.CommandLine} & {frontend.Command.CommandLine}") { Features = features };
+        return new Sample(rate, $"{backend.Command.CommandLine} & {frontend.Command.CommandLine}")
+        {
+            Features = $"{features}, {string.Join(", ", frontend.Paths)}",
+            RingFeatures = VirtioBits.OfRings(features.Split(' ')),
+        };
     }
 
     private static async Task<Testpmd> StartAsync(Workbench bench, TestpmdCommand command)
@@ -143,9 +151,7 @@ internal static class PacketRuns
         return result;
     }
 
-    private static string Features(JsonElement result) =>
-        result.TryGetProperty("features", out JsonElement features) ? $"ours {features}" : "ours ?";
+    private static string Features(JsonElement result) => result.TryGetProperty("features", out JsonElement features) ? features.ToString() : "";
 
-    private static string Features(Testpmd testpmd) =>
-        testpmd.NegotiatedFeatures is { } bits ? string.Join(' ', VirtioBits.Names(bits)) : "?";
+    private static string Features(Testpmd testpmd) => testpmd.NegotiatedFeatures is { } bits ? string.Join(' ', VirtioBits.Names(bits)) : "";
 }

@@ -43,6 +43,7 @@ internal sealed record PacketTraffic
             "net", "bench", "--role", frontend ? "front-end" : "back-end", "--socket", socket, "--mode", Mode(frontend),
             "--size", Text(Size), "--burst", "32", .. Ring.Arguments, "--ring-size", Text(RingSize),
             "--queues", Text(Queues), "--seconds", Text(seconds), "--cpu", Text(processor), "--json",
+            .. frontend && bench.HugePages is not null ? (string[])["--huge-pages"] : [],
         ]);
     }
 

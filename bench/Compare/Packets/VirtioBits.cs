@@ -23,8 +23,13 @@ internal static class VirtioBits
         [35] = "IN_ORDER",
     };
 
-    internal static string Name(int bit) => _names.GetValueOrDefault(bit) ?? bit.ToString(CultureInfo.InvariantCulture);
+    private static readonly string[] _ofRings = ["MRG_RXBUF", "INDIRECT_DESC", "EVENT_IDX", "VERSION_1", "RING_PACKED", "IN_ORDER"];
+
+    /// <summary>Of some features those that decide how much work a ring is.</summary>
+    internal static string OfRings(IEnumerable<string> names) => string.Join(' ', _ofRings.Intersect(names, StringComparer.Ordinal));
 
     /// <summary>Names of the bits of a set.</summary>
     internal static IEnumerable<string> Names(ulong bits) => Enumerable.Range(0, 64).Where(bit => (bits >> bit & 1) != 0).Select(Name);
+
+    private static string Name(int bit) => _names.GetValueOrDefault(bit) ?? bit.ToString(CultureInfo.InvariantCulture);
 }

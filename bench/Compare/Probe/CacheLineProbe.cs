@@ -6,12 +6,12 @@ namespace Vhost.Bench.Compare;
 /// <summary>Two threads that take turns in writing one word.</summary>
 internal static class CacheLineProbe
 {
-    /// <summary>Enough for a figure that means something, in a few hundredths of a second.</summary>
-    internal const int FewTrips = 20_000;
+    /// <summary>Over before the system gives the processor to somebody else.</summary>
+    internal const int FewTrips = 2_000;
 
     internal const int ManyTrips = 200_000;
 
-    private const int WarmUp = 2_000;
+    private const int WarmUp = 500;
 
     /// <summary>In the middle of an array, so that nothing else lies in the line.</summary>
     private const int Place = 32;

@@ -6,7 +6,7 @@ namespace Vhost.Bench.Compare;
 /// </summary>
 internal sealed class Distance(int first, int second)
 {
-    private const int Tries = 3;
+    private const int Tries = 10;
     private const double MostDrift = 1.4;
 
     /// <summary>There and back for a cache line, in ns; the least of some tries, since what disturbs makes it longer.</summary>

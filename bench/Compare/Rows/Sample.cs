@@ -13,4 +13,7 @@ internal sealed record Sample(double Value, string Command)
 
     /// <summary>What both sides agreed on.</summary>
     public string? Features { get; init; }
+
+    /// <summary>Of these, what decides how much work a ring is; must be the same on both sides of a comparison.</summary>
+    public string? RingFeatures { get; init; }
 }
