@@ -1,0 +1,168 @@
+using System.IO.MemoryMappedFiles;
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+using Vhost.Backend;
+using Vhost.Frontend;
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Interop.Tests.Documentation;
+
+/// <summary>The code of docs/hypervisors.md, run with a guest that the test plays.</summary>
+public sealed class HypervisorSnippets : IDisposable
+{
+    private const ulong RamSize = 1 << 20;
+
+    private static readonly TimeSpan _patience = TimeSpan.FromSeconds(10);
+
+    private readonly TempFolder _folder = new();
+    private readonly CancellationTokenSource _stop = new(TimeSpan.FromSeconds(60));
+    private readonly SharedMemory _ram = SharedMemory.CreateSealed("guest", RamSize);
+    private readonly EventNotifier _kick = new();
+    private readonly EventNotifier _call = new();
+    private readonly MemoryStorage _storage = new(1 << 20);
+
+    private static GuestAddress RingAt => new(0x10000);
+
+    public void Dispose()
+    {
+        _storage.Dispose();
+        _call.Dispose();
+        _kick.Dispose();
+        _ram.Dispose();
+        _stop.Dispose();
+        _folder.Dispose();
+    }
+
+    [Fact]
+    public async Task A_guest_is_attached()
+    {
+        await using VhostUserBackend backend = new(new BlockDevice(_storage));
+        string socket = _folder.File("s");
+        Task serving = backend.ListenAsync(socket, _stop.Token);
+        await AttachAsync(socket, _stop.Token);
+        await _stop.CancelAsync();
+        await serving.InTime();
+    }
+
+    [Fact]
+    public async Task A_host_without_a_guest_drives_a_ring_of_its_own()
+    {
+        await using VhostUserBackend backend = new(new BlockDevice(_storage));
+        (VhostUserConnection frontEnd, VhostUserConnection backEnd) = VhostUserConnection.CreatePair();
+        Task serving = backend.ServeAsync(backEnd, _stop.Token);
+        using GuestMemory memory = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(0), _ram));
+        await using (VhostUserFrontend device = await VhostUserFrontend.StartAsync(frontEnd))
+        {
+            await device.SetMemoryAsync(memory);
+            await DriveAsync(device, memory, _kick, _call, _stop.Token);
+        }
+
+        await serving.InTime();
+    }
+
+    private async Task AttachAsync(string socket, CancellationToken stop)
+    {
+        const VirtioFeatures acknowledgedByGuest = VirtioFeatures.Version1;
+        using MemoryMappedFile mapping = MemoryMappedFile.CreateFromFile(
+            _ram.Descriptor, null, (long)RamSize, MemoryMappedFileAccess.ReadWrite, HandleInheritability.None, leaveOpen: true);
+        using MemoryMappedViewAccessor view = mapping.CreateViewAccessor();
+        nint address = view.SafeMemoryMappedViewHandle.DangerousGetHandle();
+        SafeFileHandle descriptor = _ram.Descriptor;
+        ulong length = RamSize;
+        using GuestMemory guestsView = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(0), _ram));
+        using DriverVirtqueue guest = DriverVirtqueue.Create(guestsView, RingAt, new DriverVirtqueueOptions { Size = 64 }, acknowledgedByGuest);
+        GuestQueue[] guestQueues = [GuestQueue.From(guest.Describe(0, _kick, _call))];
+
+        // snippet: attach
+        // RAM that you own: descriptor, offset in it, length, and the address where you have mapped it. It is not mapped again and never unmapped.
+        using SharedMemory ram = SharedMemory.FromCallerOwned(descriptor, offset: 0, length, address);
+        GuestMemory memory = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(0), ram));
+
+        // What your model of the device can show to a guest. All else has a default: time-outs, protocol features, where logs go.
+        VhostUserFrontendOptions options = new()
+        {
+            WantedFeatures = VirtioFeatures.Version1 | VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors | VirtioFeatures.RingPacked
+                | (VirtioFeatures)(ulong)(VirtioBlkFeatures.BlockSize | VirtioBlkFeatures.Flush | VirtioBlkFeatures.MultiQueue),
+            Queues = 4,
+            FeatureName = FeatureNames.OfBlockBit,
+        };
+        await using VhostUserFrontend device = await VhostUserFrontend.ConnectAsync(socket, options, stop);
+        VirtioFeatures offeredToGuest = device.OfferedFeatures & options.WantedFeatures;
+
+        // When the guest sets FEATURES_OK.
+        await device.SetFeaturesAsync(acknowledgedByGuest & offeredToGuest, stop);
+
+        // When the guest sets DRIVER_OK. Settings are what the guest wrote to the queue's registers of your virtio transport, and the notifications.
+        await device.SetMemoryAsync(memory, stop);
+        VringSettings[] settings = [.. guestQueues.Select(queue => new VringSettings
+        {
+            Index = queue.Number,
+            Size = queue.Size,
+            DescriptorTable = new GuestAddress(queue.DescriptorArea),
+            AvailableRing = new GuestAddress(queue.DriverArea),
+            UsedRing = new GuestAddress(queue.DeviceArea),
+            Kick = EventNotifier.Duplicate(queue.IoEventFd),
+            Call = EventNotifier.Duplicate(queue.IrqFd),
+        })];
+        IReadOnlyList<FrontendVring> rings = await device.StartVringsAsync(settings, stop);
+
+        // end
+        offeredToGuest.Should().HaveFlag(VirtioFeatures.RingPacked).And.NotHaveFlag(VirtioFeatures.InOrder);
+        Exchange(guest, guestsView, _kick, _call);
+        (await rings[0].StopAsync(stop)).AvailableIndex.Should().Be(1);
+        foreach (VringSettings one in settings)
+        {
+            one.Kick!.Dispose();
+            one.Call!.Dispose();
+        }
+
+        memory.Dispose();
+    }
+
+    private static async Task DriveAsync(VhostUserFrontend device, GuestMemory memory, EventNotifier kick, EventNotifier call, CancellationToken stop)
+    {
+        GuestAddress ringAt = RingAt;
+
+        // snippet: drive
+        DriverVirtqueueOptions shape = new() { Size = 256 };
+        using DriverVirtqueue driver = DriverVirtqueue.Create(memory, ringAt, shape, device.AcknowledgedFeatures);
+        FrontendVring ring = await device.StartVringAsync(driver.Describe(0, kick, call), stop);
+
+        // end
+        Exchange(driver, memory, kick, call);
+        (await ring.StopAsync(stop)).AvailableIndex.Should().Be(1);
+    }
+
+    /// <summary>One read of one sector, as the driver of a guest does it.</summary>
+    private static void Exchange(DriverVirtqueue driver, GuestMemory memory, EventNotifier kick, EventNotifier call)
+    {
+        GuestBuffer header = new(new GuestAddress(0x80000), VirtioBlkRequestHeader.Size);
+        GuestBuffer data = new(new GuestAddress(0x81000), VirtioBlkRequestHeader.SectorSize);
+        GuestBuffer status = new(new GuestAddress(0x82000), 1);
+        using GuestMemoryLease lease = memory.Acquire();
+        lease.TryWrite(header.Address, new VirtioBlkRequestHeader(VirtioBlkRequestType.In, 0, 0)).Should().BeTrue();
+        lease.TryWrite(status.Address, (byte)0xFF).Should().BeTrue();
+        driver.TrySubmit([header], [data, status], token: 7).Should().BeTrue();
+        driver.Publish();
+        kick.Signal();
+        DriverCompletion[] completions = new DriverCompletion[1];
+        while (driver.Drain(completions) == 0)
+        {
+            driver.ArmCall();
+            call.Wait(_patience).Should().BeTrue();
+            call.TryConsume();
+        }
+
+        lease.TryRead(status.Address, out byte answer).Should().BeTrue();
+        answer.Should().Be((byte)VirtioBlkStatus.Ok);
+        completions[0].Token.Should().Be(7);
+    }
+
+    /// <summary>What a hypervisor knows of a queue.</summary>
+    private sealed record GuestQueue(int Number, ushort Size, ulong DescriptorArea, ulong DriverArea, ulong DeviceArea, SafeHandle IoEventFd, SafeHandle IrqFd)
+    {
+        internal static GuestQueue From(VringSettings ring) => new(
+            ring.Index, ring.Size, ring.DescriptorTable.Value, ring.AvailableRing.Value, ring.UsedRing.Value, ring.Kick!.Descriptor, ring.Call!.Descriptor);
+    }
+}
