@@ -15,6 +15,21 @@ public static class RawDescriptors
         return handle.IsInvalid ? throw new InvalidOperationException("eventfd failed") : handle;
     }
 
+    /// <summary>An eventfd that can be read 2^64 - 2 times before it is empty: each read takes one.</summary>
+    public static SafeFileHandle EndlessEventFd()
+    {
+        const int Semaphore = 1;
+        SafeFileHandle handle = new(eventfd(0, Semaphore | Libc.EFD_CLOEXEC | Libc.EFD_NONBLOCK), ownsHandle: true);
+        FillCounter(handle);
+        return handle;
+    }
+
+    /// <summary>Sets or clears O_NONBLOCK for everybody who has the same open file.</summary>
+    public static void SetNonBlocking(SafeFileHandle descriptor, bool nonBlocking)
+    {
+        if (fcntl(descriptor, Libc.F_SETFL, nonBlocking ? Libc.O_NONBLOCK : 0) != 0) throw new InvalidOperationException("F_SETFL failed");
+    }
+
     /// <summary>A blocking pipe.</summary>
     public static (SafeFileHandle Reader, SafeFileHandle Writer) Pipe()
     {
@@ -79,6 +94,9 @@ public static class RawDescriptors
 
     [DllImport("libc", SetLastError = true)]
     private static extern int eventfd(uint initial, int flags);
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int fcntl(SafeFileHandle descriptor, int command, nint argument);
 
     [DllImport("libc", SetLastError = true)]
     private static extern int pipe2([Out] int[] pair, int flags);

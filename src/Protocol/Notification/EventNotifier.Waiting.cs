@@ -41,15 +41,15 @@ public sealed partial class EventNotifier
             for (; held < notifiers.Length; held++)
             {
                 bool added = false;
-                notifiers[held].Descriptor.DangerousAddRef(ref added);
-                elements[held] = new() { Descriptor = (int)notifiers[held].Descriptor.DangerousGetHandle(), Events = Libc.POLLIN };
+                notifiers[held]._descriptor.DangerousAddRef(ref added);
+                elements[held] = new() { Descriptor = (int)notifiers[held]._descriptor.DangerousGetHandle(), Events = Libc.POLLIN };
             }
 
             return PollUntil(elements, timeout);
         }
         finally
         {
-            while (held > 0) notifiers[--held].Descriptor.DangerousRelease();
+            while (held > 0) notifiers[--held]._descriptor.DangerousRelease();
         }
     }
 
@@ -84,7 +84,7 @@ public sealed partial class EventNotifier
         lock (_gate)
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
-            return _registration ??= Reactor.Shared.Register(Descriptor, ignoreHangUp: true);
+            return _registration ??= Reactor.Shared.Register(_descriptor, ignoreHangUp: true);
         }
     }
 }

@@ -18,13 +18,21 @@ namespace Vhost.Protocol;
 public sealed partial class EventNotifier : IDisposable
 {
     private readonly Lock _gate = new();
+    private readonly SafeFileHandle _descriptor;
     private ReactorRegistration? _registration;
     private volatile bool _cannotReadNoWait;
+
+    /// <summary>Somebody else has had the descriptor in hand, and may have changed its flags and counter.</summary>
+    private volatile bool _shared;
+
+    /// <summary>Threads inside of a write.</summary>
+    private int _signalling;
+
     private bool _disposed;
 
     /// <summary>Makes a new eventfd with counter 0, non-blocking and closed on exec.</summary>
     /// <exception cref="LinuxException">The process may not open more descriptors.</exception>
-    public EventNotifier() => Descriptor = Libc.EventFd();
+    public EventNotifier() => _descriptor = Libc.EventFd();
 
     /// <summary>Takes ownership of an eventfd or pipe end made elsewhere; the descriptor is closed also when this throws.</summary>
     /// <param name="descriptor">The descriptor; its flags stay as they are.</param>
@@ -39,7 +47,7 @@ public sealed partial class EventNotifier : IDisposable
             throw new ArgumentException($"A notification needs an eventfd or a pipe; this descriptor is: {kind}.", nameof(descriptor));
         }
 
-        Descriptor = descriptor;
+        (_descriptor, _shared) = (descriptor, true);
     }
 
     /// <summary>Takes the way of kernels that cannot read without waiting (before 5.8 for an eventfd, before 6.4 for a pipe). For tests.</summary>
@@ -49,7 +57,14 @@ public sealed partial class EventNotifier : IDisposable
     }
 
     /// <summary>The descriptor, to be handed to a peer or to the kernel. Owned by this object.</summary>
-    public SafeFileHandle Descriptor { get; }
+    public SafeFileHandle Descriptor
+    {
+        get
+        {
+            _shared = true;
+            return _descriptor;
+        }
+    }
 
     /// <summary>A second notifier over the same open file; the caller's descriptor stays the caller's.</summary>
     /// <param name="descriptor">An eventfd or pipe end.</param>
@@ -68,18 +83,25 @@ public sealed partial class EventNotifier : IDisposable
     /// </summary>
     /// <remarks>
     /// A descriptor without O_NONBLOCK is asked first whether it takes a write. The kernel has no non-waiting write for an eventfd, so a peer that
-    /// clears the flag and fills the counter in the moment between the question and the write could still hold up this thread.
+    /// clears the flag and fills the counter in the moment between the question and the write can still hold up this thread, at most until
+    /// <see cref="Dispose"/>. The flag is asked for each time, because the peer may change it at any time; a descriptor that never left this object is not asked.
     /// </remarks>
     /// <exception cref="ObjectDisposedException">The notifier was disposed.</exception>
     public void Signal()
     {
-        int flags = Libc.StatusFlags(Descriptor);
-        if (flags < 0) return;
-        if ((flags & Libc.O_NONBLOCK) == 0 && (Libc.Poll(Descriptor, Libc.POLLOUT, 0) & Libc.POLLOUT) == 0) return;
+        if (_shared && !TakesWrite()) return;
         Span<byte> one = stackalloc byte[sizeof(ulong)];
         BinaryPrimitives.WriteUInt64LittleEndian(one, 1);
-        while (Libc.Write(Descriptor, one) == -Libc.EINTR)
+        Interlocked.Increment(ref _signalling);
+        try
         {
+            while (Libc.Write(_descriptor, one) == -Libc.EINTR)
+            {
+            }
+        }
+        finally
+        {
+            Interlocked.Decrement(ref _signalling);
         }
     }
 
@@ -101,18 +123,45 @@ public sealed partial class EventNotifier : IDisposable
         return any;
     }
 
-    /// <summary>Ends use of the descriptor: it leaves the reactor first and is closed afterwards. A pending wait ends with an exception.</summary>
+    /// <summary>
+    /// Ends use of the descriptor: it leaves the reactor first and is closed afterwards. A pending wait ends with an exception, and a thread that the peer
+    /// holds up in <see cref="Signal"/> is let go.
+    /// </summary>
     public void Dispose()
     {
         ReactorRegistration? registration;
         lock (_gate)
         {
+            if (_disposed) return;
             _disposed = true;
             registration = _registration;
         }
 
         registration?.Dispose();
-        Descriptor.Dispose();
+        ReleaseSignallers();
+        _descriptor.Dispose();
+    }
+
+    private bool TakesWrite()
+    {
+        int flags = Libc.StatusFlags(_descriptor);
+        return flags >= 0 && ((flags & Libc.O_NONBLOCK) != 0 || HasRoom());
+    }
+
+    private bool HasRoom() => Libc.Poll(_descriptor, Libc.POLLOUT, 0) is int events and > 0 && (events & Libc.POLLOUT) != 0;
+
+    /// <summary>
+    /// A thread may wait in the kernel for room in a full counter, and the descriptor lives as long as it does. No honest counter is ever full, so nothing is
+    /// lost by emptying it; a peer that fills it again at once has to win each time.
+    /// </summary>
+    private void ReleaseSignallers()
+    {
+        const int Tries = 100, AtOnce = 10;
+        for (int i = 0; i < Tries && Volatile.Read(ref _signalling) != 0; i++)
+        {
+            if (!HasRoom()) TryConsume();
+            Thread.Sleep(i < AtOnce ? 0 : 1);
+        }
     }
 
     [SkipLocalsInit]
@@ -125,11 +174,11 @@ public sealed partial class EventNotifier : IDisposable
         {
             if (_cannotReadNoWait)
             {
-                result = IsReadable() ? Libc.Read(Descriptor, buffer) : 0;
+                result = IsReadable() ? Libc.Read(_descriptor, buffer) : 0;
             }
             else
             {
-                result = Libc.ReadNoWait(Descriptor, buffer);
+                result = Libc.ReadNoWait(_descriptor, buffer);
                 if (result is -Libc.EOPNOTSUPP or -Libc.ENOSYS or -Libc.EINVAL)
                 {
                     _cannotReadNoWait = true;
@@ -143,7 +192,7 @@ public sealed partial class EventNotifier : IDisposable
 
     private bool IsReadable()
     {
-        int events = Libc.Poll(Descriptor, Libc.POLLIN, 0);
+        int events = Libc.Poll(_descriptor, Libc.POLLIN, 0);
         return events > 0 && (events & Libc.POLLIN) != 0;
     }
 }

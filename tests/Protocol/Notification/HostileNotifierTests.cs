@@ -28,6 +28,17 @@ public sealed class HostileNotifierTests
         before.AssertBack();
     }
 
+    /// <summary>It would be lost for as long as the owner likes, one for each connection: an owner of the descriptor could take all threads there are.</summary>
+    [Fact]
+    public void B40_a_sender_that_the_other_owner_holds_up_in_the_kernel_is_let_go_by_disposal()
+    {
+        using FlippingOwner owner = new();
+        EventNotifier notifier = EventNotifier.Duplicate(owner.Descriptor);
+        Thread sender = owner.HoldUp(notifier.Signal);
+        notifier.Dispose();
+        sender.Join(Eventually.Deadline).Should().BeTrue();
+    }
+
     [Fact]
     public async Task B40_consuming_never_waits_on_a_blocking_descriptor()
     {
