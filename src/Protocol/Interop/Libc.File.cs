@@ -18,6 +18,12 @@ internal static partial class Libc
     private static unsafe partial int statx_descriptor(SafeHandle descriptor, string path, int flags, uint mask, byte* status);
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial SafeFileHandle open(string path, int flags);
+
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial int flock(SafeHandle descriptor, int operation);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int unlink(string path);
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
@@ -55,12 +61,29 @@ internal static partial class Libc
         if (result < 0) throw new LinuxException("fcntl(F_SETFL)", errno);
     }
 
+    /// <summary>A folder, to lock or to look into; closed on exec.</summary>
+    /// <returns>The folder, or null when it does not exist or may not be read.</returns>
+    internal static SafeFileHandle? OpenFolder(string path)
+    {
+        SafeFileHandle handle = open(path, O_CLOEXEC | O_NONBLOCK);
+        if (!handle.IsInvalid) return handle;
+        handle.Dispose();
+        return null;
+    }
+
+    /// <summary>Locks a file or folder for this open file description alone, among those who ask; the lock ends with the description. Never waits.</summary>
+    /// <returns>0 or the error number: EAGAIN where somebody else holds it.</returns>
+    internal static int TryLock(SafeHandle descriptor) => flock(descriptor, LOCK_EX | LOCK_NB) == 0 ? 0 : Marshal.GetLastPInvokeError();
+
+    /// <summary>
+    /// Describes an open file, as the kernel knows it at present: a file system of somebody else's is not asked, which could take as long as it likes to answer.
+    /// </summary>
     /// <returns>0 or the error number.</returns>
     // Safety: struct statx is 256 bytes on every architecture and the kernel writes no more.
     internal static unsafe int Status(SafeHandle descriptor, out FileStatus status)
     {
         byte* buffer = stackalloc byte[FileStatus.EncodedSize];
-        int result = statx_descriptor(descriptor, "", AT_EMPTY_PATH, STATX_BASIC_STATS, buffer);
+        int result = statx_descriptor(descriptor, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, buffer);
         int errno = Marshal.GetLastPInvokeError();
         status = FileStatus.Read(new ReadOnlySpan<byte>(buffer, FileStatus.EncodedSize));
         return result == 0 ? 0 : errno;

@@ -16,6 +16,9 @@ public sealed partial class VhostUserListener
         byte[] address = UnixSocketAddress.Encode(path, nameof(path));
         options ??= new VhostUserListenOptions();
         uint? group = options.Group is null ? null : FindGroup(options.Group);
+
+        // A socket that is bound and does not listen yet looks like a stale one: starters must not look at each other's work.
+        using FolderLock? alone = FolderLock.TryTake(FolderOf(path));
         SafeFileHandle socket = Libc.UnixSocket();
         try
         {
@@ -59,7 +62,7 @@ public sealed partial class VhostUserListener
             errno = Libc.Bind(socket, address);
         }
 
-        string folder = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path)) ?? "/";
+        string folder = FolderOf(path);
         Check(errno, "bind", errno switch
         {
             Libc.ENOENT or Libc.ENOTDIR => $"Cannot listen on '{path}': the folder '{folder}' does not exist. Create it or choose another path.",
@@ -83,10 +86,10 @@ public sealed partial class VhostUserListener
             throw new VhostUserException($"Cannot listen on '{path}': {state}. End that process, remove the file or choose another path.");
         }
 
-        // Another starter may have replaced the file since it was looked at; its socket must not be removed.
+        // Somebody who does not lock the folder may have replaced the file since it was looked at; its socket must not be removed.
         if (Libc.Status(path, out FileStatus now) != 0 || !now.IsSameFile(before)) return;
         Check(Libc.Unlink(path), "unlink", $"Cannot remove the stale socket file '{path}'. Remove it or choose another path.");
-        ProtocolLog.StaleSocketReplaced(options.Connection.Logger, path);
+        ProtocolLog.StaleSocketReplaced(ContainedLogger.AroundOptional(options.Connection.Logger), path);
     }
 
     private static bool IsStale(byte[] address)
@@ -94,6 +97,8 @@ public sealed partial class VhostUserListener
         using SafeFileHandle probe = Libc.UnixSocket();
         return Libc.Connect(probe, address) == Libc.ECONNREFUSED;
     }
+
+    private static string FolderOf(string path) => System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path)) ?? "/";
 
     /// <summary>A group by name or number; a number need not belong to a group.</summary>
     internal static bool TryFindGroup(string group, out uint id) =>

@@ -185,4 +185,67 @@ public sealed class ListenerTests
     }
 
     private static Action Listening(string path) => () => VhostUserListener.Listen(path);
+
+    [Fact]
+    public async Task Of_many_starters_on_one_stale_path_one_listens_and_is_reached()
+    {
+        const int Rounds = 50, Starters = 8;
+        string folder = Directory.CreateTempSubdirectory("vhost-starters").FullName;
+        string path = Path.Combine(folder, "s");
+        for (int round = 0; round < Rounds; round++)
+        {
+            using (RawDescriptors.BlockingListener(path))
+            {
+                // Closed without removing the file.
+            }
+
+            using Barrier together = new(Starters);
+            Task<VhostUserListener?>[] starting = [.. Enumerable.Range(0, Starters).Select(_ => Task.Factory.StartNew(
+                () => StartTogether(path, together), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default))];
+            VhostUserListener?[] started = await Task.WhenAll(starting).InTime();
+            await using VhostUserListener only = started.Should().ContainSingle(static one => one != null, "round {0}", round).Which!;
+
+            // Looking whether somebody listens left connections of its own.
+            await using VhostUserConnection client = await VhostUserConnection.ConnectAsync(path).InTime();
+            await client.SendAsync(Ends.Header(1, 0), default).InTime();
+            VhostUserMessage? message = null;
+            while (message is null)
+            {
+                await using VhostUserConnection server = await only.AcceptAsync().InTime();
+                message = await server.ReceiveAsync().InTime();
+            }
+
+            message.Dispose();
+        }
+
+        Directory.EnumerateFileSystemEntries(folder).Should().BeEmpty("nothing is left behind");
+        Directory.Delete(folder);
+    }
+
+    [Fact]
+    public async Task A_folder_that_somebody_keeps_locked_delays_a_starter_and_no_more()
+    {
+        string folder = Directory.CreateTempSubdirectory("vhost-locked").FullName;
+        using (FolderLock? other = FolderLock.TryTake(folder))
+        {
+            other.Should().NotBeNull();
+            await using VhostUserListener listener = await Task.Run(() => VhostUserListener.Listen(Path.Combine(folder, "s"))).InTime();
+        }
+
+        FolderLock.TryTake(Path.Combine(folder, "none")).Should().BeNull();
+        Directory.Delete(folder);
+    }
+
+    private static VhostUserListener? StartTogether(string path, Barrier together)
+    {
+        together.SignalAndWait();
+        try
+        {
+            return VhostUserListener.Listen(path);
+        }
+        catch (VhostUserException)
+        {
+            return null;
+        }
+    }
 }
