@@ -128,7 +128,6 @@ public sealed class SharedMemory : IDisposable
     {
         try
         {
-            // Seals first: only memory of the kernel has them, while a file system of the peer's own may keep whoever asks for the length waiting.
             if (requireSealed)
             {
                 CheckSealed(descriptor);
@@ -189,14 +188,10 @@ public sealed class SharedMemory : IDisposable
 
     private static ulong MappableLength(SafeFileHandle descriptor)
     {
-        try
-        {
-            return (ulong)RandomAccess.GetLength(descriptor);
-        }
-        catch (Exception e) when (e is IOException or NotSupportedException or UnauthorizedAccessException or ArgumentException)
-        {
-            throw new VhostUserProtocolException(VhostUserViolation.BadDescriptor, $"memory region: the descriptor is not a file that can be mapped ({e.Message})");
-        }
+        FileKind kind = DescriptorInfo.Kind(descriptor);
+        return kind == FileKind.Regular
+            ? DescriptorInfo.FileSize(descriptor)
+            : throw new VhostUserProtocolException(VhostUserViolation.BadDescriptor, $"memory region: the descriptor is not a file that can be mapped ({kind})");
     }
 
     private static void CheckSealed(SafeFileHandle descriptor)
@@ -259,11 +254,13 @@ public sealed class SharedMemory : IDisposable
                 $"{call} with 2 MiB pages: {mapped / TwoMegabytes} are needed; see HugePages_Free in /proc/meminfo and reserve some with vm.nr_hugepages");
     }
 
+    /// <summary>The page size of huge-page files. Only files that can have seals are asked further: another file system may never answer.</summary>
     // Safety: fstatfs writes at most sizeof(struct statfs) = 120 bytes; Statfs has 256.
     private static unsafe ulong MappingGranularity(SafeFileHandle descriptor)
     {
-        Libc.Statfs status;
-        bool huge = Libc.fstatfs(descriptor, &status) == 0 && status.f_type == Libc.HUGETLBFS_MAGIC && status.f_bsize > 0;
+        Libc.Statfs status = default;
+        bool huge = Libc.fcntl_seals(descriptor, Libc.F_GET_SEALS, 0) >= 0
+            && Libc.fstatfs(descriptor, &status) == 0 && status.f_type == Libc.HUGETLBFS_MAGIC && status.f_bsize > 0;
         return huge ? (ulong)status.f_bsize : (ulong)Environment.SystemPageSize;
     }
 

@@ -21,6 +21,21 @@ public sealed partial class SharedMemoryTests
         RandomAccess.GetLength(memory.Descriptor).Should().Be(0x4000);
     }
 
+    /// <summary>The file may be the peer's own, on a file system that the peer serves, or not: asking for the length would wait for ever.</summary>
+    [SkippableFact]
+    public async Task B10_a_file_whose_file_system_does_not_answer_is_looked_at_and_mapped_in_time()
+    {
+        using SlowFileSystem? slow = SlowFileSystem.TryMount(out string reason);
+        Skip.If(slow is null, reason);
+        await Task.Run(() =>
+        {
+            using SharedMemory memory = SharedMemory.Map(Duplicate(slow.File), 0x1000, SlowFileSystem.FileSize - 0x1000);
+            FluentActions.Invoking(() => SharedMemory.Map(Duplicate(slow.File), 0x1000, SlowFileSystem.FileSize)).Should().Throw<VhostUserProtocolException>();
+            FluentActions.Invoking(() => SharedMemory.Map(Duplicate(slow.File), 0, 0x1000, requireSealed: true)).Should().Throw<VhostUserProtocolException>();
+            FluentActions.Invoking(() => EventNotifier.Duplicate(slow.File)).Should().Throw<ArgumentException>().WithMessage("*Regular*");
+        }).InTime();
+    }
+
     [Fact]
     public void A_received_region_at_an_odd_offset_sees_the_same_bytes()
     {
