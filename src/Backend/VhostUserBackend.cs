@@ -39,7 +39,7 @@ public sealed class VhostUserBackend : IAsyncDisposable
         _device = device;
         _options = options ?? new VhostUserBackendOptions();
         Check(device, _options);
-        _logger = (_options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger("Vhost.Backend");
+        _logger = ContainedLogger.Around((_options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger("Vhost.Backend"));
         _budget = new LogBudget(_options.TimeProvider);
     }
 

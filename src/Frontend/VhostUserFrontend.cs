@@ -59,7 +59,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
     {
         _options = options;
         _peer = connection.Name;
-        _log = options.LoggerFactory?.CreateLogger<VhostUserFrontend>() ?? NullLogger<VhostUserFrontend>.Instance;
+        _log = ContainedLogger.Around((options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger<VhostUserFrontend>());
         _channel = new RequestChannel(connection, VhostUserChannel.Main, new RequestChannelOptions
         {
             ReplyTimeout = options.ReplyTimeout,

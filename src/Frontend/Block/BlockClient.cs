@@ -51,7 +51,7 @@ public sealed partial class BlockClient : IAsyncDisposable
     {
         Frontend = frontend;
         _options = options;
-        _log = options.LoggerFactory?.CreateLogger<BlockClient>() ?? NullLogger<BlockClient>.Instance;
+        _log = ContainedLogger.Around((options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger<BlockClient>());
     }
 
     /// <summary>Raised, with <see cref="Config"/> renewed, after the back-end said that the configuration space changed, as when a disk was resized.</summary>

@@ -54,7 +54,7 @@ public sealed partial class RequestChannel
         lock (_gate) (pending, _pending) = (_pending, null);
         try
         {
-            ProtocolLog.Received(_options.Logger, Name, _channel, message.Header, message.Payload, message.DescriptorCount);
+            ProtocolLog.Received(_log, Name, _channel, message.Header, message.Payload, message.DescriptorCount);
             if (pending is null) throw Unsolicited(message);
             MessageCheck check = MessageValidator.CheckReply(_channel, pending.Request, message.Header, message.DescriptorCount);
             if (!check.IsValid)
@@ -95,7 +95,7 @@ public sealed partial class RequestChannel
         }
 
         _connection.Abort();
-        ProtocolLog.ChannelEnded(_options.Logger, Name, reason.Message);
+        ProtocolLog.ChannelEnded(_log, Name, reason.Message);
         pending?.Fail(reason);
         if (failed)
         {

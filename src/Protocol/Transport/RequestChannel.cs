@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Microsoft.Extensions.Logging;
 
 namespace Vhost.Protocol;
 
@@ -12,6 +13,7 @@ public sealed partial class RequestChannel : IAsyncDisposable
     private readonly VhostUserConnection _connection;
     private readonly VhostUserChannel _channel;
     private readonly RequestChannelOptions _options;
+    private readonly ILogger? _log;
     private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly Lock _gate = new();
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -30,6 +32,7 @@ public sealed partial class RequestChannel : IAsyncDisposable
         _connection = connection;
         _channel = channel;
         _options = options ?? new RequestChannelOptions();
+        _log = ContainedLogger.AroundOptional(_options.Logger);
         Name = _options.Name ?? connection.Name;
     }
 
@@ -133,7 +136,7 @@ public sealed partial class RequestChannel : IAsyncDisposable
     private async ValueTask SendOneAsync(
         VhostUserHeader header, ReadOnlyMemory<byte> payload, ReadOnlyMemory<SafeHandle> descriptors, CancellationToken cancellationToken)
     {
-        ProtocolLog.Sent(_options.Logger, Name, _channel, header, payload.Span, descriptors.Length);
+        ProtocolLog.Sent(_log, Name, _channel, header, payload.Span, descriptors.Length);
         try
         {
             await _connection.SendAsync(header, payload, descriptors, cancellationToken).ConfigureAwait(false);

@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
 
 namespace Vhost.Protocol;
@@ -17,6 +18,7 @@ public sealed partial class VhostUserConnection
     {
         byte[] address = UnixSocketAddress.Encode(socketPath, nameof(socketPath));
         options ??= new VhostUserConnectOptions();
+        ILogger? log = ContainedLogger.AroundOptional(options.Logger);
         long started = options.TimeProvider.GetTimestamp();
         while (true)
         {
@@ -28,7 +30,7 @@ public sealed partial class VhostUserConnection
             TimeSpan waited = options.TimeProvider.GetElapsedTime(started);
             bool again = errno is Libc.ENOENT or Libc.ECONNREFUSED or Libc.EAGAIN;
             if (!again || (options.RetryFor != Timeout.InfiniteTimeSpan && waited >= options.RetryFor)) throw CannotConnect(socketPath, errno, waited);
-            ProtocolLog.ConnectAgain(options.Logger, socketPath, errno);
+            ProtocolLog.ConnectAgain(log, socketPath, errno);
             await Task.Delay(Pause(options, waited), options.TimeProvider, cancellationToken).ConfigureAwait(false);
         }
     }

@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
 
 namespace Vhost.Protocol;
@@ -10,12 +11,14 @@ public sealed partial class VhostUserListener : IAsyncDisposable
     private readonly SafeFileHandle _socket;
     private readonly ReactorRegistration _registration;
     private readonly VhostUserConnectionOptions _options;
+    private readonly ILogger? _log;
     private readonly FileStatus? _file;
     private int _disposed;
 
     private VhostUserListener(SafeFileHandle socket, string? path, FileStatus? file, VhostUserConnectionOptions options)
     {
         (_socket, Path, _file, _options) = (socket, path, file, options);
+        _log = ContainedLogger.AroundOptional(options.Logger);
         _registration = Reactor.Shared.Register(socket);
     }
 
@@ -77,7 +80,7 @@ public sealed partial class VhostUserListener : IAsyncDisposable
                     // The kernel looks for a free descriptor before it looks for a peer. Once for each peer, however long that lasts.
                     if (!postponed && HasWaiting)
                     {
-                        ProtocolLog.AcceptPostponed(_options.Logger, name, errno);
+                        ProtocolLog.AcceptPostponed(_log, name, errno);
                         postponed = true;
                     }
 
