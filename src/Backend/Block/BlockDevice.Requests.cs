@@ -8,7 +8,7 @@ public sealed partial class BlockDevice
     /// <summary>Requests of one turn: a driver that never stops must not keep the worker from its commands.</summary>
     private const int MostPerTurn = 256;
 
-    // One request may name four gigabytes, the same page again and again: a turn must end before the session's patience does.
+    // One request may name four gigabytes, the same page again and again, or a range to be zeroed: a turn must end before the session's patience does.
     private const ulong MostBytesPerTurn = 64 << 20;
 
     /// <inheritdoc/>
@@ -17,7 +17,8 @@ public sealed partial class BlockDevice
         ref BlockRequestCounters counters = ref _counters[queue.Index];
         int served = 0;
         ulong bytes = 0;
-        while (served < MostPerTurn && bytes < MostBytesPerTurn && queue.TryPop(out DescriptorChain chain))
+        ulong changed = counters.Changed;
+        while (served < MostPerTurn && bytes + (counters.Changed - changed) < MostBytesPerTurn && queue.TryPop(out DescriptorChain chain))
         {
             bytes += (ulong)chain.Readable.Length + chain.Writable.Length;
             queue.Complete(chain, Serve(chain, ref counters));
@@ -44,7 +45,7 @@ public sealed partial class BlockDevice
         VirtioBlkStatus status;
         try
         {
-            status = Execute(header, chain.Readable.Slice(VirtioBlkRequestHeader.Size), writable.Slice(0, room), ref written);
+            status = Execute(header, chain.Readable.Slice(VirtioBlkRequestHeader.Size), writable.Slice(0, room), ref counters, ref written);
         }
         catch (Exception e)
         {
@@ -62,7 +63,8 @@ public sealed partial class BlockDevice
         return written + 1;
     }
 
-    private VirtioBlkStatus Execute(in VirtioBlkRequestHeader header, GuestBuffers output, GuestBuffers input, ref uint written)
+    private VirtioBlkStatus Execute(
+        in VirtioBlkRequestHeader header, GuestBuffers output, GuestBuffers input, ref BlockRequestCounters counters, ref uint written)
     {
         switch (header.Type)
         {
@@ -84,7 +86,7 @@ public sealed partial class BlockDevice
                 return GetId(input, ref written);
 
             case VirtioBlkRequestType.Discard or VirtioBlkRequestType.WriteZeroes when (BlockFeatures & VirtioBlkFeatures.Discard) != 0:
-                return ChangeRanges(output, header.Type);
+                return ChangeRanges(output, header.Type, ref counters);
 
             default:
                 return VirtioBlkStatus.Unsupported;
@@ -110,7 +112,7 @@ public sealed partial class BlockDevice
     }
 
     /// <summary>All ranges are copied out and checked before the first one is touched: a bad request changes nothing.</summary>
-    private VirtioBlkStatus ChangeRanges(GuestBuffers output, VirtioBlkRequestType type)
+    private VirtioBlkStatus ChangeRanges(GuestBuffers output, VirtioBlkRequestType type, ref BlockRequestCounters counters)
     {
         if (output.Length == 0 || output.Length % VirtioBlkRange.Size != 0 || output.Length > MaxRanges * VirtioBlkRange.Size)
             return VirtioBlkStatus.IoError;
@@ -120,7 +122,11 @@ public sealed partial class BlockDevice
         if (status != VirtioBlkStatus.Ok)
             return status;
         for (; VirtioBlkRange.TryRead(bytes, out VirtioBlkRange range); bytes = bytes[VirtioBlkRange.Size..])
+        {
+            counters.Changed += (ulong)range.SectorCount << SectorMath.SectorShift;
             Change(range, type);
+        }
+
         if (_writeThrough)
             _storage.Flush();
         return VirtioBlkStatus.Ok;
@@ -128,13 +134,18 @@ public sealed partial class BlockDevice
 
     private VirtioBlkStatus Check(ReadOnlySpan<byte> ranges, VirtioBlkRequestType type)
     {
-        VirtioBlkRangeFlags allowed = type == VirtioBlkRequestType.WriteZeroes ? VirtioBlkRangeFlags.Unmap : VirtioBlkRangeFlags.None;
+        bool zeroes = type == VirtioBlkRequestType.WriteZeroes;
+        VirtioBlkRangeFlags allowed = zeroes ? VirtioBlkRangeFlags.Unmap : VirtioBlkRangeFlags.None;
+        uint most = zeroes ? MaxZeroesSectors : MaxRangeSectors;
+        uint zeroed = 0;
         for (; VirtioBlkRange.TryRead(ranges, out VirtioBlkRange range); ranges = ranges[VirtioBlkRange.Size..])
         {
             if ((range.Flags & ~allowed) != 0)
                 return VirtioBlkStatus.Unsupported;
-            if (range.SectorCount > MaxRangeSectors || !IsInside(range.Sector, (ulong)range.SectorCount << SectorMath.SectorShift))
+            if (range.SectorCount > most - zeroed || !IsInside(range.Sector, (ulong)range.SectorCount << SectorMath.SectorShift))
                 return VirtioBlkStatus.IoError;
+            if (zeroes)
+                zeroed += range.SectorCount;
         }
 
         return VirtioBlkStatus.Ok;

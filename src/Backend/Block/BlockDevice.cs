@@ -24,11 +24,17 @@ namespace Vhost.Backend;
 /// </example>
 public sealed partial class BlockDevice : IVhostUserDevice
 {
-    /// <summary>Ranges that a discard or write-zeroes request may have.</summary>
+    /// <summary>Ranges that a discard request may have.</summary>
     public const int MaxRanges = 16;
 
     /// <summary>Sectors that one such range may have: 1 GiB.</summary>
     public const uint MaxRangeSectors = 1 << 21;
+
+    /// <summary>
+    /// Sectors that a write-zeroes request may have in all: 64 MiB. Not every storage has a short way to zeroes, and a request must end while others wait.
+    /// One range is announced; more are taken as long as their sum is not above this.
+    /// </summary>
+    public const uint MaxZeroesSectors = 1 << 17;
 
     private const VirtioFeatures RingFeatures =
         VirtioFeatures.Version1 | VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex | VirtioFeatures.InOrder | VirtioFeatures.RingPacked;
@@ -199,8 +205,8 @@ public sealed partial class BlockDevice : IVhostUserDevice
             MaxDiscardSectors = _readOnly ? 0 : MaxRangeSectors,
             MaxDiscardSegments = _readOnly ? 0u : MaxRanges,
             DiscardSectorAlignment = _readOnly ? 0 : blockSectors,
-            MaxWriteZeroesSectors = _readOnly ? 0 : MaxRangeSectors,
-            MaxWriteZeroesSegments = _readOnly ? 0u : MaxRanges,
+            MaxWriteZeroesSectors = _readOnly ? 0 : MaxZeroesSectors,
+            MaxWriteZeroesSegments = _readOnly ? 0u : 1,
             WriteZeroesMayUnmap = _readOnly ? (byte)0 : (byte)1,
         };
     }

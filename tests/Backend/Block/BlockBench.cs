@@ -63,13 +63,7 @@ internal sealed class BlockBench : IDisposable
     public uint SendChain(params ReadOnlySpan<ChainBuffer> buffers)
     {
         Ring.Put(StatusAt, NoStatus);
-        for (int i = 0; i < buffers.Length; i++)
-        {
-            bool more = i + 1 < buffers.Length;
-            ushort flags = (ushort)((buffers[i].Writable ? RawSplitRing.Write : 0) | (more ? RawSplitRing.Next : 0));
-            Ring.Descriptor(i, buffers[i].At, buffers[i].Length, flags, (ushort)(i + 1));
-        }
-
+        Describe(buffers);
         ushort before = Ring.UsedIndex;
         Ring.Offer(0);
         Device.Process(_queue);
@@ -80,6 +74,29 @@ internal sealed class BlockBench : IDisposable
         (uint id, uint length) = Ring.UsedElement(before);
         id.Should().Be(0);
         return length;
+    }
+
+    /// <summary>Writes a chain to the descriptor table without offering it.</summary>
+    public void Describe(params ReadOnlySpan<ChainBuffer> buffers)
+    {
+        for (int i = 0; i < buffers.Length; i++)
+        {
+            bool more = i + 1 < buffers.Length;
+            ushort flags = (ushort)((buffers[i].Writable ? RawSplitRing.Write : 0) | (more ? RawSplitRing.Next : 0));
+            Ring.Descriptor(i, buffers[i].At, buffers[i].Length, flags, (ushort)(i + 1));
+        }
+    }
+
+    /// <summary>Offers the chain that was described a number of times, all at once, and gives the device one turn.</summary>
+    /// <returns>Requests that came back.</returns>
+    public int ServeTurn(int offered)
+    {
+        ushort before = Ring.UsedIndex;
+        for (int i = 0; i < offered; i++)
+            Ring.Offer(0);
+        Device.Process(_queue);
+        _queue.Flush();
+        return (ushort)(Ring.UsedIndex - before);
     }
 
     public void PutData(ReadOnlySpan<byte> data, ulong at = DataAt) => _lease.TryCopyFrom(data, new GuestAddress(at)).Should().BeTrue();

@@ -20,7 +20,7 @@ public sealed class BlockConfigTests
         config.MaxDiscardSectors.Should().Be(BlockDevice.MaxRangeSectors);
         config.MaxDiscardSegments.Should().Be(BlockDevice.MaxRanges);
         config.DiscardSectorAlignment.Should().Be(2);
-        config.MaxWriteZeroesSectors.Should().Be(BlockDevice.MaxRangeSectors);
+        config.MaxWriteZeroesSectors.Should().Be(BlockDevice.MaxZeroesSectors);
         config.WriteZeroesMayUnmap.Should().Be(1);
         device.ConfigLength.Should().Be(60);
         device.QueueCount.Should().Be(3);

@@ -1,0 +1,55 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend.Tests;
+
+/// <summary>A turn of the device ends in time, whatever its requests cost: between two turns the worker looks at its commands.</summary>
+public sealed class BlockTurnTests
+{
+    private const int Offered = 40;
+
+    [Fact]
+    public void R12_a_turn_ends_after_64_MiB_of_data()
+    {
+        using BlockBench bench = new(new NullStorage(1UL << 40));
+        bench.PutHeader((uint)VirtioBlkRequestType.In, 0);
+        bench.Describe(new(BlockBench.HeaderAt, 16, false), new(BlockBench.DataAt, 8 << 20, true), new(BlockBench.StatusAt, 1, true));
+        bench.ServeTurn(Offered).Should().Be(8);
+        bench.ServeTurn(0).Should().Be(8, "the rest is found in the next one");
+    }
+
+    /// <summary>Where the file system has no short way to zeroes they are written; 16 ranges of a gigabyte would take minutes.</summary>
+    [Fact]
+    public void R12_a_turn_ends_after_64_MiB_of_zeroes_and_no_request_has_more()
+    {
+        const uint Most = BlockDevice.MaxZeroesSectors;
+        using (BlockBench many = new(new NullStorage(1UL << 40)))
+        {
+            Ranges(many, VirtioBlkRequestType.WriteZeroes, Range(Most / 4));
+            many.ServeTurn(Offered).Should().Be(4);
+        }
+
+        using BlockBench bench = new(new NullStorage(1UL << 40));
+        bench.Send(VirtioBlkRequestType.WriteZeroes, 0, bench.PutRanges(Range(Most))).Status.Should().Be(VirtioBlkStatus.Ok);
+        bench.Send(VirtioBlkRequestType.WriteZeroes, 0, bench.PutRanges(Range(Most + 1))).Status.Should().Be(VirtioBlkStatus.IoError);
+        bench.Send(VirtioBlkRequestType.WriteZeroes, 0, bench.PutRanges(Range(Most), Range(1))).Status.Should().Be(VirtioBlkStatus.IoError);
+        bench.Send(VirtioBlkRequestType.WriteZeroes, 0, bench.PutRanges(Range(uint.MaxValue), Range(uint.MaxValue))).Status.Should().Be(VirtioBlkStatus.IoError);
+
+        static VirtioBlkRange Range(uint sectors) => new(0, sectors, VirtioBlkRangeFlags.None);
+    }
+
+    [Fact]
+    public void R12_a_turn_ends_after_a_large_discard()
+    {
+        using BlockBench bench = new(new NullStorage(1UL << 40));
+        Ranges(bench, VirtioBlkRequestType.Discard, new VirtioBlkRange(0, BlockDevice.MaxRangeSectors, VirtioBlkRangeFlags.None));
+        bench.ServeTurn(Offered).Should().Be(1);
+        Ranges(bench, VirtioBlkRequestType.Discard, new VirtioBlkRange(0, 1, VirtioBlkRangeFlags.None));
+        bench.ServeTurn(0).Should().Be(Offered - 1, "small ones share a turn");
+    }
+
+    private static void Ranges(BlockBench bench, VirtioBlkRequestType type, VirtioBlkRange range)
+    {
+        bench.PutHeader((uint)type, 0);
+        bench.Describe(new(BlockBench.HeaderAt, 16, false), new(BlockBench.DataAt, bench.PutRanges(range), false), new(BlockBench.StatusAt, 1, true));
+    }
+}
