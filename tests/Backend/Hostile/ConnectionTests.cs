@@ -1,3 +1,4 @@
+using Vhost.Backend.Tests.Rings;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
 
@@ -32,7 +33,6 @@ public class ConnectionTests
     public async Task B37_A_front_end_that_does_not_read_its_replies_loses_the_connection()
     {
         await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { SendTimeout = TimeSpan.FromMilliseconds(200) });
-        await Bystander.WatchAsync(async () =>
         {
             await using RawFrontend frontend = await bench.NegotiatedAsync();
             await Eventually.TrueAsync(() =>
@@ -42,7 +42,8 @@ public class ConnectionTests
                     .ContinueWith(static sent => sent.Exception, TaskScheduler.Default);
                 return bench.Complaints.Count == 1;
             });
-        });
+        }
+
         await bench.CheckInvariantsAsync(lines: 1);
     }
 
@@ -56,7 +57,7 @@ public class ConnectionTests
             {
                 using TestRing ring = new(guest, 0);
                 await using RawFrontend frontend = await bench.ConnectAsync();
-                foreach (Func<Task> step in Steps(frontend, guest, ring).Take(count))
+                foreach (Func<Task> step in FrontendSteps.All(frontend, guest, ring).Take(count))
                     await step();
             }
         }
@@ -78,6 +79,42 @@ public class ConnectionTests
             await frontend.StartAsync(ring);
             for (byte request = 0; request < 4; request++)
                 ring.SubmitAndKick(request);
+        }
+
+        await bench.CheckInvariantsAsync(lines: 0);
+    }
+
+    /// <summary>A process of its own, killed: what it had open is closed by the kernel, in whatever order that takes, and its memory goes while we use it.</summary>
+    [Fact]
+    public async Task B38_A_front_end_may_be_killed_after_any_message()
+    {
+        await ChildFrontend.PrepareAsync();
+        await using HostileBench bench = await HostileBench.StartAsync();
+        for (int count = 0; count <= FrontendSteps.Count; count++)
+        {
+            await using ChildProcess child = ChildFrontend.Start(bench.SocketPath, count);
+            await child.OutputLineAsync(ChildFrontend.Ready);
+            child.Signal(UnixSignal.Kill);
+            (await child.EndAsync()).ExitCode.Should().Be(128 + UnixSignal.Kill);
+        }
+
+        await bench.CheckInvariantsAsync(lines: 0);
+        bench.Device.Resets.Should().BeGreaterThan(FrontendSteps.Count);
+    }
+
+    [Theory]
+    [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
+    public async Task B38_A_front_end_may_be_killed_while_a_ring_is_busy(QueueDispatch dispatch)
+    {
+        await ChildFrontend.PrepareAsync();
+        await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch });
+        for (int i = 0; i < 3; i++)
+        {
+            int before = bench.Device.Processed;
+            await using ChildProcess child = ChildFrontend.Start(bench.SocketPath, ChildFrontend.Busy);
+            await Eventually.TrueAsync(() => bench.Device.Processed > before + 1000);
+            child.Signal(UnixSignal.Kill);
+            (await child.EndAsync()).ExitCode.Should().Be(128 + UnixSignal.Kill);
         }
 
         await bench.CheckInvariantsAsync(lines: 0);
@@ -150,30 +187,5 @@ public class ConnectionTests
             using VhostUserMessage? message = await back.ReceiveAsync();
             message!.Header.Request.Should().Be((uint)VhostUserRequest.SetOwner);
         }
-    }
-
-    private static IEnumerable<Func<Task>> Steps(RawFrontend frontend, TestGuest guest, TestRing ring)
-    {
-        const VhostUserProtocolFeatures protocol = VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.ConfigureMemSlots;
-        const VirtioFeatures features = VirtioFeatures.Version1 | VirtioFeatures.VhostUserProtocolFeatures;
-        byte[] state = RawFrontend.State(0, TestRing.Size);
-        yield return () => frontend.SendAsync(VhostUserRequest.SetOwner);
-        yield return () => frontend.AskU64Async(VhostUserRequest.GetFeatures);
-        yield return () => frontend.SendAsync(VhostUserRequest.SetProtocolFeatures, RawFrontend.U64((ulong)protocol));
-        yield return () => frontend.SendAsync(VhostUserRequest.SetFeatures, RawFrontend.U64((ulong)features));
-        yield return () => frontend.AddMemoryAsync(guest);
-        yield return () => frontend.SendAsync(VhostUserRequest.SetVringNum, state);
-        yield return () => frontend.SendAsync(VhostUserRequest.SetVringBase, RawFrontend.State(0, 0));
-        yield return () => frontend.SendAsync(VhostUserRequest.SetVringAddr, RawFrontend.Bytes(ring.Address));
-        yield return () => frontend.SendAsync(VhostUserRequest.SetVringCall, RawFrontend.Word(ring), ring.Call.Descriptor);
-        yield return () => frontend.KickAsync(ring);
-        yield return () => frontend.EnableAsync(ring);
-        yield return () =>
-        {
-            ring.StartAt(0);
-            ring.SubmitAndKick(1);
-            return Task.CompletedTask;
-        };
-        yield return () => frontend.SendAsync(VhostUserRequest.GetVringBase, RawFrontend.State(0, 0));
     }
 }

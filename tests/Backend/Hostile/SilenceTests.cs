@@ -125,7 +125,6 @@ public class SilenceTests
         const int Silent = 10;
         VhostUserBackendOptions options = new() { FirstMessageTimeout = TimeSpan.FromMilliseconds(50) };
         await using HostileBench bench = await HostileBench.StartAsync(options: options);
-        await Bystander.WatchAsync(async () =>
         {
             List<RawFrontend> silent = new();
             for (int i = 0; i < Silent; i++)
@@ -134,7 +133,8 @@ public class SilenceTests
                 await frontend.BarrierAsync();
             foreach (RawFrontend one in silent)
                 await one.DisposeAsync();
-        });
+        }
+
         await bench.CheckInvariantsAsync(lines: Silent);
     }
 

@@ -39,6 +39,9 @@ internal sealed class EchoDevice(int queues = 2) : IVhostUserDevice
 
     public int Resets => Volatile.Read(ref _resets);
 
+    /// <summary>Called at the end of each turn, on the worker.</summary>
+    public Action<DeviceVirtqueue>? AfterTurn { get; set; }
+
     public int Calls;
 
     public int Blocked;
@@ -100,6 +103,8 @@ internal sealed class EchoDevice(int queues = 2) : IVhostUserDevice
             chain.Writable.Slice(0, length).CopyFrom(bytes);
             queue.Complete(chain, length);
         }
+
+        AfterTurn?.Invoke(queue);
     }
 
     public void Reset() => Interlocked.Increment(ref _resets);

@@ -82,6 +82,14 @@ internal sealed class TestRing(TestGuest guest, int index) : IDisposable
         return guest.ReadBytes(BufferOffset((ushort)(id / 2), writable: true), BufferSize);
     }
 
+    /// <summary>Waits until everything submitted is used.</summary>
+    public async Task AllUsedAsync()
+    {
+        while (UsedIndex != _submitted)
+            await Task.Yield();
+        _seen = _submitted;
+    }
+
     public async Task ExpectEchoAsync(byte fill)
     {
         byte[] bytes = await NextUsedAsync();
