@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Vhost.Protocol;
 
 namespace Vhost.Backend;
@@ -9,16 +10,32 @@ namespace Vhost.Backend;
 internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kick, QueueWorkerContext context)
     : QueueWorker(queue, kick, context), IThreadPoolWorkItem
 {
-    /// <summary>Batches after which a busy queue goes to the end of the thread pool's line.</summary>
+    /// <summary>Turns after which a busy queue goes to the end of the thread pool's line.</summary>
     private const int TurnsPerRun = 64;
 
-    // Number of requests for a turn since the queue was last at rest; whoever raises it from zero runs or schedules the turns.
-    private int _requests;
+    /// <summary>The same by time, in ticks of <see cref="Stopwatch"/>: a turn may take long, and others wait for the thread.</summary>
+    private static readonly long LongestRun = Stopwatch.Frequency / 1000;
+
+    /// <summary>Nobody runs turns. / Somebody does, or is about to. / He does, and has to look once more before he ends.</summary>
+    private const int AtRest = 0, Running = 1, Asked = 2;
+
+    private int _state;
     private KickPump? _pump;
 
     protected override Task KickReleased => _pump?.Completion ?? Task.CompletedTask;
 
-    void IThreadPoolWorkItem.Execute() => Run();
+    void IThreadPoolWorkItem.Execute()
+    {
+        try
+        {
+            Run();
+        }
+        catch (Exception e)
+        {
+            // Out of here it would end the process.
+            BackendLog.WorkerFailed(Logger, Queue.Index, e);
+        }
+    }
 
     protected override void Begin()
     {
@@ -28,7 +45,7 @@ internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kic
 
     protected override void WakeUp()
     {
-        if (Interlocked.Increment(ref _requests) == 1)
+        if (TryBegin())
             ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
     }
 
@@ -42,33 +59,36 @@ internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kic
 
     private void Run()
     {
-        for (int turn = 0; turn < TurnsPerRun; turn++)
+        long began = Stopwatch.GetTimestamp();
+        for (int turn = 0; turn < TurnsPerRun && Stopwatch.GetTimestamp() - began < LongestRun; turn++)
         {
-            // Back to one at each turn: however long the queue is not at rest, the number cannot wrap to zero and let a second runner in.
-            Interlocked.Exchange(ref _requests, 1);
+            Interlocked.Exchange(ref _state, Running);
             RunCommands();
             if (Active)
                 Queue.DisarmKick();
             Work();
             if (Stopped)
             {
-                // _requests stays above zero: no further turn is ever scheduled.
+                // Never at rest again: no further turn is ever scheduled.
                 _pump!.Stop();
                 return;
             }
 
-            if (MayWait() && Interlocked.CompareExchange(ref _requests, 0, 1) == 1)
+            if (MayWait() && Interlocked.CompareExchange(ref _state, AtRest, Running) == Running)
                 return;
         }
 
         ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
     }
 
-    private KickPump StartPump() => new(Queue.Index, Kick, Kicked, Options.TimeProvider, Logger);
+    private KickPump StartPump() => new(Queue, Kick, Kicked, Options.TimeProvider, Logger);
 
     private void Kicked()
     {
-        if (Interlocked.Increment(ref _requests) == 1)
+        if (TryBegin())
             Run();
     }
+
+    /// <summary>Asks for a turn. True: nobody was running any, so whoever asked runs or schedules them.</summary>
+    private bool TryBegin() => Interlocked.Exchange(ref _state, Asked) == AtRest;
 }

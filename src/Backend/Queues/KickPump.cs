@@ -4,24 +4,28 @@ using Vhost.Protocol;
 
 namespace Vhost.Backend;
 
-/// <summary>Awaits a kick descriptor and consumes it, again and again. A missing or broken descriptor is replaced by a slow clock.</summary>
+/// <summary>
+/// Awaits a kick descriptor and consumes it, again and again. A missing or broken descriptor is replaced by a slow clock, and kicks that lead to nothing
+/// are taken at its pace.
+/// </summary>
 [SuppressMessage("Design", "CA1001", Justification = "A cancellation source without a timer holds nothing; Stop may come after the end.")]
 internal sealed class KickPump
 {
     private readonly CancellationTokenSource _stop = new();
+    private readonly DeviceVirtqueue _queue;
     private readonly EventNotifier? _source;
     private readonly Action _kicked;
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
-    private readonly int _queue;
+    private KickWorth _worth;
 
     /// <summary>Starts to wait.</summary>
-    /// <param name="queue">For the log.</param>
+    /// <param name="queue">The queue that is kicked; only looked at.</param>
     /// <param name="source">The kick descriptor; stays the caller's, who keeps it until <see cref="Completion"/>.</param>
     /// <param name="kicked">Called after each kick. Never on the thread that starts the pump.</param>
     /// <param name="time">For the slow clock.</param>
     /// <param name="logger">For a descriptor that fails.</param>
-    internal KickPump(int queue, EventNotifier? source, Action kicked, TimeProvider time, ILogger logger)
+    internal KickPump(DeviceVirtqueue queue, EventNotifier? source, Action kicked, TimeProvider time, ILogger logger)
     {
         _queue = queue;
         _source = source;
@@ -39,21 +43,14 @@ internal sealed class KickPump
 
     private async Task RunAsync()
     {
-        int fruitless = 0;
         try
         {
             while (!_stop.IsCancellationRequested)
             {
-                if (_source is null || fruitless >= QueueWorker.FruitlessLimit)
-                {
+                if (_source is null || _worth.IsLow)
                     await Task.Delay(QueueWorker.PollInterval, _time, _stop.Token).ConfigureAwait(false);
-                }
-                else
-                {
-                    await _source.WaitAsync(_stop.Token).ConfigureAwait(false);
-                    fruitless = _source.TryConsume() ? 0 : fruitless + 1;
-                }
-
+                if (_source is not null && !_worth.IsBroken)
+                    _worth.Count(await NextKickAsync(_source).ConfigureAwait(false), _queue.Batches);
                 _kicked();
             }
         }
@@ -63,7 +60,17 @@ internal sealed class KickPump
         }
         catch (Exception e)
         {
-            BackendLog.KickFailed(_logger, _queue, e);
+            BackendLog.KickFailed(_logger, _queue.Index, e);
         }
+    }
+
+    private async ValueTask<bool> NextKickAsync(EventNotifier source)
+    {
+        ValueTask kick = source.WaitAsync(_stop.Token);
+        // Behind everybody else in the thread pool's line: a driver that kicks without end, with work each time, must not keep a thread to itself.
+        if (kick.IsCompleted)
+            await Task.Yield();
+        await kick.ConfigureAwait(false);
+        return source.TryConsume();
     }
 }

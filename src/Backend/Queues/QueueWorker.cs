@@ -21,10 +21,7 @@ internal sealed record QueueWorkerContext(
 /// </remarks>
 internal abstract class QueueWorker
 {
-    /// <summary>Wake-ups in a row without an event to consume, after which a kick descriptor is taken for broken and polled slowly instead.</summary>
-    internal const int FruitlessLimit = 16;
-
-    /// <summary>How often a ring without a usable kick descriptor is looked at.</summary>
+    /// <summary>How often a ring without a usable kick descriptor is looked at, and the pause before a kick that is probably worth nothing.</summary>
     internal static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(1);
 
     private static readonly TimeSpan ForceGrace = TimeSpan.FromSeconds(1);

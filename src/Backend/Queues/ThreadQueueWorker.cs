@@ -10,7 +10,7 @@ internal class ThreadQueueWorker : QueueWorker
     private readonly EventNotifier _wake = new();
     private readonly EventNotifier[] _wakeOnly;
     private readonly EventNotifier[] _wakeAndKick;
-    private int _fruitless;
+    private KickWorth _worth;
     private int _requests;
     private volatile bool _asleep;
 
@@ -50,7 +50,7 @@ internal class ThreadQueueWorker : QueueWorker
     protected override Task KickReplaced()
     {
         _wakeAndKick[1] = Kick ?? _wake;
-        _fruitless = 0;
+        _worth = default;
         return Task.CompletedTask;
     }
 
@@ -83,20 +83,21 @@ internal class ThreadQueueWorker : QueueWorker
 
     private void Sleep()
     {
-        bool withoutKick = Kick is null || _fruitless >= FruitlessLimit;
-        if (!Active || withoutKick)
+        bool kicked = Active && Kick is not null && !_worth.IsBroken;
+        bool pause = Active && (Kick is null || _worth.IsLow);
+        if (pause || !kicked)
         {
-            if (EventNotifier.WaitAny(_wakeOnly, Active ? PollInterval : Timeout.InfiniteTimeSpan) == 0)
+            bool asked = EventNotifier.WaitAny(_wakeOnly, pause ? PollInterval : Timeout.InfiniteTimeSpan) == 0;
+            if (asked)
                 _wake.TryConsume();
+            if (asked || !kicked)
+                return;
         }
-        else if (EventNotifier.WaitAny(_wakeAndKick, Timeout.InfiniteTimeSpan) == 0)
-        {
+
+        if (EventNotifier.WaitAny(_wakeAndKick, Timeout.InfiniteTimeSpan) == 0)
             _wake.TryConsume();
-        }
         else
-        {
-            _fruitless = Kick!.TryConsume() ? 0 : _fruitless + 1;
-        }
+            _worth.Count(Kick!.TryConsume(), Queue.Batches);
     }
 
     private void ThreadMain()

@@ -155,7 +155,7 @@ public sealed partial class BlockClient
 
     private void OnConfigChanged(object? sender, EventArgs e)
     {
-        if (Interlocked.Increment(ref _configChanges) == 1)
+        if (Interlocked.Exchange(ref _configChanges, 2) == 0)
             _ = RenewConfigAsync();
     }
 

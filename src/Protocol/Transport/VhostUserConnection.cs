@@ -10,6 +10,9 @@ namespace Vhost.Protocol;
 /// </remarks>
 public sealed partial class VhostUserConnection : IAsyncDisposable
 {
+    /// <summary>Messages taken in a row without a wait, after which a peer that always has more to say goes behind everybody else.</summary>
+    private const int MostUnwaited = 16;
+
     private readonly IVhostUserTransport _transport;
     private readonly VhostUserConnectionOptions _options;
     private readonly SemaphoreSlim _sendGate = new(1, 1);
@@ -17,6 +20,7 @@ public sealed partial class VhostUserConnection : IAsyncDisposable
     private MessageBody? _partial;
     private VhostUserProtocolException? _violation;
     private int _receiving;
+    private int _unwaited;
     private VhostUserException? _abortReason;
 
     internal VhostUserConnection(IVhostUserTransport transport, VhostUserConnectionOptions? options)
@@ -92,14 +96,27 @@ public sealed partial class VhostUserConnection : IAsyncDisposable
         try
         {
             if (_violation is { } earlier) throw new VhostUserProtocolException(earlier.Violation, earlier.Message);
+            if (_unwaited++ >= MostUnwaited)
+            {
+                _unwaited = 0;
+                await ThreadPoolLine.Behind;
+            }
+
             while (true)
             {
                 // Looked at before each read: a peer that always has more to say never lets this wait.
                 cancellationToken.ThrowIfCancellationRequested();
                 int count = ReceiveOnce();
                 if (count == 0) return EndOfStream();
-                if (count == IVhostUserTransport.WouldBlock) await WaitReceivableAsync(cancellationToken).ConfigureAwait(false);
-                else if (Accept(count) is { } message) return message;
+                if (count == IVhostUserTransport.WouldBlock)
+                {
+                    _unwaited = 0;
+                    await WaitReceivableAsync(cancellationToken).ConfigureAwait(false);
+                }
+                else if (Accept(count) is { } message)
+                {
+                    return message;
+                }
             }
         }
         catch (Exception exception) when (exception is not OperationCanceledException)

@@ -270,4 +270,23 @@ public sealed class ConnectionTests
             using (message) await connection.SendAsync(message.Header.AsReply(8), message.Payload.ToArray()).ConfigureAwait(false);
         }
     }
+
+    [Fact]
+    public async Task B39_A_peer_that_never_stops_talking_does_not_keep_the_receivers_thread()
+    {
+        const int Most = 64;
+        await using Ends ends = Ends.Make();
+        for (int i = 0; i < Most * 2; i++) await ends.FrontEnd.SendAsync(Ends.Header(1, 0), default).InTime();
+        int atOnce = 0;
+        int longest = 0;
+        for (int i = 0; i < Most * 2; i++)
+        {
+            ValueTask<VhostUserMessage?> receiving = ends.BackEnd.ReceiveAsync();
+            atOnce = receiving.IsCompleted ? atOnce + 1 : 0;
+            longest = Math.Max(longest, atOnce);
+            (await receiving.InTime())!.Dispose();
+        }
+
+        longest.Should().BeInRange(1, Most, "after some messages others in the thread pool's line come first");
+    }
 }
