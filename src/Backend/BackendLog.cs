@@ -62,6 +62,9 @@ internal static partial class BackendLog
     [LoggerMessage(3108, LogLevel.Warning, "queue {Queue}: cannot be bound to processor {Processor}: {Reason}")]
     public static partial void PinFailed(ILogger logger, int queue, int processor, string reason);
 
+    [LoggerMessage(3109, LogLevel.Warning, "image {Path}: io_uring cannot be used, requests wait for the disk one after the other: {Reason}")]
+    public static partial void NoIoRing(ILogger logger, string path, string reason);
+
     [LoggerMessage(3201, LogLevel.Debug, "{Peer}: the back-end channel was closed by the front-end")]
     public static partial void ChannelClosed(ILogger logger, string peer);
 

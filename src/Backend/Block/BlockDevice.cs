@@ -44,6 +44,7 @@ public sealed partial class BlockDevice : IVhostUserDevice
         | VirtioBlkFeatures.ConfigWriteCache | VirtioBlkFeatures.MultiQueue;
 
     private readonly IBlockStorage _storage;
+    private readonly FileStorage? _file;
     private readonly BlockDeviceOptions _options;
     private readonly BlockRequestCounters[] _counters;
     private readonly byte[] _id = new byte[VirtioBlkRequestHeader.IdSize];
@@ -63,8 +64,16 @@ public sealed partial class BlockDevice : IVhostUserDevice
     {
         ArgumentNullException.ThrowIfNull(storage);
         _storage = storage;
+        _file = storage as FileStorage;
         _options = options ?? new BlockDeviceOptions();
         _options.Validate();
+        if (storage.RequestAlignment > _options.LogicalBlockSize)
+        {
+            throw new ArgumentException(string.Create(
+                CultureInfo.InvariantCulture,
+                $"LogicalBlockSize {_options.LogicalBlockSize}: the storage needs requests that are multiples of {storage.RequestAlignment} bytes, so at least that."));
+        }
+
         _readOnly = _options.ReadOnly || storage.IsReadOnly;
         _blockMask = (uint)_options.LogicalBlockSize - 1;
         _batchMask = storage.BatchSize - 1;
@@ -108,6 +117,9 @@ public sealed partial class BlockDevice : IVhostUserDevice
 
     /// <summary>The last error of the storage that was answered with VIRTIO_BLK_S_IOERR; null while there is none.</summary>
     public Exception? LastStorageError { get; private set; }
+
+    /// <summary>Every change is answered when it is durable.</summary>
+    internal bool WritesThrough => _writeThrough;
 
     private VirtioBlkFeatures BlockFeatures => CommonFeatures
         | (_readOnly ? VirtioBlkFeatures.ReadOnly : VirtioBlkFeatures.Discard | VirtioBlkFeatures.WriteZeroes);
@@ -177,6 +189,14 @@ public sealed partial class BlockDevice : IVhostUserDevice
         _writeBack = _options.WriteCache;
         ChooseDurability();
     }
+
+    /// <summary>For a request that is answered after the turn in which it was taken. On the worker of its queue.</summary>
+    /// <returns>The used length.</returns>
+    internal uint Answer(int queue, GuestBuffers writable, VirtioBlkStatus status, uint written) =>
+        Answer(ref _counters[queue], writable, status, written);
+
+    /// <summary>Notes an error that is answered with VIRTIO_BLK_S_IOERR.</summary>
+    internal void StorageFailed(Exception error) => LastStorageError = error;
 
     /// <summary>
     /// virtio 1.2, 5.2.5: the driver's choice where it may choose, else a cache only for a driver that knows how to flush it.

@@ -7,6 +7,8 @@ namespace Vhost.Backend;
 /// <summary>The shape of a <see cref="BlockDevice"/>. The defaults serve any driver.</summary>
 public sealed record BlockDeviceOptions
 {
+    internal const int LargestBlock = 32768;
+
     /// <summary>Request queues, 1 to 256.</summary>
     public int Queues { get; init; } = 1;
 
@@ -35,7 +37,7 @@ public sealed record BlockDeviceOptions
     {
         Require(Queues is >= 1 and <= 256, "Queues", Queues, "1 to 256");
         Require(MaxQueueSize is >= 4 and <= 32768 && int.IsPow2(MaxQueueSize), "MaxQueueSize", MaxQueueSize, "a power of two from 4 to 32768");
-        Require(LogicalBlockSize is >= 512 and <= 32768 && int.IsPow2(LogicalBlockSize), "LogicalBlockSize", LogicalBlockSize, "a power of two from 512 to 32768");
+        Require(LogicalBlockSize is >= 512 and <= LargestBlock && int.IsPow2(LogicalBlockSize), "LogicalBlockSize", LogicalBlockSize, "a power of two from 512 to 32768");
         Require(MaxSegments is >= 1 and <= 32766, "MaxSegments", MaxSegments, "1 to 32766");
         Require(MaxSegmentSize >= LogicalBlockSize, "MaxSegmentSize", MaxSegmentSize, "at least LogicalBlockSize");
         if (Serial is null || Serial.Length > VirtioBlkRequestHeader.IdSize || !Ascii.IsValid(Serial))

@@ -1,3 +1,5 @@
+using Microsoft.Extensions.Logging;
+
 namespace Vhost.Backend;
 
 /// <summary>How a <see cref="FileStorage"/> opens its image.</summary>
@@ -11,4 +13,13 @@ public sealed record FileStorageOptions
     /// file system without locks, and where nobody else can open the image.
     /// </summary>
     public bool Lock { get; init; } = true;
+
+    /// <summary>What is done with the host's page cache. Default: <see cref="FileCache.WriteBack"/>.</summary>
+    public FileCache Cache { get; init; } = FileCache.WriteBack;
+
+    /// <summary>How requests wait for the disk. Default: <see cref="FileAio.Auto"/>.</summary>
+    public FileAio Aio { get; init; } = FileAio.Auto;
+
+    /// <summary>Where it is logged that <see cref="FileAio.Auto"/> does without io_uring; null: nowhere.</summary>
+    public ILoggerFactory? LoggerFactory { get; init; }
 }

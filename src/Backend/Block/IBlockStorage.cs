@@ -19,6 +19,11 @@ public interface IBlockStorage : IDisposable
     bool IsReadOnly => false;
 
     /// <summary>
+    /// What offsets and lengths must be multiples of, a power of two from 512 to 32768. A device with a smaller logical block refuses the storage.
+    /// </summary>
+    uint RequestAlignment => 512;
+
+    /// <summary>
     /// Requests after which completions are shown to the driver, a power of two. So many that showing costs little beside the work, so few that the driver
     /// goes on while the device works on the rest: 8 is best for storage that takes nanoseconds, and fewer for slower ones.
     /// </summary>

@@ -14,5 +14,7 @@ internal static class SectorMath
         : throw new ArgumentException(
             string.Create(CultureInfo.InvariantCulture, $"Length {length}: must be a multiple of {SectorSize} below 2^63."), nameof(length));
 
+    internal static ulong ToBytes(ulong sectors) => sectors << SectorShift;
+
     internal static ulong RoundUp(ulong length) => (length + (SectorSize - 1)) / SectorSize * SectorSize;
 }

@@ -22,7 +22,10 @@ internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kic
     private int _state;
     private KickPump? _pump;
 
-    protected override Task KickReleased => _pump?.Completion ?? Task.CompletedTask;
+    /// <summary>Waits for what the device has going on, once it has.</summary>
+    private CompletionPump? _workPump;
+
+    protected override Task KickReleased => Task.WhenAll(_pump?.Completion ?? Task.CompletedTask, _workPump?.Completion ?? Task.CompletedTask);
 
     void IThreadPoolWorkItem.Execute()
     {
@@ -71,9 +74,12 @@ internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kic
             {
                 // Never at rest again: no further turn is ever scheduled.
                 _pump!.Stop();
+                _workPump?.Stop();
                 return;
             }
 
+            if (_workPump is null && Queue.Work is { } work)
+                _workPump = new CompletionPump(Queue.Index, work.Completed, Kicked, Logger);
             if (MayWait() && Interlocked.CompareExchange(ref _state, AtRest, Running) == Running)
                 return;
         }

@@ -170,6 +170,8 @@ internal abstract class QueueWorker
         {
             if (Active)
                 Serve();
+            else
+                Queue.Work?.Advance();
             if (!_abandoned)
                 Queue.Flush();
         }
@@ -191,7 +193,7 @@ internal abstract class QueueWorker
     }
 
     /// <summary>Asks for kicks. False: something arrived meanwhile, or a command did; look again.</summary>
-    protected bool MayWait() => !_commandPosted && (!Active || Queue.ArmKick());
+    protected bool MayWait() => !_commandPosted && (!Active || Queue.ArmKick()) && Queue.Work is not { IsIdle: false };
 
     private void FinishStop()
     {
@@ -201,6 +203,7 @@ internal abstract class QueueWorker
             BackendLog.DrainTimedOut(Logger, Queue.Index, Queue.InFlight, Options.DrainTimeout.TotalSeconds);
         Stopped = true;
         uint next = Queue.Base;
+        Queue.Work?.Leave();
         Queue.Deactivate();
         _stopped?.TrySetResult(next);
     }

@@ -8,8 +8,9 @@ namespace Vhost.Backend;
 internal class ThreadQueueWorker : QueueWorker
 {
     private readonly EventNotifier _wake = new();
-    private readonly EventNotifier[] _wakeOnly;
-    private readonly EventNotifier[] _wakeAndKick;
+    private EventNotifier[] _withoutKick;
+    private EventNotifier[] _withKick;
+    private bool _awaitsWork;
     private KickWorth _worth;
     private int _requests;
     private volatile bool _asleep;
@@ -17,8 +18,8 @@ internal class ThreadQueueWorker : QueueWorker
     public ThreadQueueWorker(DeviceVirtqueue queue, EventNotifier? kick, QueueWorkerContext context)
         : base(queue, kick, context)
     {
-        _wakeOnly = [_wake];
-        _wakeAndKick = [_wake, kick ?? _wake];
+        _withoutKick = [_wake];
+        _withKick = [_wake, kick ?? _wake];
     }
 
     /// <summary>How often anybody asked for attention; compared before sleeping.</summary>
@@ -49,7 +50,7 @@ internal class ThreadQueueWorker : QueueWorker
 
     protected override Task KickReplaced()
     {
-        _wakeAndKick[1] = Kick ?? _wake;
+        _withKick[^1] = Kick ?? _wake;
         _worth = default;
         return Task.CompletedTask;
     }
@@ -83,21 +84,33 @@ internal class ThreadQueueWorker : QueueWorker
 
     private void Sleep()
     {
+        AwaitWorkToo();
         bool kicked = Active && Kick is not null && !_worth.IsBroken;
         bool pause = Active && (Kick is null || _worth.IsLow);
+        bool looksAgain = Queue.Work is { IsIdle: false };
         if (pause || !kicked)
         {
-            bool asked = EventNotifier.WaitAny(_wakeOnly, pause ? PollInterval : Timeout.InfiniteTimeSpan) == 0;
-            if (asked)
-                _wake.TryConsume();
-            if (asked || !kicked)
+            int asked = EventNotifier.WaitAny(_withoutKick, pause || looksAgain ? PollInterval : Timeout.InfiniteTimeSpan);
+            if (asked >= 0)
+                _withoutKick[asked].TryConsume();
+            if (asked >= 0 || !kicked)
                 return;
         }
 
-        if (EventNotifier.WaitAny(_wakeAndKick, Timeout.InfiniteTimeSpan) == 0)
-            _wake.TryConsume();
-        else
-            _worth.Count(Kick!.TryConsume(), Queue.Batches);
+        int ready = EventNotifier.WaitAny(_withKick, looksAgain ? PollInterval : Timeout.InfiniteTimeSpan);
+        bool consumed = ready >= 0 && _withKick[ready].TryConsume();
+        if (ready == _withKick.Length - 1)
+            _worth.Count(consumed, Queue.Batches);
+    }
+
+    /// <summary>What the device has going on shows up with the first request.</summary>
+    private void AwaitWorkToo()
+    {
+        if (_awaitsWork || Queue.Work is not { } work)
+            return;
+        _withoutKick = [_wake, work.Completed];
+        _withKick = [_wake, work.Completed, Kick ?? _wake];
+        _awaitsWork = true;
     }
 
     private void ThreadMain()

@@ -36,15 +36,21 @@ public sealed class DetachedChain
     /// <exception cref="InvalidOperationException">The chain was completed before.</exception>
     public void Complete(uint bytesWritten)
     {
+        Release();
+        BytesWritten = bytesWritten;
+        _queue.HandBack(this);
+    }
+
+    /// <summary>Lets go of the guest's memory.</summary>
+    internal void Release()
+    {
         if (Interlocked.Exchange(ref _outstanding, 0) == 0)
         {
             throw new InvalidOperationException("The chain was completed before.");
         }
 
-        BytesWritten = bytesWritten;
         _lease.Dispose();
         _lease = default;
-        _queue.HandBack(this);
     }
 
     internal void Hold(ChainBatch batch, in FetchedChain chain, GuestMemory table)

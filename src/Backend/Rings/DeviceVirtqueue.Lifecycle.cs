@@ -8,6 +8,9 @@ public sealed partial class DeviceVirtqueue
     /// <summary>What completed chains call when they come back from another thread: wakes the worker, which then flushes.</summary>
     internal Action? Wake { get; set; }
 
+    /// <summary>What the device has going on between turns; null for a device that has nothing.</summary>
+    internal IQueueWork? Work { get; set; }
+
     /// <summary>Signals sent to the driver.</summary>
     internal long Calls { get; private set; }
 
@@ -25,6 +28,9 @@ public sealed partial class DeviceVirtqueue
                 : _packed!.NextAvailable.Word | ((uint)_packed.NextUsed.Word << 16);
         }
     }
+
+    /// <summary>Chains fetched from the ring and not taken yet.</summary>
+    internal int Fetched => _batch.Count - _handed;
 
     /// <summary>Batches fetched since the ring was started, to see whether a turn found something; wraps.</summary>
     internal uint Batches { get; private set; }
@@ -110,6 +116,14 @@ public sealed partial class DeviceVirtqueue
         GuestMemoryLease lease = _lease;
         _lease = default;
         lease.Dispose();
+    }
+
+    /// <summary>Completes on the worker's thread what was detached there: without the way across threads.</summary>
+    internal void Complete(DetachedChain chain, uint bytesWritten)
+    {
+        chain.Release();
+        Complete(chain.Head, bytesWritten);
+        _pool.Push(chain);
     }
 
     internal void HandBack(DetachedChain chain)

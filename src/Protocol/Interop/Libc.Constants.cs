@@ -7,10 +7,12 @@ internal static partial class Libc
     internal const int EPERM = 1;
     internal const int ENOENT = 2;
     internal const int EINTR = 4;
+    internal const int EIO = 5;
     internal const int EBADF = 9;
     internal const int EAGAIN = 11;
     internal const int ENOMEM = 12;
     internal const int EACCES = 13;
+    internal const int EBUSY = 16;
     internal const int EEXIST = 17;
     internal const int ENOTDIR = 20;
     internal const int EINVAL = 22;
@@ -28,6 +30,7 @@ internal static partial class Libc
     internal const int ENOTCONN = 107;
     internal const int ETOOMANYREFS = 109;
     internal const int ECONNREFUSED = 111;
+    internal const int ECANCELED = 125;
 
     // sockets
     internal const int AF_UNIX = 1;
@@ -76,6 +79,7 @@ internal static partial class Libc
     internal const int F_SETFL = 4;
     internal const int F_DUPFD_CLOEXEC = 1030;
     internal const int O_NONBLOCK = 0x800;
+    internal const int O_NOATIME = 0x40000;
     internal const int O_CLOEXEC = 0x80000;
     internal const int O_PATH = 0x200000;
     internal const int LOCK_EX = 2;

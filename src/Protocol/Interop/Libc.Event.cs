@@ -16,7 +16,7 @@ internal static partial class Libc
     private static unsafe partial nint write(SafeHandle descriptor, void* buffer, nuint count);
 
     [LibraryImport("libc", SetLastError = true)]
-    private static unsafe partial nint preadv2(SafeHandle descriptor, IoVector* vectors, int count, long offset, int flags);
+    internal static unsafe partial nint preadv2(SafeHandle descriptor, IoVector* vectors, int count, long offset, int flags);
 
     [LibraryImport("libc", SetLastError = true)]
     private static unsafe partial int poll(PollDescriptor* descriptors, nuint count, int timeoutMilliseconds);

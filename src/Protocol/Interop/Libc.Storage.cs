@@ -9,6 +9,8 @@ internal static partial class Libc
     internal const int FALLOC_FL_PUNCH_HOLE = 0x2;
     internal const int FALLOC_FL_ZERO_RANGE = 0x10;
 
+    internal const uint STATX_DIOALIGN = 0x2000;
+
     private const int F_OFD_GETLK = 36;
     private const int F_OFD_SETLK = 37;
     private const short F_RDLCK = 0;
@@ -51,6 +53,45 @@ internal static partial class Libc
             if (result == 0) return 0;
             if (errno != EINTR) return errno;
         }
+    }
+
+    /// <summary><c>O_DIRECT</c>, which is not the same number everywhere.</summary>
+    internal static int O_DIRECT => RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 0x10000 : 0x4000;
+
+    /// <summary>Adds status flags to the open file description.</summary>
+    /// <returns>0 or the error number.</returns>
+    internal static int AddStatusFlags(SafeHandle file, int flags)
+    {
+        int before = StatusFlags(file);
+        if (before < 0) return -before;
+        int result = fcntl(file, F_SETFL, before | flags);
+        int errno = Marshal.GetLastPInvokeError();
+        return result >= 0 ? 0 : errno;
+    }
+
+    /// <summary>Whether a file lives in memory alone, so that nothing ever waits for it.</summary>
+    // Safety: the buffer has the size of struct statfs.
+    internal static unsafe bool IsInMemory(SafeHandle file)
+    {
+        const long TMPFS_MAGIC = 0x01021994, RAMFS_MAGIC = 0x858458f6;
+        Statfs status;
+        return fstatfs(file, &status) == 0 && status.f_type is (TMPFS_MAGIC or RAMFS_MAGIC);
+    }
+
+    /// <summary>What direct transfers of a file must be multiples of. False when kernel or file system do not say (before Linux 6.1).</summary>
+    /// <param name="file">The file.</param>
+    /// <param name="memory">Of addresses in memory; 0 when the file has no direct transfers.</param>
+    /// <param name="offset">Of offsets and lengths.</param>
+    // Safety: struct statx is 256 bytes on every architecture and the kernel writes no more.
+    internal static unsafe bool TryGetDirectAlignment(SafeHandle file, out uint memory, out uint offset)
+    {
+        const int MaskOffset = 0, MemoryOffset = 152, OffsetOffset = 156;
+        byte* status = stackalloc byte[FileStatus.EncodedSize];
+        int result = statx_descriptor(file, "", AT_EMPTY_PATH, STATX_DIOALIGN, status);
+        bool told = result == 0 && (*(uint*)(status + MaskOffset) & STATX_DIOALIGN) != 0;
+        memory = told ? *(uint*)(status + MemoryOffset) : 0;
+        offset = told ? *(uint*)(status + OffsetOffset) : 0;
+        return told;
     }
 
     /// <summary>Length in bytes of a regular file or a block device, whose status says 0.</summary>

@@ -10,6 +10,9 @@ internal static unsafe partial class Libc
 
     [LibraryImport("libc", EntryPoint = "pwritev", SetLastError = true)]
     internal static partial nint pwritev(SafeHandle fd, IoVector* vectors, int count, long offset);
+
+    [LibraryImport("libc", EntryPoint = "pwritev2", SetLastError = true)]
+    internal static partial nint pwritev2(SafeHandle fd, IoVector* vectors, int count, long offset, int flags);
 }
 
 /// <summary><c>struct iovec</c>.</summary>

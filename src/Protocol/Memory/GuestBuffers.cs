@@ -179,6 +179,26 @@ public readonly ref partial struct GuestBuffers
     /// <exception cref="LinuxException">The kernel reported an error, for example no space.</exception>
     public ulong WriteToFile(SafeHandle file, ulong fileOffset) => VectoredFile.Transfer(this, file, fileOffset, write: true);
 
+    /// <summary>Fills the list from a file if that needs no waiting, as far as it needs none.</summary>
+    /// <returns>Bytes read, or the negative error number: <c>EAGAIN</c> when the data must be fetched first, <c>EOPNOTSUPP</c> where the file system cannot promise it.</returns>
+    internal int ReadFromFileNow(SafeHandle file, ulong fileOffset) => VectoredFile.TransferNow(this, file, fileOffset, write: false);
+
+    /// <summary>Writes the list to a file if that needs no waiting, as far as it needs none.</summary>
+    /// <returns>Bytes written, or the negative error number as for reading.</returns>
+    internal int WriteToFileNow(SafeHandle file, ulong fileOffset) => VectoredFile.TransferNow(this, file, fileOffset, write: true);
+
+    /// <summary>Whether each piece starts at a multiple of one number and has a length that is a multiple of another, both powers of two.</summary>
+    internal bool IsAligned(uint address, uint length)
+    {
+        nuint misaligned = 0;
+        for (Cursor cursor = new(this, Length); cursor.MoveNext();)
+        {
+            misaligned |= ((nuint)cursor.Address & (address - 1)) | (cursor.Count & (length - 1));
+        }
+
+        return misaligned == 0;
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool IsInFirst(uint count) => !_segments.IsEmpty && _segments[0].Length > _skip && count <= _segments[0].Length - _skip;
 

@@ -12,7 +12,8 @@ internal static class BlockServer
 {
     internal static async Task<ServeReport> RunAsync(ServeSettings settings, CancellationToken stop)
     {
-        using IBlockStorage storage = OpenStorage(settings);
+        using ILoggerFactory logs = CreateLogs();
+        using IBlockStorage storage = OpenStorage(settings, logs);
         RequireOneBlock(settings, storage);
         BlockDevice device = new(storage, new BlockDeviceOptions
         {
@@ -22,7 +23,6 @@ internal static class BlockServer
             ReadOnly = settings.ReadOnly,
         });
         WarnOfRounding(storage, device);
-        using ILoggerFactory logs = CreateLogs();
         await using VhostUserBackend backend = new(device, new VhostUserBackendOptions
         {
             Dispatch = Dispatch(settings),
@@ -88,10 +88,14 @@ internal static class BlockServer
 
     private static void Announce(ServeSettings settings, string how) => ToolOutput.PrintNotice($"serving {settings.What} {how} {settings.Where}");
 
-    private static IBlockStorage OpenStorage(ServeSettings settings)
+    private static IBlockStorage OpenStorage(ServeSettings settings, ILoggerFactory logs)
     {
         if (settings.Image is { } image)
-            return FileStorage.Open(image, new FileStorageOptions { ReadOnly = settings.ReadOnly });
+        {
+            return FileStorage.Open(
+                image, new FileStorageOptions { ReadOnly = settings.ReadOnly, Cache = settings.Cache, Aio = settings.Aio, LoggerFactory = logs });
+        }
+
         return settings.Memory is { } memory ? new MemoryStorage(memory) : new NullStorage(settings.Null ?? 0);
     }
 

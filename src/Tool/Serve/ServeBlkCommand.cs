@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using Vhost.Backend;
 using Vhost.Protocol;
 
 namespace Vhost.Tool;
@@ -19,6 +20,11 @@ internal static class ServeBlkCommand
     private static readonly Option<ulong?> _memory = ToolOptions.Size("--memory", "Serve an empty disk in memory of this size; it is gone at the end.");
     private static readonly Option<ulong?> _null = ToolOptions.Size("--null", "Serve a disk of this size that stores nothing, for measuring.");
     private static readonly Option<bool> _readOnly = new("--read-only") { Description = "Refuse everything that changes the disk." };
+    private static readonly Option<FileCache> _cache = Words(
+        "--cache", "What --image does with the page cache: writeback uses it, none reads and writes past it (O_DIRECT).", ("writeback", FileCache.WriteBack), ("none", FileCache.None));
+    private static readonly Option<FileAio> _aio = Words(
+        "--aio", "How --image waits for the disk: io_uring, sync (one request after the other), or auto (io_uring where that is possible and of use).",
+        ("auto", FileAio.Auto), ("io_uring", FileAio.IoUring), ("sync", FileAio.Sync));
     private static readonly Option<int> _queues = ToolOptions.Number("--num-queues", "Queues to offer.", 1, 256, 1);
     private static readonly Option<int> _queueSize = ToolOptions.PowerOfTwo("--queue-size", "Largest queue to accept.", 4, 32768, 1024);
     private static readonly Option<int> _blockSize = ToolOptions.PowerOfTwo("--logical-block-size", "Logical block.", DefaultBlockSize, 32768, DefaultBlockSize);
@@ -33,7 +39,7 @@ internal static class ServeBlkCommand
     {
         Command command = new(Name, "Serve a disk. SIGTERM and Ctrl-C end it; SIGHUP makes it look at the size of its image again.")
         {
-            _socketPath, _descriptor, _client, _image, _memory, _null, _readOnly, _queues, _queueSize, _blockSize, _poll, _processors, _mode, _group, _json,
+            _socketPath, _descriptor, _client, _image, _memory, _null, _readOnly, _cache, _aio, _queues, _queueSize, _blockSize, _poll, _processors, _mode, _group, _json,
             ToolCommand.Capabilities("Print what this command can do and exit; everything else is ignored."),
         };
         command.Validators.Add(CheckSocket);
@@ -61,6 +67,8 @@ internal static class ServeBlkCommand
         Memory = line.GetValue(_memory),
         Null = line.GetValue(_null),
         ReadOnly = line.GetValue(_readOnly),
+        Cache = line.GetValue(_cache),
+        Aio = line.GetValue(_aio),
         Queues = line.GetValue(_queues),
         QueueSize = line.GetValue(_queueSize),
         LogicalBlockSize = line.GetValue(_blockSize),
@@ -84,6 +92,8 @@ internal static class ServeBlkCommand
 
     private static void CheckSource(CommandResult result)
     {
+        if (!Given(result, _image) && (Given(result, _cache) || Given(result, _aio)))
+            result.AddError("--cache and --aio are about files: they need --image FILE.");
         if (new Option[] { _image, _memory, _null }.Count(option => Given(result, option)) != 1)
         {
             result.AddError("Give exactly one of --image FILE, --memory SIZE and --null SIZE.");
@@ -117,6 +127,30 @@ internal static class ServeBlkCommand
                 result.AddError("--image: must name a file.");
         });
         return option;
+    }
+
+    /// <summary>An option with a few words for values; the first is the default.</summary>
+    private static Option<T> Words<T>(string name, string description, params (string Word, T Value)[] words)
+    {
+        string all = string.Join('|', words.Select(word => word.Word));
+        return new Option<T>(name)
+        {
+            Description = description,
+            HelpName = all,
+            DefaultValueFactory = _ => words[0].Value,
+            CustomParser = argument =>
+            {
+                string text = argument.Tokens[0].Value;
+                foreach ((string word, T value) in words)
+                {
+                    if (word == text)
+                        return value;
+                }
+
+                argument.AddError($"{name} '{text}': must be one of {all}.");
+                return words[0].Value;
+            },
+        };
     }
 
     private static Option<int?> Descriptor() => new("--fd")

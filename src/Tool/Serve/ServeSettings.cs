@@ -1,3 +1,5 @@
+using Vhost.Backend;
+
 namespace Vhost.Tool;
 
 /// <summary>What to serve and where, as it was asked for.</summary>
@@ -18,6 +20,10 @@ internal sealed record ServeSettings
     public ulong? Null { get; init; }
 
     public bool ReadOnly { get; init; }
+
+    public FileCache Cache { get; init; }
+
+    public FileAio Aio { get; init; }
 
     public required int Queues { get; init; }
 

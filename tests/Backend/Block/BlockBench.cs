@@ -68,6 +68,7 @@ internal sealed class BlockBench : IDisposable
         Ring.Offer(0);
         Device.Process(_queue);
         _queue.Flush();
+        AwaitAnswer(before);
         if (_queue.Fault != VirtqueueFault.None)
             return uint.MaxValue;
         Ring.UsedIndex.Should().Be((ushort)(before + 1), "every request comes back");
@@ -99,6 +100,17 @@ internal sealed class BlockBench : IDisposable
         return (ushort)(Ring.UsedIndex - before);
     }
 
+    /// <summary>What the kernel does takes its time.</summary>
+    private void AwaitAnswer(ushort before)
+    {
+        while (_queue.Work is { } work && _queue.InFlight != 0 && Ring.UsedIndex == before)
+        {
+            work.Completed.Wait(TimeSpan.FromSeconds(10)).Should().BeTrue("the kernel answers");
+            work.Completed.TryConsume();
+            work.Advance();
+        }
+    }
+
     public void PutData(ReadOnlySpan<byte> data, ulong at = DataAt) => _lease.TryCopyFrom(data, new GuestAddress(at)).Should().BeTrue();
 
     public byte[] GetData(int length, ulong at = DataAt)
@@ -123,6 +135,7 @@ internal sealed class BlockBench : IDisposable
 
     public void Dispose()
     {
+        _queue.Work?.Leave();
         _queue.Deactivate();
         Ring.Dispose();
         _lease.Dispose();

@@ -1,0 +1,116 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>
+/// The requests of one queue that the kernel works on, each with a chain that keeps the guest's memory. Handed over in batches; a request that takes several steps
+/// (a short transfer, many ranges, a flush behind a write) begins the next when one has ended.
+/// </summary>
+/// <remarks>Threading: the queue's worker; after <see cref="Leave"/> a task of its own.</remarks>
+internal sealed partial class BlockRequests : IQueueWork
+{
+    private readonly BlockDevice _device;
+    private readonly FileStorage _file;
+    private readonly DeviceVirtqueue _queue;
+    private readonly IoRing _ring;
+    private readonly BlockRequest?[] _requests;
+    private readonly Stack<BlockRequest> _free = new();
+    private int _made;
+
+    private BlockRequests(BlockDevice device, FileStorage file, DeviceVirtqueue queue, IoRing ring)
+    {
+        _device = device;
+        _file = file;
+        _queue = queue;
+        _ring = ring;
+        _requests = new BlockRequest?[ring.Places];
+    }
+
+    public EventNotifier Completed => _ring.Completed;
+
+    public bool IsIdle => !_ring.HasCompletions && _ring.Prepared == 0;
+
+    /// <summary>Null when there can be no ring; the queue then does without.</summary>
+    internal static BlockRequests? TryOpen(BlockDevice device, FileStorage file, DeviceVirtqueue queue) =>
+        file.TryOpenRing(queue.Size) is { } ring ? new BlockRequests(device, file, queue, ring) : null;
+
+    public void Advance()
+    {
+        bool any = false;
+        while (_ring.TryTake(out int place, out int result))
+        {
+            End(_requests[place]!, result);
+            any = true;
+        }
+
+        if (!any && _ring.Prepared == 0)
+            return;
+        _ring.Submit();
+        _queue.Flush();
+    }
+
+    /// <summary>Hands what was begun to the kernel, and gives back what it could do at once.</summary>
+    internal void HandOver()
+    {
+        if (_ring.Prepared == 0)
+            return;
+        _ring.Submit();
+        Advance();
+    }
+
+    /// <summary>Begins to read. A request that comes alone is read at once if the data is at hand; of many the kernel does that itself, for less each.</summary>
+    /// <returns>Whether the request is done.</returns>
+    internal bool TryRead(in DescriptorChain chain, ulong offset, GuestBuffers destination)
+    {
+        bool alone = _queue.Fetched == 0 && _ring.Prepared == 0;
+        uint done = alone ? _file.ReadNow(offset, destination) : 0;
+        if (done == destination.Length)
+            return true;
+        if (!_file.Suits(destination))
+        {
+            _file.Read(offset, destination);
+            return true;
+        }
+
+        BeginTransfer(chain, BlockStep.Read, offset, destination.Length, done);
+        return false;
+    }
+
+    /// <summary>Writes at once what can be written, and begins the rest.</summary>
+    /// <returns>Whether the request is done.</returns>
+    internal bool TryWrite(in DescriptorChain chain, ulong offset, GuestBuffers source, bool durable)
+    {
+        uint done = durable ? 0 : _file.WriteNow(offset, source);
+        if (done == source.Length)
+            return true;
+        if (!_file.Suits(source))
+        {
+            _file.Write(offset, source);
+            if (durable)
+                _file.Flush();
+            return true;
+        }
+
+        BeginTransfer(chain, BlockStep.Write, offset, source.Length, done, durable);
+        return false;
+    }
+
+    /// <summary>Begins to make durable what was completed so far.</summary>
+    internal void Flush(in DescriptorChain chain) => Continue(Begin(chain, BlockStep.Sync));
+
+    /// <summary>Begins to change ranges, which were checked.</summary>
+    internal void Change(in DescriptorChain chain, VirtioBlkRequestType type, ReadOnlySpan<byte> ranges)
+    {
+        BlockRequest request = Begin(chain, type == VirtioBlkRequestType.Discard ? BlockStep.Discard : BlockStep.WriteZeroes);
+        request.SetRanges(ranges);
+        Continue(request);
+    }
+
+    public void Leave()
+    {
+        if (_ring.InFlight == 0)
+            _ring.Dispose();
+        else
+            _ = FinishAloneAsync();
+    }
+}

@@ -1,0 +1,14 @@
+namespace Vhost.Backend;
+
+/// <summary>How the requests of a <see cref="FileStorage"/> wait for the disk.</summary>
+public enum FileAio
+{
+    /// <summary>By io_uring; one after the other where the kernel has no io_uring or forbids it, which is logged, and for files in memory (tmpfs), which never wait.</summary>
+    Auto,
+
+    /// <summary>By io_uring: as many at the same time as the driver sends. Opening fails where that is not possible.</summary>
+    IoUring,
+
+    /// <summary>One after the other, by the worker of the queue.</summary>
+    Sync,
+}
