@@ -12,7 +12,7 @@ internal sealed record CompareOptions
         Compares this library with the programs of others, both sides started as processes that are bound to the same two processors, in neighbouring
         runs. Prints a table and writes it as JSON. Exit code: 0 everything was measured, 1 a row could not be measured, 2 wrong command line.
 
-          --quick           fewer rows, one round, short runs: a look at everything in under three minutes
+          --quick           one round, short runs, and fewer rows unless --only names them: under three minutes
           --only PATTERN    only rows whose names match; * stands for any characters; may be given more than once
           --seconds N       length of each measured interval (3; with --quick 1)
           --cpus A,B        processors of back-end and front-end (0,1)

@@ -19,11 +19,17 @@ if (options.ShowHelp)
 }
 
 IReadOnlyList<Contest> contests = Suite.Wanted(options);
-if (options.List || contests.Count == 0)
+if (contests.Count == 0)
+{
+    Console.Error.WriteLine("bench/run.sh: no row has such a name. See bench/run.sh --list.");
+    return 2;
+}
+
+if (options.List)
 {
     foreach (RowPlan row in contests.SelectMany(contest => contest.Rows).Where(row => options.Wants(row.Name)))
         Console.WriteLine(row.Name);
-    return contests.Count == 0 ? 2 : 0;
+    return 0;
 }
 
 if (Environment.ProcessorCount < 2)

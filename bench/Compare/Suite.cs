@@ -18,9 +18,9 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
     internal static IEnumerable<Contest> All(bool quick) =>
         [.. PacketContest.All, .. BlockContest.All(quick), .. ControlContest.All, .. RegionContest.All, .. PacketScaleContest.All];
 
-    /// <summary>Contests with a row that is wanted.</summary>
+    /// <summary>Contests with a row that is wanted: those of a quick look, all, or those that were named.</summary>
     internal static IReadOnlyList<Contest> Wanted(CompareOptions options) =>
-        [.. All(options.Quick).Where(contest => (contest.IsQuick || !options.Quick) && contest.Rows.Any(row => options.Wants(row.Name)))];
+        [.. All(options.Quick).Where(contest => (contest.IsQuick || !options.Quick || options.Only.Count > 0) && contest.Rows.Any(row => options.Wants(row.Name)))];
 
     internal async Task<IReadOnlyList<Row>> RunAsync(CancellationToken stop)
     {

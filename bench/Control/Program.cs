@@ -3,6 +3,7 @@
 //   messages|handshake|reconnect|regions --socket PATH [--seconds N] [--regions N]
 using System.Globalization;
 using Vhost.Bench.Control;
+using Vhost.Protocol;
 
 string? socket = Option("--socket");
 if (args.Length == 0 || socket is null || !TryNumber("--seconds", 3, out int seconds) || !TryNumber("--regions", 1, out int regions))
@@ -12,22 +13,24 @@ if (args.Length == 0 || socket is null || !TryNumber("--seconds", 3, out int sec
 }
 
 TimeSpan interval = TimeSpan.FromSeconds(seconds);
-string? result = args[0] switch
+try
 {
-    "messages" => await MessageTimes.MeasureAsync(socket, interval),
-    "handshake" => await SessionTimes.HandshakeAsync(socket, interval),
-    "reconnect" => await SessionTimes.ReconnectAsync(socket, interval),
-    "regions" => await RegionRate.MeasureAsync(socket, regions, interval),
-    _ => null,
-};
-if (result is null)
-{
-    await Console.Error.WriteLineAsync($"'{args[0]}' is not known.");
-    return 2;
+    string? result = args[0] switch
+    {
+        "messages" => await MessageTimes.MeasureAsync(socket, interval),
+        "handshake" => await SessionTimes.HandshakeAsync(socket, interval),
+        "reconnect" => await SessionTimes.ReconnectAsync(socket, interval),
+        "regions" => await RegionRate.MeasureAsync(socket, regions, interval),
+        _ => null,
+    };
+    Console.WriteLine(result ?? $"'{args[0]}' is not known.");
+    return result is null ? 2 : 0;
 }
-
-Console.WriteLine(result);
-return 0;
+catch (VhostUserException failure)
+{
+    await Console.Error.WriteLineAsync(failure.Message);
+    return 1;
+}
 
 string? Option(string name) => Array.IndexOf(args, name) is >= 0 and int at && at + 1 < args.Length ? args[at + 1] : null;
 

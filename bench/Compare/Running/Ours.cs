@@ -3,7 +3,7 @@ using System.Text.Json;
 
 namespace Vhost.Bench.Compare;
 
-/// <summary>A process of this library's own, bound to one processor.</summary>
+/// <summary>A process of this library's own.</summary>
 internal sealed class Ours : IAsyncDisposable
 {
     private static readonly string _tool = Path.Combine("src", "Tool", "bin", "Release", "net10.0", "vhost-user.dll");
@@ -27,14 +27,14 @@ internal sealed class Ours : IAsyncDisposable
     /// <summary>What it said when it ended too early; empty while it runs.</summary>
     internal string Ending => _process.HasExited ? $", which said: {string.Join(" | ", _process.Errors.TakeLast(3))}" : "";
 
-    /// <summary>Starts the <c>vhost-user</c> command.</summary>
-    internal static Ours StartTool(Workbench bench, int processor, params string[] arguments) => Start(bench, processor, _tool, arguments);
+    /// <summary>Starts the <c>vhost-user</c> command, with all of its threads on one processor unless that is null.</summary>
+    internal static Ours StartTool(Workbench bench, int? processor, params string[] arguments) => Start(bench, processor, _tool, arguments);
 
     /// <summary>Starts the measurements of what is beside the data path.</summary>
-    internal static Ours StartControl(Workbench bench, int processor, params string[] arguments) => Start(bench, processor, _control, arguments);
+    internal static Ours StartControl(Workbench bench, int? processor, params string[] arguments) => Start(bench, processor, _control, arguments);
 
     /// <summary>Starts a server and waits until it says that it serves.</summary>
-    internal static async Task<Ours> ServeAsync(Workbench bench, int processor, params string[] arguments)
+    internal static async Task<Ours> ServeAsync(Workbench bench, int? processor, params string[] arguments)
     {
         Ours server = StartTool(bench, processor, arguments);
         try
@@ -77,13 +77,13 @@ internal sealed class Ours : IAsyncDisposable
 
     public ValueTask DisposeAsync() => _process.DisposeAsync();
 
-    private static Ours Start(Workbench bench, int processor, string program, string[] arguments)
+    private static Ours Start(Workbench bench, int? processor, string program, string[] arguments)
     {
-        string cpu = processor.ToString(CultureInfo.InvariantCulture);
-        string[] words = ["-c", cpu, "dotnet", Path.GetFullPath(program), .. arguments];
-        string command = $"taskset -c {cpu} dotnet {program} {string.Join(' ', arguments)}";
+        string[] bound = processor is { } number ? ["taskset", "-c", number.ToString(CultureInfo.InvariantCulture)] : [];
+        string[] words = [.. bound, "dotnet", Path.GetFullPath(program), .. arguments];
+        string command = string.Join(' ', [.. bound, "dotnet", program, .. arguments]);
         bench.Log(command);
-        return new Ours(ChildProcess.Start("taskset", words), command);
+        return new Ours(ChildProcess.Start(words[0], words[1..]), command);
     }
 
     private JsonElement Read(ChildProcess.Outcome outcome)
