@@ -18,6 +18,9 @@ internal sealed record StorageDaemonCommand(string BlockDevice)
     /// <summary>Whether the page cache is left out.</summary>
     public bool Direct { get; init; }
 
+    /// <summary>Whether it was ever found to be the fastest, or close to it: with the page cache, from the main loop or from a thread that polls.</summary>
+    internal bool IsLikely => !Direct && Thread == PollNanoseconds > 0;
+
     internal IReadOnlyList<string> Arguments(string socket) =>
     [
         .. Thread ? (string[])["--object", string.Create(CultureInfo.InvariantCulture, $"iothread,id=t0,poll-max-ns={PollNanoseconds}")] : [],

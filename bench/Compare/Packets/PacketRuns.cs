@@ -29,8 +29,13 @@ internal static class PacketRuns
         await using Ours backend = traffic.StartOurs(bench, frontend: false, socket, traffic.FrontendSends ? seconds : seconds + Spare);
         await using Ours frontend = traffic.StartOurs(bench, frontend: true, socket, traffic.FrontendSends ? seconds + Spare : seconds);
         (Ours receiver, Ours sender) = traffic.FrontendSends ? (backend, frontend) : (frontend, backend);
-        JsonElement received = Checked(receiver, await receiver.ResultAsync(_deadline + TimeSpan.FromSeconds(seconds)));
-        JsonElement sent = await sender.ResultAsync(_deadline);
+        Task<JsonElement> receiving = receiver.ResultAsync(_deadline + TimeSpan.FromSeconds(seconds));
+        Task<JsonElement> sending = sender.ResultAsync(_deadline + _deadline);
+
+        // Whoever fails first says why; the other one would wait for it.
+        await await Task.WhenAny(receiving, sending);
+        JsonElement received = Checked(receiver, await receiving);
+        JsonElement sent = await sending;
         return new Sample(received.Figure("mpps"), $"{backend.Command} & {frontend.Command}")
         {
             EmptyPolls = received.FigureOrNull("empty_polls_percent"),

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Numerics;
 using Vhost.Backend;
 using Vhost.Frontend;
 using Vhost.Protocol;
@@ -51,6 +52,7 @@ internal static class NetBenchRun
         NetDevice device = new(new NetDeviceOptions
         {
             QueuePairs = settings.Queues,
+            MaxQueueSize = (ushort)BitOperations.RoundUpToPowerOf2((uint)settings.QueueSize),
             Mergeable = settings.Mergeable,
             UnwantedFeatures = (VirtioFeatures.RingPacked | VirtioFeatures.InOrder) & ~RingFeatures(settings),
             DetailedStatistics = settings.Statistics,

@@ -20,7 +20,12 @@ public sealed record TestpmdCommand
     /// <summary>The Debian package that brings it.</summary>
     public const string Package = "dpdk-dev";
 
-    private const int LongestSingleFrame = 1518;
+    private const int LongestUsualFrame = 1518;
+    private const int UsualBuffers = 16384;
+    private const int FewestBuffers = 1024;
+
+    /// <summary>What the buffers of long packets may take.</summary>
+    private const int BufferBytes = 96 << 20;
 
     public required TestpmdRole Role { get; init; }
 
@@ -68,14 +73,20 @@ public sealed record TestpmdCommand
         "--force-max-simd-bitwidth=512",
         "--log-level=pmd.net.virtio.init:debug",
         "--vdev", Role == TestpmdRole.Backend ? BackendDevice : FrontendDevice,
-        "--", "-i", "--nb-cores=1", "--forward-mode=" + ForwardMode, "--auto-start", "--total-num-mbufs=16384",
+        "--", "-i", "--nb-cores=1", "--forward-mode=" + ForwardMode, "--auto-start",
         .. Queues > 1 ? (string[])[Text($"--rxq={Queues}"), Text($"--txq={Queues}")] : [],
-        .. PacketSize > LongestSingleFrame ? (string[])[Text($"--mbuf-size={PacketSize + 256}"), Text($"--max-pkt-len={PacketSize + 64}")] : [],
+        Text($"--total-num-mbufs={Buffers}"),
+        .. PacketSize > LongestUsualFrame ? (string[])[Text($"--mbuf-size={BufferSize}")] : [],
         Text($"--txpkts={PacketSize}"),
     ];
 
     /// <summary>The whole command as a person types it.</summary>
     public string CommandLine => $"{Program} {string.Join(' ', Arguments.Select(Quote))}";
+
+    /// <summary>A packet in one buffer, behind the room that the driver's header needs.</summary>
+    private int BufferSize => PacketSize + 256;
+
+    private int Buffers => PacketSize > LongestUsualFrame ? Math.Clamp(BufferBytes / BufferSize, FewestBuffers, UsualBuffers) : UsualBuffers;
 
     private string BackendDevice => Text($"net_vhost0,iface={SocketPath},queues={Queues},client={(Listens ? 0 : 1)}");
 
