@@ -15,12 +15,18 @@ internal readonly struct NetQueueMemory
         Places = new GuestBuffer[shape.Slots];
         for (int i = 0; i < Places.Length; i++)
             Places[i] = new GuestBuffer(new GuestAddress(at.Value + PacketSlots.Offset(i, shape.SlotSize)), (uint)shape.SlotSize);
+        Arena = shape.HasArena ? PacketArena.TryOpen(memory, new GuestAddress(at.Value + ArenaOffset(shape)), shape.HeaderLength) : null;
     }
 
     internal PacketSlots Slots { get; }
 
+    /// <summary>Where a sender puts packets that need no place of their own; null for a receiver.</summary>
+    internal PacketArena? Arena { get; }
+
     /// <summary>Where each place lies in guest memory.</summary>
     internal GuestBuffer[] Places { get; }
 
-    internal static ulong SizeInBytes(NetQueueShape shape) => PacketSlots.SizeInBytes(shape.Slots, shape.SlotSize);
+    internal static ulong SizeInBytes(NetQueueShape shape) => ArenaOffset(shape) + (shape.HasArena ? PacketArena.Size : 0);
+
+    private static ulong ArenaOffset(NetQueueShape shape) => PacketSlots.SizeInBytes(shape.Slots, shape.SlotSize);
 }

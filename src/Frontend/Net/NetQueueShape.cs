@@ -36,6 +36,9 @@ internal sealed class NetQueueShape
     /// <summary>What the two sides may leave to each other, in the direction of this queue.</summary>
     internal required OffloadRules Offloads { get; init; }
 
+    /// <summary>Packets may lie anywhere, since one buffer holds header and packet.</summary>
+    internal required bool HasArena { get; init; }
+
     /// <summary>A packet may come in several buffers.</summary>
     internal required bool Mergeable { get; init; }
 
@@ -54,6 +57,7 @@ internal sealed class NetQueueShape
             SeparateHeader = NeedsSeparateHeader(acknowledged),
             Offloads = OffloadRules.FromDriver(acknowledged),
             Mergeable = false,
+            HasArena = !NeedsSeparateHeader(acknowledged),
         };
     }
 
@@ -74,6 +78,7 @@ internal sealed class NetQueueShape
             SeparateHeader = NeedsSeparateHeader(acknowledged),
             Offloads = OffloadRules.ToDriver(acknowledged),
             Mergeable = mergeable,
+            HasArena = false,
         };
     }
 

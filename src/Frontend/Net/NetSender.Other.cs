@@ -19,12 +19,12 @@ public sealed partial class NetSender
         }
 
         uint pieces = (_slots.HeaderLength + length + _slots.Size - 1) / _slots.Size;
-        if (_free.Count < pieces)
+        if (_free.Count < pieces || Ring.FreeDescriptors < pieces + (Shape.SeparateHeader ? 1 : 0))
             return false;
         uint first = _free.Take();
         _slots.WriteHeader(first, word, checksumOffset);
         int buffers = WritePieces(packet, length, first);
-        Ring.TrySubmit(_chain.AsSpan(0, buffers), [], first); // there is an entry for every place
+        Ring.TrySubmit(_chain.AsSpan(0, buffers), [], first);
         return true;
     }
 

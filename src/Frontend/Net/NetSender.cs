@@ -9,7 +9,11 @@ public sealed partial class NetSender : NetClientQueue
 {
     private const ushort None = ushort.MaxValue;
 
+    /// <summary>Marks the token of a packet in the arena; the rest is its segment. Other tokens are places.</summary>
+    private const ulong InArena = 1UL << 63;
+
     private readonly PacketSlots _slots;
+    private readonly PacketArena? _arena;
     private readonly NetSlotQueue _free;
     private readonly GuestBuffer[] _places;
 
@@ -27,6 +31,7 @@ public sealed partial class NetSender : NetClientQueue
         : base(index, ring, shape, kick, call)
     {
         _slots = memory.Slots;
+        _arena = memory.Arena;
         _places = memory.Places;
         _classify = classify;
         _plainRoom = shape.SeparateHeader ? 0 : _slots.Room;
@@ -38,7 +43,7 @@ public sealed partial class NetSender : NetClientQueue
     }
 
     /// <summary>Buffers in shared memory that a packet could take at once; what the device has done with is counted only after <see cref="Reclaim"/>.</summary>
-    public int FreeBuffers => _free.Count;
+    public int FreeBuffers => Math.Min(_free.Count, Ring.FreeDescriptors);
 
     /// <summary>Bytes of the longest packet that the queue can ever take.</summary>
     public int MaxPacketLength => Math.Min(NetQueueShape.LongestPacket, (Shape.Slots * Shape.SlotSize) - Shape.HeaderLength);
@@ -96,9 +101,10 @@ public sealed partial class NetSender : NetClientQueue
             Leave();
         }
 
-        if (_free.Count == 0)
+        int free = FreeBuffers;
+        if (free == 0)
             ThrowIfFailed();
-        return _free.Count;
+        return free;
     }
 
     /// <summary>Waits until the device has done with a packet, for callers that do not poll. It may return without reason.</summary>
@@ -109,8 +115,9 @@ public sealed partial class NetSender : NetClientQueue
     /// <summary>Takes packets until there is no room, or until one that cannot be sent, which is not counted among them.</summary>
     private int SendChunk(ReadOnlySpan<PacketBuffer> packets, out bool refused)
     {
-        if (_free.Count < packets.Length)
+        if (FreeBuffers < packets.Length)
             Collect();
+        int room = Ring.FreeDescriptors;
         int taken = 0;
         long bytes = 0;
         refused = false;
@@ -121,12 +128,11 @@ public sealed partial class NetSender : NetClientQueue
                 Submit();
                 if (!TrySendOther(packet, out refused))
                     break;
+                room = Ring.FreeDescriptors;
             }
-            else
+            else if (room == _count || !TryStage(packet))
             {
-                if (_free.Count == 0)
-                    break;
-                Stage(packet);
+                break;
             }
 
             bytes += packet.IsLinear ? packet.Length : packet.PacketLength;
@@ -146,12 +152,24 @@ public sealed partial class NetSender : NetClientQueue
         packet.IsLinear && OffloadRules.IsNone(packet.OffloadWord) && (uint)(packet.Length - 1) < _plainRoom;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void Stage(PacketBuffer packet)
+    private bool TryStage(PacketBuffer packet)
     {
+        if (_arena is null || _arena.TryWrite(packet, out ulong at, out uint segment) is var length && length == 0)
+            return TryStageInPlace(packet);
+        _staged[_count] = new GuestBuffer(new GuestAddress(at), length);
+        _tokens[_count++] = InArena | segment;
+        return true;
+    }
+
+    private bool TryStageInPlace(PacketBuffer packet)
+    {
+        if (_free.Count == 0)
+            return false;
         uint slot = _free.Take();
         uint length = _slots.Write(slot, 0, packet);
         _staged[_count] = new GuestBuffer(_places[slot].Address, length);
         _tokens[_count++] = slot;
+        return true;
     }
 
     private void Submit()
@@ -169,7 +187,14 @@ public sealed partial class NetSender : NetClientQueue
             count = Ring.Drain(_done);
             for (int i = 0; i < count; i++)
             {
-                uint slot = (uint)_done[i].Token;
+                ulong token = _done[i].Token;
+                if ((token & InArena) != 0)
+                {
+                    _arena!.Release((uint)token);
+                    continue;
+                }
+
+                uint slot = (uint)token;
                 while (slot != None)
                 {
                     uint next = _next[slot];
