@@ -45,6 +45,7 @@ public sealed partial class NetPort
         return packets[0].TryCopyFrom(packet) ? 1 : 0;
     }
 
+    [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
     private int Dequeue(DeviceVirtqueue queue, Span<PacketBuffer> packets)
     {
         int received = 0;
@@ -56,7 +57,7 @@ public sealed partial class NetPort
                 break;
             for (int i = 0; i < burst.Count; i++)
             {
-                if (!TryReceive(burst[i].Readable, packets[received], ref bytes))
+                if (!TryReceive(burst.Readable(i), packets[received], ref bytes))
                     continue;
                 received++;
             }

@@ -41,6 +41,7 @@ public sealed partial class NetPort
     }
 
     /// <summary>Puts packets into one burst of the guest's buffers, up to one that cannot be sent, which is not counted among them.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
     private int Enqueue(DeviceVirtqueue queue, ReadOnlySpan<PacketBuffer> packets, out bool refused)
     {
         refused = false;
@@ -48,10 +49,12 @@ public sealed partial class NetPort
         int taken = 0;
         int used = 0;
         long bytes = 0;
+        bool stream = PacketStream.IsSupported && burst.Count >= PacketStream.LeastBurst;
+        queue.Streamed |= stream;
         while (used < burst.Count)
         {
             PacketBuffer packet = packets[taken];
-            if (TryWritePlain(packet, burst[used].Writable, out uint written))
+            if (TryWritePlain(packet, burst.Writable(used), stream, out uint written))
             {
                 _written[used++] = written;
                 bytes += packet.Length;
@@ -79,12 +82,18 @@ public sealed partial class NetPort
 
     /// <summary>One buffer of ours into one of the guest's, and nothing left to do: nearly all packets.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private bool TryWritePlain(PacketBuffer packet, GuestBuffers place, out uint written)
+    private bool TryWritePlain(PacketBuffer packet, GuestBuffers place, bool stream, out uint written)
     {
         uint length = (uint)packet.Length;
         written = _toGuest.HeaderLength + length;
         if (!packet.IsLinear || length - 1 >= LongestPacket || written > place.Length || !OffloadRules.IsNone(packet.OffloadWord) || !place.TryGetLinear(out nint address))
             return false;
+        if (stream && PacketStream.Fits(length, _toGuest.HeaderLength) && address % (nint)PacketStream.Alignment == 0 && PacketStream.SizeOf(length) <= place.Length)
+        {
+            PacketStream.Write(packet.Address, length, address, headerEnd: 1 << 16); // num_buffers
+            return true;
+        }
+
         MappedBytes.WritePacketHeader(address, 0, 0, _toGuest.HeaderLength, 1);
         MappedBytes.Copy(packet.Address, address + (nint)_toGuest.HeaderLength, length);
         return true;

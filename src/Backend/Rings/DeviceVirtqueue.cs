@@ -67,6 +67,9 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Chains taken and not yet shown to the driver as used.</summary>
     public int InFlight { get; private set; }
 
+    /// <summary>The device has written into buffers with <see cref="PacketStream"/> since the last publication.</summary>
+    internal bool Streamed { get; set; }
+
     /// <summary>Whether the ring is mapped and may be touched.</summary>
     private bool IsActive => _lease.Memory is not null;
 
@@ -138,6 +141,12 @@ public sealed partial class DeviceVirtqueue
 
         InFlight -= _staged;
         _staged = 0;
+        if (Streamed)
+        {
+            Streamed = false;
+            RingOrdering.StreamedThenStore();
+        }
+
         if (_split is not null ? _split.Publish() : _packed!.Publish())
         {
             _call?.Signal();

@@ -11,6 +11,12 @@ internal sealed class SplitDeviceRing
     private readonly SplitChainWalker _walker;
     private readonly bool _eventIndex;
 
+    /// <summary>
+    /// The elements that stand in the used ring, as far as they came from here. One that would not change is not written: the driver's processor
+    /// keeps its copy of the line.
+    /// </summary>
+    private readonly ulong[] _written;
+
     /// <summary>The available entry to take next; free-running.</summary>
     private ushort _nextAvailable;
 
@@ -28,6 +34,7 @@ internal sealed class SplitDeviceRing
         _nextAvailable = nextAvailable;
         _publishedUsedIndex = ring.ReadUsedIndex();
         _stagedUsedIndex = _publishedUsedIndex;
+        _written = Unwritten(ring.Size);
     }
 
     private SplitDeviceRing(SplitDeviceRing moved, in SplitRing ring, ChainBatch batch, VirtioFeatures features)
@@ -38,6 +45,7 @@ internal sealed class SplitDeviceRing
         _nextAvailable = moved._nextAvailable;
         _publishedUsedIndex = moved._publishedUsedIndex;
         _stagedUsedIndex = moved._stagedUsedIndex;
+        _written = Unwritten(ring.Size);
     }
 
     internal ushort NextAvailable => _nextAvailable;
@@ -89,7 +97,7 @@ internal sealed class SplitDeviceRing
     internal void Rewind(int chains) => _nextAvailable -= (ushort)chains;
 
     /// <summary>Writes a used element; the driver does not see it yet.</summary>
-    internal void Write(ushort head, uint bytesWritten) => _ring.WriteUsedElement(_stagedUsedIndex++, head, bytesWritten);
+    internal void Write(ushort head, uint bytesWritten) => WriteElement(_stagedUsedIndex++, head, bytesWritten);
 
     /// <summary>Writes a used element for each chain; the driver does not see them yet.</summary>
     internal void Write(in ChainBurst burst, ReadOnlySpan<uint> bytesWritten)
@@ -97,7 +105,7 @@ internal sealed class SplitDeviceRing
         ushort index = _stagedUsedIndex;
         for (int i = 0; i < burst.Count; i++)
         {
-            _ring.WriteUsedElement(index++, burst.Fetched(i).Id, i < bytesWritten.Length ? bytesWritten[i] : 0);
+            WriteElement(index++, burst.Fetched(i).Id, i < bytesWritten.Length ? bytesWritten[i] : 0);
         }
 
         _stagedUsedIndex = index;
@@ -139,6 +147,26 @@ internal sealed class SplitDeviceRing
         if (!_eventIndex)
         {
             _ring.WriteUsedFlags(SplitRingLayout.NoNotify);
+        }
+    }
+
+    /// <summary>No element of a driver's request has an id like this.</summary>
+    private static ulong[] Unwritten(uint size)
+    {
+        ulong[] written = new ulong[size];
+        Array.Fill(written, ulong.MaxValue);
+        return written;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void WriteElement(ushort index, ushort head, uint bytesWritten)
+    {
+        ref ulong written = ref _written[index & _ring.Mask];
+        ulong element = head | ((ulong)bytesWritten << 32);
+        if (written != element)
+        {
+            written = element;
+            _ring.WriteUsedElement(index, head, bytesWritten);
         }
     }
 

@@ -86,6 +86,7 @@ public sealed partial class NetReceiver : NetClientQueue
         }
     }
 
+    [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
     private int ReceiveChunk(Span<PacketBuffer> packets)
     {
         int received = 0;
@@ -175,6 +176,8 @@ public sealed partial class NetReceiver : NetClientQueue
         _next = 0;
         int count = Ring.Drain(_done.AsSpan(kept, Math.Min(wanted, _done.Length - kept)));
         _end = kept + count;
+        for (int i = kept; i < _end; i++)
+            _slots.Prefetch((uint)_done[i].Token);
         return count > 0;
     }
 

@@ -9,9 +9,6 @@ public sealed partial class NetSender : NetClientQueue
 {
     private const ushort None = ushort.MaxValue;
 
-    /// <summary>Marks the token of a packet in the arena; the rest is its segment. Other tokens are places.</summary>
-    private const ulong InArena = 1UL << 63;
-
     private readonly PacketSlots _slots;
     private readonly PacketArena? _arena;
     private readonly NetSlotQueue _free;
@@ -26,6 +23,9 @@ public sealed partial class NetSender : NetClientQueue
     private readonly uint _plainRoom;
     private readonly bool _classify;
     private int _count;
+
+    /// <summary>Packets of this burst are written past the caches.</summary>
+    private bool _stream;
 
     internal NetSender(int index, DriverVirtqueue ring, NetQueueShape shape, in NetQueueMemory memory, EventNotifier kick, EventNotifier call, bool classify)
         : base(index, ring, shape, kick, call)
@@ -113,33 +113,24 @@ public sealed partial class NetSender : NetClientQueue
     public ValueTask WaitAsync(CancellationToken cancellationToken = default) => WaitForCallAsync(cancellationToken);
 
     /// <summary>Takes packets until there is no room, or until one that cannot be sent, which is not counted among them.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private int SendChunk(ReadOnlySpan<PacketBuffer> packets, out bool refused)
     {
         if (FreeBuffers < packets.Length)
             Collect();
-        int room = Ring.FreeDescriptors;
+        _stream = PacketStream.IsSupported && Math.Min(packets.Length, Ring.FreeDescriptors) >= PacketStream.LeastBurst;
         int taken = 0;
         long bytes = 0;
         refused = false;
-        foreach (PacketBuffer packet in packets)
+        while (true)
         {
-            if (!IsPlain(packet))
-            {
-                Submit();
-                if (!TrySendOther(packet, out refused))
-                    break;
-                room = Ring.FreeDescriptors;
-            }
-            else if (room == _count || !TryStage(packet))
-            {
+            taken += StagePlain(packets[taken..], ref bytes);
+            Submit();
+            if (taken == packets.Length || IsPlain(packets[taken]) || !TrySendOther(packets[taken], out refused))
                 break;
-            }
-
-            bytes += packet.IsLinear ? packet.Length : packet.PacketLength;
-            taken++;
+            bytes += packets[taken++].PacketLength;
         }
 
-        Submit();
         Counters.Count(taken, bytes);
         if (_classify)
             Counters.Classify(packets[..taken]);
@@ -151,31 +142,51 @@ public sealed partial class NetSender : NetClientQueue
     private bool IsPlain(PacketBuffer packet) =>
         packet.IsLinear && OffloadRules.IsNone(packet.OffloadWord) && (uint)(packet.Length - 1) < _plainRoom;
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private bool TryStage(PacketBuffer packet)
+    /// <summary>Writes plain packets, up to the first that is not, or for which there is no room.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
+    private int StagePlain(ReadOnlySpan<PacketBuffer> packets, ref long bytes)
     {
-        if (_arena is null || _arena.TryWrite(packet, out ulong at, out uint segment) is var length && length == 0)
-            return TryStageInPlace(packet);
-        _staged[_count] = new GuestBuffer(new GuestAddress(at), length);
-        _tokens[_count++] = InArena | segment;
-        return true;
+        Span<GuestBuffer> staged = _staged;
+        Span<ulong> tokens = _tokens;
+        int most = Math.Min(Math.Min(packets.Length, Ring.FreeDescriptors), Math.Min(staged.Length, tokens.Length));
+        bool stream = _stream;
+        PacketArena? arena = _arena;
+        long sum = 0;
+        int count = 0;
+        while (count < most)
+        {
+            PacketBuffer packet = packets[count];
+            if (!IsPlain(packet))
+                break;
+            if (arena is not null && arena.TryWrite(packet, stream, out ulong at, out tokens[count]) is uint written && written != 0)
+                staged[count] = new GuestBuffer(new GuestAddress(at), written);
+            else if (!TryStageInPlace(packet, out staged[count], out tokens[count]))
+                break;
+            sum += packet.Length;
+            count++;
+        }
+
+        bytes += sum;
+        _count = count;
+        return count;
     }
 
-    private bool TryStageInPlace(PacketBuffer packet)
+    private bool TryStageInPlace(PacketBuffer packet, out GuestBuffer buffer, out ulong token)
     {
+        buffer = default;
+        token = 0;
         if (_free.Count == 0)
             return false;
         uint slot = _free.Take();
-        uint length = _slots.Write(slot, 0, packet);
-        _staged[_count] = new GuestBuffer(_places[slot].Address, length);
-        _tokens[_count++] = slot;
+        buffer = new GuestBuffer(_places[slot].Address, _slots.Write(slot, 0, packet));
+        token = slot;
         return true;
     }
 
     private void Submit()
     {
         if (_count > 0)
-            Ring.SubmitBurst(_staged.AsSpan(0, _count), deviceWrites: false, _tokens.AsSpan(0, _count)); // less only when the ring is faulted: all is lost then
+            Ring.SubmitBurst(_staged.AsSpan(0, _count), deviceWrites: false, _tokens.AsSpan(0, _count), _stream); // less only when the ring is faulted: all is lost then
         _count = 0;
     }
 
@@ -188,9 +199,9 @@ public sealed partial class NetSender : NetClientQueue
             for (int i = 0; i < count; i++)
             {
                 ulong token = _done[i].Token;
-                if ((token & InArena) != 0)
+                if ((token & PacketArena.TokenMark) != 0)
                 {
-                    _arena!.Release((uint)token);
+                    _arena!.Release(token);
                     continue;
                 }
 

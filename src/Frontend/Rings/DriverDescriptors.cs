@@ -13,21 +13,19 @@ internal sealed class DriverDescriptors
 
     private readonly ushort[] _next;
     private readonly Held[] _held;
-    private readonly bool _firstInFirstOut;
     private ushort _freeHead;
     private ushort _freeTail;
 
     /// <summary>All descriptors free.</summary>
     /// <param name="size">Entries of the ring.</param>
-    /// <param name="inOrder">
-    /// With IN_ORDER descriptors must be taken in table order, which a first-in-first-out list keeps; without it the last one freed is taken first, since it is
-    /// still in the cache of both sides.
-    /// </param>
-    internal DriverDescriptors(int size, bool inOrder)
+    /// <remarks>
+    /// First in, first out: descriptors are taken in table order, as IN_ORDER demands, and while the device answers in order an entry of the available ring
+    /// always names the same descriptor and need not be written again.
+    /// </remarks>
+    internal DriverDescriptors(int size)
     {
         _next = new ushort[size];
         _held = new Held[size];
-        _firstInFirstOut = inOrder;
         Reset();
     }
 
@@ -89,16 +87,11 @@ internal sealed class DriverDescriptors
             _freeTail = tail;
             _next[tail] = None;
         }
-        else if (_firstInFirstOut)
+        else
         {
             _next[_freeTail] = head;
             _freeTail = tail;
             _next[tail] = None;
-        }
-        else
-        {
-            _next[tail] = _freeHead;
-            _freeHead = head;
         }
 
         Free += count;

@@ -12,8 +12,17 @@ public sealed partial class DriverVirtqueue
     /// <param name="tokens">For each request what comes back with its completion.</param>
     /// <returns>How many were submitted, from the first on: fewer when the ring has no room for more at present; 0 when it is faulted.</returns>
     /// <exception cref="ArgumentException">The two have different lengths.</exception>
-    public int SubmitBurst(ReadOnlySpan<GuestBuffer> buffers, bool deviceWrites, ReadOnlySpan<ulong> tokens)
+    public int SubmitBurst(ReadOnlySpan<GuestBuffer> buffers, bool deviceWrites, ReadOnlySpan<ulong> tokens) =>
+        SubmitBurst(buffers, deviceWrites, tokens, stream: false);
+
+    /// <summary>As above.</summary>
+    /// <param name="buffers">One buffer for each request.</param>
+    /// <param name="deviceWrites">Whether the device writes the buffers, or reads them.</param>
+    /// <param name="tokens">For each request what comes back with its completion.</param>
+    /// <param name="stream">The buffers were written with <see cref="PacketStream"/>.</param>
+    internal int SubmitBurst(ReadOnlySpan<GuestBuffer> buffers, bool deviceWrites, ReadOnlySpan<ulong> tokens, bool stream)
     {
+        _streamed |= stream;
         if (buffers.Length != tokens.Length)
         {
             ThrowUnequal(buffers.Length, tokens.Length);
@@ -23,7 +32,7 @@ public sealed partial class DriverVirtqueue
         DescriptorFlags flags = deviceWrites ? DescriptorFlags.Write : DescriptorFlags.None;
         if (_split is not null)
         {
-            _split.SubmitSingles(buffers[..count], flags, tokens);
+            _split.SubmitSingles(buffers[..count], flags, tokens, stream);
         }
         else
         {

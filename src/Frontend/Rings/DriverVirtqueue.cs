@@ -23,6 +23,9 @@ public sealed partial class DriverVirtqueue : IDisposable
     private DriverFault _fault;
     private bool _disposed;
 
+    /// <summary>Something was written with streamed stores since the last publication.</summary>
+    private bool _streamed;
+
     private DriverVirtqueue(GuestMemoryLease lease, in DriverRingPlace place, DriverVirtqueueOptions options, VirtioFeatures features)
     {
         _lease = lease;
@@ -163,6 +166,12 @@ public sealed partial class DriverVirtqueue : IDisposable
     public bool Publish()
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
+        if (_streamed)
+        {
+            _streamed = false;
+            RingOrdering.StreamedThenStore();
+        }
+
         return _split is not null
             ? _split.HasStaged && _split.Publish()
             : _packed!.HasStaged && _packed.Publish();

@@ -13,6 +13,10 @@ internal sealed class SplitDriverRing
     private readonly ushort[]? _inOrder;
     private readonly bool _eventIndex;
 
+    // What stands in the ring, as far as it came from here. A word that would not change is not written: the device's processor keeps its copy of the line.
+    private readonly VirtqueueDescriptor[] _written;
+    private readonly ushort[] _offered;
+
     /// <summary>The available index including entries that are written but not shown yet.</summary>
     private ushort _stagedAvailableIndex;
 
@@ -36,9 +40,10 @@ internal sealed class SplitDriverRing
     {
         _ring = ring;
         _indirect = indirect;
-        bool inOrder = (features & VirtioFeatures.InOrder) != 0;
-        _descriptors = new DriverDescriptors((int)ring.Size, inOrder);
-        _inOrder = inOrder ? new ushort[ring.Size] : null;
+        _descriptors = new DriverDescriptors((int)ring.Size);
+        _written = new VirtqueueDescriptor[ring.Size];
+        _offered = new ushort[ring.Size];
+        _inOrder = (features & VirtioFeatures.InOrder) != 0 ? new ushort[ring.Size] : null;
         _eventIndex = (features & VirtioFeatures.EventIndex) != 0;
         _ring.Clear();
     }
@@ -60,11 +65,11 @@ internal sealed class SplitDriverRing
             _inOrder[_stagedAvailableIndex & _ring.Mask] = head;
         }
 
-        _ring.WriteAvailableEntry(_stagedAvailableIndex++, head);
+        Offer(_stagedAvailableIndex++, head);
     }
 
     /// <summary>Writes requests of one buffer each; the device does not see them yet. The caller has checked that there is room.</summary>
-    internal void SubmitSingles(ReadOnlySpan<GuestBuffer> buffers, DescriptorFlags flags, ReadOnlySpan<ulong> tokens)
+    internal void SubmitSingles(ReadOnlySpan<GuestBuffer> buffers, DescriptorFlags flags, ReadOnlySpan<ulong> tokens, bool stream)
     {
         ushort index = _stagedAvailableIndex;
         for (int i = 0; i < buffers.Length && i < tokens.Length; i++)
@@ -72,13 +77,13 @@ internal sealed class SplitDriverRing
             GuestBuffer buffer = buffers[i];
             ushort head = _descriptors.Take();
             _descriptors.Hold(head, head, 1, new DriverRequest(tokens[i], flags == DescriptorFlags.None ? 0 : buffer.Length));
-            _ring.WriteDescriptor(head, new VirtqueueDescriptor(buffer.Address.Value, buffer.Length, flags, 0));
+            WriteDescriptor(head, new VirtqueueDescriptor(buffer.Address.Value, buffer.Length, flags, 0), stream);
             if (_inOrder is not null)
             {
                 _inOrder[index & _ring.Mask] = head;
             }
 
-            _ring.WriteAvailableEntry(index++, head);
+            Offer(index++, head);
         }
 
         _stagedAvailableIndex = index;
@@ -170,12 +175,45 @@ internal sealed class SplitDriverRing
     {
         _ring.Clear();
         _descriptors.Reset();
+        Array.Clear(_written);
+        Array.Clear(_offered);
         _stagedAvailableIndex = 0;
         _publishedAvailableIndex = 0;
         _nextUsed = 0;
         _cachedUsedIndex = 0;
         _oldest = 0;
         _inBatch = false;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Offer(ushort index, ushort head)
+    {
+        ref ushort offered = ref _offered[index & _ring.Mask];
+        if (offered != head)
+        {
+            offered = head;
+            _ring.WriteAvailableEntry(index, head);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void WriteDescriptor(ushort index, in VirtqueueDescriptor descriptor, bool stream)
+    {
+        ref VirtqueueDescriptor written = ref _written[index];
+        if (written.Address == descriptor.Address && written.LengthFlagsNext == descriptor.LengthFlagsNext)
+        {
+            return;
+        }
+
+        written = descriptor;
+        if (stream)
+        {
+            _ring.StreamDescriptor(index, descriptor);
+        }
+        else
+        {
+            _ring.WriteDescriptor(index, descriptor);
+        }
     }
 
     private ushort WriteChain(ReadOnlySpan<GuestBuffer> readable, ReadOnlySpan<GuestBuffer> writable)
@@ -199,7 +237,7 @@ internal sealed class SplitDriverRing
     {
         ushort index = _descriptors.Take();
         ushort next = more ? _descriptors.NextFree : (ushort)0;
-        _ring.WriteDescriptor(index, new VirtqueueDescriptor(buffer.Address.Value, buffer.Length, flags | (more ? DescriptorFlags.Next : 0), next));
+        WriteDescriptor(index, new VirtqueueDescriptor(buffer.Address.Value, buffer.Length, flags | (more ? DescriptorFlags.Next : 0), next), stream: false);
         return index;
     }
 
@@ -207,7 +245,7 @@ internal sealed class SplitDriverRing
     {
         ushort index = _descriptors.Take();
         GuestBuffer table = _indirect!.WriteLinked(index, readable, writable);
-        _ring.WriteDescriptor(index, new VirtqueueDescriptor(table.Address.Value, table.Length, DescriptorFlags.Indirect, 0));
+        WriteDescriptor(index, new VirtqueueDescriptor(table.Address.Value, table.Length, DescriptorFlags.Indirect, 0), stream: false);
         return index;
     }
 

@@ -15,8 +15,10 @@ internal sealed unsafe class PacketArena
     /// <summary>More than the second-level caches of today's processors, less than a share of their third.</summary>
     internal const uint Size = 4 << 20;
 
+    /// <summary>In every token of an arena; the rest is the segment.</summary>
+    internal const ulong TokenMark = 1UL << 63;
+
     private const uint SegmentSize = 64 << 10;
-    private const uint Alignment = 16;
 
     private readonly byte* _start;
     private readonly ulong _guestStart;
@@ -40,39 +42,49 @@ internal sealed unsafe class PacketArena
 
     /// <summary>Writes a packet of one buffer behind an empty header.</summary>
     /// <param name="packet">The packet.</param>
+    /// <param name="stream">Small packets go past the caches; the caller puts <see cref="RingOrdering.StreamedThenStore"/> before what publishes them.</param>
     /// <param name="at">Where it lies in guest memory.</param>
-    /// <param name="segment">What <see cref="Release"/> wants when the packet has come back.</param>
+    /// <param name="token">What <see cref="Release"/> wants when the packet has come back.</param>
     /// <returns>The bytes written, header included; 0 when there is no room.</returns>
     // Safety: the whole range [_next, _next + total) was compared with the end of the segment.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal uint TryWrite(PacketBuffer packet, out ulong at, out uint segment)
+    internal uint TryWrite(PacketBuffer packet, bool stream, out ulong at, out ulong token)
     {
         uint length = (uint)packet.Length;
         ulong total = (ulong)_header + length;
         if (_next + total > SegmentSize && !TryNextSegment(total))
         {
             at = 0;
-            segment = 0;
+            token = 0;
             return 0;
         }
 
-        segment = _segment;
+        uint segment = _segment;
         uint offset = (segment * SegmentSize) + _next;
         at = _guestStart + offset;
+        token = TokenMark | segment;
         byte* place = _start + offset;
 
-        // Twelve bytes in any case: of a shorter header the packet covers the last two.
-        *(ulong*)place = 0;
-        *(uint*)(place + 8) = 0;
-        MappedBytes.Copy(packet.Address, (nint)(place + _header), length);
-        _next += ((uint)total + Alignment - 1) & ~(Alignment - 1);
+        _next += ((uint)total + PacketStream.Alignment - 1) & ~(PacketStream.Alignment - 1);
+        if (stream && PacketStream.Fits(length, _header))
+        {
+            PacketStream.Write(packet.Address, length, (nint)place, headerEnd: 0);
+        }
+        else
+        {
+            // Twelve bytes in any case: of a shorter header the packet covers the last two.
+            *(ulong*)place = 0;
+            *(uint*)(place + 8) = 0;
+            MappedBytes.Copy(packet.Address, (nint)(place + _header), length);
+        }
+
         _out[segment]++;
         return (uint)total;
     }
 
     /// <summary>A packet has come back.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal void Release(uint segment) => _out[segment]--;
+    internal void Release(ulong token) => _out[(uint)token]--;
 
     private bool TryNextSegment(ulong total)
     {

@@ -104,6 +104,11 @@ internal sealed class ChainBatch
             return false;
         }
 
+        if (!write)
+        {
+            PacketStream.Prefetch(mapped);
+        }
+
         segments[first] = new BufferSegment(mapped, length);
         _segmentEnd = first + 1;
         _chains[Count++] = write

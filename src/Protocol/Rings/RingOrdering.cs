@@ -1,8 +1,9 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 
 namespace Vhost.Protocol;
 
-/// <summary>The one barrier of the rings that is not part of a load or a store. docs/memory-ordering.md names the partner of each use.</summary>
+/// <summary>The barriers of the rings that are not part of a load or a store. docs/memory-ordering.md names the partner of each use.</summary>
 internal static class RingOrdering
 {
     /// <summary>
@@ -11,4 +12,14 @@ internal static class RingOrdering
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static void StoreThenLoad() => Interlocked.MemoryBarrier();
+
+    /// <summary>Between streamed stores (<see cref="PacketStream"/>) and the store that publishes them: alone of all stores, streamed ones may be seen late.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static void StreamedThenStore()
+    {
+        if (Sse.IsSupported)
+        {
+            Sse.StoreFence();
+        }
+    }
 }

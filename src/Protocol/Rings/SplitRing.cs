@@ -1,4 +1,6 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace Vhost.Protocol;
 
@@ -59,6 +61,12 @@ internal readonly unsafe struct SplitRing
         *(ulong*)at = descriptor.Address;
         *(ulong*)(at + 8) = descriptor.LengthFlagsNext;
     }
+
+    /// <summary>Writes one descriptor past the caches, for a whole burst of them: see <see cref="PacketStream"/>, which says what else the caller has to do.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void StreamDescriptor(uint index, in VirtqueueDescriptor descriptor) =>
+        Sse2.StoreAlignedNonTemporal(
+            (ulong*)(_descriptors + (index * (nuint)VirtqueueDescriptor.EncodedSize)), Vector128.Create(descriptor.Address, descriptor.LengthFlagsNext));
 
     // ---- available ring: written by the driver, read by the device
 

@@ -1,0 +1,81 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace Vhost.Protocol;
+
+/// <summary>
+/// Writes small packets past the caches. An ordinary store to a line that the other processor has just read waits until that one has given it up, and stores
+/// wait for one another; streamed ones do not wait at all. docs/performance.md has the measurements.
+/// </summary>
+/// <remarks>Streamed stores are not ordered with others: <see cref="RingOrdering.StreamedThenStore"/> stands between them and the word that publishes them.</remarks>
+internal static unsafe class PacketStream
+{
+    /// <summary>Fewer packets at a time do not pay for the fence.</summary>
+    internal const int LeastBurst = 8;
+
+    /// <summary>A place must begin on a multiple of this, and the bytes written are rounded up to it.</summary>
+    internal const uint Alignment = 16;
+
+    private const uint Shortest = 16;
+
+    /// <summary>Of longer packets the processor's own prefetching takes care, and does it better.</summary>
+    private const uint Longest = 256;
+
+    /// <summary>Read from place 16 - n on: moves the last n bytes of a register to its front and clears the others.</summary>
+    private static ReadOnlySpan<byte> TailMasks =>
+    [
+        0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+        0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80,
+    ];
+
+    internal static bool IsSupported => Ssse3.IsSupported && Sse2.X64.IsSupported;
+
+    /// <summary>Whether a packet is of a size that is better streamed, behind a header of twelve bytes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static bool Fits(uint length, uint headerLength) => length - Shortest <= Longest - Shortest && headerLength == VirtioNetHeader.Size;
+
+    /// <summary>Bytes that are written for a packet and its header.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static uint SizeOf(uint length) => (VirtioNetHeader.Size + length + Alignment - 1) & ~(Alignment - 1);
+
+    /// <summary>Writes a header that asks for nothing, and a packet behind it.</summary>
+    /// <param name="source">The packet.</param>
+    /// <param name="length">Its bytes, for which <see cref="Fits"/> is true.</param>
+    /// <param name="place">Where to, a multiple of <see cref="Alignment"/>.</param>
+    /// <param name="headerEnd">The last four bytes of the header.</param>
+    // Safety: the source is the caller's; SizeOf(length) bytes at the place are mapped writable while the caller's lease is held. The last load ends
+    // where the packet ends and starts inside it, as it has at least sixteen bytes.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static void Write(nint source, uint length, nint place, uint headerEnd)
+    {
+        byte* from = (byte*)source;
+        byte* to = (byte*)place;
+        Sse2.StoreAlignedNonTemporal(to, Vector128.Create(0UL, headerEnd | ((ulong)*(uint*)from << 32)).AsByte());
+        uint done = 4;
+        for (; done + 16 <= length; done += 16)
+        {
+            to += 16;
+            Sse2.StoreAlignedNonTemporal(to, Vector128.Load(from + done));
+        }
+
+        uint rest = length - done;
+        if (rest != 0)
+        {
+            Vector128<byte> mask = Vector128.LoadUnsafe(ref Unsafe.AsRef(in TailMasks[(int)(16 - rest)]));
+            Sse2.StoreAlignedNonTemporal(to + 16, Ssse3.Shuffle(Vector128.Load(from + length - 16), mask));
+        }
+    }
+
+    /// <summary>Asks for the first lines of a packet that will be read soon.</summary>
+    // Safety: a hint; it touches nothing and faults on nothing.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static void Prefetch(nint at)
+    {
+        if (Sse.IsSupported)
+        {
+            Sse.Prefetch0((void*)at);
+            Sse.Prefetch0((byte*)at + 64);
+        }
+    }
+}
