@@ -48,11 +48,11 @@ public sealed class PeerTextTests
 
         public void Process(DeviceVirtqueue queue)
         {
+            Span<byte> answer = stackalloc byte[VirtioBlkRequestHeader.IdSize + 1];
+            answer.Clear();
+            Encoding.ASCII.GetBytes(Name, answer);
             while (queue.TryPop(out DescriptorChain chain))
             {
-                Span<byte> answer = stackalloc byte[VirtioBlkRequestHeader.IdSize + 1];
-                answer.Clear();
-                Encoding.ASCII.GetBytes(Name, answer);
                 chain.Writable.CopyFrom(answer);
                 queue.Complete(chain, (uint)answer.Length);
             }
