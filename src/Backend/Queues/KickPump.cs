@@ -50,7 +50,17 @@ internal sealed class KickPump
                 if (_source is null || _worth.IsLow)
                     await Task.Delay(QueueWorker.PollInterval, _time, _stop.Token).ConfigureAwait(false);
                 if (_source is not null && !_worth.IsBroken)
-                    _worth.Count(await NextKickAsync(_source).ConfigureAwait(false), _queue.Batches);
+                {
+                    // Awaited here and not in a method of its own, which would allocate for each kick.
+                    ValueTask kick = _source.WaitAsync(_stop.Token);
+
+                    // Behind everybody else in the thread pool's line: a driver that kicks without end, with work each time, must not keep a thread to itself.
+                    if (kick.IsCompleted)
+                        await Task.Yield();
+                    await kick.ConfigureAwait(false);
+                    _worth.Count(_source.TryConsume(), _queue.Batches);
+                }
+
                 _kicked();
             }
         }
@@ -62,15 +72,5 @@ internal sealed class KickPump
         {
             BackendLog.KickFailed(_logger, _queue.Index, e);
         }
-    }
-
-    private async ValueTask<bool> NextKickAsync(EventNotifier source)
-    {
-        ValueTask kick = source.WaitAsync(_stop.Token);
-        // Behind everybody else in the thread pool's line: a driver that kicks without end, with work each time, must not keep a thread to itself.
-        if (kick.IsCompleted)
-            await Task.Yield();
-        await kick.ConfigureAwait(false);
-        return source.TryConsume();
     }
 }
