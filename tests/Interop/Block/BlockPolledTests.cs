@@ -124,7 +124,7 @@ public sealed class BlockPolledTests
     [Fact]
     public async Task A_polled_request_allocates_nothing_in_the_whole_process()
     {
-        const int Depth = 32, Operations = 100_000, Rounds = 10;
+        const int Depth = 32, Operations = 100_000, Rounds = 10, HostsOwn = 1000;
         using NullStorage storage = new(1 << 30);
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(storage, new BlockClientOptions { Polled = true }, dispatch: QueueDispatch.BusyPoll);
         BlockQueue queue = loopback.Client.Queues[0];
@@ -132,9 +132,9 @@ public sealed class BlockPolledTests
         {
             BlockCompletion[] completions = new BlockCompletion[Depth];
             Exercise(queue, completions, Operations);
-            // The test host and the compiler allocate now and then by themselves: the quietest round counts. One byte for each request would show in all.
+            // The test host and the compiler allocate now and then by themselves: the quietest round counts.
             long quietest = long.MaxValue;
-            for (int round = 0; round < Rounds && quietest != 0; round++)
+            for (int round = 0; round < Rounds && quietest >= HostsOwn; round++)
             {
                 long before = GC.GetTotalAllocatedBytes(precise: true);
                 Exercise(queue, completions, Operations);
@@ -143,24 +143,27 @@ public sealed class BlockPolledTests
 
             return quietest;
         });
-        least.Should().Be(0);
+        least.Should().BeLessThan(HostsOwn, "{0} requests; one object in a batch of 256 would be 9 KB", Operations);
     }
 
     [Fact]
     public async Task An_asynchronous_transfer_allocates_nothing_once_warm()
     {
+        // In a process without a test host the quietest round has 0 bytes; now and then the thread pool's queue takes 2 KB.
+        const int Transfers = 5000, Rounds = 10;
+        const double HostsOwn = 0.5;
         using NullStorage storage = new(1 << 30);
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(storage, dispatch: QueueDispatch.BusyPoll);
         byte[] buffer = new byte[Block];
         double best = double.MaxValue;
-        for (int i = 0; i < 6 && best >= 8; i++)
+        for (int i = 0; i < Rounds && best >= HostsOwn; i++)
         {
             long before = GC.GetTotalAllocatedBytes(precise: true);
-            await ReadManyAsync(loopback.Client, buffer, 5000);
-            best = Math.Min(best, (GC.GetTotalAllocatedBytes(precise: true) - before) / 5000.0);
+            await ReadManyAsync(loopback.Client, buffer, Transfers);
+            best = Math.Min(best, (GC.GetTotalAllocatedBytes(precise: true) - before) / (double)Transfers);
         }
 
-        best.Should().BeLessThan(8, "the smallest object takes 24, and the test host allocates now and then by itself");
+        best.Should().BeLessThan(HostsOwn, "bytes for each transfer; the smallest object takes 24");
     }
 
     [Fact]
