@@ -36,9 +36,9 @@ internal sealed unsafe class PacketArena
         _header = (uint)headerLength;
     }
 
-    /// <summary>Resolves the range. Null when it is not inside one region.</summary>
+    /// <summary>Resolves the range. Null when it is not inside one region, or not aligned.</summary>
     internal static PacketArena? TryOpen(GuestMemory memory, GuestAddress at, int headerLength) =>
-        memory.TryGetAddress(at, Size, out nint start) ? new PacketArena(start, at, headerLength) : null;
+        memory.TryGetAddress(at, Size, out nint start) && start % (nint)PacketStream.Alignment == 0 ? new PacketArena(start, at, headerLength) : null;
 
     /// <summary>Writes a packet of one buffer behind an empty header.</summary>
     /// <param name="packet">The packet.</param>
