@@ -62,7 +62,7 @@ public sealed partial class DeviceVirtqueue
         _batch.Forget();
         _batch = new ChainBatch(_setup.Size, table);
         _split = _split?.Move(ring.Split, _batch, _setup.Features);
-        _packed = _packed?.Move(ring.Packed, _batch, _setup.Features);
+        _packed = _packed?.Move(ring.Packed, _batch, _setup);
         old.Dispose();
         return true;
     }

@@ -41,7 +41,7 @@ public sealed partial class DeviceVirtqueue
         if (setup.IsPacked)
         {
             (PackedPosition available, PackedPosition used) = setup.PackedBase;
-            _packed = new PackedDeviceRing(ring.Packed, _batch, setup.Features, available, used);
+            _packed = new PackedDeviceRing(ring.Packed, _batch, setup, available, used);
         }
         else
         {

@@ -22,19 +22,19 @@ internal sealed class PackedDeviceRing
     private uint _stagedDescriptors;
     private ushort _firstFlags;
 
-    internal PackedDeviceRing(in PackedRing ring, ChainBatch batch, VirtioFeatures features, PackedPosition available, PackedPosition used)
+    internal PackedDeviceRing(in PackedRing ring, ChainBatch batch, in VirtqueueSetup setup, PackedPosition available, PackedPosition used)
     {
         _ring = ring;
-        _walker = new PackedChainWalker(ring, batch, features);
-        _eventIndex = (features & VirtioFeatures.EventIndex) != 0;
+        _walker = new PackedChainWalker(ring, batch, setup.Features, setup.DeviceReadsOnly);
+        _eventIndex = (setup.Features & VirtioFeatures.EventIndex) != 0;
         _counts = new ushort[ring.Size];
         _nextAvailable = available;
         _published = used;
         _staged = used;
     }
 
-    private PackedDeviceRing(PackedDeviceRing moved, in PackedRing ring, ChainBatch batch, VirtioFeatures features)
-        : this(ring, batch, features, moved._nextAvailable, moved._published)
+    private PackedDeviceRing(PackedDeviceRing moved, in PackedRing ring, ChainBatch batch, in VirtqueueSetup setup)
+        : this(ring, batch, setup, moved._nextAvailable, moved._published)
     {
         _counts = moved._counts;
         _descriptorsInFlight = moved._descriptorsInFlight;
@@ -45,7 +45,7 @@ internal sealed class PackedDeviceRing
     internal PackedPosition NextUsed => _published;
 
     /// <summary>The same ring, mapped elsewhere. Nothing is staged.</summary>
-    internal PackedDeviceRing Move(in PackedRing ring, ChainBatch batch, VirtioFeatures features) => new(this, ring, batch, features);
+    internal PackedDeviceRing Move(in PackedRing ring, ChainBatch batch, in VirtqueueSetup setup) => new(this, ring, batch, setup);
 
     /// <summary>Takes what is available into the empty batch, as much as fits. A fault ends the batch; the chains before it are good.</summary>
     internal VirtqueueFault Fetch(ChainBatch batch)

@@ -11,9 +11,11 @@ namespace Vhost.Backend;
 /// <param name="UsedRing">As sent in SET_VRING_ADDR: used ring, or device area.</param>
 /// <param name="Base">As sent in SET_VRING_BASE.</param>
 /// <param name="Features">The acknowledged features.</param>
+/// <param name="DeviceReadsOnly">The device only reads what the driver puts into this queue; see <see cref="PackedChainWalker"/>.</param>
 [StructLayout(LayoutKind.Auto)]
 internal readonly record struct VirtqueueSetup(
-    int Index, uint Size, UserAddress DescriptorTable, UserAddress AvailableRing, UserAddress UsedRing, uint Base, VirtioFeatures Features)
+    int Index, uint Size, UserAddress DescriptorTable, UserAddress AvailableRing, UserAddress UsedRing, uint Base, VirtioFeatures Features,
+    bool DeviceReadsOnly = false)
 {
     internal bool IsPacked => (Features & VirtioFeatures.RingPacked) != 0;
 

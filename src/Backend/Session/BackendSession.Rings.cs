@@ -55,8 +55,11 @@ internal sealed partial class BackendSession
     {
         VhostUserVringAddress address = vring.Address!.Value;
         return new VirtqueueSetup(
-            vring.Index, vring.Size, address.DescriptorTable, address.AvailableRing, address.UsedRing, BaseOf(vring), _state.Features);
+            vring.Index, vring.Size, address.DescriptorTable, address.AvailableRing, address.UsedRing, BaseOf(vring), _state.Features, DeviceReadsOnly(vring.Index));
     }
+
+    /// <summary>The transmit queues of a network device (virtio 1.2, 5.1.2).</summary>
+    private bool DeviceReadsOnly(int queue) => _device is IVhostUserNetDevice net && queue < 2 * net.QueuePairs && (queue & 1) == 1;
 
     private static async Task EnableAsync(VringState vring, bool enabled)
     {

@@ -4,10 +4,18 @@ namespace Vhost.Protocol;
 /// Walks one chain of a packed ring into a batch: consecutive descriptors until one without NEXT, at most as many as are not in flight already, each read
 /// exactly once. The caller has seen that the first one is available; the driver publishes that one last.
 /// </summary>
-internal readonly struct PackedChainWalker(PackedRing ring, ChainBatch batch, VirtioFeatures features)
+/// <param name="ring">The ring.</param>
+/// <param name="batch">Where chains go.</param>
+/// <param name="features">The acknowledged features.</param>
+/// <param name="deviceReadsOnly">
+/// A queue in which every buffer is the device's to read, whatever an indirect table says of it: DPDK's driver marks the header of a packet of several
+/// pieces there as writable.
+/// </param>
+internal readonly struct PackedChainWalker(PackedRing ring, ChainBatch batch, VirtioFeatures features, bool deviceReadsOnly = false)
 {
     private readonly PackedRing _ring = ring;
     private readonly ChainBatch _batch = batch;
+    private readonly bool _deviceReadsOnly = deviceReadsOnly;
     private readonly bool _indirectNegotiated = (features & VirtioFeatures.IndirectDescriptors) != 0;
 
     /// <summary>Walks the chain that starts at <paramref name="position"/>, and moves it behind the chain.</summary>
@@ -67,7 +75,7 @@ internal readonly struct PackedChainWalker(PackedRing ring, ChainBatch batch, Vi
             PackedDescriptor entry = new(table[i].Address, table[i].LengthFlagsNext);
             fault = entry.Is(DescriptorFlags.Indirect)
                 ? _batch.Fault(VirtqueueFault.NestedIndirect, "flags of a descriptor in an indirect table", entry.Flags, (ulong)DescriptorFlags.Write)
-                : _batch.Add(entry.Address, entry.Length, entry.Is(DescriptorFlags.Write));
+                : _batch.Add(entry.Address, entry.Length, !_deviceReadsOnly && entry.Is(DescriptorFlags.Write));
         }
 
         return fault;

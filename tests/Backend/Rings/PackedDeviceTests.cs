@@ -198,6 +198,31 @@ public sealed class PackedDeviceTests : IDisposable
         (chain.Readable.Length, chain.Writable.Length).Should().Be((4u, 9u));
     }
 
+    [Fact]
+    public void R09_in_a_queue_that_the_device_only_reads_a_table_may_call_a_header_writable()
+    {
+        Restart(4, VirtioFeatures.IndirectDescriptors, deviceReadsOnly: true);
+        OfferTableWithWritableHeader();
+        _device.TryPop(out DescriptorChain chain).Should().BeTrue(_device.FaultDetail);
+        (chain.Readable.Length, chain.Writable.Length).Should().Be((13u, 0u));
+
+        Restart(4, VirtioFeatures.IndirectDescriptors);
+        OfferTableWithWritableHeader();
+        _device.TryPop(out _).Should().BeFalse();
+        _device.Fault.Should().Be(VirtqueueFault.WritableBeforeReadable);
+
+        void OfferTableWithWritableHeader()
+        {
+            ulong table = Data + 0x1000;
+            _ring.Put(table, Data);
+            _ring.Put(table + 8, 4u);
+            _ring.Put<ushort>(table + 14, RawPackedRing.Write);
+            _ring.Put(table + 16, Data + 0x100);
+            _ring.Put(table + 24, 9u);
+            _ring.Offer(0, table, 32, id: 1, RawPackedRing.Indirect);
+        }
+    }
+
     [Theory]
     [InlineData(0u, RawPackedRing.Indirect, VirtqueueFault.BadIndirectTable)]
     [InlineData(24u, RawPackedRing.Indirect, VirtqueueFault.BadIndirectTable)]
@@ -362,12 +387,12 @@ public sealed class PackedDeviceTests : IDisposable
         said,
         features | VirtioFeatures.RingPacked);
 
-    private void Restart(int size, VirtioFeatures features)
+    private void Restart(int size, VirtioFeatures features, bool deviceReadsOnly = false)
     {
         _device.Deactivate();
         _ring.Dispose();
         _ring = new RawPackedRing(_memory, 0x4_0000, size);
-        _device = Activate(_ring, features);
+        _device = Activate(_ring, features, deviceReadsOnly: deviceReadsOnly);
         for (int i = 0; i < size; i++)
         {
             _ring.Descriptor(i, 0, 0, 0, 0);
@@ -376,6 +401,6 @@ public sealed class PackedDeviceTests : IDisposable
         _ring.DriverEvent = 0;
     }
 
-    private DeviceVirtqueue Activate(RawPackedRing ring, VirtioFeatures features, uint said = 0x8000_8000) =>
-        DeviceVirtqueue.TryActivate(_memory, Setup(ring, features, said), _call, out _, out string why) ?? throw new InvalidOperationException(why);
+    private DeviceVirtqueue Activate(RawPackedRing ring, VirtioFeatures features, uint said = 0x8000_8000, bool deviceReadsOnly = false) =>
+        DeviceVirtqueue.TryActivate(_memory, Setup(ring, features, said) with { DeviceReadsOnly = deviceReadsOnly }, _call, out _, out string why) ?? throw new InvalidOperationException(why);
 }

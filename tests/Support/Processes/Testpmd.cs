@@ -73,6 +73,19 @@ public sealed class Testpmd : IAsyncDisposable
         await _process.OutputLineAsync("nb forwarding cores=", from);
     }
 
+    /// <summary>Stops its port; forwarding must have been stopped before.</summary>
+    public async Task StopPortAsync()
+    {
+        int from = await SendAsync("port stop 0");
+        await _process.OutputLineAsync("Done", from);
+    }
+
+    public async Task StartPortAsync()
+    {
+        int from = await SendAsync("port start 0");
+        await _process.OutputLineAsync("Done", from);
+    }
+
     /// <summary>Asks it to end, which closes its port in order.</summary>
     public async Task<ChildProcess.Outcome> QuitAsync()
     {

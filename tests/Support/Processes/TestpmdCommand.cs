@@ -22,6 +22,9 @@ public sealed record TestpmdCommand
 
     private const int LongestUsualFrame = 1518;
     private const int UsualBuffers = 16384;
+
+    /// <summary>It uses no more of a ring unless it is told to.</summary>
+    private const int UsualDescriptors = 512;
     private const int FewestBuffers = 1024;
 
     /// <summary>What the buffers of long packets may take.</summary>
@@ -74,7 +77,9 @@ public sealed record TestpmdCommand
         "--log-level=pmd.net.virtio.init:debug",
         "--vdev", Role == TestpmdRole.Backend ? BackendDevice : FrontendDevice,
         "--", "-i", "--nb-cores=1", "--forward-mode=" + ForwardMode, "--auto-start",
+        "--no-flush-rx", // what is in a ring when forwarding starts is forwarded, not thrown away
         .. Queues > 1 ? (string[])[Text($"--rxq={Queues}"), Text($"--txq={Queues}")] : [],
+        .. RingSize > UsualDescriptors ? (string[])[Text($"--rxd={RingSize}"), Text($"--txd={RingSize}")] : [],
         Text($"--total-num-mbufs={Buffers}"),
         .. PacketSize > LongestUsualFrame ? (string[])[Text($"--mbuf-size={BufferSize}")] : [],
         Text($"--txpkts={PacketSize}"),
