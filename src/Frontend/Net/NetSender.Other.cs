@@ -19,14 +19,21 @@ public sealed partial class NetSender
         }
 
         uint pieces = (_slots.HeaderLength + length + _slots.Size - 1) / _slots.Size;
-        if (_free.Count < pieces || Ring.FreeDescriptors < pieces + (Shape.SeparateHeader ? 1 : 0))
-            return false;
+        if (!HasRoom(pieces))
+        {
+            Collect();
+            if (!HasRoom(pieces))
+                return false;
+        }
+
         uint first = _free.Take();
         _slots.WriteHeader(first, word, checksumOffset);
         int buffers = WritePieces(packet, length, first);
         Ring.TrySubmit(_chain.AsSpan(0, buffers), [], first);
         return true;
     }
+
+    private bool HasRoom(uint pieces) => _free.Count >= pieces && Ring.FreeDescriptors >= pieces + (Shape.SeparateHeader ? 1 : 0);
 
     private bool TryGetOffload(PacketBuffer packet, uint length, ref ulong word, ref ushort checksumOffset)
     {
