@@ -101,14 +101,15 @@ internal sealed partial class BlockRequests
         }
     }
 
-    private static bool TryReadOn(BlockRequest request, uint read)
+    private bool TryReadOn(BlockRequest request, uint read)
     {
         uint asked = request.Length - request.Done;
+        bool end = read == asked || _file.IsEnd(request.Offset + request.Done, read, asked);
         request.Done += read;
+        if (!end)
+            return true;
         if (read == asked)
             return false;
-        if (!VectoredFile.IsEnd(read, asked))
-            return true;
         request.Remaining.Fill(0); // what lies behind the end of the file
         return false;
     }

@@ -122,8 +122,15 @@ public sealed partial class FileStorage
 
     private bool ChooseAio(FileAio aio)
     {
-        if (aio == FileAio.Sync || (aio == FileAio.Auto && Libc.IsInMemory(_file)))
+        if (aio == FileAio.Sync || (aio == FileAio.Auto && (Libc.IsInMemory(_file) || Libc.IsInUserSpace(_file))))
             return false;
+        if (Libc.IsInUserSpace(_file))
+        {
+            // The kernel goes on with a short read where it began, and waits in the call that hands a request over (seen on Linux 6.18).
+            throw new BlockStorageException(
+                Path, "io_uring cannot be used on a file system in user space (FUSE, virtiofs), where it reads wrong data at the end of a file", "Do without it.");
+        }
+
         using IoRing? ring = IoRing.TryCreate(_file, 1, out LinuxException? failure);
         if (ring is not null)
             return true;

@@ -116,6 +116,9 @@ public sealed partial class FileStorage : IBlockStorage
         }
     }
 
+    /// <summary>Whether a read that brought less than was asked for has met the end of the file.</summary>
+    internal bool IsEnd(ulong offset, uint read, uint asked) => VectoredFile.IsEnd(_file, offset, read, asked);
+
     /// <summary>Whether the kernel can move data between these buffers and the file without a copy.</summary>
     internal bool Suits(GuestBuffers buffers) => !_isDirect || buffers.IsAligned(_memoryAlignment, RequestAlignment);
 
@@ -128,8 +131,9 @@ public sealed partial class FileStorage : IBlockStorage
             Span<byte> asked = buffer[..(int)Math.Min(destination.Length - done, BounceBuffer.Size)];
             int read = RandomAccess.Read(_file, asked, (long)(offset + done));
             destination.Slice(done).CopyFrom(asked[..read]);
+            bool end = IsEnd(offset + done, (uint)read, (uint)asked.Length);
             done += (uint)read;
-            if (read == 0 || read % SectorMath.SectorSize != 0)
+            if (end)
                 break;
         }
 

@@ -78,6 +78,15 @@ internal static partial class Libc
         return fstatfs(file, &status) == 0 && status.f_type is (TMPFS_MAGIC or RAMFS_MAGIC);
     }
 
+    /// <summary>Whether a file is served by another process or machine through FUSE, virtiofs among them.</summary>
+    // Safety: the buffer has the size of struct statfs.
+    internal static unsafe bool IsInUserSpace(SafeHandle file)
+    {
+        const long FUSE_SUPER_MAGIC = 0x65735546;
+        Statfs status;
+        return fstatfs(file, &status) == 0 && status.f_type == FUSE_SUPER_MAGIC;
+    }
+
     /// <summary>What direct transfers of a file must be multiples of. False when kernel or file system do not say (before Linux 6.1).</summary>
     /// <param name="file">The file.</param>
     /// <param name="memory">Of addresses in memory; 0 when the file has no direct transfers.</param>

@@ -21,8 +21,9 @@ internal static unsafe class VectoredFile
                 throw new LinuxException("pwritev: nothing written", Libc.EIO);
             }
 
+            bool end = !write && IsEnd(file, fileOffset + done, moved, asked);
             done += moved;
-            if (!write && IsEnd(moved, asked))
+            if (end)
             {
                 break;
             }
@@ -56,10 +57,11 @@ internal static unsafe class VectoredFile
     }
 
     /// <summary>
-    /// Whether reading has met the end of the file: nothing came, or less than was asked for and no whole sectors. The latter must not be read on from,
-    /// since files that are read directly refuse such an offset.
+    /// Whether reading has met the end of the file: nothing came, or less than was asked for, no whole sectors, and there is no more. There it must not be read on
+    /// from, since files that are read directly refuse such an offset. Anywhere else a short read is only a short read.
     /// </summary>
-    internal static bool IsEnd(ulong read, ulong asked) => read == 0 || (read < asked && read % 512 != 0);
+    internal static bool IsEnd(SafeHandle file, ulong fileOffset, ulong read, ulong asked) =>
+        read == 0 || (read < asked && read % 512 != 0 && fileOffset + read >= (ulong)Math.Max(Libc.Length(file), 0));
 
     // Safety: the vectors name ranges that were validated against the table whose lease the chain holds; should a range be gone all the same,
     // the kernel answers EFAULT instead of ending the process.

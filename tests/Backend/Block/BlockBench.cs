@@ -16,15 +16,15 @@ internal sealed class BlockBench : IDisposable
     private readonly GuestMemoryLease _lease;
     private readonly DeviceVirtqueue _queue;
 
-    public BlockBench(IBlockStorage? storage = null, BlockDeviceOptions? options = null, VirtioBlkFeatures? acknowledged = null)
+    public BlockBench(IBlockStorage? storage = null, BlockDeviceOptions? options = null, VirtioBlkFeatures? acknowledged = null, int ringSize = 64)
     {
         Storage = storage ?? new MemoryStorage(1 << 20);
         Device = new BlockDevice(Storage, options);
         Device.Configure(acknowledged is { } some ? VirtioFeatures.Version1 | (VirtioFeatures)(ulong)some : Device.Features);
         _lease = _memory.Acquire();
-        Ring = new RawSplitRing(_memory, 0, 64);
+        Ring = new RawSplitRing(_memory, 0, ringSize);
         VirtqueueSetup setup = new(
-            0, 64, User(Ring.DescriptorTable), User(Ring.AvailableRing), User(Ring.UsedRing), 0, VirtioFeatures.Version1 | VirtioFeatures.IndirectDescriptors);
+            0, (uint)ringSize, User(Ring.DescriptorTable), User(Ring.AvailableRing), User(Ring.UsedRing), 0, VirtioFeatures.Version1 | VirtioFeatures.IndirectDescriptors);
         _queue = DeviceVirtqueue.TryActivate(_memory, setup, null, out _, out string why) ?? throw new InvalidOperationException(why);
     }
 

@@ -168,26 +168,18 @@ public sealed class FileCacheTests
     public void A_disk_of_larger_sectors_needs_a_larger_logical_block()
     {
         using TempImage image = new(Size);
-        string loop = SmallFileSystem.Run("losetup", "--sector-size", "4096", "--show", "--find", image.Path).Trim();
-        Skip.IfNot(loop.StartsWith("/dev/loop", StringComparison.Ordinal), $"loop devices cannot be made here: {loop}");
-        try
-        {
-            using FileStorage storage = FileStorage.Open(loop, new FileStorageOptions { Cache = FileCache.None });
-            storage.RequestAlignment.Should().Be(4096);
-            FluentActions.Invoking(() => new BlockDevice(storage)).Should().Throw<ArgumentException>().WithMessage("LogicalBlockSize 512:*4096*");
-            using BlockBench bench = new(storage, new BlockDeviceOptions { LogicalBlockSize = 4096 });
-            bench.PutData(BlockRequestTests.Pattern(4096));
-            bench.Send(VirtioBlkRequestType.Out, 8, output: 4096).Status.Should().Be(VirtioBlkStatus.Ok);
-            bench.Send(VirtioBlkRequestType.Flush, 0).Status.Should().Be(VirtioBlkStatus.Ok);
-            File.ReadAllBytes(image.Path)[4096..8192].Should().Equal(BlockRequestTests.Pattern(4096));
-        }
-        finally
-        {
-            SmallFileSystem.Run("losetup", "--detach", loop);
-        }
+        using LoopDevice loop = LoopDevice.Attach(image.Path, "--sector-size", "4096");
+        using FileStorage storage = FileStorage.Open(loop.Path, new FileStorageOptions { Cache = FileCache.None });
+        storage.RequestAlignment.Should().Be(4096);
+        FluentActions.Invoking(() => new BlockDevice(storage)).Should().Throw<ArgumentException>().WithMessage("LogicalBlockSize 512:*4096*");
+        using BlockBench bench = new(storage, new BlockDeviceOptions { LogicalBlockSize = 4096 });
+        bench.PutData(BlockRequestTests.Pattern(4096));
+        bench.Send(VirtioBlkRequestType.Out, 8, output: 4096).Status.Should().Be(VirtioBlkStatus.Ok);
+        bench.Send(VirtioBlkRequestType.Flush, 0).Status.Should().Be(VirtioBlkStatus.Ok);
+        File.ReadAllBytes(image.Path)[4096..8192].Should().Equal(BlockRequestTests.Pattern(4096));
     }
 
-    private static FileStorage Open(string path, FileCache cache, FileAio aio)
+    internal static FileStorage Open(string path, FileCache cache, FileAio aio)
     {
         FileStorage storage = FileStorage.Open(path, new FileStorageOptions { Cache = cache, Aio = aio == FileAio.IoUring ? FileAio.Auto : aio });
         if (aio == FileAio.IoUring && !storage.IsAsynchronous)

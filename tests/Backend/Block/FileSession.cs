@@ -90,6 +90,9 @@ internal sealed class FileSession : IAsyncDisposable
         await Frontend.SendAsync(VhostUserRequest.SetVringEnable, RawFrontend.State(0, 1));
     }
 
+    /// <summary>Sends the same memory once more, as a table of its own.</summary>
+    public Task ReplaceTableAsync() => Frontend.SetMemoryTableAsync(_control, Data);
+
     /// <summary>Stops the ring.</summary>
     /// <returns>Where it would go on.</returns>
     public async Task<uint> StopRingAsync() =>
