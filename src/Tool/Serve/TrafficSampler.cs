@@ -33,6 +33,7 @@ internal sealed class TrafficSampler : IDisposable
     {
         _stop.Set();
         _thread.Join();
+        Note(); // on a busy machine the last look may be long ago
         return TrafficFigures.From(_samples.AsSpan(0, _count));
     }
 
@@ -79,10 +80,10 @@ internal readonly record struct TrafficFigures(long Requests, double Seconds, lo
                 busy.Add(i);
         }
 
-        // Of few intervals none is given away at the end.
+        // Of few intervals none is given away at the end, and a single one counts, warm-up and all.
         int end = busy.Count >= 4 ? busy.Count - 1 : busy.Count;
         TrafficFigures sum = default;
-        for (int i = (busy.Count + 3) / 4; i < end; i++)
+        for (int i = busy.Count > 1 ? (busy.Count + 3) / 4 : 0; i < end; i++)
             sum = sum.Plus(samples[busy[i] - 1], samples[busy[i]]);
         return sum;
     }

@@ -136,6 +136,22 @@ public sealed class ToolUnitTests
         TrafficFigures.From([new(0, 0, 0), new(1, 0, 5), new(2, 0, 9)]).Should().Be(default(TrafficFigures));
     }
 
+    [Theory]
+    [InlineData(1, 1000, 5000)]
+    [InlineData(2, 1000, 10)]
+    [InlineData(3, 2000, 20)]
+    public void A_sampler_that_got_few_looks_has_figures_all_the_same(int intervals, long requests, long allocated)
+    {
+        List<TrafficSampler.Sample> samples = new() { new(0, 0, 0) };
+        for (int i = 0; i < intervals; i++)
+            Add(samples, requests: 1000, allocated: i < 1 ? 5000 : 10);
+
+        TrafficFigures figures = TrafficFigures.From(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(samples));
+
+        figures.Requests.Should().Be(requests);
+        figures.Allocated.Should().Be(allocated);
+    }
+
     [Fact]
     public void Zero_has_three_decimals()
     {
