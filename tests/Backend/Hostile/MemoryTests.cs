@@ -200,28 +200,54 @@ public class MemoryTests
     });
 
     [Fact]
-    public Task B23_Memory_comes_and_goes_while_a_ring_is_busy() => HostileBench.AttackAsync(lines: 0, async frontend =>
+    public Task B23_Memory_comes_and_goes_a_hundred_thousand_times_while_a_ring_is_busy() => HostileBench.AttackAsync(lines: 0, async frontend =>
     {
+        const int Rounds = 100_000;
         using TestGuest guest = new();
         using TestGuest other = new(slot: 1);
         using TestRing ring = new(guest, 0);
         await frontend.AddMemoryAsync(guest);
         await frontend.StartAsync(ring);
         using CancellationTokenSource stop = new();
+        int echoes = 0;
         Task traffic = Task.Run(async () =>
         {
-            for (byte i = 0; !stop.IsCancellationRequested; i++)
-                await ring.EchoAsync(i);
+            for (; !stop.IsCancellationRequested; echoes++)
+                await ring.EchoAsync((byte)echoes);
         });
-        for (int i = 0; i < 1000; i++)
+        try
         {
-            await frontend.AddMemoryAsync(other);
-            await frontend.RemoveMemoryAsync(other);
+            await ComeAndGoAsync(frontend, other, Rounds);
+        }
+        finally
+        {
+            await stop.CancelAsync();
+            await traffic;
         }
 
-        await stop.CancelAsync();
-        await traffic;
+        echoes.Should().BePositive();
+        (await frontend.StopAsync(ring)).Should().Be((ushort)echoes);
     });
+
+    /// <summary>Without waiting for each: the back-end is given as many messages as it takes.</summary>
+    private static async Task ComeAndGoAsync(RawFrontend frontend, TestGuest guest, int rounds)
+    {
+        const int Between = 64;
+        byte[] region = RawFrontend.Bytes(guest.Single);
+        await frontend.BarrierAsync();
+        ProcessCounts before = ProcessCounts.Snapshot();
+        for (int i = 0; i < rounds; i++)
+        {
+            await frontend.SendAsync(VhostUserRequest.AddMemReg, region, guest.Shared.Descriptor);
+            await frontend.SendAsync(VhostUserRequest.RemMemReg, region);
+            if (i % Between == 0)
+                await frontend.BarrierAsync();
+        }
+
+        await frontend.AddMemoryAsync(guest);
+        await frontend.RemoveMemoryAsync(guest);
+        before.AssertBack();
+    }
 
     private static byte[] Payload(VhostUserMemoryRegion region) => RawFrontend.Bytes(new VhostUserSingleRegion(region));
 
