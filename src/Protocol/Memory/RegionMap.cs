@@ -14,8 +14,6 @@ internal sealed class RegionMap
 
     internal GuestMemoryRegion this[int index] => _regions[index];
 
-    internal int Count => _regions.Length;
-
     internal ulong Start(int index) => _starts[index];
 
     /// <summary>Finds the region that holds all of [address, address + length). No sum is formed, so nothing can wrap.</summary>

@@ -179,4 +179,25 @@ public sealed class DeviceVirtqueueLifetimeTests : DeviceQueueBench
         refusal!.Message.Should().Contain("chain 0");
         detached.Complete(0);
     }
+
+    [Fact]
+    public void A_list_that_is_kept_beyond_its_ring_finds_nothing_and_says_so()
+    {
+        Queue q = Start(4);
+        q.OfferSimple(0);
+        q.Device.TryPop(out DescriptorChain chain).Should().BeTrue();
+        q.Device.Deactivate();
+        InvalidOperationException? refusal = null;
+        try
+        {
+            chain.Writable.Fill(1);
+        }
+        catch (InvalidOperationException e)
+        {
+            refusal = e;
+        }
+
+        refusal!.Message.Should().Contain("detach what is to be kept");
+        q.Ring.Read<byte>(Data).Should().Be(0);
+    }
 }

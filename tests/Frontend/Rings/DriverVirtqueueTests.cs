@@ -342,6 +342,23 @@ public sealed class DriverVirtqueueTests : IDisposable
         create.Should().Throw<ArgumentException>().WithMessage("*multiple of 64*");
     }
 
+    [Theory]
+    [InlineData(VirtioFeatures.None)]
+    [InlineData(VirtioFeatures.RingPacked)]
+    public void Memory_that_its_owner_has_mapped_crookedly_holds_no_ring_and_is_let_go(VirtioFeatures features)
+    {
+        using SharedMemory ram = SharedMemory.CreateSealed("ram", 0x3000);
+        SharedMemory crooked = SharedMemory.FromCallerOwned(Libc.Duplicate(ram.Descriptor), 8, 0x2000, ram.Address + 8);
+        GuestMemory memory = GuestMemory.Create(new GuestMemoryRegion(default, crooked));
+        crooked.Dispose();
+
+        Action create = () => DriverVirtqueue.Create(memory, default, new DriverVirtqueueOptions { Size = 16 }, features);
+
+        create.Should().Throw<ArgumentException>().WithMessage("*multiple of 16*");
+        memory.Dispose();
+        memory.Released.IsCompleted.Should().BeTrue("no lease is left");
+    }
+
     [Fact]
     public void Indirect_tables_need_the_feature_and_a_sensible_size()
     {

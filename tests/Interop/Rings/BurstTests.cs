@@ -1,7 +1,6 @@
 using Vhost.Backend;
 using Vhost.Frontend;
 using Vhost.Protocol;
-using Vhost.Tests.Support;
 
 namespace Vhost.Interop.Tests;
 
@@ -21,7 +20,7 @@ public sealed class BurstTests
     [MemberData(nameof(Formats))]
     public void Bursts_come_back_whole_in_order_and_with_their_lengths(VirtioFeatures features)
     {
-        using Pair pair = new(features);
+        using RingPair pair = new(features, Size);
         for (ulong turn = 0; turn < 50; turn++)
         {
             ulong first = turn * 40;
@@ -39,7 +38,7 @@ public sealed class BurstTests
             }
 
             pair.Device.Flush();
-            pair.Collect(64).Should().Equal(Tokens(first, 40).Select(token => new DriverCompletion(token, 3, LengthClamped: false)));
+            pair.Collect().Should().Equal(Tokens(first, 40).Select(token => new DriverCompletion(token, 3, LengthClamped: false)));
         }
     }
 
@@ -47,7 +46,7 @@ public sealed class BurstTests
     [MemberData(nameof(Formats))]
     public void What_is_given_back_is_taken_again(VirtioFeatures features)
     {
-        using Pair pair = new(features);
+        using RingPair pair = new(features, Size);
         pair.Driver.SubmitBurst(Buffers(20), deviceWrites: false, Tokens(0, 20)).Should().Be(20);
         pair.Driver.Publish();
         ChainBurst burst = pair.Device.TakeBurst(10);
@@ -66,7 +65,7 @@ public sealed class BurstTests
     [MemberData(nameof(Formats))]
     public void Chains_of_several_buffers_go_in_one_call_as_far_as_there_is_room(VirtioFeatures features)
     {
-        using Pair pair = new(features);
+        using RingPair pair = new(features, Size);
         DriverChain[] chains = [.. Enumerable.Range(0, 30).Select(i => new DriverChain(1, 2, (ulong)i))];
 
         int submitted = pair.Driver.SubmitBurst(chains, Buffers(90));
@@ -79,13 +78,13 @@ public sealed class BurstTests
         burst[0].Writable.Length.Should().Be(200);
         pair.Device.Complete(burst);
         pair.Device.Flush();
-        pair.Collect(64).Select(done => done.Token).Should().Equal(Tokens(0, submitted));
+        pair.Collect().Select(done => done.Token).Should().Equal(Tokens(0, submitted));
     }
 
     [Fact]
     public void Calls_that_make_no_sense_are_refused()
     {
-        using Pair pair = new(VirtioFeatures.None);
+        using RingPair pair = new(VirtioFeatures.None, Size);
         pair.Driver.SubmitBurst(Buffers(2), deviceWrites: false, Tokens(0, 2));
         pair.Driver.Publish();
 
@@ -96,38 +95,7 @@ public sealed class BurstTests
         ((Action)(() => pair.Device.Complete(pair.Device.TakeBurst(), [1]))).Should().Throw<ArgumentException>();
     }
 
-    private static GuestBuffer[] Buffers(int count) =>
-        [.. Enumerable.Range(0, count).Select(i => new GuestBuffer(new GuestAddress(0x10_0000 + ((ulong)i * 256)), 100))];
+    private static GuestBuffer[] Buffers(int count) => RingPair.Buffers(count);
 
-    private static ulong[] Tokens(ulong first, int count) => [.. Enumerable.Range(0, count).Select(i => first + (ulong)i)];
-
-    private sealed class Pair : IDisposable
-    {
-        private readonly GuestMemory _memory = GuestRam.Create(0x20_0000);
-        private readonly EventNotifier _call = new();
-
-        internal Pair(VirtioFeatures features)
-        {
-            Driver = DriverVirtqueue.Create(_memory, default, new DriverVirtqueueOptions { Size = Size }, features);
-            Device = ModelledRing.Activate(_memory, Driver, features, _call);
-        }
-
-        internal DriverVirtqueue Driver { get; }
-
-        internal DeviceVirtqueue Device { get; }
-
-        public void Dispose()
-        {
-            Device.Deactivate();
-            Driver.Dispose();
-            _call.Dispose();
-            _memory.Dispose();
-        }
-
-        internal DriverCompletion[] Collect(int most)
-        {
-            DriverCompletion[] done = new DriverCompletion[most];
-            return done[..Driver.Drain(done)];
-        }
-    }
+    private static ulong[] Tokens(ulong first, int count) => RingPair.Tokens(first, count);
 }

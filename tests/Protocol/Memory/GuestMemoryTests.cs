@@ -186,6 +186,39 @@ public sealed class GuestMemoryLifetimeTests
     }
 
     [Fact]
+    public void A_table_over_memory_that_is_gone_is_refused_and_holds_nothing()
+    {
+        ProcessCounts before = ProcessCounts.Snapshot();
+        GuestMemoryRegion there = GuestRam.Region(0, 0x1000);
+        GuestMemoryRegion gone = GuestRam.Region(0x10_0000, 0x1000);
+        gone.Memory.Dispose();
+
+        Action create = () => GuestMemory.Create(there, gone);
+        create.Should().Throw<ObjectDisposedException>();
+        there.Memory.Dispose();
+        before.AssertBack();
+    }
+
+    [Fact]
+    public void Leases_on_the_same_table_are_equal()
+    {
+        using GuestMemory one = GuestRam.Create(0x1000);
+        using GuestMemory other = GuestRam.Create(0x1000);
+        using GuestMemoryLease first = one.Acquire();
+        using GuestMemoryLease second = one.Acquire();
+        using GuestMemoryLease third = other.Acquire();
+
+        (first == second).Should().BeTrue();
+        (first != third).Should().BeTrue();
+        first.Equals((object)second).Should().BeTrue();
+        first.Equals((object)third).Should().BeFalse();
+        first.Equals(null).Should().BeFalse();
+        first.GetHashCode().Should().Be(second.GetHashCode());
+        default(GuestMemoryLease).GetHashCode().Should().Be(0);
+        first.IsMapped(new GuestAddress(0x123), 0).Should().BeTrue("no byte is asked for");
+    }
+
+    [Fact]
     public void No_lease_is_given_on_a_disposed_table()
     {
         GuestMemory memory = GuestRam.Create(0x1000);

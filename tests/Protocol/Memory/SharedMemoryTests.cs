@@ -137,6 +137,22 @@ public sealed partial class SharedMemoryTests
     }
 
     [Fact]
+    public void A_file_that_cannot_be_as_large_is_refused_and_closed()
+    {
+        string path = Path.GetTempFileName();
+        try
+        {
+            ProcessCounts before = ProcessCounts.Snapshot();
+            FluentActions.Invoking(() => SharedMemory.CreateFileBacked(path, 1UL << 62)).Should().Throw<LinuxException>().WithMessage($"ftruncate({path}*");
+            before.AssertBack();
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    [Fact]
     public void Memory_the_caller_owns_is_used_in_place_and_left_alone()
     {
         using SharedMemory ram = SharedMemory.CreateSealed("ram", 0x3000);
