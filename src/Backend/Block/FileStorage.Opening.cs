@@ -122,9 +122,12 @@ public sealed partial class FileStorage
 
     private bool ChooseAio(FileAio aio)
     {
-        if (aio == FileAio.Sync || (aio == FileAio.Auto && (Libc.IsInMemory(_file) || Libc.IsInUserSpace(_file))))
+        // Of a block device this would tell the file system of its name, which is always in memory.
+        bool isFile = DescriptorInfo.Kind(_file) == FileKind.Regular;
+        bool inUserSpace = isFile && Libc.IsInUserSpace(_file);
+        if (aio == FileAio.Sync || (aio == FileAio.Auto && (inUserSpace || (isFile && Libc.IsInMemory(_file)))))
             return false;
-        if (Libc.IsInUserSpace(_file))
+        if (inUserSpace)
         {
             // The kernel goes on with a short read where it began, and waits in the call that hands a request over (seen on Linux 6.18).
             throw new BlockStorageException(
