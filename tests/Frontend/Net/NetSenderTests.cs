@@ -1,0 +1,158 @@
+using Vhost.Protocol;
+
+namespace Vhost.Frontend.Tests;
+
+/// <summary>What a device that is written by hand gets from a sender, and what its answers do.</summary>
+public sealed class NetSenderTests : NetQueueBench
+{
+    [Theory]
+    [InlineData(false, 12)]
+    [InlineData(true, 12)]
+    [InlineData(false, 10)]
+    public void A_packet_lies_behind_its_header_in_one_buffer(bool packed, int header)
+    {
+        StartSender(packed, ring: header == 12 ? VirtioFeatures.Version1 : VirtioFeatures.AnyLayout);
+
+        Sender.SendBurst([Packet(Bytes(100)), Packet(Bytes(400))]).Should().Be(2);
+
+        List<HandChain> got = Device.All();
+        got.Should().HaveCount(2).And.OnlyContain(chain => chain.Pieces.Count == 1 && !chain.Pieces[0].Write);
+        Get(got[0]).Should().Equal([.. new byte[header], .. Bytes(100)]);
+        Get(got[1]).Should().Equal([.. new byte[header], .. Bytes(400)]);
+        Sender.Statistics.InFlight.Should().Be(2);
+        got.ForEach(chain => Device.Use(chain, 0));
+        Sender.Reclaim().Should().Be(16);
+        Sender.Statistics.InFlight.Should().Be(0);
+    }
+
+    [Fact]
+    public void An_ancient_device_gets_the_header_in_a_descriptor_of_its_own()
+    {
+        StartSender(packed: false, ring: 0);
+
+        Sender.SendBurst([Packet(Bytes(100)), Packet(Bytes(900))]).Should().Be(2);
+
+        List<HandChain> got = Device.All();
+        got[0].Pieces.Select(piece => piece.Length).Should().Equal(10u, 100u);
+        got[1].Pieces.Select(piece => piece.Length).Should().Equal(10u, 502u, 398u);
+        Get(got[1]).Should().Equal([.. new byte[10], .. Bytes(900)]);
+        got.ForEach(chain => Device.Use(chain, 0));
+        Sender.Reclaim().Should().Be(8);
+    }
+
+    [Theory]
+    [InlineData(false, 0)]
+    [InlineData(true, 0)]
+    [InlineData(false, 8)]
+    [InlineData(true, 8)]
+    public void A_long_packet_goes_on_in_further_places_which_all_come_back(bool packed, int indirect)
+    {
+        StartSender(packed, indirect: indirect);
+        for (int turn = 0; turn < 50; turn++)
+        {
+            PacketBuffer packet = Packet(Bytes(3000, turn));
+            Sender.SendBurst([packet]).Should().Be(1);
+            Pool.Return(packet);
+            HandChain chain = Device.Next()!;
+            chain.Pieces.Should().HaveCount(6);
+            Get(chain).Should().Equal([.. new byte[12], .. Bytes(3000, turn)]);
+            Device.Use(chain, 0);
+            Sender.Reclaim().Should().Be(16);
+        }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Work_is_left_to_the_device_as_far_as_it_acknowledged(bool packed)
+    {
+        StartSender(packed, VirtioNetFeatures.Checksum | VirtioNetFeatures.HostTso4);
+        PacketOffload segments = PacketOffload.ForSegmentation(VirtioNetGsoType.TcpV4, 100, 54, 34, 16);
+
+        Sender.SendBurst([Packet(Bytes(400), segments), Packet(Bytes(400), segments with { GsoType = VirtioNetGsoType.Udp }), Packet(Bytes(60), PacketOffload.ForChecksum(34, 16))])
+            .Should().Be(3);
+
+        List<HandChain> got = Device.All();
+        got.Should().HaveCount(2);
+        Get(got[0])[..12].Should().Equal(Header(new(VirtioNetHeaderFlags.NeedsChecksum, VirtioNetGsoType.TcpV4, 54, 100, 34, 16, 0)));
+        Get(got[1])[..12].Should().Equal(Header(new(VirtioNetHeaderFlags.NeedsChecksum, 0, 0, 0, 34, 16, 0)));
+        Sender.Statistics.Refused.Should().Be(1);
+    }
+
+    [Fact]
+    public void What_can_never_be_sent_is_taken_and_counted()
+    {
+        StartSender(packed: false);
+
+        Sender.SendBurst([Packet([]), Packet(Bytes(Sender.MaxPacketLength + 1)), Packet(Bytes(60), PacketOffload.ForChecksum(59, 0)), Packet(Bytes(60))]).Should().Be(4);
+
+        (Sender.Statistics.Refused, Sender.Statistics.Packets).Should().Be((3, 1));
+        Device.All().Should().ContainSingle();
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Packets_wait_for_room(bool packed)
+    {
+        StartSender(packed, size: 4);
+        PacketBuffer[] packets = [.. Enumerable.Range(0, 6).Select(i => Packet(Bytes(60, i)))];
+
+        Sender.SendBurst(packets).Should().Be(4);
+        Sender.SendBurst(packets).Should().Be(0);
+        Sender.SendBurst([Packet(Bytes(1000))]).Should().Be(0, "it needs two places");
+        List<HandChain> got = Device.All();
+        Device.Use(got[0], 0);
+        Sender.SendBurst([Packet(Bytes(1000))]).Should().Be(0);
+        Device.Use(got[1], 0);
+        Sender.SendBurst([Packet(Bytes(1000))]).Should().Be(1);
+
+        Get(Device.Next()!)[12..].Should().Equal(Bytes(1000));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void F10_an_answer_to_nothing_ends_the_queue_with_a_reason(bool packed)
+    {
+        StartSender(packed, size: 4);
+        Sender.SendBurst([Packet(Bytes(60)), Packet(Bytes(60)), Packet(Bytes(60)), Packet(Bytes(60))]).Should().Be(4);
+        Device.UseUnknown(77, 0);
+
+        ((Action)(() => Sender.SendBurst([Packet(Bytes(60))]))).Should().Throw<VirtqueueException>();
+        ((Action)(() => Sender.Reclaim())).Should().Throw<VirtqueueException>();
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void F15_what_the_device_writes_over_the_descriptors_is_never_read_back(bool packed)
+    {
+        StartSender(packed);
+        Sender.SendBurst([Packet(Bytes(2000))]).Should().Be(1);
+        HandChain chain = Device.Next()!;
+        Device.Scribble();
+        Device.Use(chain, 5);
+
+        Sender.Reclaim().Should().Be(16);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void More_packets_than_one_go_are_sent_in_several(bool packed)
+    {
+        StartSender(packed, size: 256);
+        PacketPool pool = new(200);
+        PacketBuffer[] packets = new PacketBuffer[200];
+        pool.RentBurst(packets);
+        for (int i = 0; i < 200; i++)
+            packets[i].TryCopyFrom(Bytes(16 + i, i));
+
+        Sender.SendBurst(packets).Should().Be(200);
+
+        List<HandChain> got = Device.All();
+        for (int i = 0; i < 200; i++)
+            Get(got[i]).Should().Equal([.. new byte[12], .. Bytes(16 + i, i)]);
+    }
+}
