@@ -65,6 +65,15 @@ public interface IVhostUserDevice
     void Process(DeviceVirtqueue queue);
 
     /// <summary>
+    /// Another way to serve one queue than the others, for example a control queue: that it needs no processor, or is served with
+    /// <see cref="QueueDispatch.Application"/> too. Called when the queue starts.
+    /// </summary>
+    /// <param name="queue">Which queue.</param>
+    /// <param name="chosen"><see cref="VhostUserBackendOptions.Dispatch"/>.</param>
+    /// <returns>How the queue is served. Default: as chosen.</returns>
+    QueueDispatch DispatchOf(int queue, QueueDispatch chosen) => chosen;
+
+    /// <summary>
     /// Only with <see cref="QueueDispatch.Application"/>, where <see cref="Process"/> is never called: a queue was started, and the application may serve it from now on.
     /// Each start gives a new object.
     /// </summary>

@@ -39,6 +39,7 @@ public sealed partial class NetDevice : IVhostUserNetDevice
     private readonly NetDeviceOptions _options;
     private readonly INetHandler? _handler;
     private readonly NetPort[] _ports;
+    private readonly NetControlQueue _control;
 
     /// <summary>Makes a device.</summary>
     /// <param name="options">The device's shape; null for the defaults.</param>
@@ -49,7 +50,7 @@ public sealed partial class NetDevice : IVhostUserNetDevice
         _options = options ?? new NetDeviceOptions();
         _options.Validate();
         _handler = handler;
-        Mac = _options.Mac ?? MacAddress.Random();
+        _control = new NetControlQueue(_options.QueuePairs, _options.Mac ?? MacAddress.Random()) { PairsChanged = ActivatePorts };
         _ports = new NetPort[_options.QueuePairs];
         for (int i = 0; i < _ports.Length; i++)
             _ports[i] = new NetPort(i, _options.DetailedStatistics);
@@ -58,8 +59,17 @@ public sealed partial class NetDevice : IVhostUserNetDevice
     /// <summary>One for each pair of queues; they stay the same for every front-end.</summary>
     public IReadOnlyList<NetPort> Ports => _ports;
 
-    /// <summary>The guest's address.</summary>
-    public MacAddress Mac { get; }
+    /// <summary>The guest's address: that of the options, or the one that its driver has set on the control queue since the last reset.</summary>
+    public MacAddress Mac => _control.Filter.Mac;
+
+    /// <summary>Which packets the guest wants, as its driver said on the control queue. Another object after each change. Any thread.</summary>
+    public NetReceiveFilter ReceiveFilter => _control.Filter;
+
+    /// <summary>
+    /// How many of <see cref="Ports"/>, from the first on, the guest uses. A driver that has a control queue here starts with one and asks for more; the ports
+    /// beyond find no room for packets. Where a hypervisor serves the control queue, it starts and enables the queues of those in use instead, and this is all of them.
+    /// </summary>
+    public int ActivePairs => _control.ActivePairs;
 
     /// <summary>The features that the driver acknowledged.</summary>
     public VirtioFeatures Acknowledged { get; private set; }
@@ -102,6 +112,9 @@ public sealed partial class NetDevice : IVhostUserNetDevice
     /// <inheritdoc/>
     public void Configure(VirtioFeatures acknowledged)
     {
+        // The log is switched while queues run, and changes nothing for the driver.
+        if (((acknowledged ^ Acknowledged) & ~VirtioFeatures.LogAll) != 0)
+            _control.Reset(acknowledged);
         Acknowledged = acknowledged;
         foreach (NetPort port in _ports)
             port.Configure(acknowledged);
@@ -119,39 +132,75 @@ public sealed partial class NetDevice : IVhostUserNetDevice
     /// <inheritdoc/>
     public void AnnounceAddress(MacAddress address) => _ports[0].Announce(address);
 
+    /// <summary>
+    /// Asks the driver to tell the network where it is now (VIRTIO_NET_S_ANNOUNCE), by a change of its configuration; it confirms on the control queue. For drivers that
+    /// cannot, <see cref="AnnounceAddress"/> is what front-ends call.
+    /// </summary>
+    /// <param name="backend">The back-end that serves this device.</param>
+    /// <param name="cancellationToken">Gives up telling the driver.</param>
+    /// <returns>False when the driver cannot be asked: it has not negotiated GUEST_ANNOUNCE, or has no control queue here.</returns>
+    public async ValueTask<bool> RequestAnnouncementAsync(VhostUserBackend backend, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(backend);
+        if (!_control.TryAnnounce())
+            return false;
+        await backend.NotifyConfigChangedAsync(cancellationToken).ConfigureAwait(false);
+        return true;
+    }
+
+    /// <summary>The control queue has few and short commands, and is served on the thread pool whatever serves the others.</summary>
+    /// <inheritdoc/>
+    public QueueDispatch DispatchOf(int queue, QueueDispatch chosen) => queue == ControlIndex ? QueueDispatch.Async : chosen;
+
     /// <inheritdoc/>
     public void QueueStarted(ApplicationQueue queue)
     {
-        if (queue.Index < 2 * _ports.Length)
-            _ports[queue.Index / 2].Started(queue);
+        PortOf(queue.Index)?.Started(queue);
     }
 
     /// <inheritdoc/>
     public void QueueStopped(ApplicationQueue queue)
     {
-        if (queue.Index < 2 * _ports.Length)
-            _ports[queue.Index / 2].Stopped(queue);
+        PortOf(queue.Index)?.Stopped(queue);
     }
 
     /// <inheritdoc/>
     public void Process(DeviceVirtqueue queue)
     {
-        if (queue.Index < 2 * _ports.Length)
-            _ports[queue.Index / 2].Process(queue, _handler);
+        if (queue.Index == ControlIndex)
+            _control.Process(queue);
+        else
+            PortOf(queue.Index)?.Process(queue, _handler);
     }
 
     /// <inheritdoc/>
     public void Reset()
     {
         Mtu = null;
+        _control.Reset(Acknowledged);
         foreach (NetPort port in _ports)
             port.Forget();
+    }
+
+    private int? ControlIndex => NetControlNumbers.IndexOf(Acknowledged, _ports.Length);
+
+    /// <summary>Whose queue it is: that of nobody when a driver without several pairs has its control queue in the place of the second.</summary>
+    private NetPort? PortOf(int queue)
+    {
+        int pairs = ControlIndex == 2 ? 1 : _ports.Length;
+        return queue < 2 * pairs ? _ports[queue / 2] : null;
+    }
+
+    private void ActivatePorts()
+    {
+        for (int i = 0; i < _ports.Length; i++)
+            _ports[i].IsActive = i < ActivePairs;
     }
 
     private VirtioNetConfig Config() => new()
     {
         Mac = Mac,
-        Status = VirtioNetStatus.LinkUp,
+        Status = VirtioNetStatus.LinkUp | (_control.IsAnnouncing ? VirtioNetStatus.Announce : 0),
         MaxQueuePairs = (ushort)_ports.Length,
         Mtu = (ushort)(_options.Mtu ?? 0),
         Speed = _options.Speed is { } speed ? (uint)speed : VirtioNetConfig.UnknownSpeed,

@@ -29,7 +29,8 @@ public sealed record NetDeviceOptions
 
     /// <summary>
     /// Whether to offer a control queue, through which a driver chooses how many pairs it uses, its address, and which packets it wants. Always there when there are
-    /// several pairs.
+    /// several pairs. Where the front-end is a hypervisor, it usually serves that queue itself, and offers its guest only what is offered here. Application and
+    /// <see cref="NetDevice.ReceiveFilter"/> decide what becomes of packets that the driver does not want.
     /// </summary>
     public bool ControlQueue { get; init; }
 

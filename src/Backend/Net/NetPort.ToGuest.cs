@@ -14,12 +14,12 @@ public sealed partial class NetPort
     /// </summary>
     /// <param name="packets">Each the first buffer of a packet.</param>
     /// <returns>
-    /// How many were taken, from the first on: fewer when the guest has no room at present, or is not there. One that the guest cannot be given (see
+    /// How many were taken, from the first on: fewer when the guest has no room at present, is not there, or does not use this pair (<see cref="NetDevice.ActivePairs"/>). One that the guest cannot be given (see
     /// <see cref="NetQueueStatistics.Refused"/>) is taken and dropped.
     /// </returns>
     public int EnqueueBurst(ReadOnlySpan<PacketBuffer> packets)
     {
-        if (!_toGuest.TryEnter(out DeviceVirtqueue? queue))
+        if (!_isActive || !_toGuest.TryEnter(out DeviceVirtqueue? queue))
             return 0;
         try
         {

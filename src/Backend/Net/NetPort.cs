@@ -15,6 +15,7 @@ public sealed partial class NetPort
     private readonly NetPortQueue _toGuest = new();
     private readonly NetPortQueue _fromGuest = new();
     private readonly bool _classify;
+    private bool _isActive = true;
 
     internal NetPort(int index, bool classify)
     {
@@ -27,6 +28,9 @@ public sealed partial class NetPort
 
     /// <summary>Whether both queues are started, so that there is a guest to talk to.</summary>
     public bool IsStarted => _toGuest.IsStarted && _fromGuest.IsStarted;
+
+    /// <summary>The guest uses the pair; otherwise it gets no packets here.</summary>
+    internal bool IsActive { get => Volatile.Read(ref _isActive); set => Volatile.Write(ref _isActive, value); }
 
     /// <summary>Packets to the guest; exact when no thread is inside.</summary>
     public NetQueueStatistics ToGuest => _toGuest.Snapshot();

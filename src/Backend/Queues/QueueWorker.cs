@@ -69,7 +69,7 @@ internal abstract class QueueWorker
     /// <summary>Starts a worker in the way the options name. It takes the ring over; <paramref name="kick"/> stays the caller's.</summary>
     public static QueueWorker Start(DeviceVirtqueue queue, EventNotifier? kick, bool enabled, QueueWorkerContext context)
     {
-        QueueWorker worker = context.Options.Dispatch switch
+        QueueWorker worker = context.Device.DispatchOf(queue.Index, context.Options.Dispatch) switch
         {
             QueueDispatch.Async => new AsyncQueueWorker(queue, kick, context),
             QueueDispatch.DedicatedThread => new ThreadQueueWorker(queue, kick, context),

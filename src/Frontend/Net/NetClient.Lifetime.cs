@@ -1,3 +1,4 @@
+using System.Globalization;
 using Vhost.Protocol;
 
 namespace Vhost.Frontend;
@@ -48,12 +49,17 @@ public sealed partial class NetClient
         Mac = hasMac ? Config!.Value.Mac : _options.Mac ?? MacAddress.Random();
         await SetMtuAsync(cancellationToken).ConfigureAwait(false);
         bool multiQueue = (Features & VirtioNetFeatures.MultiQueue) != 0;
-        VringSettings[] rings = MakeQueues(multiQueue ? Math.Max(Frontend.QueueCount / 2, 1) : 1);
+        int pairs = multiQueue ? Math.Max(Frontend.QueueCount / 2, 1) : 1;
+        VringSettings[] rings = MakeQueues(pairs, ControlIndex(pairs));
         await Frontend.SetMemoryAsync(_memory!, cancellationToken).ConfigureAwait(false);
         await Frontend.StartVringsAsync(rings, cancellationToken).ConfigureAwait(false);
         foreach (NetReceiver receiver in _receivers)
             receiver.Start();
         _watch = WatchAsync();
+
+        // With a control queue a device uses one pair until it is told more (virtio 1.2, 5.1.6.5.5).
+        if (Control is not null && multiQueue)
+            await Control.SetQueuePairsAsync(pairs, cancellationToken).ConfigureAwait(false);
     }
 
     private async ValueTask<VirtioNetConfig?> ReadConfigAsync(CancellationToken cancellationToken)
@@ -73,16 +79,19 @@ public sealed partial class NetClient
     }
 
     /// <summary>Lays everything out in one piece of memory: for each queue the ring, then the places for packets.</summary>
-    private VringSettings[] MakeQueues(int pairs)
+    private VringSettings[] MakeQueues(int pairs, int? control)
     {
         VirtioFeatures features = Frontend.AcknowledgedFeatures;
         NetQueueShape receiving = NetQueueShape.ForReceiving(_options, features);
         NetQueueShape sending = NetQueueShape.ForSending(_options, features);
         ulong receiveBytes = BytesOf(receiving);
         ulong pairBytes = receiveBytes + BytesOf(sending);
-        using (SharedMemory memory = SharedMemory.CreateSealed("vhost-net-client", pairBytes * (ulong)pairs, _options.HugePages))
+        ulong controlAt = MemoryStart + (pairBytes * (ulong)pairs);
+        NetQueueShape commands = NetQueueShape.ForControl(_options, features);
+        ulong bytes = (pairBytes * (ulong)pairs) + (control is null ? 0 : BytesOf(commands));
+        using (SharedMemory memory = SharedMemory.CreateSealed("vhost-net-client", bytes, _options.HugePages))
             _memory = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(MemoryStart), memory));
-        VringSettings[] settings = new VringSettings[2 * pairs];
+        VringSettings[] settings = new VringSettings[(2 * pairs) + (control is null ? 0 : 1)];
         for (int i = 0; i < pairs; i++)
         {
             ulong at = MemoryStart + ((ulong)i * pairBytes);
@@ -90,7 +99,34 @@ public sealed partial class NetClient
             settings[(2 * i) + 1] = MakeSender((2 * i) + 1, at + receiveBytes, sending);
         }
 
+        if (control is { } index)
+            settings[^1] = MakeControl(index, controlAt, commands);
         return settings;
+    }
+
+    /// <summary>Where the control queue is; it counts the pairs that the device has, which is the device's word.</summary>
+    private int? ControlIndex(int pairs)
+    {
+        int most = Config?.MaxQueuePairs is { } configured and not 0 ? configured : Frontend.Summary.MaxQueues / 2;
+        int? index = NetControlNumbers.IndexOf(Frontend.AcknowledgedFeatures, most);
+        if (index is { } one && (one < 2 * pairs || one >= VringLimits.MaxQueues))
+        {
+            throw new VhostUserProtocolException(
+                VhostUserViolation.BadValue,
+                string.Create(CultureInfo.InvariantCulture, $"The device says it has {most} pairs of queues: must be {pairs} to {(VringLimits.MaxQueues - 1) / 2}."));
+        }
+
+        return index;
+    }
+
+    private VringSettings MakeControl(int index, ulong at, NetQueueShape shape)
+    {
+        EventNotifier kick = MakeNotifier();
+        EventNotifier call = MakeNotifier();
+        DriverVirtqueue ring = DriverVirtqueue.Create(_memory!, new GuestAddress(at), shape.Ring, Frontend.AcknowledgedFeatures);
+        NetQueueMemory memory = new(_memory!, new GuestAddress(at + RingBytes(shape)), shape);
+        Control = new NetControl(index, ring, shape, memory, kick, call, _options);
+        return ring.Describe(index, kick, call);
     }
 
     private VringSettings MakeReceiver(int index, ulong at, NetQueueShape shape)
@@ -124,7 +160,9 @@ public sealed partial class NetClient
 
     private ulong BytesOf(NetQueueShape shape) => RingBytes(shape) + RoundUp(NetQueueMemory.SizeInBytes(shape));
 
-    private IEnumerable<NetClientQueue> Queues() => _senders.Concat<NetClientQueue>(_receivers);
+    private IEnumerable<NetClientQueue> Queues() => Control is { } control ? AllPairs().Append(control) : AllPairs();
+
+    private IEnumerable<NetClientQueue> AllPairs() => _senders.Concat<NetClientQueue>(_receivers);
 
     private void FailAll(Exception reason)
     {

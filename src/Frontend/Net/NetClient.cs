@@ -66,6 +66,9 @@ public sealed partial class NetClient : IAsyncDisposable
     /// <summary>For each pair of queues the half that receives.</summary>
     public IReadOnlyList<NetReceiver> Receivers => _receivers;
 
+    /// <summary>The control queue; null when it is not used (<see cref="NetClientOptions.ControlQueue"/>) or the device has none.</summary>
+    public NetControl? Control { get; private set; }
+
     /// <summary>Ends when the client ends: successfully after <see cref="DisposeAsync"/>, else faulted with the reason.</summary>
     public Task Completion => _completion.Task;
 

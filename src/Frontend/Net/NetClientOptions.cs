@@ -20,6 +20,9 @@ public sealed record NetClientOptions
     private const VirtioNetFeatures AlwaysWanted =
         VirtioNetFeatures.Mac | VirtioNetFeatures.Mtu | VirtioNetFeatures.Status | VirtioNetFeatures.SpeedDuplex | VirtioNetFeatures.MultiQueue;
 
+    private const VirtioNetFeatures ControlFeatures = VirtioNetFeatures.ControlQueue | VirtioNetFeatures.ControlReceive | VirtioNetFeatures.ControlReceiveExtra
+        | VirtioNetFeatures.ControlVlan | VirtioNetFeatures.ControlMacAddress | VirtioNetFeatures.GuestAnnounce;
+
     /// <summary>Pairs of queues to use, 1 to 127; fewer are used where the device has fewer.</summary>
     public int QueuePairs { get; init; } = 1;
 
@@ -46,6 +49,13 @@ public sealed record NetClientOptions
 
     /// <summary>Virtio and network features to leave out although they are offered. Without VERSION_1 the rings are legacy ones, little-endian.</summary>
     public VirtioFeatures UnwantedFeatures { get; init; }
+
+    /// <summary>
+    /// Whether to use the device's control queue where it offers one (<see cref="NetClient.Control"/>), and to tell it there how many pairs of queues are in use.
+    /// Default: no, since most back-ends (DPDK, Open vSwitch) offer it for their hypervisor, who serves the queue itself, and never look at it; they use the pairs
+    /// that are enabled. Say yes to a back-end that serves it, as a <c>NetDevice</c> does.
+    /// </summary>
+    public bool ControlQueue { get; init; }
 
     /// <summary>
     /// The MTU to tell the back-end (NET_SET_MTU), 68 to 65535, where it can be told. Null, the default: the one it says itself, if any.
@@ -96,7 +106,7 @@ public sealed record NetClientOptions
     {
         VirtioFeatures indirect = IndirectBuffers > 0 ? VirtioFeatures.IndirectDescriptors : VirtioFeatures.None;
         VirtioFeatures layout = IsLegacy ? VirtioFeatures.AnyLayout : VirtioFeatures.Version1;
-        VirtioNetFeatures net = AlwaysWanted | Offloads | (Mergeable ? VirtioNetFeatures.MergeableBuffers : 0);
+        VirtioNetFeatures net = AlwaysWanted | Offloads | (Mergeable ? VirtioNetFeatures.MergeableBuffers : 0) | (ControlQueue ? ControlFeatures : 0);
         VhostUserFrontendOptions defaults = new();
         return defaults with
         {

@@ -35,7 +35,10 @@ public abstract class NetClientQueue
     public int Index { get; }
 
     /// <summary>What passed the queue; exact when no thread is inside.</summary>
-    public NetQueueStatistics Statistics => Counters.Snapshot() with { InFlight = Ring.InFlight };
+    public NetQueueStatistics Statistics => Counters.Snapshot() with { InFlight = Held };
+
+    /// <summary>Buffers that are out.</summary>
+    private protected virtual int Held => Ring.InFlight;
 
     private protected DriverVirtqueue Ring { get; }
 

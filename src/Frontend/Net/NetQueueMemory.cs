@@ -11,12 +11,15 @@ internal readonly struct NetQueueMemory
     {
         if (!PacketSlots.TryOpen(memory, at, shape.Slots, shape.SlotSize, shape.HeaderLength, out PacketSlots slots))
             throw new ArgumentException("The places for packets are not inside one memory region.", nameof(at));
+        Memory = memory;
         Slots = slots;
         Places = new GuestBuffer[shape.Slots];
         for (int i = 0; i < Places.Length; i++)
             Places[i] = new GuestBuffer(new GuestAddress(at.Value + PacketSlots.Offset(i, shape.SlotSize)), (uint)shape.SlotSize);
         Arena = shape.HasArena ? PacketArena.TryOpen(memory, new GuestAddress(at.Value + ArenaOffset(shape)), shape.HeaderLength) : null;
     }
+
+    internal GuestMemory Memory { get; }
 
     internal PacketSlots Slots { get; }
 

@@ -82,6 +82,20 @@ internal sealed class NetQueueShape
         };
     }
 
+    /// <summary>One place for a command, and one for its answer.</summary>
+    internal static NetQueueShape ForControl(NetClientOptions options, VirtioFeatures acknowledged) => new()
+    {
+        QueueSize = Math.Min(options.QueueSize, (ushort)64),
+        IndirectBuffers = 0,
+        Slots = 2,
+        SlotSize = NetControl.CommandSize,
+        HeaderLength = VirtioNetHeader.SizeFor(acknowledged),
+        SeparateHeader = false,
+        Offloads = default,
+        Mergeable = false,
+        HasArena = false,
+    };
+
     private static bool NeedsSeparateHeader(VirtioFeatures acknowledged) =>
         (acknowledged & (VirtioFeatures.Version1 | VirtioFeatures.AnyLayout)) == 0;
 

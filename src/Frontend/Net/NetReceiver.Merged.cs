@@ -21,9 +21,24 @@ public sealed partial class NetReceiver
     private bool TryReceiveMerged(PacketBuffer packet, int buffers, out bool good)
     {
         good = false;
+        if (!TryCollect(buffers, out bool usable))
+            return false;
+        if (!usable)
+            return true;
+        good = TryGather(packet, buffers);
+        for (int i = 0; i < buffers; i++)
+            Repost((uint)_done[_next++].Token);
+        return true;
+    }
 
+    /// <summary>Gets all buffers of a packet here. False when some have not come back yet.</summary>
+    /// <param name="buffers">What the header says; read once.</param>
+    /// <param name="usable">Whether it can be; otherwise it was counted, and its first buffer is the device's again.</param>
+    private bool TryCollect(int buffers, out bool usable)
+    {
         // More than there are, or none: the device contradicts itself. One buffer goes, and what follows is taken for a packet again.
-        if (buffers == 0 || buffers > _end - _next + Ring.InFlight)
+        usable = buffers > 0 && buffers <= _end - _next + Ring.InFlight;
+        if (!usable)
         {
             Counters.Errors++;
             Repost((uint)_done[_next++].Token);
@@ -36,15 +51,21 @@ public sealed partial class NetReceiver
                 return false;
         }
 
-        good = TryGather(packet, buffers);
-        for (int i = 0; i < buffers; i++)
-            Repost((uint)_done[_next++].Token);
         return true;
     }
 
     private bool TryGather(PacketBuffer packet, int buffers)
     {
-        uint length = 0;
+        if (!TryMeasure(buffers, out _, out ulong word, out ushort checksumOffset) || !TryCopyPieces(packet, buffers))
+            return false;
+        packet.SetOffload(word, checksumOffset);
+        return true;
+    }
+
+    /// <summary>Checks lengths and header of the next packet, all buffers of which are here. False when it cannot be used, and was counted.</summary>
+    private bool TryMeasure(int buffers, out uint length, out ulong word, out ushort checksumOffset)
+    {
+        (length, word, checksumOffset) = (0, 0, 0);
         for (int i = 0; i < buffers; i++)
         {
             ref readonly DriverCompletion done = ref _done[_next + i];
@@ -54,18 +75,13 @@ public sealed partial class NetReceiver
         }
 
         length -= _slots.HeaderLength;
-        ulong word = _slots.ReadHeader((uint)_done[_next].Token, out uint rest);
-        ushort checksumOffset = (ushort)rest;
+        word = _slots.ReadHeader((uint)_done[_next].Token, out uint rest);
+        checksumOffset = (ushort)rest;
         if (OffloadRules.IsNone(word))
             (word, checksumOffset) = (0, 0);
         else if (!Shape.Offloads.TryAccept(ref word, ref checksumOffset, length))
             return Bad();
-        if (length > NetQueueShape.LongestPacket)
-            return Bad();
-        if (!TryCopyPieces(packet, buffers))
-            return false;
-        packet.SetOffload(word, checksumOffset);
-        return true;
+        return length <= NetQueueShape.LongestPacket || Bad();
     }
 
     private bool TryCopyPieces(PacketBuffer packet, int buffers)

@@ -23,6 +23,7 @@ public sealed partial class NetReceiver : NetClientQueue
         : base(index, ring, shape, kick, call)
     {
         _slots = memory.Slots;
+        _memory = memory.Memory;
         _places = memory.Places;
         _classify = classify;
         _done = new DriverCompletion[Math.Max(shape.Slots, Chunk)];
@@ -41,6 +42,7 @@ public sealed partial class NetReceiver : NetClientQueue
         Enter();
         try
         {
+            TakeBack();
             while (received < packets.Length)
             {
                 Span<PacketBuffer> chunk = packets.Slice(received, Math.Min(packets.Length - received, Chunk));
@@ -78,6 +80,7 @@ public sealed partial class NetReceiver : NetClientQueue
         Enter();
         try
         {
+            TakeBack();
             return _next < _end && (!Shape.Mergeable || !IsMerged(out int buffers) || buffers <= _end - _next);
         }
         finally

@@ -55,6 +55,14 @@ internal sealed class NetQueueCounters
             CountGroups(packets);
     }
 
+    /// <summary>Counts the size and the kind of address of one packet.</summary>
+    internal void Classify(int length, MacAddress destination)
+    {
+        _sizes[ClassOf(length)]++;
+        if (destination.IsMulticast && length >= MacAddress.Size)
+            CountGroup(destination);
+    }
+
     internal NetQueueStatistics Snapshot() => new()
     {
         Packets = Volatile.Read(ref _packets),
@@ -100,10 +108,15 @@ internal sealed class NetQueueCounters
         {
             if (!MacAddress.TryRead(packet.Data, out MacAddress destination) || !destination.IsMulticast)
                 continue;
-            if (destination == MacAddress.Broadcast)
-                _broadcast++;
-            else
-                _multicast++;
+            CountGroup(destination);
         }
+    }
+
+    private void CountGroup(MacAddress destination)
+    {
+        if (destination == MacAddress.Broadcast)
+            _broadcast++;
+        else
+            _multicast++;
     }
 }

@@ -70,13 +70,7 @@ public sealed partial class PacketBuffer
     /// <summary>What is left to do to the packet; of the first buffer.</summary>
     public PacketOffload Offload
     {
-        get => new(
-            (VirtioNetHeaderFlags)(byte)_offload,
-            (VirtioNetGsoType)(byte)(_offload >> 8),
-            (ushort)(_offload >> 16),
-            (ushort)(_offload >> 32),
-            (ushort)(_offload >> 48),
-            _checksumOffset);
+        get => PacketOffload.FromWords(_offload, _checksumOffset);
         set
         {
             _offload = (byte)value.Flags | ((ulong)(byte)value.GsoType << 8) | ((ulong)value.HeaderLength << 16) | ((ulong)value.GsoSize << 32)

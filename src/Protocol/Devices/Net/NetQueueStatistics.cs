@@ -54,6 +54,8 @@ public readonly record struct NetQueueStatistics
     /// <summary>Packets of the caller that cannot be sent: longer than the other side's buffers can be, or with an offload that it does not do.</summary>
     public long Refused { get; init; }
 
-    /// <summary>Buffers of the other side that are held here, lent packets included.</summary>
+    /// <summary>
+    /// Buffers that are out: of a back-end those of the driver that are held here, lent packets included; of a front-end those that the device has, and those of lent packets.
+    /// </summary>
     public int InFlight { get; init; }
 }

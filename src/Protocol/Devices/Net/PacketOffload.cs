@@ -31,6 +31,10 @@ public readonly record struct PacketOffload(
     /// <summary>The packet has explicit congestion notification, which segmentation must respect.</summary>
     public bool HasEcn => (GsoType & VirtioNetGsoType.Ecn) != 0;
 
+    /// <summary>The fields out of a header's first eight bytes and its csum_offset.</summary>
+    internal static PacketOffload FromWords(ulong word, ushort checksumOffset) => new(
+        (VirtioNetHeaderFlags)(byte)word, (VirtioNetGsoType)(byte)(word >> 8), (ushort)(word >> 16), (ushort)(word >> 32), (ushort)(word >> 48), checksumOffset);
+
     /// <summary>A checksum to complete.</summary>
     /// <param name="start">First byte to sum.</param>
     /// <param name="offset">Where the sum goes, from there.</param>
