@@ -1,0 +1,98 @@
+using System.Text.Json;
+using Vhost.Tests.Support;
+
+namespace Vhost.Interop.Tests;
+
+/// <summary><c>vhost-user net bench</c>, both roles, run against each other the way a user runs them.</summary>
+public sealed class NetBenchTests
+{
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(90);
+
+    [Theory]
+    [InlineData("txonly", "rxonly", "split", "")]
+    [InlineData("rxonly", "txonly", "packed", "--mergeable --size 1518")]
+    [InlineData("txonly", "rxonly", "packed", "--in-order --statistics --queues 2 --burst 16")]
+    [InlineData("rxonly", "txonly", "split", "--in-order --mergeable --queues 2 --ring-size 64")]
+    public async Task Two_sides_move_packets_and_say_how_many(string frontMode, string backMode, string ring, string options)
+    {
+        using TempSocket socket = new();
+        string[] common = [.. $"--socket {socket.Path} --ring {ring} --seconds 1 --json {options}".Split(' ', StringSplitOptions.RemoveEmptyEntries)];
+        await using ChildProcess back = ToolProcess.Start(["net", "bench", "--role", "back-end", "--mode", backMode, .. common]);
+        await using ChildProcess front = ToolProcess.Start(["net", "bench", "--role", "front-end", "--mode", frontMode, .. common]);
+
+        ChildProcess.Outcome[] outcomes = await Task.WhenAll(front.EndAsync(Patience), back.EndAsync(Patience));
+
+        int queues = options.Contains("--queues 2", StringComparison.Ordinal) ? 2 : 1;
+        foreach ((ChildProcess.Outcome outcome, string role, string mode) in new[] { (outcomes[0], "front-end", frontMode), (outcomes[1], "back-end", backMode) })
+        {
+            outcome.ExitCode.Should().Be(0, string.Join(" | ", outcome.Errors));
+            JsonElement report = ToolProcess.Parse(outcome);
+            (Text(report, "role"), Text(report, "mode")).Should().Be((role, mode));
+            Text(report, "ring").Should().StartWith(ring);
+            report.GetProperty("queues").GetInt32().Should().Be(queues);
+            report.GetProperty("packets").GetInt64().Should().BePositive();
+            report.GetProperty("bytes").GetInt64().Should().BeGreaterThanOrEqualTo(report.GetProperty("packets").GetInt64() * 64);
+            report.GetProperty("seconds").GetDecimal().Should().BePositive();
+            report.GetProperty("mpps").GetDecimal().Should().BePositive();
+            report.GetProperty("empty_polls_percent").GetDecimal().Should().BeInRange(0, 100);
+            report.GetProperty("bad").GetInt64().Should().Be(0);
+            report.GetProperty("allocated_bytes_per_packet").GetDecimal().Should().BeLessThan(1);
+            report.GetProperty("verified").GetInt64().Should().BeGreaterThanOrEqualTo(mode == "rxonly" ? 1 : 0);
+            string features = Text(report, "features");
+            features.Contains("RING_PACKED", StringComparison.Ordinal).Should().Be(ring == "packed");
+            features.Contains("IN_ORDER", StringComparison.Ordinal).Should().Be(options.Contains("--in-order", StringComparison.Ordinal));
+            features.Contains("MRG_RXBUF", StringComparison.Ordinal).Should().Be(options.Contains("--mergeable", StringComparison.Ordinal));
+        }
+    }
+
+    [Fact]
+    public async Task An_echo_with_addresses_exchanged_is_a_table_for_people()
+    {
+        using TempSocket socket = new();
+        string[] common = ["--socket", socket.Path, "--seconds", "1"];
+        await using ChildProcess front = ToolProcess.Start(["net", "bench", "--role", "front-end", "--server", "--mode", "txonly", .. common]);
+        await Eventually.TrueAsync(() => File.Exists(socket.Path));
+        await using ChildProcess back = ToolProcess.Start(["net", "bench", "--role", "back-end", "--client", "--mode", "mac", .. common]);
+
+        ChildProcess.Outcome[] outcomes = await Task.WhenAll(front.EndAsync(Patience), back.EndAsync(Patience));
+
+        outcomes.Should().AllSatisfy(outcome => outcome.ExitCode.Should().Be(0, string.Join(" | ", outcome.Errors)));
+        outcomes[1].OutputText.Should().Contain("back-end, mac, split").And.Contain("empty polls").And.Contain(" 0 bad");
+    }
+
+    [Fact]
+    public async Task More_queues_than_the_back_end_serves_are_an_error()
+    {
+        using TempSocket socket = new();
+        await using ChildProcess back = ToolProcess.Start("net", "bench", "--role", "back-end", "--mode", "rxonly", "--socket", socket.Path);
+
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync("net", "bench", "--role", "front-end", "--mode", "txonly", "--queues", "2", "--socket", socket.Path);
+
+        outcome.ShouldFail(1).Should().Contain("--queues 2").And.Contain("serves only 1");
+        await back.TerminateAsync();
+    }
+
+    [Theory]
+    [InlineData("net")]
+    [InlineData("net bench")]
+    [InlineData("net bench --role front-end --mode txonly")]
+    [InlineData("net bench --role middle --mode txonly --socket s")]
+    [InlineData("net bench --role front-end --mode both --socket s")]
+    [InlineData("net bench --role front-end --mode txonly --socket s --ring round")]
+    [InlineData("net bench --role front-end --mode txonly --socket s --size 29")]
+    [InlineData("net bench --role front-end --mode txonly --socket s --size 65536")]
+    [InlineData("net bench --role front-end --mode txonly --socket s --burst 0")]
+    [InlineData("net bench --role front-end --mode txonly --socket s --queues 128")]
+    [InlineData("net bench --role front-end --mode txonly --socket s --ring-size 1")]
+    [InlineData("net bench --role front-end --mode txonly --socket s --seconds 0")]
+    [InlineData("net bench --role front-end --mode txonly --socket s --client --server")]
+    [InlineData("net bench --role front-end --mode txonly --socket s --cpu x")]
+    public async Task A_wrong_command_line_is_one_line_and_exit_code_2(string line)
+    {
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync(line.Split(' '));
+
+        outcome.ShouldFail(exitCode: 2).Should().StartWith("vhost-user: error: ").And.Contain("--help");
+    }
+
+    private static string Text(JsonElement report, string name) => report.GetProperty(name).GetString()!;
+}
