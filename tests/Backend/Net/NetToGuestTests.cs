@@ -106,6 +106,23 @@ public sealed class NetToGuestTests : NetPortBench
     }
 
     [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_packet_waits_when_those_before_it_have_taken_the_buffers(bool packed)
+    {
+        Start(packed, size: 4);
+        for (int i = 0; i < 4; i++)
+            Receive.Offer(deviceWrites: true, (Data + ((ulong)i * 64), 64));
+        PacketBuffer[] packets = [Packet(Bytes(100)), Packet(Bytes(40)), Packet(Bytes(100))];
+
+        Port.EnqueueBurst(packets).Should().Be(2, "one buffer is left, and the third packet needs two");
+
+        Receive.Offer(deviceWrites: true, (Data + 256, 64));
+        Port.EnqueueBurst(packets.AsSpan(2)).Should().Be(1);
+        (Port.ToGuest.Packets, Port.ToGuest.Refused).Should().Be((3, 0));
+    }
+
+    [Theory]
     [InlineData(false, true)]
     [InlineData(true, true)]
     [InlineData(false, false)]

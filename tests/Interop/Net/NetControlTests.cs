@@ -47,7 +47,7 @@ public sealed class NetControlTests
 
         await Refused(() => control.AddVlanAsync(4096));
         await Refused(() => control.SetMacAsync(MacAddress.Broadcast));
-        await Refused(() => control.SetQueuePairsAsync(1));
+        await Refused(() => control.SetQueuePairsAsync(2));
         await Refused(() => control.AcknowledgeAnnouncementAsync());
         await ((Func<Task>)(() => control.AddVlanAsync(65536).AsTask())).Should().ThrowAsync<OverflowException>();
         await ((Func<Task>)(() => control.SetReceiveModeAsync(NetReceiveModes.None, on: true).AsTask())).Should().ThrowAsync<ArgumentException>();
