@@ -122,19 +122,17 @@ public sealed class BlockCommandTests : IDisposable
 
         // A short interval on a loaded machine still contains a little that happens once, such as a new thread of the pool.
         decimal most = poll ? 0.05m : 1m;
-        await using ChildProcess server = await ToolProcess.ServeAsync(
-            ["--socket-path", SocketPath, "--null", "1G", "--num-queues", "2", "--json", .. poll ? ["--poll"] : Array.Empty<string>()]);
-
-        JsonElement bench = await ToolProcess.JsonAsync(["blk", "bench", "--socket", SocketPath, "--seconds", "2", "--block-size", "4K", .. arguments]);
-        JsonElement serve = ToolProcess.Parse(await server.TerminateAsync());
+        (JsonElement bench, JsonElement serve) = await MeasureAsync(poll, seconds: 2, arguments);
+        for (int seconds = 4; seconds <= 8 && !(AllocatedBy(serve) < most && AllocatedBy(bench) < most); seconds *= 2)
+            (bench, serve) = await MeasureAsync(poll, seconds, arguments); // on a busy machine the first looks may all be of the warm-up
 
         bench.GetProperty("iops").GetInt64().Should().BePositive();
         JsonElement latency = bench.GetProperty("latency_us");
         latency.GetProperty("p99").GetDecimal().Should().BeGreaterThanOrEqualTo(latency.GetProperty("p50").GetDecimal());
         bench.GetProperty("allocated_bytes_per_op").GetRawText().Should().MatchRegex(@"^\d+\.\d{3}$");
-        bench.GetProperty("allocated_bytes_per_op").GetDecimal().Should().BeLessThan(most);
+        AllocatedBy(bench).Should().BeLessThan(most);
         serve.GetProperty("requests").GetInt64().Should().BeGreaterThanOrEqualTo(bench.GetProperty("operations").GetInt64());
-        serve.GetProperty("allocated_bytes_per_op").GetDecimal().Should().BeLessThan(most);
+        AllocatedBy(serve).Should().BeLessThan(most);
     }
 
     [Fact]
@@ -191,6 +189,17 @@ public sealed class BlockCommandTests : IDisposable
 
         await Eventually.TrueAsync(() => ProcessorsOf(bench.Id, threads) is { Count: > 0 } found && found.All(list => list == $"{processor}"));
     }
+
+    private async Task<(JsonElement Bench, JsonElement Serve)> MeasureAsync(bool poll, int seconds, string[] arguments)
+    {
+        await using ChildProcess server = await ToolProcess.ServeAsync(
+            ["--socket-path", SocketPath, "--null", "1G", "--num-queues", "2", "--json", .. poll ? ["--poll"] : Array.Empty<string>()]);
+        JsonElement bench = await ToolProcess.JsonAsync(["blk", "bench", "--socket", SocketPath, "--seconds", $"{seconds}", "--block-size", "4K", .. arguments]);
+        return (bench, ToolProcess.Parse(await server.TerminateAsync()));
+    }
+
+    /// <summary>What a side says of itself; both always have a figure once they were busy.</summary>
+    private static decimal AllocatedBy(JsonElement side) => side.GetProperty("allocated_bytes_per_op").GetDecimal();
 
     /// <summary>Where each of a process's threads whose name begins so may run.</summary>
     private static List<string> ProcessorsOf(int process, string threads)
