@@ -25,8 +25,8 @@ public sealed partial class NetPort
             _toGuest.Counters.Refused++;
         if (chains == 0)
             return 0;
-        if (_written.Length < first + chains)
-            Array.Resize(ref _written, first + chains + DeviceVirtqueue.MaxBurst);
+        if (_written.Length < burst.Count)
+            Array.Resize(ref _written, burst.Count + DeviceVirtqueue.MaxBurst);
         WriteHeader(burst[first].Writable, word, checksumOffset, chains);
         WriteData(packet, length, burst, first, chains);
         return chains;

@@ -33,7 +33,7 @@ public readonly ref struct ChainBurst
         get
         {
             ref readonly FetchedChain chain = ref Fetched(place);
-            return new DescriptorChain(_queue, chain.Id, _batch.Readable(chain), _batch.Writable(chain));
+            return new DescriptorChain(_queue, _first + place, chain.Id, _batch.Readable(chain), _batch.Writable(chain));
         }
     }
 

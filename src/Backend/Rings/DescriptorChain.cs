@@ -14,9 +14,10 @@ public readonly ref struct DescriptorChain
 {
     private readonly DeviceVirtqueue _queue;
 
-    internal DescriptorChain(DeviceVirtqueue queue, ushort head, GuestBuffers readable, GuestBuffers writable)
+    internal DescriptorChain(DeviceVirtqueue queue, int place, ushort head, GuestBuffers readable, GuestBuffers writable)
     {
         _queue = queue;
+        Place = place;
         Head = head;
         Readable = readable;
         Writable = writable;
@@ -24,6 +25,9 @@ public readonly ref struct DescriptorChain
 
     /// <summary>Index of the chain's first descriptor: the chain's name in the ring.</summary>
     public ushort Head { get; }
+
+    /// <summary>Which chain of those taken last this is: a driver may offer the same head several times, with other buffers each time.</summary>
+    internal int Place { get; }
 
     /// <summary>The buffers that the device reads.</summary>
     public GuestBuffers Readable { get; }

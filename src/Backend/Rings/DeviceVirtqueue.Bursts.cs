@@ -45,6 +45,12 @@ public sealed partial class DeviceVirtqueue
         {
             if (Fault != VirtqueueFault.None)
                 return false;
+            if (_batch.IsExhausted)
+            {
+                Break(VirtqueueFault.ChainTooLong, string.Create(CultureInfo.InvariantCulture, $"buffers looked at for one packet: more than {_batch.MostBuffers}"));
+                return false;
+            }
+
             _batch.Extend();
             if (!FetchMore())
                 return false;

@@ -86,7 +86,7 @@ public sealed partial class DeviceVirtqueue
         ref readonly FetchedChain next = ref _batch[_handed++];
         InFlight++;
         _inOrder?.Taken(next.Id);
-        chain = new DescriptorChain(this, next.Id, _batch.Readable(next), _batch.Writable(next));
+        chain = new DescriptorChain(this, _handed - 1, next.Id, _batch.Readable(next), _batch.Writable(next));
         return true;
     }
 
@@ -164,13 +164,8 @@ public sealed partial class DeviceVirtqueue
 
     internal DetachedChain Detach(in DescriptorChain chain)
     {
-        int place = _handed - 1;
-        while (place >= 0 && _batch[place].Id != chain.Head)
-        {
-            place--;
-        }
-
-        if (place < 0)
+        int place = chain.Place;
+        if (place >= _handed || _batch[place].Id != chain.Head)
         {
             throw new InvalidOperationException(
                 string.Create(CultureInfo.InvariantCulture, $"Queue {Index}: chain {chain.Head} is not one of those taken last, so it cannot be detached any more."));

@@ -37,7 +37,7 @@ public sealed partial class NetReceiver
     private bool TryCollect(int buffers, out bool usable)
     {
         // More than there are, or none: the device contradicts itself. One buffer goes, and what follows is taken for a packet again.
-        usable = buffers > 0 && buffers <= _end - _next + Ring.InFlight;
+        usable = !IsContradiction(buffers);
         if (!usable)
         {
             Counters.Errors++;
@@ -53,6 +53,8 @@ public sealed partial class NetReceiver
 
         return true;
     }
+
+    private bool IsContradiction(int buffers) => buffers == 0 || buffers > _end - _next + Ring.InFlight;
 
     private bool TryGather(PacketBuffer packet, int buffers)
     {

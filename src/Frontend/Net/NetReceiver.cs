@@ -81,7 +81,7 @@ public sealed partial class NetReceiver : NetClientQueue
         try
         {
             TakeBack();
-            return _next < _end && (!Shape.Mergeable || !IsMerged(out int buffers) || buffers <= _end - _next);
+            return _next < _end && (!Shape.Mergeable || !IsMerged(out int buffers) || buffers <= _end - _next || IsContradiction(buffers));
         }
         finally
         {

@@ -33,6 +33,9 @@ internal sealed class ChainBatch
     private ulong _readable;
     private ulong _writable;
     private bool _seenWritable;
+
+    /// <summary>Buffers that were walked since the batch was empty, those without bytes too.</summary>
+    private int _walked;
     private int _limit = Capacity;
     private int _segmentLimit;
 
@@ -52,6 +55,15 @@ internal sealed class ChainBatch
     /// </summary>
     internal bool IsFull => Count == _limit || _segmentEnd >= _segmentLimit;
 
+    /// <summary>
+    /// The batch was extended again and again, and more buffers were walked than the longest packet has bytes: the driver keeps us busy with chains that share descriptors
+    /// and have hardly a byte each.
+    /// </summary>
+    internal bool IsExhausted => _walked > MostBuffers || _segmentEnd > MostBuffers;
+
+    /// <summary>As many as there are bytes in the longest packet, twice, and the ring's entries.</summary>
+    internal int MostBuffers => (2 << 16) + (2 * (int)_ringSize);
+
     /// <summary>What was wrong with the last chain, in words.</summary>
     internal string? FaultDetail { get; private set; }
 
@@ -70,6 +82,7 @@ internal sealed class ChainBatch
     {
         Count = 0;
         _segmentEnd = 0;
+        _walked = 0;
         _limit = Capacity;
         _segmentLimit = (int)_ringSize + (4 * Capacity);
     }
@@ -148,6 +161,7 @@ internal sealed class ChainBatch
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal VirtqueueFault Add(ulong address, uint length, bool write)
     {
+        _walked++;
         if (write)
         {
             _writable += length;
