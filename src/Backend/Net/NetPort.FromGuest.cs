@@ -8,6 +8,8 @@ public sealed partial class NetPort
 {
     private const uint LongestPacket = 65550;
 
+    private readonly LinearChain[] _fromGuestChains = new LinearChain[MostLinear];
+
     /// <summary>An address to announce, with bit 63 set; 0: none.</summary>
     private ulong _announced;
 
@@ -45,24 +47,14 @@ public sealed partial class NetPort
         return packets[0].TryCopyFrom(packet) ? 1 : 0;
     }
 
-    [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
     private int Dequeue(DeviceVirtqueue queue, Span<PacketBuffer> packets)
     {
         int received = 0;
         long bytes = 0;
         while (received < packets.Length)
         {
-            ChainBurst burst = queue.TakeBurst(packets.Length - received);
-            if (burst.Count == 0)
+            if (DequeueLinear(queue, packets, ref received, ref bytes) == 0 && DequeueAny(queue, packets, ref received, ref bytes) == 0)
                 break;
-            for (int i = 0; i < burst.Count; i++)
-            {
-                if (!TryReceive(burst.Readable(i), packets[received], ref bytes))
-                    continue;
-                received++;
-            }
-
-            queue.Complete(burst);
         }
 
         _fromGuest.Counters.Count(received, bytes);
@@ -71,23 +63,76 @@ public sealed partial class NetPort
         return received;
     }
 
+    /// <summary>Takes packets of one buffer: nearly all.</summary>
+    /// <returns>How many chains were taken.</returns>
+    [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
+    private int DequeueLinear(DeviceVirtqueue queue, Span<PacketBuffer> packets, ref int received, ref long bytes)
+    {
+        LinearChain[] chains = _fromGuestChains;
+        int count = queue.TakeLinear(chains.AsSpan(0, Math.Min(packets.Length - received, chains.Length)), deviceWrites: false);
+        uint header = _fromGuest.HeaderLength;
+        long sum = 0;
+        int next = received;
+        for (int i = 0; i < count; i++)
+        {
+            ref readonly LinearChain chain = ref chains[i];
+            PacketBuffer packet = packets[next];
+
+            // A chain shorter than a header wraps round to a length that no packet has.
+            uint length = chain.Length - header;
+            if (length - 1 >= LongestPacket || !packet.TryPrepare(length))
+            {
+                next += TryReceiveLong(chain, packet, length, ref sum) ? 1 : 0;
+                continue;
+            }
+
+            ulong word = MappedBytes.ReadPacketHeader(chain.Address, out ushort checksumOffset);
+            if (!TryAccept(ref word, ref checksumOffset, length))
+            {
+                _fromGuest.Counters.Errors++;
+                continue;
+            }
+
+            MappedBytes.Copy(chain.Address + (nint)header, packet.Address, length);
+            packet.SetOffload(word, checksumOffset);
+            sum += length;
+            next++;
+        }
+
+        queue.CompleteLinear(chains.AsSpan(0, count), []);
+        received = next;
+        bytes += sum;
+        return count;
+    }
+
+    /// <summary>One that needs several of our buffers, or is no packet at all.</summary>
+    private bool TryReceiveLong(in LinearChain chain, PacketBuffer packet, uint length, ref long bytes)
+    {
+        if (length - 1 >= LongestPacket)
+            return Bad();
+        BufferSegment segment = new(chain.Address, chain.Length);
+        return TryReceiveOther(new GuestBuffers(new ReadOnlySpan<BufferSegment>(in segment), chain.Length), packet, length, ref bytes);
+    }
+
+    /// <summary>Takes packets of any shape.</summary>
+    /// <returns>How many chains were taken.</returns>
+    private int DequeueAny(DeviceVirtqueue queue, Span<PacketBuffer> packets, ref int received, ref long bytes)
+    {
+        ChainBurst burst = queue.TakeBurst(packets.Length - received);
+        for (int i = 0; i < burst.Count; i++)
+            received += TryReceive(burst.Readable(i), packets[received], ref bytes) ? 1 : 0;
+        queue.Complete(burst);
+        return burst.Count;
+    }
+
     /// <summary>Copies one packet. False when it cannot be used, and was counted.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool TryReceive(GuestBuffers source, PacketBuffer packet, ref long bytes)
     {
         // A chain shorter than a header wraps round to a length that no packet has.
         uint length = source.Length - _fromGuest.HeaderLength;
         if (length - 1 >= LongestPacket)
             return Bad();
-        if (!source.TryGetLinear(out nint address) || !packet.TryPrepare(length))
-            return TryReceiveOther(source, packet, length, ref bytes);
-        ulong word = MappedBytes.ReadPacketHeader(address, out ushort checksumOffset);
-        if (!TryAccept(ref word, ref checksumOffset, length))
-            return Bad();
-        MappedBytes.Copy(address + (nint)_fromGuest.HeaderLength, packet.Address, length);
-        packet.SetOffload(word, checksumOffset);
-        bytes += length;
-        return true;
+        return TryReceiveOther(source, packet, length, ref bytes);
     }
 
     private bool TryReceiveOther(GuestBuffers source, PacketBuffer packet, uint length, ref long bytes)

@@ -6,7 +6,9 @@ namespace Vhost.Backend;
 /// <summary>Packets for the guest.</summary>
 public sealed partial class NetPort
 {
-    private uint[] _written = new uint[DeviceVirtqueue.MaxBurst];
+    private readonly LinearChain[] _toGuestChains = new LinearChain[MostLinear];
+    private StreamChoice _choice;
+    private uint[] _written = new uint[MostLinear];
 
     /// <summary>
     /// Copies packets into the guest's buffers and shows it all of them at once. What DPDK calls an enqueue burst. The packets stay the caller's and may be used
@@ -26,7 +28,10 @@ public sealed partial class NetPort
             int taken = 0;
             while (taken < packets.Length)
             {
-                int count = Enqueue(queue, packets[taken..], out bool refused);
+                bool refused = false;
+                int count = EnqueueLinear(queue, packets[taken..]);
+                if (count == 0)
+                    count = EnqueueAny(queue, packets[taken..], out refused);
                 taken += refused ? count + 1 : count;
                 if (count == 0 && !refused)
                     break;
@@ -40,63 +45,80 @@ public sealed partial class NetPort
         }
     }
 
-    /// <summary>Puts packets into one burst of the guest's buffers, up to one that cannot be sent, which is not counted among them.</summary>
+    /// <summary>Packets of one buffer of ours, each into one of the guest's, and nothing left to do: nearly all packets.</summary>
+    /// <returns>How many were taken, up to the first that is not of this kind, or for which there is no such room.</returns>
     [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
-    private int Enqueue(DeviceVirtqueue queue, ReadOnlySpan<PacketBuffer> packets, out bool refused)
+    private int EnqueueLinear(DeviceVirtqueue queue, ReadOnlySpan<PacketBuffer> packets)
+    {
+        LinearChain[] chains = _toGuestChains;
+        uint[] lengths = _written;
+        int most = Math.Min(packets.Length, Math.Min(chains.Length, lengths.Length));
+        int count = queue.TakeLinear(chains.AsSpan(0, most), deviceWrites: true);
+        bool stream = PacketStream.IsSupported && count >= PacketStream.LeastBurst && _choice.Next(count);
+        uint header = _toGuest.HeaderLength;
+        long bytes = 0;
+        int used = 0;
+        for (; used < count; used++)
+        {
+            PacketBuffer packet = packets[used];
+            ref readonly LinearChain chain = ref chains[used];
+            uint length = (uint)packet.Length;
+            uint written = header + length;
+            if (!packet.IsLinear || length - 1 >= LongestPacket || written > chain.Length || !OffloadRules.IsNone(packet.OffloadWord))
+                break;
+            Write(packet, length, chain, header, stream);
+            lengths[used] = written;
+            bytes += length;
+        }
+
+        queue.Streamed |= stream;
+        if (used < count)
+            queue.GiveBackLinear(chains.AsSpan(used, count - used));
+        queue.CompleteLinear(chains.AsSpan(0, used), lengths.AsSpan(0, used));
+        Count(packets[..used], bytes);
+        return used;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Write(PacketBuffer packet, uint length, in LinearChain place, uint header, bool stream)
+    {
+        if (stream && PacketStream.Fits(length, header) && place.Address % (nint)PacketStream.Alignment == 0 && PacketStream.SizeOf(length) <= place.Length)
+        {
+            PacketStream.Write(packet.Address, length, place.Address, headerEnd: 1 << 16); // num_buffers
+            return;
+        }
+
+        MappedBytes.WritePacketHeader(place.Address, 0, 0, header, 1);
+        MappedBytes.Copy(packet.Address, place.Address + (nint)header, length);
+    }
+
+    private void Count(ReadOnlySpan<PacketBuffer> taken, long bytes)
+    {
+        _toGuest.Counters.Count(taken.Length, bytes);
+        if (_classify)
+            _toGuest.Counters.Classify(taken);
+    }
+
+    /// <summary>Puts packets into one burst of the guest's buffers, up to one that cannot be sent, which is not counted among them.</summary>
+    private int EnqueueAny(DeviceVirtqueue queue, ReadOnlySpan<PacketBuffer> packets, out bool refused)
     {
         refused = false;
         ChainBurst burst = queue.TakeBurst(packets.Length);
         int taken = 0;
         int used = 0;
         long bytes = 0;
-        bool stream = PacketStream.IsSupported && burst.Count >= PacketStream.LeastBurst;
-        queue.Streamed |= stream;
-        while (used < burst.Count)
+        while (used < burst.Count && taken < packets.Length)
         {
-            PacketBuffer packet = packets[taken];
-            if (TryWritePlain(packet, burst.Writable(used), stream, out uint written))
-            {
-                _written[used++] = written;
-                bytes += packet.Length;
-            }
-            else
-            {
-                int chains = WriteOther(packet, queue, ref burst, used, out refused);
-                if (chains == 0)
-                    break;
-                used += chains;
-                bytes += packet.PacketLength;
-            }
-
-            taken++;
-            if (taken == packets.Length)
+            int chains = WriteOther(packets[taken], queue, ref burst, used, out refused);
+            if (chains == 0)
                 break;
+            used += chains;
+            bytes += packets[taken++].PacketLength;
         }
 
         Complete(queue, burst, used);
-        _toGuest.Counters.Count(taken, bytes);
-        if (_classify)
-            _toGuest.Counters.Classify(packets[..taken]);
+        Count(packets[..taken], bytes);
         return taken;
-    }
-
-    /// <summary>One buffer of ours into one of the guest's, and nothing left to do: nearly all packets.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private bool TryWritePlain(PacketBuffer packet, GuestBuffers place, bool stream, out uint written)
-    {
-        uint length = (uint)packet.Length;
-        written = _toGuest.HeaderLength + length;
-        if (!packet.IsLinear || length - 1 >= LongestPacket || written > place.Length || !OffloadRules.IsNone(packet.OffloadWord) || !place.TryGetLinear(out nint address))
-            return false;
-        if (stream && PacketStream.Fits(length, _toGuest.HeaderLength) && address % (nint)PacketStream.Alignment == 0 && PacketStream.SizeOf(length) <= place.Length)
-        {
-            PacketStream.Write(packet.Address, length, address, headerEnd: 1 << 16); // num_buffers
-            return true;
-        }
-
-        MappedBytes.WritePacketHeader(address, 0, 0, _toGuest.HeaderLength, 1);
-        MappedBytes.Copy(packet.Address, address + (nint)_toGuest.HeaderLength, length);
-        return true;
     }
 
     /// <summary>Gives back to the ring what was not needed of a burst, and the rest to the guest.</summary>

@@ -21,6 +21,9 @@ internal sealed class InOrderCompletions
         _mask = entries - 1;
     }
 
+    /// <summary>Nothing that was taken is still open.</summary>
+    internal bool IsEmpty => _oldest == _next;
+
     internal void Taken(ushort head) => _entries[_next++ & _mask] = new Entry { Head = head };
 
     /// <summary>Forgets the requests taken last, which were given back untouched.</summary>

@@ -20,7 +20,9 @@ internal sealed class PackedDeviceRing
     private PackedPosition _published;
     private PackedPosition _staged;
     private uint _stagedDescriptors;
-    private ushort _firstFlags;
+
+    /// <summary>Used descriptors of the batch that lie in the line of its first one, and are written when it is published.</summary>
+    private PackedFirstLine _firstLine = new();
 
     internal PackedDeviceRing(in PackedRing ring, ChainBatch batch, in VirtqueueSetup setup, PackedPosition available, PackedPosition used)
     {
@@ -93,6 +95,53 @@ internal sealed class PackedDeviceRing
         return true;
     }
 
+    /// <summary>Takes what is available as long as each chain is one buffer in one region. Whatever is anything else, or wrong, is left for <see cref="Fetch"/>.</summary>
+    internal int FetchLinear(ref RegionWindow window, Span<LinearChain> chains, bool deviceWrites)
+    {
+        const ushort Looked = (ushort)(DescriptorFlags.Next | DescriptorFlags.Indirect | DescriptorFlags.Write);
+        PackedRing ring = _ring;
+        ushort[] counts = _counts;
+        PackedPosition at = _nextAvailable;
+        ushort wanted = (ushort)(deviceWrites ? DescriptorFlags.Write : DescriptorFlags.None);
+        int most = (int)Math.Min((uint)chains.Length, ring.Size - _descriptorsInFlight);
+        int count = 0;
+        for (; count < most; count++)
+        {
+            PackedDescriptor descriptor = ring.ReadPublished(at.Index);
+            ushort id = descriptor.Id;
+            if (!at.IsAvailable(descriptor.Flags) || (descriptor.Flags & Looked) != wanted || id >= (uint)counts.Length || counts[id] != 0
+                || !window.TryResolveWhole(descriptor.Address, descriptor.Length, out nint mapped))
+            {
+                break;
+            }
+
+            if (!deviceWrites)
+            {
+                PacketStream.Prefetch(mapped);
+            }
+
+            counts[id] = 1;
+            chains[count] = new LinearChain(mapped, descriptor.Length, id);
+            at.Advance(1);
+        }
+
+        _nextAvailable = at;
+        _descriptorsInFlight += (uint)count;
+        return count;
+    }
+
+    /// <summary>Gives chains of one buffer back untouched that were fetched last.</summary>
+    internal void Rewind(ReadOnlySpan<LinearChain> chains)
+    {
+        foreach (LinearChain chain in chains)
+        {
+            _counts[chain.Id] = 0;
+        }
+
+        _nextAvailable.Retreat((uint)chains.Length);
+        _descriptorsInFlight -= (uint)chains.Length;
+    }
+
     /// <summary>Gives chains back untouched that were fetched last.</summary>
     internal void Rewind(ChainBatch batch, int handed)
     {
@@ -115,21 +164,65 @@ internal sealed class PackedDeviceRing
         }
 
         _counts[id] = 0;
-        ushort flags = (ushort)(_staged.UsedFlags | (bytesWritten != 0 ? (ushort)DescriptorFlags.Write : 0));
-        PackedDescriptor descriptor = new(0, bytesWritten, id, flags);
-        if (_stagedDescriptors == 0)
-        {
-            _ring.WriteUsedHidden(_staged.Index, descriptor);
-            _firstFlags = flags;
-        }
-        else
-        {
-            _ring.WriteUsed(_staged.Index, descriptor);
-        }
-
+        Stage(id, bytesWritten);
         _staged.Advance(count);
         _stagedDescriptors += count;
     }
+
+    /// <summary>Writes a used descriptor for each chain of one buffer; the driver does not see them yet.</summary>
+    internal void WriteLinear(ReadOnlySpan<LinearChain> chains, ReadOnlySpan<uint> bytesWritten)
+    {
+        PackedRing ring = _ring;
+        ushort[] counts = _counts;
+        PackedPosition at = _staged;
+        uint first = _published.Index;
+        for (int i = 0; i < chains.Length; i++)
+        {
+            ushort id = chains[i].Id;
+            counts[id] = 0;
+            PackedDescriptor descriptor = Used(at, id, i < bytesWritten.Length ? bytesWritten[i] : 0);
+            if (!_firstLine.TryHold(first, at.Index, descriptor))
+            {
+                ring.WriteUsed(at.Index, descriptor);
+            }
+
+            at.Advance(1);
+        }
+
+        _staged = at;
+        _stagedDescriptors += (uint)chains.Length;
+    }
+
+    /// <summary>Writes one used descriptor, named by the last, for chains that were used in order and not written to (virtio 1.2, 2.7.9).</summary>
+    internal void WriteBatch(ReadOnlySpan<LinearChain> chains)
+    {
+        if (chains.IsEmpty)
+        {
+            return;
+        }
+
+        foreach (LinearChain chain in chains)
+        {
+            _counts[chain.Id] = 0;
+        }
+
+        Stage(chains[^1].Id, 0);
+        _staged.Advance((uint)chains.Length);
+        _stagedDescriptors += (uint)chains.Length;
+    }
+
+    private void Stage(ushort id, uint bytesWritten)
+    {
+        PackedDescriptor descriptor = Used(_staged, id, bytesWritten);
+        if (!_firstLine.TryHold(_published.Index, _staged.Index, descriptor))
+        {
+            _ring.WriteUsed(_staged.Index, descriptor);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static PackedDescriptor Used(PackedPosition at, ushort id, uint bytesWritten) =>
+        new(0, bytesWritten, id, (ushort)(at.UsedFlags | (bytesWritten != 0 ? (ushort)DescriptorFlags.Write : 0)));
 
     /// <summary>Shows the driver all used descriptors written since the last time: those behind the first are in memory when its flags are.</summary>
     /// <returns>Whether it asked to be called for them.</returns>
@@ -137,7 +230,7 @@ internal sealed class PackedDeviceRing
     {
         uint moved = _stagedDescriptors;
         _descriptorsInFlight -= moved;
-        _ring.PublishFlags(_published.Index, _firstFlags);
+        _firstLine.PublishUsed(_ring);
         _published = _staged;
         _stagedDescriptors = 0;
         RingOrdering.StoreThenLoad(); // flags out before the wish is read; the driver does it the other way round when it arms the call

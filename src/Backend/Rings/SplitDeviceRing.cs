@@ -93,6 +93,47 @@ internal sealed class SplitDeviceRing
             && batch.TryAddWhole(head, descriptor.Address, descriptor.Length, (descriptor.Flags & DescriptorFlags.Write) != 0);
     }
 
+    /// <summary>Takes what is available as long as each chain is one buffer in one region. Whatever is anything else, or wrong, is left for <see cref="Fetch"/>.</summary>
+    internal int FetchLinear(ref RegionWindow window, Span<LinearChain> chains, bool deviceWrites, int inFlight)
+    {
+        const DescriptorFlags Looked = DescriptorFlags.Next | DescriptorFlags.Indirect | DescriptorFlags.Write;
+        SplitRing ring = _ring;
+        ushort next = _nextAvailable;
+        int available = (ushort)(ring.ReadAvailableIndex() - next);
+        if (available > (int)ring.Size - inFlight)
+        {
+            return 0;
+        }
+
+        DescriptorFlags wanted = deviceWrites ? DescriptorFlags.Write : DescriptorFlags.None;
+        int most = Math.Min(available, chains.Length);
+        int count = 0;
+        for (; count < most; count++)
+        {
+            ushort head = ring.ReadAvailableEntry((uint)(next + count));
+            if (head >= ring.Size)
+            {
+                break;
+            }
+
+            VirtqueueDescriptor descriptor = ring.ReadDescriptor(head);
+            if ((descriptor.Flags & Looked) != wanted || !window.TryResolveWhole(descriptor.Address, descriptor.Length, out nint mapped))
+            {
+                break;
+            }
+
+            if (!deviceWrites)
+            {
+                PacketStream.Prefetch(mapped);
+            }
+
+            chains[count] = new LinearChain(mapped, descriptor.Length, head);
+        }
+
+        _nextAvailable = (ushort)(next + count);
+        return count;
+    }
+
     /// <summary>Gives chains back untouched that were fetched last.</summary>
     internal void Rewind(int chains) => _nextAvailable -= (ushort)chains;
 
@@ -109,6 +150,28 @@ internal sealed class SplitDeviceRing
         }
 
         _stagedUsedIndex = index;
+    }
+
+    /// <summary>Writes a used element for each chain; the driver does not see them yet.</summary>
+    internal void WriteLinear(ReadOnlySpan<LinearChain> chains, ReadOnlySpan<uint> bytesWritten)
+    {
+        ushort index = _stagedUsedIndex;
+        for (int i = 0; i < chains.Length; i++)
+        {
+            WriteElement(index++, chains[i].Id, i < bytesWritten.Length ? bytesWritten[i] : 0);
+        }
+
+        _stagedUsedIndex = index;
+    }
+
+    /// <summary>Writes one element, named by the last, for chains that were used in order and not written to (virtio 1.2, 2.7.9).</summary>
+    internal void WriteBatch(ReadOnlySpan<LinearChain> chains)
+    {
+        if (!chains.IsEmpty)
+        {
+            WriteElement(_stagedUsedIndex, chains[^1].Id, 0);
+            _stagedUsedIndex += (ushort)chains.Length;
+        }
     }
 
     /// <summary>Shows the driver all elements written since the last time.</summary>

@@ -80,10 +80,11 @@ public abstract class NetClientQueue
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private protected void Leave() => Volatile.Write(ref _inside, false);
 
-    /// <summary>Shows what was submitted to the device, and kicks it if it asked for that. Inside.</summary>
-    private protected void Publish()
+    /// <summary>Kicks the device if it asked for that, after it was shown something. Inside.</summary>
+    /// <param name="shown">What <see cref="DriverVirtqueue.Show"/> said.</param>
+    private protected void Notify(bool shown)
     {
-        if (Ring.Publish())
+        if (shown && Ring.IsKickWanted())
         {
             _kick.Signal();
             Counters.Notifications++;

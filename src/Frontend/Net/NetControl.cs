@@ -145,7 +145,7 @@ public sealed class NetControl : NetClientQueue
             MappedBytes.CopyFrom(bytes[..(int)length], _slots.Address(CommandPlace, 0, length));
             MappedBytes.Fill(_slots.Address(AnswerPlace, 0, 1), 1, NoAnswer);
             Ring.TrySubmit([_places[CommandPlace] with { Length = length }], [_places[AnswerPlace] with { Length = 1 }], 0);
-            Publish();
+            Notify(Ring.Show());
         }
         finally
         {

@@ -89,30 +89,22 @@ public sealed partial class NetReceiver : NetClientQueue
         }
     }
 
-    [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
     private int ReceiveChunk(Span<PacketBuffer> packets)
     {
         int received = 0;
         long bytes = 0;
-        while (received < packets.Length)
+        while (received < packets.Length && (_next != _end || Refill(packets.Length - received)))
         {
-            if (_next == _end && !Refill(packets.Length - received))
-                break;
-            PacketBuffer packet = packets[received];
-            if (Shape.Mergeable && IsMerged(out int buffers))
-            {
-                if (!TryReceiveMerged(packet, buffers, out bool good))
-                    break;
-                if (!good)
-                    continue;
-            }
-            else if (!TryReceive(packet))
-            {
+            int before = _next;
+            received += ReceiveWhole(packets[received..], ref bytes);
+            if (_next != before)
                 continue;
-            }
-
-            bytes += packet.IsLinear ? packet.Length : packet.PacketLength;
-            received++;
+            _ = IsMerged(out int buffers);
+            PacketBuffer packet = packets[received];
+            if (!TryReceiveMerged(packet, buffers, out bool good))
+                break;
+            bytes += good ? packet.PacketLength : 0;
+            received += good ? 1 : 0;
         }
 
         if (_count > 0)
@@ -123,37 +115,64 @@ public sealed partial class NetReceiver : NetClientQueue
         return received;
     }
 
-    /// <summary>Takes the next buffer, which holds a whole packet. False when it cannot be used, and was counted.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private bool TryReceive(PacketBuffer packet)
+    /// <summary>Takes packets that lie in one buffer each, up to the first that does not.</summary>
+    /// <returns>How many there are now; buffers that cannot be used were counted.</returns>
+    [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
+    private int ReceiveWhole(Span<PacketBuffer> packets, ref long bytes)
     {
-        ref readonly DriverCompletion done = ref _done[_next++];
-        uint slot = (uint)done.Token;
-        uint length = done.BytesWritten - _slots.HeaderLength;
-        bool good = TryCopy(done, slot, length, packet);
-        Repost(slot);
-        return good;
+        if (_count == Chunk)
+            Submit();
+        PacketSlots slots = _slots;
+        bool mergeable = Shape.Mergeable;
+        uint header = slots.HeaderLength;
+        int stop = _next + Math.Min(_end - _next, Math.Min(packets.Length, Chunk - _count));
+        int received = 0;
+        long sum = 0;
+        for (; _next < stop; _next++)
+        {
+            DriverCompletion done = _done[_next];
+            uint slot = (uint)done.Token;
+            ulong word = slots.ReadHeader(slot, out uint rest);
+            if (mergeable && rest >> 16 != 1)
+                break;
+            _reposted[_count] = _places[slot];
+            _tokens[_count++] = slot;
+
+            // A shorter answer than a header wraps round to a length that is no place's.
+            uint length = done.BytesWritten - header;
+            if (done.LengthClamped || length - 1 >= slots.Room || !TryAccept(ref word, out ushort checksumOffset, rest, length))
+            {
+                Counters.Errors++;
+                continue;
+            }
+
+            PacketBuffer packet = packets[received];
+            nint source = slots.Address(slot, header, length);
+            if (packet.TryPrepare(length))
+                MappedBytes.Copy(source, packet.Address, length);
+            else if (!TryCopyLong(packet, source, length))
+                continue;
+            packet.SetOffload(word, checksumOffset);
+            sum += length;
+            received++;
+        }
+
+        bytes += sum;
+        return received;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private bool TryCopy(in DriverCompletion done, uint slot, uint length, PacketBuffer packet)
+    private bool TryAccept(ref ulong word, out ushort checksumOffset, uint rest, uint length)
     {
-        // A shorter answer than a header has wrapped round to a length that is no place's.
-        if (done.LengthClamped || length - 1 >= _slots.Room)
-            return Bad();
-        ulong word = _slots.ReadHeader(slot, out uint rest);
-        ushort checksumOffset = (ushort)rest;
+        checksumOffset = 0;
         if (OffloadRules.IsNone(word))
-            (word, checksumOffset) = (0, 0);
-        else if (!Shape.Offloads.TryAccept(ref word, ref checksumOffset, length))
-            return Bad();
-        nint source = _slots.Address(slot, _slots.HeaderLength, length);
-        if (packet.TryPrepare(length))
-            MappedBytes.Copy(source, packet.Address, length);
-        else if (!TryCopyLong(packet, source, length))
-            return false;
-        packet.SetOffload(word, checksumOffset);
-        return true;
+        {
+            word = 0;
+            return true;
+        }
+
+        checksumOffset = (ushort)rest;
+        return Shape.Offloads.TryAccept(ref word, ref checksumOffset, length);
     }
 
     private bool TryCopyLong(PacketBuffer packet, nint source, uint length)
@@ -196,6 +215,9 @@ public sealed partial class NetReceiver : NetClientQueue
     private void Finish()
     {
         Submit();
-        Publish();
+        bool shown = Ring.Show();
+        if (_next == _end)
+            Refill(Chunk); // what is there already is on its way while the device learns of its buffers
+        Notify(shown);
     }
 }

@@ -22,6 +22,7 @@ public sealed partial class NetSender : NetClientQueue
     private readonly GuestBuffer[] _chain;
     private readonly uint _plainRoom;
     private readonly bool _classify;
+    private StreamChoice _choice;
     private int _count;
 
     /// <summary>Packets of this burst are written past the caches.</summary>
@@ -74,7 +75,7 @@ public sealed partial class NetSender : NetClientQueue
             }
 
             if (taken > 0)
-                Publish();
+                Publish(packets.Length);
         }
         finally
         {
@@ -112,13 +113,22 @@ public sealed partial class NetSender : NetClientQueue
     /// <exception cref="VhostUserException">The queue is broken or the peer lost.</exception>
     public ValueTask WaitAsync(CancellationToken cancellationToken = default) => WaitForCallAsync(cancellationToken);
 
+    /// <summary>Shows the packets to the device, and makes room for the next burst while they are on their way.</summary>
+    private void Publish(int next)
+    {
+        bool shown = Ring.Show();
+        if (FreeBuffers < next)
+            Collect();
+        Notify(shown);
+    }
+
     /// <summary>Takes packets until there is no room, or until one that cannot be sent, which is not counted among them.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private int SendChunk(ReadOnlySpan<PacketBuffer> packets, out bool refused)
     {
         if (FreeBuffers < packets.Length)
             Collect();
-        _stream = PacketStream.IsSupported && Math.Min(packets.Length, Ring.FreeDescriptors) >= PacketStream.LeastBurst;
+        _stream = PacketStream.IsSupported && Math.Min(packets.Length, Ring.FreeDescriptors) >= PacketStream.LeastBurst && _choice.Next(packets.Length);
         int taken = 0;
         long bytes = 0;
         refused = false;
@@ -146,27 +156,54 @@ public sealed partial class NetSender : NetClientQueue
     [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
     private int StagePlain(ReadOnlySpan<PacketBuffer> packets, ref long bytes)
     {
-        Span<GuestBuffer> staged = _staged;
-        Span<ulong> tokens = _tokens;
-        int most = Math.Min(Math.Min(packets.Length, Ring.FreeDescriptors), Math.Min(staged.Length, tokens.Length));
-        bool stream = _stream;
-        PacketArena? arena = _arena;
-        long sum = 0;
+        if (_arena is not { } arena)
+            return StageInPlaces(packets, ref bytes);
+        int most = Math.Min(Math.Min(packets.Length, Ring.FreeDescriptors), Chunk);
+        uint plain = _plainRoom;
+        uint total = 0;
         int count = 0;
-        while (count < most)
+        for (; count < most; count++)
         {
             PacketBuffer packet = packets[count];
-            if (!IsPlain(packet))
+            uint room = arena.SizeOf((uint)packet.Length);
+            if (!packet.IsLinear || !OffloadRules.IsNone(packet.OffloadWord) || (uint)(packet.Length - 1) >= plain || total + room > PacketArena.SegmentSize)
                 break;
-            if (arena is not null && arena.TryWrite(packet, stream, out ulong at, out tokens[count]) is uint written && written != 0)
-                staged[count] = new GuestBuffer(new GuestAddress(at), written);
-            else if (!TryStageInPlace(packet, out staged[count], out tokens[count]))
-                break;
-            sum += packet.Length;
-            count++;
+            total += room;
+        }
+
+        if (count == 0 || !arena.TryReserve(count, total, out uint offset, out ulong token))
+            return StageInPlaces(packets, ref bytes);
+        WriteToArena(arena, packets[..count], offset, ref bytes);
+        _tokens.AsSpan(0, count).Fill(token);
+        _count = count;
+        return count;
+    }
+
+    private void WriteToArena(PacketArena arena, ReadOnlySpan<PacketBuffer> packets, uint offset, ref long bytes)
+    {
+        GuestBuffer[] staged = _staged;
+        uint header = _slots.HeaderLength;
+        bool stream = _stream;
+        long sum = 0;
+        for (int i = 0; i < packets.Length; i++)
+        {
+            PacketBuffer packet = packets[i];
+            uint length = (uint)packet.Length;
+            staged[i] = new GuestBuffer(new GuestAddress(arena.Write(packet, length, offset, stream)), header + length);
+            offset += arena.SizeOf(length);
+            sum += length;
         }
 
         bytes += sum;
+    }
+
+    /// <summary>Plain packets for which the arena has no room, or when there is none.</summary>
+    private int StageInPlaces(ReadOnlySpan<PacketBuffer> packets, ref long bytes)
+    {
+        int most = Math.Min(Math.Min(packets.Length, Ring.FreeDescriptors), Chunk);
+        int count = 0;
+        while (count < most && IsPlain(packets[count]) && TryStageInPlace(packets[count], out _staged[count], out _tokens[count]))
+            bytes += packets[count++].Length;
         _count = count;
         return count;
     }

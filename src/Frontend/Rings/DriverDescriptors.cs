@@ -45,25 +45,21 @@ internal sealed class DriverDescriptors
     }
 
     /// <summary>Records a request whose descriptors were just taken, <paramref name="head"/> first.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Hold(ushort head, ushort tail, ushort count, in DriverRequest request) =>
         _held[head] = new Held { Tail = tail, Count = count, Request = request };
 
     /// <summary>Gives the descriptors of a request back. False when no request in flight has this head.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal bool TryRelease(ushort head, out DriverRequest request)
     {
-        ref Held held = ref _held[head];
-        request = held.Request;
-        if (held.Count == 0)
-        {
-            return false;
-        }
-
-        Link(head, held.Tail, held.Count);
-        held.Count = 0;
-        return true;
+        Cursor cursor = Open();
+        bool released = cursor.TryRelease(head, out request);
+        cursor.Close();
+        return released;
     }
+
+    /// <summary>Takes the record into local variables for a loop over many requests; nothing else may touch it before <see cref="Cursor.Close"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal Cursor Open() => new(this);
 
     internal void Reset()
     {
@@ -78,23 +74,71 @@ internal sealed class DriverDescriptors
         Free = _next.Length;
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void Link(ushort head, ushort tail, int count)
+    /// <summary>The record in local variables.</summary>
+    internal ref struct Cursor
     {
-        if (Free == 0)
+        private readonly DriverDescriptors _owner;
+        private readonly ushort[] _next;
+        private readonly Held[] _held;
+        private ushort _freeHead;
+        private ushort _freeTail;
+        private int _free;
+
+        internal Cursor(DriverDescriptors owner)
         {
-            _freeHead = head;
-            _freeTail = tail;
-            _next[tail] = None;
-        }
-        else
-        {
-            _next[_freeTail] = head;
-            _freeTail = tail;
-            _next[tail] = None;
+            _owner = owner;
+            _next = owner._next;
+            _held = owner._held;
+            _freeHead = owner._freeHead;
+            _freeTail = owner._freeTail;
+            _free = owner.Free;
         }
 
-        Free += count;
+        /// <summary>Takes one descriptor for a request of one buffer; the caller has checked <see cref="Free"/>.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        internal ushort TakeSingle(ulong token, uint writable)
+        {
+            ushort index = _freeHead;
+            ref Held held = ref _held[index];
+            held.Request = new DriverRequest(token, writable);
+            held.Tail = index;
+            held.Count = 1;
+            _freeHead = _next[index];
+            _free--;
+            return index;
+        }
+
+        /// <summary>Gives the descriptors of a request back. False when no request in flight has this head.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        internal bool TryRelease(uint head, out DriverRequest request)
+        {
+            Held[] all = _held;
+            if (head >= (uint)all.Length || all[head].Count == 0)
+            {
+                request = default;
+                return false;
+            }
+
+            ref Held held = ref all[head];
+            request = held.Request;
+            if (_free == 0)
+                _freeHead = (ushort)head;
+            else
+                _next[_freeTail] = (ushort)head;
+            _freeTail = held.Tail;
+            _free += held.Count;
+            held.Count = 0;
+            return true;
+        }
+
+        /// <summary>Puts everything back into the record.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        internal readonly void Close()
+        {
+            _owner._freeHead = _freeHead;
+            _owner._freeTail = _freeTail;
+            _owner.Free = _free;
+        }
     }
 
     [StructLayout(LayoutKind.Auto)]

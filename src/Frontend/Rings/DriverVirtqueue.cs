@@ -165,6 +165,12 @@ public sealed partial class DriverVirtqueue : IDisposable
     /// <returns>True when the device asked to be kicked for them.</returns>
     public bool Publish()
     {
+        return Show() && IsKickWanted();
+    }
+
+    /// <summary>The first half of <see cref="Publish"/>: shows all submitted requests to the device. False when there are none.</summary>
+    internal bool Show()
+    {
         ObjectDisposedException.ThrowIf(_disposed, this);
         if (_streamed)
         {
@@ -172,10 +178,20 @@ public sealed partial class DriverVirtqueue : IDisposable
             RingOrdering.StreamedThenStore();
         }
 
-        return _split is not null
-            ? _split.HasStaged && _split.Publish()
-            : _packed!.HasStaged && _packed.Publish();
+        if (_split is not null ? !_split.HasStaged : !_packed!.HasStaged)
+        {
+            return false;
+        }
+
+        _split?.Show();
+        _packed?.Show();
+        return true;
     }
+
+    /// <summary>
+    /// The second half: whether the device asked to be kicked. It waits until all stores are out, so what can be done in between costs nothing.
+    /// </summary>
+    internal bool IsKickWanted() => _split is not null ? _split.IsKickWanted() : _packed!.IsKickWanted();
 
     /// <summary>Collects completed requests.</summary>
     /// <param name="completions">Filled from the start.</param>

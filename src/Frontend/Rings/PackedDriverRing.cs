@@ -21,10 +21,15 @@ internal sealed class PackedDriverRing
     private int _free;
     private ushort _freeId;
 
-    /// <summary>The first request since the last publication: its flags go out last, and make all of them visible at once.</summary>
-    private PackedPosition _firstStaged;
-    private ushort _firstFlags;
+    /// <summary>Where the first request since the last publication is: its flags go out last, and make all of them visible at once.</summary>
+    private uint _firstStaged;
     private uint _stagedDescriptors;
+
+    /// <summary>Descriptors that the device was shown last.</summary>
+    private uint _shownDescriptors;
+
+    /// <summary>Descriptors of the batch that lie in the line of its first one, and are written when it is published.</summary>
+    private PackedFirstLine _firstLine = new();
 
     /// <summary>In-order rings only: positions in <see cref="_inOrder"/>, each below the ring's size.</summary>
     private uint _oldest;
@@ -81,48 +86,204 @@ internal sealed class PackedDriverRing
     /// <summary>Writes requests of one buffer each; the device does not see them yet. The caller has checked that there is room.</summary>
     internal void SubmitSingles(ReadOnlySpan<GuestBuffer> buffers, DescriptorFlags flags, ReadOnlySpan<ulong> tokens)
     {
+        PackedRing ring = _ring;
+        Buffer[] all = _buffers;
+        ushort[]? inOrder = _inOrder;
+        PackedPosition at = _nextAvailable;
+        uint first = _firstStaged = _stagedDescriptors == 0 ? at.Index : _firstStaged;
+        ushort id = _freeId;
+        uint writable = flags == DescriptorFlags.None ? 0 : uint.MaxValue;
         for (int i = 0; i < buffers.Length && i < tokens.Length; i++)
         {
             GuestBuffer buffer = buffers[i];
-            ushort id = _freeId;
-            ref Buffer held = ref _buffers[id];
-            _freeId = held.NextFree;
-            held.Request = new DriverRequest(tokens[i], flags == DescriptorFlags.None ? 0 : buffer.Length);
+            ref Buffer held = ref all[id];
+            held.Request = new DriverRequest(tokens[i], buffer.Length & writable);
             held.Count = 1;
-            Write(buffer, (ushort)flags, id);
-            if (_inOrder is not null)
+            PackedDescriptor descriptor = new(buffer.Address.Value, buffer.Length, id, (ushort)((ushort)flags | at.AvailableFlags));
+            if (!_firstLine.TryHold(first, at.Index, descriptor))
             {
-                _inOrder[_newest] = id;
+                ring.WriteDescriptor(at.Index, descriptor);
+            }
+
+            at.Advance(1);
+            if (inOrder is not null)
+            {
+                inOrder[_newest] = id;
                 _newest = Next(_newest);
             }
+
+            id = held.NextFree;
         }
 
+        _nextAvailable = at;
+        _stagedDescriptors += (uint)buffers.Length;
+        _freeId = id;
         _free -= buffers.Length;
     }
 
-    /// <summary>Shows the device all requests written since the last time.</summary>
-    /// <returns>Whether it asked to be kicked for them.</returns>
-    internal bool Publish()
+    /// <summary>Shows the device all requests written since the last time. <see cref="IsKickWanted"/> follows.</summary>
+    internal void Show()
     {
-        uint moved = _stagedDescriptors;
+        _shownDescriptors = _stagedDescriptors;
         _stagedDescriptors = 0;
-        _ring.PublishFlags(_firstStaged.Index, _firstFlags);
+        _firstLine.Publish(_ring);
+    }
+
+    /// <summary>Whether the device asked to be kicked for what it was shown.</summary>
+    internal bool IsKickWanted()
+    {
         RingOrdering.StoreThenLoad(); // flags out before the wish is read; the device does it the other way round when it arms the kick
-        return _ring.ReadDeviceArea().Wants(_eventIndex, _nextAvailable, moved, _ring.Size);
+        return _ring.ReadDeviceArea().Wants(_eventIndex, _nextAvailable, _shownDescriptors, _ring.Size);
     }
 
     /// <summary>Collects completions until there are no more, the span is full, or the device broke a rule.</summary>
     internal int Drain(Span<DriverCompletion> completions, ref DriverFault fault)
     {
-        int count = 0;
-        while (count < completions.Length && fault.Kind == VirtqueueFault.None)
+        if (fault.Kind != VirtqueueFault.None)
         {
-            if (_batchId < 0 && !_nextUsed.IsUsed(_ring.ReadFlags(_nextUsed.Index)))
+            return 0;
+        }
+
+        return _inOrder is null ? DrainUnordered(completions, ref fault) : DrainInOrder(_inOrder, completions, ref fault);
+    }
+
+    private int DrainInOrder(ushort[] order, Span<DriverCompletion> completions, ref DriverFault fault)
+    {
+        int count = 0;
+        while (count < completions.Length)
+        {
+            int taken = _batchId >= 0 ? TakeOfBatch(order, completions[count..]) : TakeEach(order, completions[count..]);
+            if (taken == 0 && !TryOpenBatch(order, ref fault))
             {
                 break;
             }
 
-            count += TryTake(out completions[count], ref fault) ? 1 : 0;
+            count += taken;
+        }
+
+        return count;
+    }
+
+    /// <summary>Takes the oldest requests as long as the used descriptor of each names it.</summary>
+    private int TakeEach(ushort[] order, Span<DriverCompletion> completions)
+    {
+        PackedRing ring = _ring;
+        Buffer[] all = _buffers;
+        PackedPosition at = _nextUsed;
+        uint oldest = _oldest;
+        ushort freeId = _freeId;
+        int free = _free;
+        int count = 0;
+        while (count < completions.Length)
+        {
+            PackedDescriptor used = ring.ReadUsedDescriptor(at.Index);
+            ushort id = order[oldest];
+            if (!at.IsUsed(used.Flags) || used.Id != id || all[id].Count == 0)
+            {
+                break;
+            }
+
+            ref Buffer held = ref all[id];
+            completions[count++] = held.Request.Complete(UsedLength(used));
+            at.Advance(held.Count);
+            free += held.Count;
+            held.Count = 0;
+            held.NextFree = freeId;
+            freeId = id;
+            oldest = Next(oldest);
+        }
+
+        _nextUsed = at;
+        _oldest = oldest;
+        _freeId = freeId;
+        _free = free;
+        return count;
+    }
+
+    /// <summary>One used descriptor may stand for a batch, named by its last request (virtio 1.2, 2.8.9). False when there is none, or the device broke a rule.</summary>
+    private bool TryOpenBatch(ushort[] order, ref DriverFault fault)
+    {
+        PackedDescriptor used = _ring.ReadUsedDescriptor(_nextUsed.Index);
+        if (!_nextUsed.IsUsed(used.Flags))
+        {
+            return false;
+        }
+
+        // The oldest itself: it was not there yet when it was looked for.
+        if (!IsInOrder(order, used.Id))
+        {
+            return Unknown(used.Id, ref fault);
+        }
+
+        _batchId = used.Id;
+        _batchLength = UsedLength(used);
+        return true;
+    }
+
+    private int TakeOfBatch(ushort[] order, Span<DriverCompletion> completions)
+    {
+        int count = 0;
+        while (count < completions.Length && _batchId >= 0)
+        {
+            ushort id = order[_oldest];
+            ref Buffer held = ref _buffers[id];
+            bool last = id == _batchId;
+            completions[count++] = last ? held.Request.Complete(_batchLength) : held.Request.CompleteWhole();
+            _batchId = last ? -1 : _batchId;
+            _nextUsed.Advance(held.Count);
+            _free += held.Count;
+            held.Count = 0;
+            held.NextFree = _freeId;
+            _freeId = id;
+            _oldest = Next(_oldest);
+        }
+
+        return count;
+    }
+
+    /// <summary>Without WRITE the length means nothing.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static uint UsedLength(in PackedDescriptor used) => used.Is(DescriptorFlags.Write) ? used.Length : 0;
+
+    private int DrainUnordered(Span<DriverCompletion> completions, ref DriverFault fault)
+    {
+        PackedRing ring = _ring;
+        Buffer[] all = _buffers;
+        PackedPosition at = _nextUsed;
+        ushort freeId = _freeId;
+        int free = _free;
+        int count = 0;
+        int unknown = -1;
+        while (count < completions.Length)
+        {
+            PackedDescriptor used = ring.ReadUsedDescriptor(at.Index);
+            if (!at.IsUsed(used.Flags))
+            {
+                break;
+            }
+
+            ushort id = used.Id;
+            if (id >= (uint)all.Length || all[id].Count == 0)
+            {
+                unknown = id;
+                break;
+            }
+
+            ref Buffer held = ref all[id];
+            completions[count++] = held.Request.Complete(UsedLength(used));
+            at.Advance(held.Count);
+            free += held.Count;
+            held.Count = 0;
+            held.NextFree = freeId;
+            freeId = id;
+        }
+
+        _nextUsed = at;
+        _freeId = freeId;
+        _free = free;
+        if (unknown >= 0)
+        {
+            Unknown((ushort)unknown, ref fault);
         }
 
         return count;
@@ -154,6 +315,7 @@ internal sealed class PackedDriverRing
         _nextAvailable = new PackedPosition(0, wrap: true, _ring.Size);
         _nextUsed = _nextAvailable;
         _stagedDescriptors = 0;
+        _firstLine.Forget();
         _oldest = 0;
         _newest = 0;
         _batchId = -1;
@@ -178,13 +340,8 @@ internal sealed class PackedDriverRing
     {
         flags |= _nextAvailable.AvailableFlags;
         PackedDescriptor descriptor = new(buffer.Address.Value, buffer.Length, id, flags);
-        if (_stagedDescriptors == 0)
-        {
-            _firstStaged = _nextAvailable;
-            _firstFlags = flags;
-            _ring.WriteHidden(_nextAvailable.Index, descriptor);
-        }
-        else
+        _firstStaged = _stagedDescriptors == 0 ? _nextAvailable.Index : _firstStaged;
+        if (!_firstLine.TryHold(_firstStaged, _nextAvailable.Index, descriptor))
         {
             _ring.WriteDescriptor(_nextAvailable.Index, descriptor);
         }
@@ -193,75 +350,34 @@ internal sealed class PackedDriverRing
         _nextAvailable.Advance(1);
     }
 
-    private bool TryTake(out DriverCompletion completion, ref DriverFault fault)
+    private bool Unknown(ushort id, ref DriverFault fault)
     {
-        if (_batchId < 0)
-        {
-            PackedDescriptor used = _ring.ReadUsedDescriptor(_nextUsed.Index);
-            uint length = used.Is(DescriptorFlags.Write) ? used.Length : 0; // without WRITE the length means nothing
-            if (_inOrder is null || used.Id == _inOrder[_oldest])
-            {
-                return TryRelease(used.Id, length, whole: false, out completion, ref fault);
-            }
-
-            _batchId = IsLaterInOrder(used.Id) ? used.Id : -1;
-            _batchLength = length;
-            if (_batchId < 0)
-            {
-                return Unknown(used.Id, out completion, ref fault);
-            }
-        }
-
-        ushort oldest = _inOrder![_oldest];
-        bool last = oldest == _batchId;
-        _batchId = last ? -1 : _batchId;
-        return TryRelease(oldest, _batchLength, whole: !last, out completion, ref fault);
-    }
-
-    /// <summary>Takes a buffer back, and moves on by the descriptors that the driver itself remembers for it.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private bool TryRelease(ushort id, uint length, bool whole, out DriverCompletion completion, ref DriverFault fault)
-    {
-        if (id >= _buffers.Length || _buffers[id].Count == 0)
-        {
-            return Unknown(id, out completion, ref fault);
-        }
-
-        ref Buffer held = ref _buffers[id];
-        ushort count = held.Count;
-        completion = whole ? held.Request.CompleteWhole() : held.Request.Complete(length);
-        held.Count = 0;
-        held.NextFree = _freeId;
-        _freeId = id;
-        _free += count;
-        _nextUsed.Advance(count);
-        _oldest = _inOrder is null ? 0 : Next(_oldest);
-        return true;
-    }
-
-    private bool Unknown(ushort id, out DriverCompletion completion, ref DriverFault fault)
-    {
-        completion = default;
         fault.Set(
             VirtqueueFault.UnknownCompletion,
             string.Create(CultureInfo.InvariantCulture, $"used descriptor {_nextUsed.Index}: id {id} is not a request in flight (ring size {_ring.Size})"));
         return false;
     }
 
-    private bool IsLaterInOrder(ushort id)
+    /// <summary>Whether a request with this id is in flight, seen from the oldest one on.</summary>
+    private bool IsInOrder(ushort[] order, ushort id)
     {
         if (id >= _buffers.Length || _buffers[id].Count == 0)
         {
             return false;
         }
 
-        uint place = Next(_oldest);
-        while (place != _newest && _inOrder![place] != id)
+        uint place = _oldest;
+        do
         {
+            if (order[place] == id)
+            {
+                return true;
+            }
+
             place = Next(place);
         }
-
-        return place != _newest;
+        while (place != _newest);
+        return false;
     }
 
     private uint Next(uint place) => place + 1 < _ring.Size ? place + 1 : 0;

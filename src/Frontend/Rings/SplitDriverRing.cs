@@ -23,6 +23,9 @@ internal sealed class SplitDriverRing
     /// <summary>The available index the device was shown.</summary>
     private ushort _publishedAvailableIndex;
 
+    /// <summary>The one it was shown before that.</summary>
+    private ushort _shownBefore;
+
     /// <summary>The used element to look at next.</summary>
     private ushort _nextUsed;
 
@@ -32,9 +35,9 @@ internal sealed class SplitDriverRing
     /// <summary>In-order rings only: the position of the oldest request in <see cref="_inOrder"/>, free-running.</summary>
     private ushort _oldest;
 
-    /// <summary>In-order rings only: an element that stands for a batch, and is not used up yet.</summary>
-    private bool _inBatch;
-    private ulong _batchElement;
+    /// <summary>In-order rings only: requests left of a batch for which one element stands, and the length that it gives for the last of them.</summary>
+    private int _batchLeft;
+    private uint _batchLength;
 
     internal SplitDriverRing(in SplitRing ring, IndirectTables? indirect, VirtioFeatures features)
     {
@@ -65,60 +68,157 @@ internal sealed class SplitDriverRing
             _inOrder[_stagedAvailableIndex & _ring.Mask] = head;
         }
 
-        Offer(_stagedAvailableIndex++, head);
+        Offer(_ring, ref _offered[_stagedAvailableIndex & _ring.Mask], _stagedAvailableIndex++, head);
     }
 
     /// <summary>Writes requests of one buffer each; the device does not see them yet. The caller has checked that there is room.</summary>
     internal void SubmitSingles(ReadOnlySpan<GuestBuffer> buffers, DescriptorFlags flags, ReadOnlySpan<ulong> tokens, bool stream)
     {
-        ushort index = _stagedAvailableIndex;
+        SplitRing ring = _ring;
+        VirtqueueDescriptor[] written = _written;
+        ushort[] offered = _offered;
+        ushort[]? inOrder = _inOrder;
+        DriverDescriptors.Cursor descriptors = _descriptors.Open();
+        uint index = _stagedAvailableIndex;
+        uint writable = flags == DescriptorFlags.None ? 0 : uint.MaxValue;
         for (int i = 0; i < buffers.Length && i < tokens.Length; i++)
         {
             GuestBuffer buffer = buffers[i];
-            ushort head = _descriptors.Take();
-            _descriptors.Hold(head, head, 1, new DriverRequest(tokens[i], flags == DescriptorFlags.None ? 0 : buffer.Length));
-            WriteDescriptor(head, new VirtqueueDescriptor(buffer.Address.Value, buffer.Length, flags, 0), stream);
-            if (_inOrder is not null)
+            ushort head = descriptors.TakeSingle(tokens[i], buffer.Length & writable);
+            WriteDescriptor(ring, ref written[head], head, new VirtqueueDescriptor(buffer.Address.Value, buffer.Length, flags, 0), stream);
+            uint place = index & ring.Mask;
+            if (inOrder is not null)
             {
-                _inOrder[index & _ring.Mask] = head;
+                inOrder[place] = head;
             }
 
-            Offer(index++, head);
+            Offer(ring, ref offered[place], index++, head);
         }
 
-        _stagedAvailableIndex = index;
+        descriptors.Close();
+        _stagedAvailableIndex = (ushort)index;
     }
 
-    /// <summary>Shows the device all requests written since the last time.</summary>
-    /// <returns>Whether it asked to be kicked for them.</returns>
-    internal bool Publish()
+    /// <summary>Shows the device all requests written since the last time. <see cref="IsKickWanted"/> follows.</summary>
+    internal void Show()
     {
-        ushort now = _stagedAvailableIndex;
-        ushort old = _publishedAvailableIndex;
-        _publishedAvailableIndex = now;
-        _ring.PublishAvailableIndex(now);
+        _shownBefore = _publishedAvailableIndex;
+        _publishedAvailableIndex = _stagedAvailableIndex;
+        _ring.PublishAvailableIndex(_publishedAvailableIndex);
+    }
+
+    /// <summary>Whether the device asked to be kicked for what it was shown.</summary>
+    internal bool IsKickWanted()
+    {
         RingOrdering.StoreThenLoad(); // index out before the wish is read; the device does it the other way round when it arms the kick
         return _eventIndex
-            ? EventIndex.Passed(_ring.ReadAvailEvent(), now, old)
+            ? EventIndex.Passed(_ring.ReadAvailEvent(), _publishedAvailableIndex, _shownBefore)
             : (_ring.ReadUsedFlags() & SplitRingLayout.NoNotify) == 0;
     }
 
     /// <summary>Collects completions until there are no more, the span is full, or the device broke a rule.</summary>
     internal int Drain(Span<DriverCompletion> completions, int inFlight, ref DriverFault fault)
     {
+        if (fault.Kind != VirtqueueFault.None)
+        {
+            return 0;
+        }
+
+        return _inOrder is null ? DrainUnordered(completions, inFlight, ref fault) : DrainInOrder(_inOrder, completions, inFlight, ref fault);
+    }
+
+    private int DrainInOrder(ushort[] order, Span<DriverCompletion> completions, int inFlight, ref DriverFault fault)
+    {
         int count = 0;
-        if (_inOrder is null && fault.Kind == VirtqueueFault.None)
+        while (count < completions.Length)
         {
-            count = DrainUnordered(completions, inFlight, ref fault);
+            int taken = _batchLeft > 0 ? TakeOfBatch(order, completions[count..]) : 0;
+            if (taken == 0)
+            {
+                if (_nextUsed == _cachedUsedIndex && !RefreshUsed(inFlight - count, ref fault))
+                {
+                    break;
+                }
+
+                taken = TakeEach(order, completions[count..]);
+                if (taken == 0 && !TryOpenBatch(order, ref fault))
+                {
+                    break;
+                }
+            }
+
+            count += taken;
         }
 
-        while (_inOrder is not null && count < completions.Length && fault.Kind == VirtqueueFault.None
-            && (_nextUsed != _cachedUsedIndex || RefreshUsed(inFlight - count, ref fault)))
+        return count;
+    }
+
+    /// <summary>Takes the oldest requests as long as the element of each names it.</summary>
+    private int TakeEach(ushort[] order, Span<DriverCompletion> completions)
+    {
+        SplitRing ring = _ring;
+        DriverDescriptors.Cursor descriptors = _descriptors.Open();
+        uint oldest = _oldest;
+        uint next = _nextUsed;
+        int most = Math.Min(completions.Length, (ushort)(_cachedUsedIndex - next));
+        int count = 0;
+        for (; count < most; count++)
         {
-            ulong element = _inBatch ? _batchElement : _ring.ReadUsedElement(_nextUsed);
-            count += TryTakeInOrder(element, out completions[count], ref fault) ? 1 : 0;
+            ulong element = ring.ReadUsedElement(next + (uint)count);
+            if ((uint)element != order[(oldest + (uint)count) & ring.Mask] || !descriptors.TryRelease((uint)element, out DriverRequest request))
+            {
+                break;
+            }
+
+            completions[count] = request.Complete((uint)(element >> 32));
         }
 
+        descriptors.Close();
+        _oldest = (ushort)(oldest + (uint)count);
+        _nextUsed = (ushort)(next + (uint)count);
+        return count;
+    }
+
+    /// <summary>
+    /// One element may stand for a batch, named by its last request; the requests before it count as used completely (virtio 1.2, 2.7.9).
+    /// The device moves on in the used ring by the size of the batch.
+    /// </summary>
+    private bool TryOpenBatch(ushort[] order, ref DriverFault fault)
+    {
+        ulong element = _ring.ReadUsedElement(_nextUsed);
+        int most = (ushort)(_cachedUsedIndex - _nextUsed);
+        int place = most - 1;
+        while (place >= 0 && order[(ushort)(_oldest + place) & _ring.Mask] != (uint)element)
+        {
+            place--;
+        }
+
+        _batchLeft = place + 1;
+        _batchLength = (uint)(element >> 32);
+        if (place < 0)
+        {
+            fault.Set(
+                VirtqueueFault.UnknownCompletion,
+                string.Create(CultureInfo.InvariantCulture, $"used element {_nextUsed}: id {(uint)element} is not one of the {most} oldest requests in flight"));
+        }
+
+        return place >= 0;
+    }
+
+    private int TakeOfBatch(ushort[] order, Span<DriverCompletion> completions)
+    {
+        DriverDescriptors.Cursor descriptors = _descriptors.Open();
+        int count = Math.Min(completions.Length, _batchLeft);
+        for (int i = 0; i < count; i++)
+        {
+            _ = descriptors.TryRelease(order[(ushort)(_oldest + i) & _ring.Mask], out DriverRequest request);
+            completions[i] = i + 1 == _batchLeft ? request.Complete(_batchLength) : request.CompleteWhole();
+        }
+
+        descriptors.Close();
+        _batchLeft -= count;
+        _oldest += (ushort)count;
+        _nextUsed += (ushort)count;
         return count;
     }
 
@@ -129,17 +229,31 @@ internal sealed class SplitDriverRing
             return 0;
         }
 
-        int most = Math.Min(completions.Length, (ushort)(_cachedUsedIndex - _nextUsed));
-        for (int count = 0; count < most; count++)
+        SplitRing ring = _ring;
+        DriverDescriptors.Cursor descriptors = _descriptors.Open();
+        ushort next = _nextUsed;
+        int most = Math.Min(completions.Length, (ushort)(_cachedUsedIndex - next));
+        ulong element = 0;
+        int count = 0;
+        for (; count < most; count++)
         {
-            ulong element = _ring.ReadUsedElement(_nextUsed);
-            if (!TryTake((uint)element, (uint)(element >> 32), out completions[count], ref fault))
+            element = ring.ReadUsedElement((uint)(next + count));
+            if (!descriptors.TryRelease((uint)element, out DriverRequest request))
             {
-                return count;
+                break;
             }
+
+            completions[count] = request.Complete((uint)(element >> 32));
         }
 
-        return most;
+        descriptors.Close();
+        _nextUsed = (ushort)(next + count);
+        if (count < most)
+        {
+            SetUnknown((uint)element, ref fault);
+        }
+
+        return count;
     }
 
     /// <summary>Asks for a call. True when there is still nothing to collect.</summary>
@@ -182,24 +296,22 @@ internal sealed class SplitDriverRing
         _nextUsed = 0;
         _cachedUsedIndex = 0;
         _oldest = 0;
-        _inBatch = false;
+        _batchLeft = 0;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void Offer(ushort index, ushort head)
+    private static void Offer(in SplitRing ring, ref ushort offered, uint index, ushort head)
     {
-        ref ushort offered = ref _offered[index & _ring.Mask];
         if (offered != head)
         {
             offered = head;
-            _ring.WriteAvailableEntry(index, head);
+            ring.WriteAvailableEntry(index, head);
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void WriteDescriptor(ushort index, in VirtqueueDescriptor descriptor, bool stream)
+    private static void WriteDescriptor(in SplitRing ring, ref VirtqueueDescriptor written, ushort index, in VirtqueueDescriptor descriptor, bool stream)
     {
-        ref VirtqueueDescriptor written = ref _written[index];
         if (written.Address == descriptor.Address && written.LengthFlagsNext == descriptor.LengthFlagsNext)
         {
             return;
@@ -208,11 +320,11 @@ internal sealed class SplitDriverRing
         written = descriptor;
         if (stream)
         {
-            _ring.StreamDescriptor(index, descriptor);
+            ring.StreamDescriptor(index, descriptor);
         }
         else
         {
-            _ring.WriteDescriptor(index, descriptor);
+            ring.WriteDescriptor(index, descriptor);
         }
     }
 
@@ -237,7 +349,7 @@ internal sealed class SplitDriverRing
     {
         ushort index = _descriptors.Take();
         ushort next = more ? _descriptors.NextFree : (ushort)0;
-        WriteDescriptor(index, new VirtqueueDescriptor(buffer.Address.Value, buffer.Length, flags | (more ? DescriptorFlags.Next : 0), next), stream: false);
+        WriteDescriptor(_ring, ref _written[index], index, new VirtqueueDescriptor(buffer.Address.Value, buffer.Length, flags | (more ? DescriptorFlags.Next : 0), next), stream: false);
         return index;
     }
 
@@ -245,7 +357,7 @@ internal sealed class SplitDriverRing
     {
         ushort index = _descriptors.Take();
         GuestBuffer table = _indirect!.WriteLinked(index, readable, writable);
-        WriteDescriptor(index, new VirtqueueDescriptor(table.Address.Value, table.Length, DescriptorFlags.Indirect, 0), stream: false);
+        WriteDescriptor(_ring, ref _written[index], index, new VirtqueueDescriptor(table.Address.Value, table.Length, DescriptorFlags.Indirect, 0), stream: false);
         return index;
     }
 
@@ -265,70 +377,7 @@ internal sealed class SplitDriverRing
         return used != 0;
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private bool TryTake(uint id, uint length, out DriverCompletion completion, ref DriverFault fault)
-    {
-        if (id >= _ring.Size || !_descriptors.TryRelease((ushort)id, out DriverRequest request))
-        {
-            completion = default;
-            SetUnknown(id, ref fault);
-            return false;
-        }
-
-        _nextUsed++;
-        completion = request.Complete(length);
-        return true;
-    }
-
     private void SetUnknown(uint id, ref DriverFault fault) => fault.Set(
         VirtqueueFault.UnknownCompletion,
         string.Create(CultureInfo.InvariantCulture, $"used element {_nextUsed}: id {id} is not a request in flight (ring size {_ring.Size})"));
-
-    /// <summary>
-    /// One element may stand for a batch, named by its last request; the requests before it count as used completely (virtio 1.2, 2.7.9).
-    /// The device moves on in the used ring by the size of the batch.
-    /// </summary>
-    private bool TryTakeInOrder(ulong element, out DriverCompletion completion, ref DriverFault fault)
-    {
-        uint id = (uint)element;
-        ushort head = _inOrder![_oldest & _ring.Mask];
-        if (id == head)
-        {
-            _oldest++;
-            _inBatch = false;
-            return TryTake(id, (uint)(element >> 32), out completion, ref fault);
-        }
-
-        if (!_inBatch && !IsLaterInBatch(id))
-        {
-            completion = default;
-            fault.Set(
-                VirtqueueFault.UnknownCompletion,
-                string.Create(CultureInfo.InvariantCulture, $"used element {_nextUsed}: id {id} is not one of the {(ushort)(_cachedUsedIndex - _nextUsed)} oldest requests in flight"));
-            return false;
-        }
-
-        // The slots behind the element were not written: keep the element and meet it again for the next request of the batch.
-        _inBatch = true;
-        _batchElement = element;
-        _oldest++;
-        _nextUsed++;
-        _ = _descriptors.TryRelease(head, out DriverRequest request);
-        completion = request.CompleteWhole();
-        return true;
-    }
-
-    private bool IsLaterInBatch(uint id)
-    {
-        int batch = (ushort)(_cachedUsedIndex - _nextUsed);
-        for (int i = 1; i < batch; i++)
-        {
-            if (_inOrder![(ushort)(_oldest + i) & _ring.Mask] == id)
-            {
-                return true;
-            }
-        }
-
-        return false;
-    }
 }

@@ -138,6 +138,7 @@ public readonly ref partial struct GuestBuffers
     }
 
     /// <summary>Reads one value from the start of the list, in one copy. False when the list is shorter.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool TryRead<T>(out T value)
         where T : unmanaged
     {
@@ -148,11 +149,20 @@ public readonly ref partial struct GuestBuffers
             return false;
         }
 
-        CopyTo(MemoryMarshal.AsBytes(new Span<T>(ref value)));
+        if (IsInFirst((uint)Unsafe.SizeOf<T>()))
+        {
+            value = MappedBytes.Read<T>(_segments[0].Address + (nint)_skip);
+        }
+        else
+        {
+            CopyTo(MemoryMarshal.AsBytes(new Span<T>(ref value)));
+        }
+
         return true;
     }
 
     /// <summary>Writes one value to the start of the list. False, and nothing written, when the list is shorter.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool TryWrite<T>(T value)
         where T : unmanaged
     {
@@ -161,7 +171,15 @@ public readonly ref partial struct GuestBuffers
             return false;
         }
 
-        CopyFrom(MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)));
+        if (IsInFirst((uint)Unsafe.SizeOf<T>()))
+        {
+            MappedBytes.Write(_segments[0].Address + (nint)_skip, value);
+        }
+        else
+        {
+            CopyFrom(MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)));
+        }
+
         return true;
     }
 

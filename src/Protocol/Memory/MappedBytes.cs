@@ -18,6 +18,18 @@ internal static unsafe class MappedBytes
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static void CopyFrom(ReadOnlySpan<byte> source, nint destination) => source.CopyTo(new Span<byte>((void*)destination, source.Length));
 
+    /// <summary>Copies one value out.</summary>
+    // Safety: as many bytes at the address as the value has are mapped while the caller's lease is held.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static T Read<T>(nint source)
+        where T : unmanaged => Unsafe.ReadUnaligned<T>((void*)source);
+
+    /// <summary>Copies one value in.</summary>
+    // Safety: as many bytes at the address as the value has are mapped writable while the caller's lease is held.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static void Write<T>(nint destination, T value)
+        where T : unmanaged => Unsafe.WriteUnaligned((void*)destination, value);
+
     // Safety: [destination, destination + length) is mapped writable while the caller's lease is held.
     internal static void Fill(nint destination, uint length, byte value)
     {

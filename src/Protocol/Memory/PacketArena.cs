@@ -3,8 +3,8 @@ using System.Runtime.CompilerServices;
 namespace Vhost.Protocol;
 
 /// <summary>
-/// Shared memory that packets on their way to a device are written into one behind the other. A line is written again only after all the others were, and has left both
-/// processors' own caches by then: writing it does not wait for the other processor to give it up, and both sides' prefetchers see it coming.
+/// Shared memory that packets on their way to a device are written into one behind the other: no line is half empty, both sides' prefetchers see the next one coming, and a line is written
+/// again only when the other side has long been done with it.
 /// </summary>
 /// <remarks>
 /// Divided into segments. A segment is used again when every packet in it has come back; one that is kept for long blocks its segment only, and when
@@ -12,13 +12,13 @@ namespace Vhost.Protocol;
 /// </remarks>
 internal sealed unsafe class PacketArena
 {
-    /// <summary>More than the second-level caches of today's processors, less than a share of their third.</summary>
-    internal const uint Size = 4 << 20;
+    /// <summary>More than the packets of a usual ring, less than the second-level caches of today's processors.</summary>
+    internal const uint Size = 512 << 10;
 
     /// <summary>In every token of an arena; the rest is the segment.</summary>
     internal const ulong TokenMark = 1UL << 63;
 
-    private const uint SegmentSize = 64 << 10;
+    internal const uint SegmentSize = 64 << 10;
 
     private readonly byte* _start;
     private readonly ulong _guestStart;
@@ -36,36 +36,50 @@ internal sealed unsafe class PacketArena
         _header = (uint)headerLength;
     }
 
+    /// <summary>Bytes of the header before each packet.</summary>
+    internal uint HeaderLength => _header;
+
     /// <summary>Resolves the range. Null when it is not inside one region, or not aligned.</summary>
     internal static PacketArena? TryOpen(GuestMemory memory, GuestAddress at, int headerLength) =>
         memory.TryGetAddress(at, Size, out nint start) && start % (nint)PacketStream.Alignment == 0 ? new PacketArena(start, at, headerLength) : null;
 
-    /// <summary>Writes a packet of one buffer behind an empty header.</summary>
-    /// <param name="packet">The packet.</param>
-    /// <param name="stream">Small packets go past the caches; the caller puts <see cref="RingOrdering.StreamedThenStore"/> before what publishes them.</param>
-    /// <param name="at">Where it lies in guest memory.</param>
-    /// <param name="token">What <see cref="Release"/> wants when the packet has come back.</param>
-    /// <returns>The bytes written, header included; 0 when there is no room.</returns>
-    // Safety: the whole range [_next, _next + total) was compared with the end of the segment.
+    /// <summary>Bytes that a packet takes here, header included.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal uint TryWrite(PacketBuffer packet, bool stream, out ulong at, out ulong token)
+    internal uint SizeOf(uint length) => (_header + length + PacketStream.Alignment - 1) & ~(PacketStream.Alignment - 1);
+
+    /// <summary>Finds room for packets that are written one behind the other with <see cref="Write"/>.</summary>
+    /// <param name="packets">How many.</param>
+    /// <param name="total">The sum of their <see cref="SizeOf"/>.</param>
+    /// <param name="offset">Where the first one goes.</param>
+    /// <param name="token">What <see cref="Release"/> wants for each of them when it has come back.</param>
+    /// <returns>False when there is no room, and nothing has changed.</returns>
+    internal bool TryReserve(int packets, uint total, out uint offset, out ulong token)
     {
-        uint length = (uint)packet.Length;
-        ulong total = (ulong)_header + length;
-        if (_next + total > SegmentSize && !TryNextSegment(total))
+        bool found = total <= SegmentSize - _next || TryNextSegment(total);
+        offset = (_segment * SegmentSize) + _next;
+        token = TokenMark | _segment;
+        if (found)
         {
-            at = 0;
-            token = 0;
-            return 0;
+            _next += total;
+            _out[_segment] += packets;
         }
 
-        uint segment = _segment;
-        uint offset = (segment * SegmentSize) + _next;
-        at = _guestStart + offset;
-        token = TokenMark | segment;
-        byte* place = _start + offset;
+        return found;
+    }
 
-        _next += ((uint)total + PacketStream.Alignment - 1) & ~(PacketStream.Alignment - 1);
+    /// <summary>Writes a packet of one buffer behind an empty header, in room that was reserved for it.</summary>
+    /// <param name="packet">The packet.</param>
+    /// <param name="length">Its bytes.</param>
+    /// <param name="offset">Where to.</param>
+    /// <param name="stream">Small packets go past the caches; the caller puts <see cref="RingOrdering.StreamedThenStore"/> before what publishes them.</param>
+    /// <returns>Where it lies in guest memory.</returns>
+    // Safety: the whole range was compared with the end of the arena.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal ulong Write(PacketBuffer packet, uint length, uint offset, bool stream)
+    {
+        if (offset + (ulong)SizeOf(length) > Size)
+            ThrowOutside();
+        byte* place = _start + offset;
         if (stream && PacketStream.Fits(length, _header))
         {
             PacketStream.Write(packet.Address, length, (nint)place, headerEnd: 0);
@@ -78,13 +92,14 @@ internal sealed unsafe class PacketArena
             MappedBytes.Copy(packet.Address, (nint)(place + _header), length);
         }
 
-        _out[segment]++;
-        return (uint)total;
+        return _guestStart + offset;
     }
 
     /// <summary>A packet has come back.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Release(ulong token) => _out[(uint)token]--;
+
+    private static void ThrowOutside() => throw new ArgumentOutOfRangeException("offset", "The packet is not inside the arena.");
 
     private bool TryNextSegment(ulong total)
     {

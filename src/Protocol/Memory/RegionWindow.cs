@@ -42,6 +42,12 @@ internal struct RegionWindow
         return TryResolveElsewhere(guestAddress, length, out address, out contiguous);
     }
 
+    /// <summary>Where a range of at least one byte is mapped, when all of it lies in one region.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal bool TryResolveWhole(ulong guestAddress, uint length, out nint address) =>
+        TryResolveHere(guestAddress, length, out address)
+        || (length != 0 && TryResolveElsewhere(guestAddress, length, out address, out uint contiguous) && contiguous == length);
+
     private bool TryResolveElsewhere(ulong guestAddress, uint length, out nint address, out uint contiguous)
     {
         if (!_map.TryFind(guestAddress, 0, out int index, out ulong offset))

@@ -19,7 +19,9 @@ internal sealed class ChainBatch
 
     private readonly uint _ringSize;
     private FetchedChain[] _chains = new FetchedChain[Capacity];
-    private RegionWindow _window;
+    /// <summary>The region that was hit last. A field that is passed by reference, so that the short way learns from it and teaches it.</summary>
+    internal RegionWindow Window;
+
     private BufferSegment[] _segments = new BufferSegment[4 * Capacity];
     private VirtqueueDescriptor[] _indirectCopy = [];
 
@@ -42,7 +44,7 @@ internal sealed class ChainBatch
     internal ChainBatch(uint ringSize, GuestMemory table)
     {
         _ringSize = ringSize;
-        _window = new RegionWindow(table);
+        Window = new RegionWindow(table);
         _segmentLimit = (int)ringSize + (4 * Capacity);
     }
 
@@ -112,7 +114,7 @@ internal sealed class ChainBatch
     {
         int first = Count == 0 ? 0 : _segmentEnd;
         BufferSegment[] segments = _segments;
-        if (!_window.TryResolveHere(address, length, out nint mapped) || (uint)first >= (uint)segments.Length)
+        if (!Window.TryResolveHere(address, length, out nint mapped) || (uint)first >= (uint)segments.Length)
         {
             return false;
         }
@@ -206,7 +208,7 @@ internal sealed class ChainBatch
             return Fault(VirtqueueFault.BadIndirectTable, "length of an indirect table, a multiple of 16 from 16", table.Length, limit * 16UL);
         }
 
-        if (!_window.TryResolve(table.Address, table.Length, out nint address, out uint contiguous) || contiguous < table.Length)
+        if (!Window.TryResolve(table.Address, table.Length, out nint address, out uint contiguous) || contiguous < table.Length)
         {
             return Fault(VirtqueueFault.BadIndirectTable, "indirect table not inside one memory region, at guest address", table.Address, null);
         }
@@ -237,7 +239,7 @@ internal sealed class ChainBatch
         // A buffer of no bytes is legal, names no memory and needs no segment.
         while (length > 0)
         {
-            if (!_window.TryResolve(guestAddress, length, out nint address, out uint contiguous))
+            if (!Window.TryResolve(guestAddress, length, out nint address, out uint contiguous))
             {
                 return Fault(VirtqueueFault.BufferOutsideMemory, "buffer outside guest memory, at guest address", guestAddress, null);
             }

@@ -50,9 +50,20 @@ internal readonly unsafe struct PackedRing
         return new PackedDescriptor(*(ulong*)at, *(ulong*)(at + 8));
     }
 
+    /// <summary>
+    /// Copies one descriptor, its second half by a load-acquire and before its first: when the flags in the copy say that it is ours, the rest of the copy is what was published.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal PackedDescriptor ReadPublished(uint position)
+    {
+        byte* at = At(position);
+        ulong second = Volatile.Read(ref *(ulong*)(at + 8));
+        return new PackedDescriptor(*(ulong*)at, second);
+    }
+
     /// <summary>One load of length, id and flags: all that a used descriptor says.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal PackedDescriptor ReadUsedDescriptor(uint position) => new(0, *(ulong*)(At(position) + 8));
+    internal PackedDescriptor ReadUsedDescriptor(uint position) => new(0, Volatile.Read(ref *(ulong*)(At(position) + 8)));
 
     /// <summary>Writes a whole descriptor with plain stores, for all but the one that publishes a batch.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -63,32 +74,22 @@ internal readonly unsafe struct PackedRing
         *(ulong*)(at + 8) = descriptor.LengthIdFlags;
     }
 
-    /// <summary>Writes all of a descriptor but its flags, so that the other side does not see it yet.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal void WriteHidden(uint position, in PackedDescriptor descriptor)
-    {
-        byte* at = At(position);
-        *(ulong*)at = descriptor.Address;
-        *(uint*)(at + 8) = descriptor.Length;
-        *(ushort*)(at + 12) = descriptor.Id;
-    }
-
-    /// <summary>Writes a used descriptor with plain stores; the address stays what the driver wrote.</summary>
+    /// <summary>Writes a used descriptor with a plain store; the address stays what the driver wrote.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void WriteUsed(uint position, in PackedDescriptor descriptor) => *(ulong*)(At(position) + 8) = descriptor.LengthIdFlags;
 
-    /// <summary>Writes a used descriptor but its flags, so that the driver does not see it yet.</summary>
+    /// <summary>Writes a descriptor, its flags in a store-release: publishes it, and everything written before it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal void WriteUsedHidden(uint position, in PackedDescriptor descriptor)
+    internal void PublishDescriptor(uint position, in PackedDescriptor descriptor)
     {
         byte* at = At(position);
-        *(uint*)(at + 8) = descriptor.Length;
-        *(ushort*)(at + 12) = descriptor.Id;
+        *(ulong*)at = descriptor.Address;
+        Volatile.Write(ref *(ulong*)(at + 8), descriptor.LengthIdFlags);
     }
 
-    /// <summary>Store-release: publishes the descriptor, and everything written before it.</summary>
+    /// <summary>Store-release of a used descriptor: publishes it, and everything written before it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal void PublishFlags(uint position, ushort flags) => Volatile.Write(ref *(ushort*)(At(position) + 14), flags);
+    internal void PublishUsed(uint position, in PackedDescriptor descriptor) => Volatile.Write(ref *(ulong*)(At(position) + 8), descriptor.LengthIdFlags);
 
     /// <summary>What the driver wants to be told, both halves in one load.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -64,10 +64,11 @@ public sealed class PackedDeviceTests : IDisposable
             _device.Complete(chain, 1);
         }
 
-        (_ring.At(1).Flags & UsedOnFirstTurn).Should().Be(UsedOnFirstTurn, "those behind the first are in place already");
         (_ring.At(0).Flags & UsedOnFirstTurn).Should().Be(RawPackedRing.Available);
+        (_ring.At(1).Flags & UsedOnFirstTurn).Should().Be(RawPackedRing.Available, "what lies in the line of the first descriptor goes out together with it");
         _device.Flush();
         (_ring.At(0).Flags & UsedOnFirstTurn).Should().Be(UsedOnFirstTurn);
+        (_ring.At(1).Flags & UsedOnFirstTurn).Should().Be(UsedOnFirstTurn);
     }
 
     [Theory]

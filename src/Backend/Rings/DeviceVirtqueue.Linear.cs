@@ -1,0 +1,68 @@
+using System.Runtime.CompilerServices;
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>
+/// Chains of one buffer, many in one pass over plain arrays and without the batch: what nearly all packets are. Whatever is taken is completed or given back before anything else is
+/// done with the queue.
+/// </summary>
+public sealed partial class DeviceVirtqueue
+{
+    /// <summary>Takes the next requests as long as each is one buffer in one region, for reading or for writing as wanted.</summary>
+    /// <returns>How many; 0 also when the next one is of another kind or wrong, which <see cref="TakeBurst"/> then finds out.</returns>
+    internal int TakeLinear(Span<LinearChain> chains, bool deviceWrites)
+    {
+        if (_handed != _batch.Count || Fault != VirtqueueFault.None)
+            return 0;
+        int count = _split is not null
+            ? _split.FetchLinear(ref _batch.Window, chains, deviceWrites, InFlight)
+            : _packed!.FetchLinear(ref _batch.Window, chains, deviceWrites);
+        InFlight += count;
+        Batches += count == 0 ? 0u : 1u;
+        return count;
+    }
+
+    /// <summary>Puts back those that were taken last, as if they had never been looked at.</summary>
+    internal void GiveBackLinear(ReadOnlySpan<LinearChain> last)
+    {
+        _split?.Rewind(last.Length);
+        _packed?.Rewind(last);
+        InFlight -= last.Length;
+    }
+
+    /// <summary>Marks requests as done, in the order in which they were taken. The driver sees them at the next <see cref="Flush"/>.</summary>
+    /// <param name="chains">The requests.</param>
+    /// <param name="bytesWritten">For each of them; empty when nothing was written to any.</param>
+    internal void CompleteLinear(ReadOnlySpan<LinearChain> chains, ReadOnlySpan<uint> bytesWritten)
+    {
+        if (_inOrder is not { IsEmpty: false })
+            StageLinear(chains, bytesWritten);
+        else
+            CompleteBehindOthers(chains, bytesWritten);
+    }
+
+    private void StageLinear(ReadOnlySpan<LinearChain> chains, ReadOnlySpan<uint> bytesWritten)
+    {
+        bool asBatch = _inOrder is not null && bytesWritten.IsEmpty;
+        if (_split is not null && !asBatch)
+            _split.WriteLinear(chains, bytesWritten);
+        else if (_split is not null)
+            _split.WriteBatch(chains);
+        else if (!asBatch)
+            _packed!.WriteLinear(chains, bytesWritten);
+        else
+            _packed!.WriteBatch(chains);
+        _staged += chains.Length;
+    }
+
+    /// <summary>With IN_ORDER, while requests are out that were taken earlier.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void CompleteBehindOthers(ReadOnlySpan<LinearChain> chains, ReadOnlySpan<uint> bytesWritten)
+    {
+        foreach (LinearChain chain in chains)
+            _inOrder!.Taken(chain.Id);
+        for (int i = 0; i < chains.Length; i++)
+            Complete(chains[i].Id, bytesWritten.IsEmpty ? 0 : bytesWritten[i]);
+    }
+}
