@@ -102,7 +102,7 @@ public sealed class PacketMemoryTests : IDisposable
         Write(arena, packet, stream: false, out _, out _).Should().Be(0);
         Write(arena, Packet(65536), stream: false, out _, out _).Should().Be(0, "it is longer than a segment");
         PacketArena.TryOpen(_memory, new GuestAddress(Start + 8), 12).Should().BeNull("it is not aligned");
-        PacketArena.TryOpen(_memory, new GuestAddress(6 << 20), 12).Should().BeNull("the memory ends before");
+        PacketArena.TryOpen(_memory, new GuestAddress((8 << 20) - (PacketArena.Size / 2)), 12).Should().BeNull("the memory ends before");
     }
 
     [SkippableFact]
