@@ -66,8 +66,9 @@ internal sealed partial class BlockRequests
             else
                 Answer(request, VirtioBlkStatus.Ok, request.Step == BlockStep.Read ? request.Length : 0);
         }
-        catch (IOException e)
+        catch (Exception e)
         {
+            // Whatever it is: the chain has to be given back, or the guest's memory would stay mapped for good.
             _device.StorageFailed(e);
             Answer(request, VirtioBlkStatus.IoError, 0);
         }

@@ -8,6 +8,9 @@ namespace Vhost.Backend;
 /// </summary>
 internal sealed class NetControlQueue
 {
+    /// <summary>Each may have as many pieces as the ring has places, and others wait for the thread.</summary>
+    private const int MostPerTurn = 64;
+
     private readonly int _pairs;
     private readonly MacAddress _mac;
     private NetReceiveFilter _filter;
@@ -56,12 +59,12 @@ internal sealed class NetControlQueue
         return can;
     }
 
-    /// <summary>Serves the control queue. A driver that never rests gets a turn of one ring at a time.</summary>
+    /// <summary>Serves the control queue. A driver that never rests gets a turn of so many commands at a time.</summary>
     internal void Process(DeviceVirtqueue queue)
     {
         if (!_served)
             Begin();
-        for (int turn = 0; turn < queue.Size && queue.TryPop(out DescriptorChain chain); turn++)
+        for (int turn = 0; turn < MostPerTurn && queue.TryPop(out DescriptorChain chain); turn++)
         {
             // Without room for an answer it is no command.
             bool answerable = chain.Writable.Length > 0;
@@ -156,12 +159,13 @@ internal sealed class NetControlQueue
             return false;
         overflow = count > NetReceiveFilter.MaxTableEntries;
         table = new MacAddress[overflow ? 0 : count];
-        Span<byte> one = stackalloc byte[MacAddress.Size];
+
+        // In one copy: a driver may cut a command into pieces of a byte, and each look for a place among them would begin at the first.
+        Span<byte> all = stackalloc byte[NetReceiveFilter.MaxTableEntries * MacAddress.Size];
+        all = all[..(table.Length * MacAddress.Size)];
+        data.CopyTo(all);
         for (int i = 0; i < table.Length; i++)
-        {
-            data.Slice((uint)(i * MacAddress.Size)).CopyTo(one);
-            MacAddress.TryRead(one, out table[i]);
-        }
+            MacAddress.TryRead(all[(i * MacAddress.Size)..], out table[i]);
 
         data = data.Slice((uint)bytes);
         return true;

@@ -169,8 +169,10 @@ public sealed partial class NetDevice : IVhostUserNetDevice
     {
         if (queue.Index == ControlIndex)
             _control.Process(queue);
+        else if (PortOf(queue.Index) is { } port)
+            port.Process(queue, _handler);
         else
-            PortOf(queue.Index)?.Process(queue, _handler);
+            NetPort.Ignore(queue);
     }
 
     /// <inheritdoc/>
@@ -194,7 +196,12 @@ public sealed partial class NetDevice : IVhostUserNetDevice
     private void ActivatePorts()
     {
         for (int i = 0; i < _ports.Length; i++)
+        {
+            bool begins = i < ActivePairs && !_ports[i].IsActive;
             _ports[i].IsActive = i < ActivePairs;
+            if (begins)
+                _ports[i].RequestToGuest();
+        }
     }
 
     private VirtioNetConfig Config() => new()

@@ -71,9 +71,16 @@ public sealed partial class NetPort
     internal void Process(DeviceVirtqueue queue, INetHandler? handler)
     {
         if (handler is null)
+        {
+            Ignore(queue);
             return;
+        }
+
         bool toGuest = (queue.Index & 1) == 0;
         NetPortQueue own = toGuest ? _toGuest : _fromGuest;
+        if (toGuest)
+            queue.See();
+        int before = queue.InFlight;
         own.BeginProcess(queue);
         try
         {
@@ -86,6 +93,17 @@ public sealed partial class NetPort
         {
             own.EndProcess();
         }
+
+        // Buffers that nobody has packets for stay on the ring, and are no reason to call the handler again.
+        if (toGuest && queue.InFlight == before)
+            queue.LeaveSeen();
+    }
+
+    /// <summary>A queue that nobody serves: whatever is on it stays there.</summary>
+    internal static void Ignore(DeviceVirtqueue queue)
+    {
+        queue.See();
+        queue.LeaveSeen();
     }
 
     internal void Forget()

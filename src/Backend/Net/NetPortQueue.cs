@@ -68,7 +68,12 @@ internal sealed class NetPortQueue
     internal void EndProcess() => Volatile.Write(ref _processed, null);
 
     /// <summary>Makes the worker call the handler soon.</summary>
-    internal void Wake() => Volatile.Read(ref _last)?.Wake?.Invoke();
+    internal void Wake()
+    {
+        // What there is to do is out before it is seen that nobody has used the queue yet; whoever uses it first says so, then looks.
+        Interlocked.MemoryBarrier();
+        Volatile.Read(ref _last)?.Wake?.Invoke();
+    }
 
     internal ValueTask WaitAsync(CancellationToken cancellationToken) =>
         Volatile.Read(ref _application)?.WaitAsync(cancellationToken)
@@ -99,5 +104,6 @@ internal sealed class NetPortQueue
         }
 
         Volatile.Write(ref _last, queue);
+        Interlocked.MemoryBarrier();
     }
 }

@@ -85,12 +85,35 @@ public sealed partial class DeviceVirtqueue
             return true;
         }
 
-        if (_handed != _batch.Count)
+        bool leaves = _leaves;
+        _leaves = false;
+        if (!leaves && _handed != _batch.Count)
         {
             return false;
         }
 
-        return _split is not null ? _split.Arm() : _packed!.Arm();
+        return _split is not null ? _split.Arm(leaves) : _packed!.Arm(leaves);
+    }
+
+    /// <summary>Remembers what is on the ring, for a device that may leave it there: before it looks for itself.</summary>
+    internal void See()
+    {
+        if (Fault == VirtqueueFault.None)
+        {
+            _split?.See();
+            _packed?.See();
+        }
+    }
+
+    /// <summary>What was seen stays on the ring: the next <see cref="ArmKick"/> asks for a kick for what comes after it.</summary>
+    internal void LeaveSeen() => _leaves = true;
+
+    /// <summary>The device has fetched all there is and it is too little: the next <see cref="ArmKick"/> asks for a kick for what comes after it.</summary>
+    internal void LeaveFetched()
+    {
+        _split?.SeeFetched();
+        _packed?.SeeFetched();
+        _leaves = true;
     }
 
     /// <summary>Tells the driver not to kick.</summary>

@@ -31,6 +31,9 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Chains written as used and not shown to the driver yet.</summary>
     private int _staged;
 
+    /// <summary>The device has looked at what is on the ring and leaves it there.</summary>
+    private bool _leaves;
+
     private DeviceVirtqueue(in VirtqueueSetup setup, in MappedRing ring, GuestMemoryLease lease, EventNotifier? call)
     {
         _setup = setup;
@@ -221,6 +224,7 @@ public sealed partial class DeviceVirtqueue
         }
 
         Batches++;
+        _leaves = false;
         return true;
     }
 

@@ -14,6 +14,9 @@ internal sealed class PackedDeviceRing
     private readonly ushort[] _counts;
 
     private PackedPosition _nextAvailable;
+
+    /// <summary>Where the driver goes on after what it had made available when the device last looked: see <see cref="Arm"/>.</summary>
+    private PackedPosition _seen;
     private uint _descriptorsInFlight;
 
     /// <summary>Where the first used descriptor of the batch goes, which is published last.</summary>
@@ -237,14 +240,31 @@ internal sealed class PackedDeviceRing
         return _ring.ReadDriverArea().Wants(_eventIndex, _published, moved, _ring.Size);
     }
 
-    /// <summary>Asks for a kick. True when there is still nothing to fetch.</summary>
-    internal bool Arm()
+    /// <summary>Remembers what the driver has made available, fetched or not.</summary>
+    internal void See()
     {
+        PackedPosition at = _nextAvailable;
+        for (uint left = _ring.Size - _descriptorsInFlight; left > 0 && at.IsAvailable(_ring.ReadFlags(at.Index)); left--)
+        {
+            at.Advance(1);
+        }
+
+        _seen = at;
+    }
+
+    /// <summary>Remembers what was fetched so far.</summary>
+    internal void SeeFetched() => _seen = _nextAvailable;
+
+    /// <summary>Asks for a kick. True when there is still nothing to fetch.</summary>
+    /// <param name="behindSeen">What was seen does not count.</param>
+    internal bool Arm(bool behindSeen)
+    {
+        PackedPosition known = behindSeen ? _seen : _nextAvailable;
         _ring.WriteDeviceArea(_eventIndex
-            ? new PackedEvent(_nextAvailable.Word, PackedRingLayout.EventsAtDescriptor)
+            ? new PackedEvent(known.Word, PackedRingLayout.EventsAtDescriptor)
             : new PackedEvent(0, PackedRingLayout.EventsEnabled));
         RingOrdering.StoreThenLoad(); // wish out before the flags are read again; the driver publishes, then reads the wish
-        return !_nextAvailable.IsAvailable(_ring.ReadFlags(_nextAvailable.Index));
+        return !known.IsAvailable(_ring.ReadFlags(known.Index));
     }
 
     /// <summary>Asks for no kicks.</summary>

@@ -20,6 +20,9 @@ internal sealed class SplitDeviceRing
     /// <summary>The available entry to take next; free-running.</summary>
     private ushort _nextAvailable;
 
+    /// <summary>The available index when the device last looked: see <see cref="Arm"/>.</summary>
+    private ushort _seen;
+
     /// <summary>The used index up to which the driver was shown elements.</summary>
     private ushort _publishedUsedIndex;
 
@@ -188,12 +191,20 @@ internal sealed class SplitDeviceRing
             : (_ring.ReadAvailableFlags() & SplitRingLayout.NoInterrupt) == 0;
     }
 
+    /// <summary>Remembers what the driver has made available, fetched or not.</summary>
+    internal void See() => _seen = _ring.ReadAvailableIndex();
+
+    /// <summary>Remembers what was fetched so far.</summary>
+    internal void SeeFetched() => _seen = _nextAvailable;
+
     /// <summary>Asks for a kick. True when there is still nothing to fetch.</summary>
-    internal bool Arm()
+    /// <param name="behindSeen">What was seen does not count.</param>
+    internal bool Arm(bool behindSeen)
     {
+        ushort known = behindSeen ? _seen : _nextAvailable;
         if (_eventIndex)
         {
-            _ring.WriteAvailEvent(_nextAvailable);
+            _ring.WriteAvailEvent(known);
         }
         else
         {
@@ -201,7 +212,7 @@ internal sealed class SplitDeviceRing
         }
 
         RingOrdering.StoreThenLoad(); // wish out before the index is read again; the driver publishes, then reads the wish
-        return _ring.ReadAvailableIndex() == _nextAvailable;
+        return _ring.ReadAvailableIndex() == known;
     }
 
     /// <summary>Asks for no kicks. With EVENT_IDX the stale event index does that by itself.</summary>

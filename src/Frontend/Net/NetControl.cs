@@ -157,7 +157,10 @@ public sealed class NetControl : NetClientQueue
     private async ValueTask FinishAsync(CancellationToken cancellationToken)
     {
         while (!IsFinished())
+        {
+            cancellationToken.ThrowIfCancellationRequested(); // a wait that has no reason to wait does not look
             await WaitForCallAsync(cancellationToken).ConfigureAwait(false);
+        }
     }
 
     private bool IsFinished()
