@@ -139,7 +139,8 @@ internal sealed class ApplicationQueueWorker : QueueWorker
     {
         _attention = false;
         RunCommands();
-        Work();
+        if (!_hasStopped) // a loan that ends late, or a wake-up that comes late, finds a ring that is none of ours any more
+            Work();
         _served = Active && !Stopped;
         if (Stopped && !_hasStopped)
             Finish();

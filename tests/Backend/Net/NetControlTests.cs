@@ -78,6 +78,26 @@ public sealed class NetControlTests : NetPortBench
         Wants(Own, Other, Group, MacAddress.Broadcast);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_command_may_be_cut_into_pieces_of_a_byte(bool packed)
+    {
+        Start(packed);
+        MacAddress[] many = [.. Enumerable.Range(0, 7).Select(i => new MacAddress(((ulong)i << 40) | ((ulong)i << 8) | 2))];
+        byte[] bytes = [1, 0, .. Table(many), .. Table(Group)];
+        Put(Data + 0x1000, bytes);
+        HandRing ring = Ring(_control);
+        (ulong, int)[] pieces = [.. Enumerable.Range(0, bytes.Length).Select(i => (Data + 0x1000 + (ulong)i, 1)), (Data + 0x8000, 1)];
+
+        ring.OfferMixed(bytes.Length, pieces);
+
+        await Eventually.TrueAsync(() => ring.Used.Count == 1);
+        Get(Data + 0x8000, 1).Should().Equal(Done);
+        Device.ReceiveFilter.UnicastTable.Should().Equal(many);
+        Device.ReceiveFilter.MulticastTable.Should().Equal(Group);
+    }
+
     [Fact]
     public async Task The_address_is_set_and_read_back_and_goes_with_a_reset()
     {

@@ -35,6 +35,21 @@ public sealed class NetLendingTests : NetPortBench
         (Port.FromGuest.InFlight, lent[0].IsLent).Should().Be((0, false));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Whoever_comes_too_late_for_a_ring_that_was_stopped_breaks_nothing(bool packed)
+    {
+        Start(packed);
+        Port.EnqueueBurst(Rent(1)).Should().Be(0, "there is no room yet, but the queue was entered");
+
+        await StopAsync();
+        Port.RequestToGuest();
+        Port.RequestToGuest();
+
+        Broken.Should().BeEmpty();
+    }
+
     [Fact]
     public void A_released_packet_cannot_be_used_any_more_even_when_its_object_is_lent_again()
     {

@@ -93,6 +93,23 @@ public sealed class NetRestTests
     }
 
     [Fact]
+    public async Task A_pair_that_the_guest_begins_to_use_gets_what_waits_for_it()
+    {
+        Giver giver = new() { Pair = 1 };
+        await using NetLoopback net = await NetLoopback.StartAsync(
+            new NetClientOptions { ControlQueue = true, QueuePairs = 2 }, new NetDeviceOptions { ControlQueue = true, QueuePairs = 2 }, QueueDispatch.Async, giver);
+        await net.Client.Control!.SetQueuePairsAsync(1).InTime();
+        giver.Give(1);
+        net.Device.Ports[1].RequestToGuest();
+        await CallsStayFewAsync(giver);
+        giver.Left.Should().Be(1);
+
+        await net.Client.Control.SetQueuePairsAsync(2).InTime();
+
+        await Eventually.TrueAsync(() => giver.Left == 0);
+    }
+
+    [Fact]
     public async Task An_application_waits_at_rest_for_the_buffers_that_a_packet_lacks()
     {
         await using NetLoopback net = await NetLoopback.StartAsync(new NetClientOptions { QueueSize = 4, BufferSize = 1024 });
@@ -142,6 +159,8 @@ public sealed class NetRestTests
             _packet[0].TryCopyFrom(new byte[length]);
         }
 
+        public int Pair { get; init; }
+
         public int Calls => Volatile.Read(ref _calls);
 
         public int Left => Volatile.Read(ref _left);
@@ -153,7 +172,7 @@ public sealed class NetRestTests
         public void ToGuest(NetPort port)
         {
             Interlocked.Increment(ref _calls);
-            while (Left > 0 && port.EnqueueBurst(_packet) == 1)
+            while (port.Index == Pair && Left > 0 && port.EnqueueBurst(_packet) == 1)
                 Interlocked.Decrement(ref _left);
         }
     }
