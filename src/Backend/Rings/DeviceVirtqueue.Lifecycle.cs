@@ -59,6 +59,7 @@ public sealed partial class DeviceVirtqueue
         GiveBackUnhanded();
         GuestMemoryLease old = _lease;
         _lease = table.Acquire();
+        _leaves = false;
         _batch.Forget();
         _batch = new ChainBatch(_setup.Size, table);
         _split = _split?.Move(ring.Split, _batch, _setup.Features);
