@@ -8,8 +8,6 @@ public sealed partial class NetPort
 {
     private const uint LongestPacket = 65550;
 
-    private readonly LinearChain[] _fromGuestChains = new LinearChain[MostLinear];
-
     /// <summary>An address to announce, with bit 63 set; 0: none.</summary>
     private ulong _announced;
 
@@ -68,7 +66,7 @@ public sealed partial class NetPort
     [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
     private int DequeueLinear(DeviceVirtqueue queue, Span<PacketBuffer> packets, ref int received, ref long bytes)
     {
-        LinearChain[] chains = _fromGuestChains;
+        LinearChain[] chains = queue.LinearChains;
         int count = queue.TakeLinear(chains.AsSpan(0, Math.Min(packets.Length - received, chains.Length)), deviceWrites: false);
         uint header = _fromGuest.HeaderLength;
         long sum = 0;

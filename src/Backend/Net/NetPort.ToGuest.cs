@@ -6,9 +6,8 @@ namespace Vhost.Backend;
 /// <summary>Packets for the guest.</summary>
 public sealed partial class NetPort
 {
-    private readonly LinearChain[] _toGuestChains = new LinearChain[MostLinear];
     private StreamChoice _choice;
-    private uint[] _written = new uint[MostLinear];
+    private uint[] _written = new uint[DeviceVirtqueue.MostLinear];
 
     /// <summary>
     /// Copies packets into the guest's buffers and shows it all of them at once. What DPDK calls an enqueue burst. The packets stay the caller's and may be used
@@ -50,7 +49,7 @@ public sealed partial class NetPort
     [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
     private int EnqueueLinear(DeviceVirtqueue queue, ReadOnlySpan<PacketBuffer> packets)
     {
-        LinearChain[] chains = _toGuestChains;
+        LinearChain[] chains = queue.LinearChains;
         uint[] lengths = _written;
         int most = Math.Min(packets.Length, Math.Min(chains.Length, lengths.Length));
         int count = queue.TakeLinear(chains.AsSpan(0, most), deviceWrites: true);

@@ -12,9 +12,6 @@ namespace Vhost.Backend;
 /// </remarks>
 public sealed partial class NetPort
 {
-    /// <summary>Chains of one buffer that are taken in one pass.</summary>
-    private const int MostLinear = 64;
-
     private readonly NetPortQueue _toGuest = new();
     private readonly NetPortQueue _fromGuest = new();
     private readonly bool _classify;

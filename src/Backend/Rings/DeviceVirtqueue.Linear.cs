@@ -9,6 +9,16 @@ namespace Vhost.Backend;
 /// </summary>
 public sealed partial class DeviceVirtqueue
 {
+    /// <summary>Requests that are taken in one pass.</summary>
+    internal const int MostLinear = 64;
+
+    private LinearChain[]? _linearChains;
+
+    /// <summary>
+    /// Room to take requests into. The queue's own: a thread that is held up inside of one which the session has given up must never see addresses of the next one.
+    /// </summary>
+    internal LinearChain[] LinearChains => _linearChains ??= new LinearChain[MostLinear];
+
     /// <summary>Takes the next requests as long as each is one buffer in one region, for reading or for writing as wanted.</summary>
     /// <returns>How many; 0 also when the next one is of another kind or wrong, which <see cref="TakeBurst"/> then finds out.</returns>
     internal int TakeLinear(Span<LinearChain> chains, bool deviceWrites)
@@ -20,6 +30,7 @@ public sealed partial class DeviceVirtqueue
             : _packed!.FetchLinear(ref _batch.Window, chains, deviceWrites);
         InFlight += count;
         Batches += count == 0 ? 0u : 1u;
+        _leaves = false;
         return count;
     }
 

@@ -25,6 +25,9 @@ public sealed partial class NetSender : NetClientQueue
     private StreamChoice _choice;
     private int _count;
 
+    /// <summary>Buffers came back while a burst was published: the caller, who was told that there was no room, does not know of them.</summary>
+    private bool _madeRoom;
+
     /// <summary>Packets of this burst are written past the caches.</summary>
     private bool _stream;
 
@@ -95,6 +98,7 @@ public sealed partial class NetSender : NetClientQueue
         Enter();
         try
         {
+            _madeRoom = false;
             Collect();
         }
         finally
@@ -111,14 +115,21 @@ public sealed partial class NetSender : NetClientQueue
     /// <summary>Waits until the device has done with a packet, for callers that do not poll. It may return without reason.</summary>
     /// <param name="cancellationToken">Ends the wait.</param>
     /// <exception cref="VhostUserException">The queue is broken or the peer lost.</exception>
-    public ValueTask WaitAsync(CancellationToken cancellationToken = default) => WaitForCallAsync(cancellationToken);
+    public ValueTask WaitAsync(CancellationToken cancellationToken = default)
+    {
+        bool madeRoom = _madeRoom;
+        _madeRoom = false;
+        return madeRoom ? ValueTask.CompletedTask : WaitForCallAsync(cancellationToken);
+    }
 
     /// <summary>Shows the packets to the device, and makes room for the next burst while they are on their way.</summary>
     private void Publish(int next)
     {
         bool shown = Ring.Show();
-        if (FreeBuffers < next)
+        int free = FreeBuffers;
+        if (free < next)
             Collect();
+        _madeRoom = FreeBuffers > free;
         Notify(shown);
     }
 

@@ -38,4 +38,35 @@ public sealed class SenderRoomTests
 
         await serving.InTime();
     }
+
+    /// <summary>The device is done with everything just while the sender shows it the last packets, once in some million bursts.</summary>
+    [Theory]
+    [InlineData(VirtioFeatures.None)]
+    [InlineData(VirtioFeatures.RingPacked)]
+    public async Task Room_that_came_while_a_burst_was_shown_is_not_waited_for(VirtioFeatures format)
+    {
+        await using NetLoopback net = await NetLoopback.StartAsync(new NetClientOptions { QueueSize = 2, RingFeatures = format });
+        PacketBuffer[] packets = new PacketBuffer[64];
+        PacketBuffer[] received = new PacketBuffer[64];
+        new PacketPool(64).RentBurst(packets);
+        new PacketPool(64).RentBurst(received);
+        foreach (PacketBuffer packet in packets)
+            packet.TryCopyFrom(new byte[60]).Should().BeTrue();
+        using CancellationTokenSource stop = new(TimeSpan.FromSeconds(3));
+        Thread device = new(() =>
+        {
+            while (!stop.IsCancellationRequested)
+                net.Port.DequeueBurst(received);
+        });
+        device.Start();
+
+        while (!stop.IsCancellationRequested)
+        {
+            int sent = net.Sender.SendBurst(packets);
+            if (sent < packets.Length && net.Sender.Statistics.InFlight == 0)
+                await net.Sender.WaitAsync().InTime();
+        }
+
+        device.Join();
+    }
 }
