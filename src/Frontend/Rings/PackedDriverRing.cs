@@ -53,6 +53,12 @@ internal sealed class PackedDriverRing
 
     internal bool HasStaged => _stagedDescriptors != 0;
 
+    /// <summary>
+    /// Descriptors that the device was shown and has not used. It cannot have done with more, whatever stands in the ring: what is staged would else go round the
+    /// ring without end, before the device has seen any of it.
+    /// </summary>
+    private int Shown => (int)_ring.Size - _free - (int)_stagedDescriptors;
+
     internal ushort AvailableBase => _nextAvailable.Word;
 
     internal ushort UsedBase => _nextUsed.Word;
@@ -152,8 +158,8 @@ internal sealed class PackedDriverRing
         int count = 0;
         while (count < completions.Length)
         {
-            int taken = _batchId >= 0 ? TakeOfBatch(order, completions[count..]) : TakeEach(order, completions[count..]);
-            if (taken == 0 && !TryOpenBatch(order, ref fault))
+            int taken = _batchId >= 0 ? TakeOfBatch(order, completions[count..], ref fault) : TakeEach(order, completions[count..]);
+            if (taken == 0 && (fault.Kind != VirtqueueFault.None || !TryOpenBatch(order, ref fault)))
             {
                 break;
             }
@@ -173,12 +179,13 @@ internal sealed class PackedDriverRing
         uint oldest = _oldest;
         ushort freeId = _freeId;
         int free = _free;
+        int left = Shown;
         int count = 0;
         while (count < completions.Length)
         {
             PackedDescriptor used = ring.ReadUsedDescriptor(at.Index);
             ushort id = order[oldest];
-            if (!at.IsUsed(used.Flags) || used.Id != id || all[id].Count == 0)
+            if (!at.IsUsed(used.Flags) || used.Id != id || all[id].Count == 0 || all[id].Count > left)
             {
                 break;
             }
@@ -186,6 +193,7 @@ internal sealed class PackedDriverRing
             ref Buffer held = ref all[id];
             completions[count++] = held.Request.Complete(UsedLength(used));
             at.Advance(held.Count);
+            left -= held.Count;
             free += held.Count;
             held.Count = 0;
             held.NextFree = freeId;
@@ -220,13 +228,21 @@ internal sealed class PackedDriverRing
         return true;
     }
 
-    private int TakeOfBatch(ushort[] order, Span<DriverCompletion> completions)
+    private int TakeOfBatch(ushort[] order, Span<DriverCompletion> completions, ref DriverFault fault)
     {
+        int left = Shown;
         int count = 0;
         while (count < completions.Length && _batchId >= 0)
         {
             ushort id = order[_oldest];
             ref Buffer held = ref _buffers[id];
+            if (held.Count > left)
+            {
+                Unknown((ushort)_batchId, ref fault);
+                break;
+            }
+
+            left -= held.Count;
             bool last = id == _batchId;
             completions[count++] = last ? held.Request.Complete(_batchLength) : held.Request.CompleteWhole();
             _batchId = last ? -1 : _batchId;
@@ -252,6 +268,7 @@ internal sealed class PackedDriverRing
         PackedPosition at = _nextUsed;
         ushort freeId = _freeId;
         int free = _free;
+        int left = Shown;
         int count = 0;
         int unknown = -1;
         while (count < completions.Length)
@@ -263,7 +280,7 @@ internal sealed class PackedDriverRing
             }
 
             ushort id = used.Id;
-            if (id >= (uint)all.Length || all[id].Count == 0)
+            if (id >= (uint)all.Length || all[id].Count == 0 || all[id].Count > left)
             {
                 unknown = id;
                 break;
@@ -272,6 +289,7 @@ internal sealed class PackedDriverRing
             ref Buffer held = ref all[id];
             completions[count++] = held.Request.Complete(UsedLength(used));
             at.Advance(held.Count);
+            left -= held.Count;
             free += held.Count;
             held.Count = 0;
             held.NextFree = freeId;

@@ -124,6 +124,8 @@ internal sealed class SplitDriverRing
             return 0;
         }
 
+        // It cannot have done with more than it was shown.
+        inFlight -= (ushort)(_stagedAvailableIndex - _publishedAvailableIndex);
         return _inOrder is null ? DrainUnordered(completions, inFlight, ref fault) : DrainInOrder(_inOrder, completions, inFlight, ref fault);
     }
 
@@ -369,7 +371,7 @@ internal sealed class SplitDriverRing
         {
             fault.Set(
                 VirtqueueFault.IndexRunaway,
-                string.Create(CultureInfo.InvariantCulture, $"used index {index} is {used} ahead of {_nextUsed}, but only {inFlight} requests are in flight"));
+                string.Create(CultureInfo.InvariantCulture, $"used index {index} is {used} ahead of {_nextUsed}, but the device was shown only {inFlight} requests that it has not used"));
             return false;
         }
 

@@ -163,7 +163,7 @@ public sealed class DriverVirtqueueTests : IDisposable
         _driver.Drain(_done).Should().Be(0);
 
         _driver.Fault.Should().Be(VirtqueueFault.IndexRunaway);
-        _driver.FaultDetail.Should().Contain("only 1 requests are in flight");
+        _driver.FaultDetail.Should().Contain("shown only 1 requests that it has not used");
     }
 
     [Fact]
