@@ -6,6 +6,9 @@ namespace Vhost.Backend;
 // The memory table. It is replaced as a whole; the front-end hears of it when nobody uses the old one any more.
 internal sealed partial class BackendSession
 {
+    /// <summary>Tables before the present one that somebody may still use: as many as there are requests under way, at most.</summary>
+    private readonly List<GuestMemory> _replaced = [];
+
     private GuestMemory _memory = GuestMemory.Create();
 
     private async ValueTask<Answer> SetMemoryTableAsync(VhostUserMessage message)
@@ -27,7 +30,7 @@ internal sealed partial class BackendSession
                 $"{Name}: {said.Length} regions with {message.DescriptorCount} descriptors; one each is expected");
         }
 
-        return await UseRegionsAsync(Name, [], said, message, waitForOld: true).ConfigureAwait(false);
+        return await UseRegionsAsync(Name, [], said, message).ConfigureAwait(false);
     }
 
     private ValueTask<Answer> AddMemoryRegionAsync(VhostUserMessage message)
@@ -35,26 +38,27 @@ internal sealed partial class BackendSession
         const string Name = "VHOST_USER_ADD_MEM_REG";
         VhostUserMemoryRegion said = Decode<VhostUserSingleRegion>(message).Region;
         return _memory.Regions.Count < _options.MaxMemorySlots
-            ? UseRegionsAsync(Name, _memory.Regions, [said], message, waitForOld: false)
+            ? UseRegionsAsync(Name, _memory.Regions, [said], message)
             : Now(Answer.Refuse(VhostUserViolation.TooManyMemoryRegions, $"{Name}: all {_options.MaxMemorySlots} memory slots are in use"));
     }
 
     private ValueTask<Answer> RemoveMemoryRegionAsync(VhostUserMemoryRegion said)
     {
+        const string Name = "VHOST_USER_REM_MEM_REG";
         if (!_memory.TryFind(said.GuestAddress, said.Size, said.UserAddress, out _))
         {
             return Now(Answer.Refuse(
                 VhostUserViolation.UnknownMemoryRegion,
-                $"VHOST_USER_REM_MEM_REG: no region of 0x{said.Size:x} bytes at guest {said.GuestAddress}, "
+                $"{Name}: no region of 0x{said.Size:x} bytes at guest {said.GuestAddress}, "
                 + $"user {said.UserAddress} among {_memory.Regions.Count}"));
         }
 
-        return UseMemoryAsync(_memory.Without(said.GuestAddress, said.Size, said.UserAddress), waitForOld: true);
+        return UseMemoryAsync(Name, _memory.Without(said.GuestAddress, said.Size, said.UserAddress));
     }
 
     /// <summary>Maps what was said, in the order of the message's descriptors, and uses it together with what is kept.</summary>
     private async ValueTask<Answer> UseRegionsAsync(
-        string request, IReadOnlyList<GuestMemoryRegion> kept, VhostUserMemoryRegion[] said, VhostUserMessage message, bool waitForOld)
+        string request, IReadOnlyList<GuestMemoryRegion> kept, VhostUserMemoryRegion[] said, VhostUserMessage message)
     {
         List<GuestMemoryRegion> mapped = new();
         try
@@ -64,7 +68,7 @@ internal sealed partial class BackendSession
             GuestMemory? next = GuestMemory.TryCreate([.. kept, .. mapped], out VhostUserViolation violation, out string? explanation);
             return next is null
                 ? Answer.Refuse(violation, $"{request}: {explanation}")
-                : await UseMemoryAsync(next, waitForOld).ConfigureAwait(false);
+                : await UseMemoryAsync(request, next).ConfigureAwait(false);
         }
         catch (VhostUserProtocolException e)
         {
@@ -97,7 +101,7 @@ internal sealed partial class BackendSession
         new(said.GuestAddress, SharedMemory.Map(descriptor, said.MmapOffset, said.Size, _options.RequireSealedMemory), said.UserAddress);
 
     /// <summary>Swaps the table under the running rings. Rings that it does not map stop; rings that waited for it start.</summary>
-    private async ValueTask<Answer> UseMemoryAsync(GuestMemory next, bool waitForOld)
+    private async ValueTask<Answer> UseMemoryAsync(string request, GuestMemory next)
     {
         GuestMemory old = _memory;
         _memory = next;
@@ -112,18 +116,28 @@ internal sealed partial class BackendSession
 
         foreach (VringState vring in _vrings)
             StartIfPossible(vring);
-        if (!waitForOld)
-            return Answer.Done;
+        _replaced.RemoveAll(static table => table.Released.IsCompleted);
+        _replaced.Add(old);
+        return await AwaitLastUseAsync(request, [.. old.Regions.Except(next.Regions)]).ConfigureAwait(false);
+    }
+
+    /// <summary>
+    /// Waits until no request uses regions that are gone. It may have been taken with an older table than the last: adding a region replaces the table
+    /// without waiting for anybody.
+    /// </summary>
+    private async ValueTask<Answer> AwaitLastUseAsync(string request, HashSet<GuestMemoryRegion> gone)
+    {
+        Task[] uses = [.. _replaced.Where(table => table.Regions.Any(gone.Contains)).Select(static table => table.Released)];
         try
         {
-            await old.Released.WaitAsync(_options.DrainTimeout, _options.TimeProvider).ConfigureAwait(false);
+            await Task.WhenAll(uses).WaitAsync(_options.DrainTimeout, _options.TimeProvider).ConfigureAwait(false);
             return Answer.Done;
         }
         catch (TimeoutException)
         {
             return Answer.Close(
                 VhostUserViolation.WrongState,
-                $"the device still uses the replaced memory after {_options.DrainTimeout.TotalSeconds} s, so the change cannot be acknowledged");
+                $"{request}: the device still uses the replaced memory after {_options.DrainTimeout.TotalSeconds} s, so the change cannot be acknowledged");
         }
     }
 

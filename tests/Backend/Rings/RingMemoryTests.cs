@@ -66,4 +66,36 @@ public class RingMemoryTests
 
         await bench.CheckInvariantsAsync(lines: 0);
     }
+
+    /// <summary>Adding a region replaces the table without waiting for anybody, so a request may be older than the table that a removal replaces.</summary>
+    [Theory]
+    [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
+    public async Task R19_Memory_is_removed_only_after_requests_are_done_that_were_taken_before_other_memory_came(QueueDispatch dispatch)
+    {
+        await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch });
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
+        {
+            using TestGuest guest = new();
+            using TestGuest other = new(slot: 1);
+            using TestGuest third = new(slot: 2);
+            using TestRing ring = new(guest, 0);
+            bench.Device.KeepRequests = true;
+            await frontend.AddMemoryAsync(guest);
+            await frontend.AddMemoryAsync(other);
+            await frontend.StartAsync(ring);
+            ring.SubmitAndKick(1);
+            await Eventually.TrueAsync(() => bench.Device.Kept.Count == 1);
+            await frontend.AddMemoryAsync(third);
+            await frontend.RemoveMemoryAsync(third); // which no request can use
+            Task removing = frontend.RemoveMemoryAsync(other);
+            Task patience = Task.Delay(TimeSpan.FromMilliseconds(100));
+            (await Task.WhenAny(removing, patience)).Should().BeSameAs(patience, "a request still holds a table with that region");
+            bench.Device.Kept.TryDequeue(out DetachedChain? kept).Should().BeTrue();
+            kept!.Complete(0);
+            await removing;
+            bench.Device.KeepRequests = false;
+        }
+
+        await bench.CheckInvariantsAsync(lines: 0);
+    }
 }
