@@ -65,6 +65,9 @@ internal static partial class BackendLog
     [LoggerMessage(3109, LogLevel.Warning, "image {Path}: io_uring cannot be used, requests wait for the disk one after the other: {Reason}")]
     public static partial void NoIoRing(ILogger logger, string path, string reason);
 
+    [LoggerMessage(3110, LogLevel.Debug, "queue {Queue}: started, and waits for memory that holds it: {Explanation}")]
+    public static partial void QueueWaits(ILogger logger, int queue, string explanation);
+
     [LoggerMessage(3201, LogLevel.Debug, "{Peer}: the back-end channel was closed by the front-end")]
     public static partial void ChannelClosed(ILogger logger, string peer);
 

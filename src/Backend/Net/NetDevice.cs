@@ -112,7 +112,7 @@ public sealed partial class NetDevice : IVhostUserNetDevice
     /// <inheritdoc/>
     public void Configure(VirtioFeatures acknowledged)
     {
-        // The log is switched while queues run, and changes nothing for the driver.
+        // The log changes nothing for the driver.
         if (((acknowledged ^ Acknowledged) & ~VirtioFeatures.LogAll) != 0)
             _control.Reset(acknowledged);
         Acknowledged = acknowledged;

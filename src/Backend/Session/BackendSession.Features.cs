@@ -37,7 +37,8 @@ internal sealed partial class BackendSession
         if ((features & ~_state.Offered) != 0)
             return NotOffered("VHOST_USER_SET_FEATURES", value, value & ~(ulong)_state.Offered, (ulong)_state.Offered);
         VirtioFeatures changed = features ^ _state.Features;
-        if ((changed & ~VirtioFeatures.LogAll) != 0 && Array.Exists(_vrings, vring => vring.Started))
+        bool running = Array.Exists(_vrings, vring => vring.Started);
+        if (running && (changed & ~VirtioFeatures.LogAll) != 0)
         {
             return Answer.Refuse(
                 VhostUserViolation.QueueStarted,
@@ -45,7 +46,9 @@ internal sealed partial class BackendSession
                 + "only LOG_ALL may change then");
         }
 
-        if (!TryCallDevice(() => _device.Configure(features & ~VirtioFeatures.VhostUserProtocolFeatures), out string? failure))
+        // Front-ends say the features again for each pair of queues. A device is never told while a queue runs; the log is none of its business.
+        string failure = string.Empty;
+        if (!running && !TryCallDevice(() => _device.Configure(features & ~VirtioFeatures.VhostUserProtocolFeatures), out failure))
             return Answer.Refuse(VhostUserViolation.BadFeatureBits, $"VHOST_USER_SET_FEATURES: 0x{value:x}{failure}");
         _state = _state with { Features = features };
         if (!features.HasFlag(VirtioFeatures.VhostUserProtocolFeatures))

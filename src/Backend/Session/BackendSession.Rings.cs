@@ -26,8 +26,12 @@ internal sealed partial class BackendSession
     {
         if (!vring.Started || vring.Worker is not null)
             return;
-        if (DeviceVirtqueue.TryActivate(_memory, SetupOf(vring), vring.Call, out _, out _) is not { } queue)
+        if (DeviceVirtqueue.TryActivate(_memory, SetupOf(vring), vring.Call, out _, out string explanation) is not { } queue)
+        {
+            BackendLog.QueueWaits(_logger, vring.Index, explanation);
             return;
+        }
+
         try
         {
             vring.Worker = QueueWorker.Start(queue, vring.Kick, vring.Enabled, _workerContext);

@@ -39,6 +39,9 @@ internal sealed class EchoDevice(int queues = 2) : IVhostUserDevice
 
     public int Resets => Volatile.Read(ref _resets);
 
+    /// <summary>How often the device was told its features.</summary>
+    public int Configured { get; private set; }
+
     /// <summary>Called at the end of each turn, on the worker.</summary>
     public Action<DeviceVirtqueue>? AfterTurn { get; set; }
 
@@ -74,6 +77,7 @@ internal sealed class EchoDevice(int queues = 2) : IVhostUserDevice
     public void Configure(VirtioFeatures acknowledged)
     {
         ThrowIfTold();
+        Configured++;
         Acknowledged = acknowledged;
     }
 
