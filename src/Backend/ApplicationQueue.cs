@@ -39,4 +39,10 @@ public sealed class ApplicationQueue
     /// <param name="cancellationToken">Ends the wait.</param>
     /// <exception cref="OperationCanceledException">The wait was cancelled.</exception>
     public ValueTask WaitAsync(CancellationToken cancellationToken = default) => _worker.WaitAsync(cancellationToken);
+
+    /// <summary>Waits although there may be something to do, which the application cannot do at present; ended by <see cref="Wake"/> and by what the session does.</summary>
+    internal ValueTask WaitForChangeAsync(CancellationToken cancellationToken) => _worker.WaitForChangeAsync(cancellationToken);
+
+    /// <summary>Ends a wait, this one or the next.</summary>
+    internal void Wake() => _worker.Queue.Wake?.Invoke();
 }

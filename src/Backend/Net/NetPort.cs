@@ -49,11 +49,13 @@ public sealed partial class NetPort
     public ValueTask WaitForPacketsAsync(CancellationToken cancellationToken = default) => _fromGuest.WaitAsync(cancellationToken);
 
     /// <summary>
-    /// Only with <see cref="QueueDispatch.Application"/>: waits until the guest may have room for packets again. It may return without reason.
+    /// Only with <see cref="QueueDispatch.Application"/>: waits until the guest may have room for packets again. It may return without reason. While the guest does
+    /// not use this pair (<see cref="NetDevice.ActivePairs"/>), it waits until the guest does.
     /// </summary>
     /// <param name="cancellationToken">Ends the wait.</param>
     /// <exception cref="InvalidOperationException">The queue is not started.</exception>
-    public ValueTask WaitForRoomAsync(CancellationToken cancellationToken = default) => _toGuest.WaitAsync(cancellationToken);
+    public ValueTask WaitForRoomAsync(CancellationToken cancellationToken = default) =>
+        IsActive ? _toGuest.WaitAsync(cancellationToken) : _toGuest.WaitForWakeAsync(cancellationToken);
 
     internal void Configure(VirtioFeatures acknowledged)
     {

@@ -24,6 +24,9 @@ internal sealed class NetPortQueue
 
     internal OffloadRules Offloads { get; private set; }
 
+    private ApplicationQueue Application =>
+        Volatile.Read(ref _application) ?? throw new InvalidOperationException("The queue is not started, or has a worker, which waits by itself.");
+
     internal bool IsStarted => Volatile.Read(ref _application) is not null || Volatile.Read(ref _last) is not null;
 
     internal void Configure(VirtioFeatures acknowledged, in OffloadRules offloads)
@@ -67,17 +70,24 @@ internal sealed class NetPortQueue
 
     internal void EndProcess() => Volatile.Write(ref _processed, null);
 
-    /// <summary>Makes the worker call the handler soon.</summary>
+    /// <summary>Makes the worker call the handler soon, or ends a wait of the application.</summary>
     internal void Wake()
     {
+        if (Volatile.Read(ref _application) is { } application)
+        {
+            application.Wake();
+            return;
+        }
+
         // What there is to do is out before it is seen that nobody has used the queue yet; whoever uses it first says so, then looks.
         Interlocked.MemoryBarrier();
         Volatile.Read(ref _last)?.Wake?.Invoke();
     }
 
-    internal ValueTask WaitAsync(CancellationToken cancellationToken) =>
-        Volatile.Read(ref _application)?.WaitAsync(cancellationToken)
-        ?? throw new InvalidOperationException("The queue is not started, or has a worker, which waits by itself.");
+    internal ValueTask WaitAsync(CancellationToken cancellationToken) => Application.WaitAsync(cancellationToken);
+
+    /// <summary>Waits for a <see cref="Wake"/>, or for what the session does, whatever is on the ring.</summary>
+    internal ValueTask WaitForWakeAsync(CancellationToken cancellationToken) => Application.WaitForChangeAsync(cancellationToken);
 
     internal void Forget() => Use(null);
 

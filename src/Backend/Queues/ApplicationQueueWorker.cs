@@ -68,10 +68,19 @@ internal sealed class ApplicationQueueWorker : QueueWorker
 
     internal async ValueTask WaitAsync(CancellationToken cancellationToken)
     {
-        if (!Arm())
+        if (Arm())
+            await WaitForChangeAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>Waits whatever is on the ring, until the queue is changed, woken or stopped, or until a kick that was asked for before.</summary>
+    internal async ValueTask WaitForChangeAsync(CancellationToken cancellationToken)
+    {
+        if (_hasStopped)
             return;
         await _signal.WaitAsync(cancellationToken).ConfigureAwait(false);
         Volatile.Write(ref _signalled, 0);
+        if (_hasStopped)
+            Signal(); // for the next who waits
     }
 
     protected override void Begin()

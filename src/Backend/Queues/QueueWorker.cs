@@ -92,7 +92,9 @@ internal abstract class QueueWorker
             Kick = kick;
             oldReleased = KickReplaced();
         }).ConfigureAwait(false);
-        await oldReleased.ConfigureAwait(false);
+
+        // Where the old one was awaited the worker may be at its next turn.
+        await BoundedAsync(oldReleased).ConfigureAwait(false);
     }
 
     /// <summary>Replaces the descriptor for interrupts and signals the new one once, so that no interrupt between the two is lost.</summary>
@@ -208,12 +210,14 @@ internal abstract class QueueWorker
         _stopped?.TrySetResult(next);
     }
 
-    // Bounded: a worker that hangs in the device must not take the session with it, which has to notice that the front-end is gone.
-    private async Task AskAsync(Action action)
+    private Task AskAsync(Action action) => BoundedAsync(PostAsync(action));
+
+    // A worker that hangs in the device must not take the session with it, which has to notice that the front-end is gone.
+    private async Task BoundedAsync(Task change)
     {
         try
         {
-            await PostAsync(action).WaitAsync(Options.DrainTimeout, Options.TimeProvider).ConfigureAwait(false);
+            await change.WaitAsync(Options.DrainTimeout, Options.TimeProvider).ConfigureAwait(false);
         }
         catch (TimeoutException e)
         {

@@ -196,6 +196,44 @@ public sealed class NetControlTests : NetPortBench
         Device.ReceiveFilter.AcceptsVlan(77).Should().BeTrue("a driver that cannot choose wants all");
     }
 
+    /// <summary>The guest offers buffers on all pairs; those of a pair that it does not use are no room, and no reason to look again and again.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Waiting_for_room_in_a_pair_that_the_guest_does_not_use_lasts_until_it_does(bool packed)
+    {
+        Start(packed);
+        (await SayAsync(4, 0, 1, 0)).Should().Be(Done);
+        Ring(2).Offer(deviceWrites: true, (Data + 0x1_0000, 2048));
+        NetPort port = Device.Ports[1];
+        port.EnqueueBurst([Packet(Bytes(60))]).Should().Be(0);
+        await port.WaitForRoomAsync().InTime(); // which the start ends
+        Task waiting = port.WaitForRoomAsync().AsTask();
+        Task patience = Task.Delay(TimeSpan.FromMilliseconds(50));
+        (await Task.WhenAny(waiting, patience)).Should().BeSameAs(patience, "there is nothing to be done about it");
+
+        (await SayAsync(4, 0, 2, 0)).Should().Be(Done);
+        await waiting.InTime();
+        port.EnqueueBurst([Packet(Bytes(60))]).Should().Be(1);
+    }
+
+    [Fact]
+    public async Task Waiting_for_room_in_a_pair_that_the_guest_does_not_use_ends_with_the_queue_and_with_its_token()
+    {
+        Start(packed: false);
+        (await SayAsync(4, 0, 1, 0)).Should().Be(Done);
+        NetPort port = Device.Ports[1];
+        await port.WaitForRoomAsync().InTime(); // which the start ends
+        using CancellationTokenSource cancel = new();
+        Task cancelled = port.WaitForRoomAsync(cancel.Token).AsTask();
+        await cancel.CancelAsync();
+        await cancelled.Awaiting(task => task.InTime()).Should().ThrowAsync<OperationCanceledException>();
+
+        Task waiting = port.WaitForRoomAsync().AsTask();
+        await StopAsync();
+        await waiting.InTime();
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
