@@ -70,6 +70,13 @@ public static class RawDescriptors
         return handle.IsInvalid ? throw new InvalidOperationException($"cannot open {path}") : handle;
     }
 
+    /// <summary>Puts another open file in the place of a number; whoever has that number uses it from now on.</summary>
+    public static void Replace(int descriptor, string path)
+    {
+        using SafeFileHandle other = OpenPath(path);
+        if (dup3(other, descriptor, Libc.EFD_CLOEXEC) != descriptor) throw new InvalidOperationException("dup3 failed");
+    }
+
     /// <summary>The same open file by another descriptor, with other rights.</summary>
     public static SafeFileHandle Reopen(SafeFileHandle descriptor, bool pathOnly) =>
         OpenPath($"/proc/self/fd/{(int)descriptor.DangerousGetHandle()}", pathOnly);
@@ -91,6 +98,9 @@ public static class RawDescriptors
 
     [DllImport("libc", SetLastError = true)]
     private static extern int socket(int domain, int type, int protocol);
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int dup3(SafeFileHandle descriptor, int place, int flags);
 
     [DllImport("libc", SetLastError = true)]
     private static extern int eventfd(uint initial, int flags);

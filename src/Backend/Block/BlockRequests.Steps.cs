@@ -151,16 +151,32 @@ internal sealed partial class BlockRequests
         _queue.Complete(chain, _device.Answer(_queue.Index, chain.Writable, status, written));
     }
 
+    /// <summary>Hands over what was prepared. When the kernel refuses for good the requests are given back, and the failure is that of the queue.</summary>
+    private void Submit()
+    {
+        try
+        {
+            _ring.Submit();
+        }
+        catch (LinuxException)
+        {
+            while (_ring.TryWithdraw(out int place))
+                Answer(_requests[place]!, VirtioBlkStatus.IoError, 0);
+            throw;
+        }
+    }
+
     /// <summary>
     /// The ring was stopped by force, with requests in the kernel that cannot be called back. Their chains keep the guest's memory until the kernel has let go of it.
     /// </summary>
     private async Task FinishAloneAsync()
     {
+        while (_ring.TryWithdraw(out int place))
+            _requests[place]!.Chain!.Complete(0);
         while (_ring.InFlight != 0)
         {
             while (_ring.TryTake(out int place, out _))
                 _requests[place]!.Chain!.Complete(0);
-            _ring.Submit();
             await Task.Delay(_pauseAlone).ConfigureAwait(false);
         }
 

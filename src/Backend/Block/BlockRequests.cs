@@ -45,7 +45,7 @@ internal sealed partial class BlockRequests : IQueueWork
 
         if (!any && _ring.Prepared == 0)
             return;
-        _ring.Submit();
+        Submit();
         _queue.Flush();
     }
 
@@ -54,7 +54,7 @@ internal sealed partial class BlockRequests : IQueueWork
     {
         if (_ring.Prepared == 0)
             return;
-        _ring.Submit();
+        Submit();
         Advance();
     }
 

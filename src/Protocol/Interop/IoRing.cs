@@ -102,6 +102,23 @@ internal sealed unsafe partial class IoRing : IDisposable
         }
     }
 
+    /// <summary>Takes back the request that was prepared last, if the kernel has not taken it; as if it had never been prepared.</summary>
+    /// <param name="place">Its place, which is free again.</param>
+    internal bool TryWithdraw(out int place)
+    {
+        Check();
+        place = 0;
+        if (Prepared == 0)
+            return false;
+
+        // The kernel reads the tail in the call that hands over, and at no other time.
+        place = (int)_submissions[--_tail & _submissionMask].UserData;
+        Volatile.Write(ref *_submissionTail, _tail);
+        Prepared--;
+        InFlight--;
+        return true;
+    }
+
     /// <summary>Collects one request that has completed.</summary>
     /// <param name="place">Its place, which is free again.</param>
     /// <param name="result">Bytes moved, or the negative error number.</param>
