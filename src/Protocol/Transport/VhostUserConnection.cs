@@ -21,6 +21,7 @@ public sealed partial class VhostUserConnection : IAsyncDisposable
     private VhostUserProtocolException? _violation;
     private int _receiving;
     private int _unwaited;
+    private volatile bool _disposed;
     private VhostUserException? _abortReason;
 
     internal VhostUserConnection(IVhostUserTransport transport, VhostUserConnectionOptions? options)
@@ -73,14 +74,8 @@ public sealed partial class VhostUserConnection : IAsyncDisposable
     {
         Abort();
         _transport.Dispose();
-
-        // A receiver that is still there gives its message back itself.
-        if (Interlocked.Exchange(ref _receiving, 1) == 0)
-        {
-            DropPartial();
-            Volatile.Write(ref _receiving, 0);
-        }
-
+        _disposed = true;
+        DropUnlessReceiving();
         return ValueTask.CompletedTask;
     }
 
@@ -127,8 +122,18 @@ public sealed partial class VhostUserConnection : IAsyncDisposable
         }
         finally
         {
-            Volatile.Write(ref _receiving, 0);
+            // A full fence: either the disposer sees that nobody receives, or we that it has been here.
+            Interlocked.Exchange(ref _receiving, 0);
+            if (_disposed) DropUnlessReceiving();
         }
+    }
+
+    /// <summary>Nobody will go on with a message of which a part has arrived. A receiver that is still there comes here when it leaves.</summary>
+    private void DropUnlessReceiving()
+    {
+        if (Interlocked.Exchange(ref _receiving, 1) != 0) return;
+        DropPartial();
+        Interlocked.Exchange(ref _receiving, 0);
     }
 
     private int ReceiveOnce()

@@ -7,6 +7,32 @@ namespace Vhost.Protocol.Tests;
 [Collection(ProcessCounts.Name)]
 public sealed class DescriptorPassingTests
 {
+    /// <summary>A cancelled receive keeps the part of a message that has arrived, for the next one; of a disposed connection there is none.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task B08_descriptors_of_half_a_message_are_closed_by_dispose_also_when_the_receive_was_just_cancelled(bool inProcess)
+    {
+        using EventNotifier notifier = new();
+        ProcessCounts before = ProcessCounts.Snapshot();
+        List<VhostUserConnection> kept = []; // so that no finalizer closes anything
+        for (int i = 0; i < 20; i++)
+        {
+            (VhostUserConnection front, VhostUserConnection back) = inProcess ? VhostUserConnection.CreateInProcessPair() : VhostUserConnection.CreatePair();
+            kept.Add(back);
+            using CancellationTokenSource cancel = new();
+            await front.SendRawAsync(new byte[4], Ends.Descriptors(notifier.Descriptor, 3)).InTime();
+            Task receiving = back.ReceiveAsync(cancel.Token).AsTask();
+            cancel.Cancel();
+            await back.DisposeAsync();
+            await receiving.Awaiting(task => task.InTime()).Should().ThrowAsync<Exception>();
+            await front.DisposeAsync();
+        }
+
+        before.AssertBack();
+        GC.KeepAlive(kept);
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
