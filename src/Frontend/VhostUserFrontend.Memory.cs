@@ -6,8 +6,10 @@ namespace Vhost.Frontend;
 public sealed partial class VhostUserFrontend
 {
     private readonly PublishedMemory _published = new();
+    private readonly Lock _memoryGate = new();
     private GuestMemory _memory = GuestMemory.Create();
     private bool _ownsMemory;
+    private bool _memoryReleased;
 
     /// <summary>The memory table of the session: what <see cref="SetMemoryAsync"/> was given, or the session's own after regions were added or
     /// removed.</summary>
@@ -76,17 +78,29 @@ public sealed partial class VhostUserFrontend
 
     private void Adopt(GuestMemory memory, bool owned)
     {
-        GuestMemory old = _memory;
-        bool owns = _ownsMemory;
-        Volatile.Write(ref _memory, memory);
-        _ownsMemory = owned;
-        if (owns && !ReferenceEquals(old, memory))
-            old.Dispose();
+        GuestMemory? gone = null;
+        lock (_memoryGate)
+        {
+            if (_memoryReleased)
+            {
+                gone = owned ? memory : null; // the session was disposed meanwhile
+            }
+            else
+            {
+                gone = _ownsMemory && !ReferenceEquals(_memory, memory) ? _memory : null;
+                Volatile.Write(ref _memory, memory);
+                _ownsMemory = owned;
+            }
+        }
+
+        gone?.Dispose();
     }
 
-    /// <summary>Lets go of a table the session made; leases on it that others hold keep its mappings.</summary>
+    /// <summary>Lets go of a table the session made, now or when it comes; leases on it that others hold keep its mappings.</summary>
     private void ReleaseMemory()
     {
+        lock (_memoryGate)
+            _memoryReleased = true;
         if (_ownsMemory)
             Memory.Dispose();
     }
