@@ -36,7 +36,7 @@ internal static class NetBenchRun
         if (net.Senders.Count < settings.Queues)
             throw new ToolException(FormattableString.Invariant($"--queues {settings.Queues}: the back-end on '{settings.Socket}' serves only {net.Senders.Count}."));
         IEnumerable<NetBenchPort> ports = net.Senders.Zip(net.Receivers, (sender, receiver) => new NetBenchPort.OfFrontend(sender, receiver));
-        return await MeasureAsync(settings, ports, () => net.Frontend.AcknowledgedFeatures, serving: null, stop);
+        return await MeasureAsync(settings, ports, () => net.Frontend.AcknowledgedFeatures, hasGone: static () => false, stop);
     }
 
     private static async Task<NetClient> ConnectAsync(NetBenchSettings settings, NetClientOptions options, CancellationToken stop)
@@ -62,7 +62,8 @@ internal static class NetBenchRun
         Task serving = settings.Listens ? backend.ListenAsync(settings.Socket, ended.Token) : backend.ConnectAsync(settings.Socket, ended.Token);
         try
         {
-            return await MeasureAsync(settings, device.Ports.Select(port => new NetBenchPort.OfBackend(port)), () => device.Acknowledged, serving, stop);
+            bool HasGone() => serving.IsCompleted || (device.Acknowledged != 0 && !backend.IsConnected);
+            return await MeasureAsync(settings, device.Ports.Select(port => new NetBenchPort.OfBackend(port)), () => device.Acknowledged, HasGone, stop);
         }
         finally
         {
@@ -75,7 +76,7 @@ internal static class NetBenchRun
         (settings.Packed ? VirtioFeatures.RingPacked : 0) | (settings.InOrder ? VirtioFeatures.InOrder : 0);
 
     private static async Task<NetBenchReport> MeasureAsync(
-        NetBenchSettings settings, IEnumerable<NetBenchPort> ports, Func<VirtioFeatures> features, Task? serving, CancellationToken stop)
+        NetBenchSettings settings, IEnumerable<NetBenchPort> ports, Func<VirtioFeatures> features, Func<bool> hasGone, CancellationToken stop)
     {
         using BenchClock clock = new();
         NetBenchWorker[] workers = [.. ports.Select((port, index) => new NetBenchWorker(port, settings, index, clock))];
@@ -85,7 +86,7 @@ internal static class NetBenchRun
         VirtioFeatures acknowledged;
         try
         {
-            measured = Measure(settings, workers, clock, serving, stop);
+            measured = Measure(settings, workers, clock, hasGone, stop);
             acknowledged = features();
         }
         finally
@@ -97,10 +98,10 @@ internal static class NetBenchRun
         return Report(settings, workers, measured, acknowledged);
     }
 
-    private static Measurement Measure(NetBenchSettings settings, NetBenchWorker[] workers, BenchClock clock, Task? serving, CancellationToken stop)
+    private static Measurement Measure(NetBenchSettings settings, NetBenchWorker[] workers, BenchClock clock, Func<bool> hasGone, CancellationToken stop)
     {
         WaitHandle[] interruptions = [stop.WaitHandle, clock.Failed];
-        while (Sum(workers).Packets == 0 && serving is not { IsCompleted: true })
+        while (Sum(workers).Packets == 0 && !hasGone())
         {
             if (WaitHandle.WaitAny(interruptions, LookMilliseconds) != WaitHandle.WaitTimeout)
                 break;
