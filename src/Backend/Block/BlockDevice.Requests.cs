@@ -5,12 +5,6 @@ namespace Vhost.Backend;
 /// <summary>The requests themselves: header read once, checked, carried out, answered.</summary>
 public sealed partial class BlockDevice
 {
-    /// <summary>Requests of one turn: a driver that never stops must not keep the worker from its commands.</summary>
-    private const int MostPerTurn = 256;
-
-    // One request may name four gigabytes, the same page again and again, or a range to be zeroed: a turn must end before the session's patience does.
-    private const ulong MostBytesPerTurn = 64 << 20;
-
     /// <summary>
     /// Requests after which those that the kernel is to do are handed over, a power of two: so many that the system call costs little for each, so few that the
     /// driver goes on with the first while the kernel copies the next.
@@ -26,18 +20,22 @@ public sealed partial class BlockDevice
         ref BlockRequestCounters counters = ref _counters[queue.Index];
         BlockRequests? requests = RequestsOf(queue);
         requests?.Advance();
-        int taken = 0;
-        ulong bytes = 0;
-        ulong changed = counters.Changed;
-        while (taken < MostPerTurn && bytes + (counters.Changed - changed) < MostBytesPerTurn && queue.TryPop(out DescriptorChain chain))
+        BlockTurn turn = new(queue, requests, ref counters);
+        int notHandedOver = 0;
+        while (!turn.IsFull)
         {
-            bytes += (ulong)chain.Readable.Length + chain.Writable.Length;
-            if (TryServe(chain, requests, ref counters, out uint used))
-                queue.Complete(chain, used);
-            if ((++taken & _batchMask) == 0)
-                queue.Flush();
-            if (requests is not null && (taken & (HandOverAfter - 1)) == 0)
+            ChainBurst burst = turn.Take(_batchSize);
+            if (burst.Count == 0)
+                break;
+            int served = Serve(queue, burst, ref turn);
+            queue.GiveBack(burst.Count - served);
+            queue.Flush();
+            notHandedOver += served;
+            if (requests is not null && notHandedOver >= HandOverAfter)
+            {
+                notHandedOver = 0;
                 requests.HandOver();
+            }
         }
 
         requests?.HandOver();
@@ -55,43 +53,58 @@ public sealed partial class BlockDevice
         return requests;
     }
 
-    /// <summary>Carries one request out, or begins to.</summary>
-    /// <param name="chain">The request.</param>
-    /// <param name="requests">Where it can be left; null when it must be carried out at once.</param>
-    /// <param name="counters">The queue's.</param>
-    /// <param name="used">The used length: data written and the status byte; 0 when there is nowhere to put a status.</param>
-    /// <returns>Whether it is done.</returns>
-    private bool TryServe(in DescriptorChain chain, BlockRequests? requests, ref BlockRequestCounters counters, out uint used)
+    /// <summary>Carries requests out, or begins to, as many as the turn may still have.</summary>
+    /// <returns>How many.</returns>
+    private int Serve(DeviceVirtqueue queue, in ChainBurst burst, ref BlockTurn turn)
     {
-        GuestBuffers writable = chain.Writable;
-        used = 0;
-        if (writable.Length == 0 || !chain.Readable.TryRead(out VirtioBlkRequestHeader header))
+        int place = 0;
+        while (place < burst.Count && !turn.IsFull)
         {
-            counters.Served++;
-            counters.Dropped++;
-            return true;
+            try
+            {
+                ServeEach(queue, burst, ref place, ref turn);
+            }
+            catch (Exception e)
+            {
+                LastStorageError = e;
+                queue.Complete(burst.Fetched(place).Id, Answer(ref turn.Counters, burst.Writable(place), VirtioBlkStatus.IoError, 0));
+                place++;
+            }
         }
 
-        uint written = 0;
-        VirtioBlkStatus status;
-        try
-        {
-            status = Execute(chain, header, requests, ref counters, ref written);
-        }
-        catch (Exception e)
-        {
-            LastStorageError = e;
-            status = VirtioBlkStatus.IoError;
-        }
+        return place;
+    }
 
-        if (status == Pending)
-            return false;
-        used = Answer(ref counters, writable, status, written);
-        return true;
+    /// <summary>Carries requests out until there are no more, the turn is full, or one throws, which is then the one at <paramref name="place"/>.</summary>
+    private void ServeEach(DeviceVirtqueue queue, in ChainBurst burst, ref int place, ref BlockTurn turn)
+    {
+        for (; place < burst.Count && !turn.IsFull; place++)
+        {
+            ref readonly FetchedChain chain = ref burst.Fetched(place);
+            turn.Count((ulong)chain.ReadableLength + chain.WritableLength);
+            if (chain.WritableLength == 0 || !burst.Readable(place).TryRead(out VirtioBlkRequestHeader header))
+            {
+                Drop(queue, chain.Id, ref turn.Counters);
+                continue;
+            }
+
+            uint written = 0;
+            VirtioBlkStatus status = Execute(burst, place, header, ref turn, ref written);
+            if (status != Pending)
+                queue.Complete(chain.Id, Answer(ref turn.Counters, burst.Writable(place), status, written));
+        }
+    }
+
+    /// <summary>Gives a request back that has no whole header, or nowhere to put a status.</summary>
+    private static void Drop(DeviceVirtqueue queue, ushort head, ref BlockRequestCounters counters)
+    {
+        counters.Served++;
+        counters.Dropped++;
+        queue.Complete(head, 0);
     }
 
     /// <summary>Counts a request and writes its status.</summary>
-    /// <returns>The used length.</returns>
+    /// <returns>The used length: data written and the status byte.</returns>
     private static uint Answer(ref BlockRequestCounters counters, GuestBuffers writable, VirtioBlkStatus status, uint written)
     {
         counters.Served++;
@@ -105,60 +118,61 @@ public sealed partial class BlockDevice
         return written + 1;
     }
 
-    private VirtioBlkStatus Execute(
-        in DescriptorChain chain, in VirtioBlkRequestHeader header, BlockRequests? requests, ref BlockRequestCounters counters, ref uint written)
+    private VirtioBlkStatus Execute(in ChainBurst burst, int place, in VirtioBlkRequestHeader header, ref BlockTurn turn, ref uint written)
     {
+        GuestBuffers writable = burst.Writable(place);
+        GuestBuffers input = writable.Slice(0, writable.Length - 1);
         switch (header.Type)
         {
             case VirtioBlkRequestType.In:
-                GuestBuffers input = chain.Writable.Slice(0, chain.Writable.Length - 1);
                 written = input.Length;
-                return Read(chain, header.Sector, input, requests);
+                return Read(burst, place, header.Sector, input, ref turn);
 
             case VirtioBlkRequestType.Out:
-                return Write(chain, header.Sector, chain.Readable.Slice(VirtioBlkRequestHeader.Size), requests);
+                return Write(burst, place, header.Sector, turn.Later);
 
             case VirtioBlkRequestType.Flush:
-                return Flush(chain, requests);
+                return Flush(burst, place, turn.Later);
 
             case VirtioBlkRequestType.GetId:
-                return GetId(chain.Writable.Slice(0, chain.Writable.Length - 1), ref written);
+                return GetId(input, ref written);
 
             case VirtioBlkRequestType.Discard or VirtioBlkRequestType.WriteZeroes when (BlockFeatures & VirtioBlkFeatures.Discard) != 0:
-                return ChangeRanges(chain, header.Type, requests, ref counters);
+                return ChangeRanges(burst, place, header.Type, ref turn);
 
             default:
                 return VirtioBlkStatus.Unsupported;
         }
     }
 
-    private VirtioBlkStatus Read(in DescriptorChain chain, ulong sector, GuestBuffers input, BlockRequests? requests)
+    private VirtioBlkStatus Read(in ChainBurst burst, int place, ulong sector, GuestBuffers input, ref BlockTurn turn)
     {
         if (!IsInside(sector, input.Length))
             return VirtioBlkStatus.IoError;
-        if (requests is not null)
-            return requests.TryRead(chain, SectorMath.ToBytes(sector), input) ? VirtioBlkStatus.Ok : Pending;
+        if (turn.Later is { } later)
+            return later.TryRead(burst[place], SectorMath.ToBytes(sector), input, turn.IsAlone) ? VirtioBlkStatus.Ok : Pending;
         _storage.Read(SectorMath.ToBytes(sector), input);
         return VirtioBlkStatus.Ok;
     }
 
-    private VirtioBlkStatus Write(in DescriptorChain chain, ulong sector, GuestBuffers output, BlockRequests? requests)
+    private VirtioBlkStatus Write(in ChainBurst burst, int place, ulong sector, BlockRequests? later)
     {
+        GuestBuffers output = burst.Readable(place).Slice(VirtioBlkRequestHeader.Size);
         if (_readOnly || !IsInside(sector, output.Length))
             return VirtioBlkStatus.IoError;
-        if (requests is not null)
-            return requests.TryWrite(chain, SectorMath.ToBytes(sector), output, _writeThrough) ? VirtioBlkStatus.Ok : Pending;
+        if (later is not null)
+            return later.TryWrite(burst[place], SectorMath.ToBytes(sector), output, _writeThrough) ? VirtioBlkStatus.Ok : Pending;
         _storage.Write(SectorMath.ToBytes(sector), output);
         if (_writeThrough)
             _storage.Flush();
         return VirtioBlkStatus.Ok;
     }
 
-    private VirtioBlkStatus Flush(in DescriptorChain chain, BlockRequests? requests)
+    private VirtioBlkStatus Flush(in ChainBurst burst, int place, BlockRequests? later)
     {
-        if (requests is not null)
+        if (later is not null)
         {
-            requests.Flush(chain);
+            later.Flush(burst[place]);
             return Pending;
         }
 
@@ -175,9 +189,9 @@ public sealed partial class BlockDevice
     }
 
     /// <summary>All ranges are copied out and checked before the first one is touched: a bad request changes nothing.</summary>
-    private VirtioBlkStatus ChangeRanges(in DescriptorChain chain, VirtioBlkRequestType type, BlockRequests? requests, ref BlockRequestCounters counters)
+    private VirtioBlkStatus ChangeRanges(in ChainBurst burst, int place, VirtioBlkRequestType type, ref BlockTurn turn)
     {
-        GuestBuffers output = chain.Readable.Slice(VirtioBlkRequestHeader.Size);
+        GuestBuffers output = burst.Readable(place).Slice(VirtioBlkRequestHeader.Size);
         if (output.Length == 0 || output.Length % VirtioBlkRange.Size != 0 || output.Length > MaxRanges * VirtioBlkRange.Size)
             return VirtioBlkStatus.IoError;
         Span<byte> bytes = stackalloc byte[MaxRanges * VirtioBlkRange.Size];
@@ -185,10 +199,10 @@ public sealed partial class BlockDevice
         VirtioBlkStatus status = Check(bytes, type);
         if (status != VirtioBlkStatus.Ok)
             return status;
-        counters.Changed += BytesOf(bytes);
-        if (requests is not null)
+        turn.CountChanged(BytesOf(bytes));
+        if (turn.Later is { } later)
         {
-            requests.Change(chain, type, bytes);
+            later.Change(burst[place], type, bytes);
             return Pending;
         }
 

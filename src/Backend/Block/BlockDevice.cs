@@ -49,7 +49,7 @@ public sealed partial class BlockDevice : IVhostUserDevice
     private readonly BlockRequestCounters[] _counters;
     private readonly byte[] _id = new byte[VirtioBlkRequestHeader.IdSize];
     private readonly uint _blockMask;
-    private readonly int _batchMask;
+    private readonly int _batchSize;
     private readonly bool _readOnly;
     private ulong _capacity;
     private VirtioBlkFeatures _acknowledged;
@@ -76,7 +76,7 @@ public sealed partial class BlockDevice : IVhostUserDevice
 
         _readOnly = _options.ReadOnly || storage.IsReadOnly;
         _blockMask = (uint)_options.LogicalBlockSize - 1;
-        _batchMask = storage.BatchSize - 1;
+        _batchSize = storage.BatchSize;
         _counters = new BlockRequestCounters[_options.Queues];
         _capacity = CapacityOf(storage.Length);
         if (_capacity == 0)

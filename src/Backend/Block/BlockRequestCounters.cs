@@ -14,10 +14,6 @@ internal struct BlockRequestCounters
 
     [FieldOffset(80)]
     public long Dropped;
-
-    /// <summary>Bytes discarded or zeroed; wraps.</summary>
-    [FieldOffset(88)]
-    public ulong Changed;
 }
 
 /// <summary>Sums over all queues of a <see cref="BlockDevice"/> since it was made.</summary>

@@ -60,10 +60,9 @@ internal sealed partial class BlockRequests : IQueueWork
 
     /// <summary>Begins to read. A request that comes alone is read at once if the data is at hand; of many the kernel does that itself, for less each.</summary>
     /// <returns>Whether the request is done.</returns>
-    internal bool TryRead(in DescriptorChain chain, ulong offset, GuestBuffers destination)
+    internal bool TryRead(in DescriptorChain chain, ulong offset, GuestBuffers destination, bool alone)
     {
-        bool alone = _queue.Fetched == 0 && _ring.Prepared == 0;
-        uint done = alone ? _file.ReadNow(offset, destination) : 0;
+        uint done = alone && _ring.Prepared == 0 ? _file.ReadNow(offset, destination) : 0;
         if (done == destination.Length)
             return true;
         if (!_file.Suits(destination))

@@ -112,18 +112,23 @@ public sealed partial class DeviceVirtqueue
 
         if (_staged >= InFlight)
         {
-            throw new InvalidOperationException(
-                string.Create(CultureInfo.InvariantCulture, $"Queue {Index}: chain {head} completed, but all {InFlight} chains taken are completed already."));
+            ThrowCompletedTwice(head);
         }
 
         if (_inOrder is null)
         {
             Stage(head, bytesWritten);
-            return;
         }
+        else
+        {
+            CompleteInOrder(_inOrder, head, bytesWritten);
+        }
+    }
 
-        _inOrder.Completed(head, bytesWritten);
-        while (_inOrder.TryTakeOldest(out ushort oldest, out uint written))
+    private void CompleteInOrder(InOrderCompletions inOrder, ushort head, uint bytesWritten)
+    {
+        inOrder.Completed(head, bytesWritten);
+        while (inOrder.TryTakeOldest(out ushort oldest, out uint written))
         {
             Stage(oldest, written);
         }
@@ -182,6 +187,9 @@ public sealed partial class DeviceVirtqueue
         detached.Hold(_batch, _batch[place], _lease.Memory);
         return detached;
     }
+
+    private void ThrowCompletedTwice(ushort head) => throw new InvalidOperationException(
+        string.Create(CultureInfo.InvariantCulture, $"Queue {Index}: chain {head} completed, but all {InFlight} chains taken are completed already."));
 
     private void Stage(ushort id, uint bytesWritten)
     {

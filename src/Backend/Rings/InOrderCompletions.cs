@@ -12,6 +12,9 @@ internal sealed class InOrderCompletions
     private uint _oldest;
     private uint _next;
 
+    /// <summary>The place behind the request that was completed last.</summary>
+    private uint _behindLast;
+
     /// <summary>Nothing taken.</summary>
     /// <param name="size">Of the ring: no more requests can be out at once.</param>
     internal InOrderCompletions(uint size)
@@ -29,16 +32,23 @@ internal sealed class InOrderCompletions
     /// <summary>Forgets the requests taken last, which were given back untouched.</summary>
     internal void Untake(int count) => _next -= (uint)count;
 
-    /// <summary>Marks the oldest open request with this head; the same head twice is the driver's doing and harmless.</summary>
+    /// <summary>
+    /// Marks an open request with this head; the same head twice is the driver's doing and harmless. Looked for behind the one that was completed last, where it mostly is,
+    /// however long the oldest one stays out.
+    /// </summary>
     internal void Completed(ushort head, uint bytesWritten)
     {
-        for (uint i = _oldest; i != _next; i++)
+        uint open = _next - _oldest;
+        uint at = _behindLast - _oldest < open ? _behindLast - _oldest : 0;
+        for (uint left = open; left > 0; left--)
         {
-            ref Entry entry = ref _entries[i & _mask];
+            ref Entry entry = ref _entries[(_oldest + at) & _mask];
+            at = at + 1 < open ? at + 1 : 0;
             if (entry.Head == head && !entry.Done)
             {
                 entry.Done = true;
                 entry.BytesWritten = bytesWritten;
+                _behindLast = _oldest + at;
                 return;
             }
         }

@@ -69,7 +69,7 @@ public sealed partial class BlockClient
     private VringSettings[] MakeQueues(int count)
     {
         bool indirect = _options.IndirectBuffers > 0 && (Frontend.AcknowledgedFeatures & VirtioFeatures.IndirectDescriptors) != 0;
-        DriverVirtqueueOptions ring = new() { Size = _options.QueueSize, IndirectBuffers = indirect ? _options.IndirectBuffers : 0 };
+        DriverVirtqueueOptions ring = new() { Size = _options.QueueSize, IndirectBuffers = indirect ? _options.IndirectBuffers : 0, SparesDescriptors = true };
         int depth = indirect && _options.IndirectBuffers >= 3 ? ring.Size : ring.Size / 3;
         ulong ringBytes = RoundUp(DriverVirtqueue.SizeInBytes(ring, Frontend.AcknowledgedFeatures));
         ulong queueBytes = ringBytes + RoundUp(BlockSlots.SizeInBytes(depth, _options.BufferSize));

@@ -146,7 +146,7 @@ public sealed partial class BlockQueue
         Enter();
         try
         {
-            _slots.Prepare(slot, header);
+            _slots.WriteHeader(slot, header);
             submitted = _ring.TrySubmit(chain[..(1 + output.Length)], writable[..(input.Length + 1)], (ulong)slot);
             Note(slot, submitted, Sum(input));
         }
@@ -208,7 +208,7 @@ public sealed partial class BlockQueue
         Enter();
         try
         {
-            _slots.Prepare(slot, new VirtioBlkRequestHeader(type, 0, offset / VirtioBlkRequestHeader.SectorSize));
+            _slots.WriteHeader(slot, new VirtioBlkRequestHeader(type, 0, offset / VirtioBlkRequestHeader.SectorSize));
             ReadOnlySpan<GuestBuffer> chain = _slots.Chain(slot, (uint)length);
             submitted = length == 0
                 ? _ring.TrySubmit(chain[..1], chain[2..], (ulong)slot)
@@ -236,7 +236,7 @@ public sealed partial class BlockQueue
     private BlockCompletion Complete(in DriverCompletion done)
     {
         int slot = (int)done.Token;
-        VirtioBlkStatus status = _slots.ReadStatus(slot);
+        VirtioBlkStatus status = _slots.TakeStatus(slot);
         if (done.LengthClamped || (status == VirtioBlkStatus.Ok && done.BytesWritten < _expected[slot]))
             status = BlockCompletion.InvalidAnswer;
         _expected[slot] = Free;

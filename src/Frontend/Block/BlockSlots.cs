@@ -3,13 +3,16 @@ using Vhost.Protocol;
 namespace Vhost.Frontend;
 
 /// <summary>
-/// The shared memory of one queue's requests: for each slot a cache line with header and status, and a data buffer. Header and status share
-/// the line since both sides touch both.
+/// The shared memory of one queue's requests: for each slot a header, a status and a data buffer. Neighbouring slots share the cache lines of their headers, and that
+/// of their statuses: requests that are shown together then travel together.
 /// </summary>
 internal sealed class BlockSlots
 {
-    internal const uint ControlSize = 64;
-    private const uint StatusOffset = 32;
+    /// <summary>Slots whose headers take two lines and whose statuses a third.</summary>
+    private const int GroupSize = 8;
+
+    private const uint StatusOffset = GroupSize * VirtioBlkRequestHeader.Size;
+    private const uint GroupBytes = StatusOffset + 64;
     private const byte NoStatus = (byte)BlockCompletion.InvalidAnswer;
 
     private readonly MappedWindow _control;
@@ -31,10 +34,10 @@ internal sealed class BlockSlots
         _buffers = new GuestBuffer[3 * count];
         for (int i = 0; i < count; i++)
         {
-            ulong control = at.Value + ((ulong)i * ControlSize);
-            _buffers[3 * i] = new GuestBuffer(new GuestAddress(control), VirtioBlkRequestHeader.Size);
+            _buffers[3 * i] = new GuestBuffer(new GuestAddress(at.Value + HeaderAt(i)), VirtioBlkRequestHeader.Size);
             _buffers[(3 * i) + 1] = new GuestBuffer(new GuestAddress(dataAt + ((ulong)i * _stride)), (uint)bufferSize);
-            _buffers[(3 * i) + 2] = new GuestBuffer(new GuestAddress(control + StatusOffset), 1);
+            _buffers[(3 * i) + 2] = new GuestBuffer(new GuestAddress(at.Value + StatusAt(i)), 1);
+            _control.Write(StatusAt(i), NoStatus);
         }
     }
 
@@ -54,21 +57,28 @@ internal sealed class BlockSlots
         return chain;
     }
 
-    /// <summary>Writes the header, and a status that no device writes, so that a missing one is seen.</summary>
-    internal void Prepare(int slot, in VirtioBlkRequestHeader header)
-    {
-        ulong control = (ulong)slot * ControlSize;
-        _control.Write(control, header);
-        _control.Write(control + StatusOffset, NoStatus);
-    }
+    internal void WriteHeader(int slot, in VirtioBlkRequestHeader header) => _control.Write(HeaderAt(slot), header);
 
-    internal VirtioBlkStatus ReadStatus(int slot) => (VirtioBlkStatus)_control.Read<byte>(((ulong)slot * ControlSize) + StatusOffset);
+    /// <summary>
+    /// Reads the status, and leaves one there that no device writes, so that it is seen when the next request gets none. Now and not before the next request, which would
+    /// take the line from a device that is answering the slots beside this one.
+    /// </summary>
+    internal VirtioBlkStatus TakeStatus(int slot)
+    {
+        byte status = _control.Read<byte>(StatusAt(slot));
+        _control.Write(StatusAt(slot), NoStatus);
+        return (VirtioBlkStatus)status;
+    }
 
     internal void Write(int slot, ReadOnlySpan<byte> source, uint at) => _data.CopyFrom(source, Place(slot, (uint)source.Length, at));
 
     internal void Read(int slot, Span<byte> destination, uint at) => _data.CopyTo(Place(slot, (uint)destination.Length, at), destination);
 
-    private static ulong ControlBytes(int count) => (((ulong)count * ControlSize) + 4095) / 4096 * 4096;
+    private static ulong ControlBytes(int count) => (((((ulong)count + (GroupSize - 1)) / GroupSize) * GroupBytes) + 4095) / 4096 * 4096;
+
+    private static ulong HeaderAt(int slot) => ((uint)slot / GroupSize * GroupBytes) + ((uint)slot % GroupSize * VirtioBlkRequestHeader.Size);
+
+    private static ulong StatusAt(int slot) => ((uint)slot / GroupSize * GroupBytes) + StatusOffset + ((uint)slot % GroupSize);
 
     private ulong Place(int slot, uint length, uint at)
     {

@@ -9,38 +9,58 @@ namespace Vhost.Frontend;
 /// </summary>
 internal sealed class DriverDescriptors
 {
-    private const ushort None = ushort.MaxValue;
-
     private readonly ushort[] _next;
     private readonly Held[] _held;
+    private readonly bool _sparing;
     private ushort _freeHead;
     private ushort _freeTail;
 
+    /// <summary>The first descriptor that was never listed as free, since there were always enough without it; all behind it are like it.</summary>
+    private int _untouched;
+
     /// <summary>All descriptors free.</summary>
     /// <param name="size">Entries of the ring.</param>
+    /// <param name="sparing">
+    /// Whether a descriptor is touched for the first time only when there is no other: a driver that sends the same requests again and again then always finds the
+    /// descriptors of last time, and need not write them. Not for IN_ORDER.
+    /// </param>
     /// <remarks>
     /// First in, first out: descriptors are taken in table order, as IN_ORDER demands, and while the device answers in order an entry of the available ring
     /// always names the same descriptor and need not be written again.
     /// </remarks>
-    internal DriverDescriptors(int size)
+    internal DriverDescriptors(int size, bool sparing)
     {
+        _sparing = sparing;
         _next = new ushort[size];
         _held = new Held[size];
         Reset();
     }
 
-    internal int Free { get; private set; }
+    internal int Free => Listed + _next.Length - _untouched;
+
+    /// <summary>Descriptors that can be taken without <see cref="Ensure"/>.</summary>
+    private int Listed { get; set; }
 
     /// <summary>The descriptor that the next <see cref="Take"/> gives.</summary>
     internal ushort NextFree => _freeHead;
 
-    /// <summary>Takes one descriptor; the caller has checked <see cref="Free"/>.</summary>
+    /// <summary>Makes as many ready to be taken; the caller has checked <see cref="Free"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void Ensure(int count)
+    {
+        if (Listed < count)
+        {
+            List(count - Listed);
+        }
+    }
+
+    /// <summary>Takes one descriptor that is ready.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal ushort Take()
     {
         ushort index = _freeHead;
         _freeHead = _next[index];
-        Free--;
+        Listed--;
         return index;
     }
 
@@ -63,15 +83,32 @@ internal sealed class DriverDescriptors
 
     internal void Reset()
     {
-        for (int i = 0; i < _next.Length; i++)
-        {
-            _next[i] = i + 1 < _next.Length ? (ushort)(i + 1) : None;
-        }
-
         Array.Clear(_held);
-        _freeHead = 0;
-        _freeTail = (ushort)(_next.Length - 1);
-        Free = _next.Length;
+        _untouched = 0;
+        Listed = 0;
+        if (!_sparing)
+        {
+            List(_next.Length);
+        }
+    }
+
+    private void List(int count)
+    {
+        for (; count > 0; count--)
+        {
+            ushort index = (ushort)_untouched++;
+            if (Listed == 0)
+            {
+                _freeHead = index;
+            }
+            else
+            {
+                _next[_freeTail] = index;
+            }
+
+            _freeTail = index;
+            Listed++;
+        }
     }
 
     /// <summary>The record in local variables.</summary>
@@ -91,10 +128,10 @@ internal sealed class DriverDescriptors
             _held = owner._held;
             _freeHead = owner._freeHead;
             _freeTail = owner._freeTail;
-            _free = owner.Free;
+            _free = owner.Listed;
         }
 
-        /// <summary>Takes one descriptor for a request of one buffer; the caller has checked <see cref="Free"/>.</summary>
+        /// <summary>Takes one descriptor that is ready, for a request of one buffer.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         internal ushort TakeSingle(ulong token, uint writable)
         {
@@ -137,7 +174,7 @@ internal sealed class DriverDescriptors
         {
             _owner._freeHead = _freeHead;
             _owner._freeTail = _freeTail;
-            _owner.Free = _free;
+            _owner.Listed = _free;
         }
     }
 

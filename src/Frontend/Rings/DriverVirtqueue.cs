@@ -40,7 +40,7 @@ public sealed partial class DriverVirtqueue : IDisposable
         }
         else
         {
-            _split = new SplitDriverRing(place.MapSplit(lease.Memory), indirect, features);
+            _split = new SplitDriverRing(place.MapSplit(lease.Memory), indirect, features, options.SparesDescriptors);
         }
     }
 

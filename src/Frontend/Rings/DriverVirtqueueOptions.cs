@@ -15,6 +15,9 @@ public sealed record DriverVirtqueueOptions
     /// </summary>
     public int IndirectBuffers { get; init; }
 
+    /// <summary>Of a split ring without IN_ORDER only as many descriptors are touched as are ever in flight, for requests that are the same again and again.</summary>
+    internal bool SparesDescriptors { get; init; }
+
     internal void Validate(VirtioFeatures features)
     {
         bool packed = (features & VirtioFeatures.RingPacked) != 0;

@@ -39,14 +39,14 @@ internal sealed class SplitDriverRing
     private int _batchLeft;
     private uint _batchLength;
 
-    internal SplitDriverRing(in SplitRing ring, IndirectTables? indirect, VirtioFeatures features)
+    internal SplitDriverRing(in SplitRing ring, IndirectTables? indirect, VirtioFeatures features, bool sparing)
     {
         _ring = ring;
         _indirect = indirect;
-        _descriptors = new DriverDescriptors((int)ring.Size);
         _written = new VirtqueueDescriptor[ring.Size];
         _offered = new ushort[ring.Size];
         _inOrder = (features & VirtioFeatures.InOrder) != 0 ? new ushort[ring.Size] : null;
+        _descriptors = new DriverDescriptors((int)ring.Size, sparing && _inOrder is null);
         _eventIndex = (features & VirtioFeatures.EventIndex) != 0;
         _ring.Clear();
     }
@@ -60,6 +60,7 @@ internal sealed class SplitDriverRing
     /// <summary>Writes a request; the device does not see it yet. The caller has checked that there is room.</summary>
     internal void Submit(ReadOnlySpan<GuestBuffer> readable, ReadOnlySpan<GuestBuffer> writable, bool indirect, in DriverRequest request)
     {
+        _descriptors.Ensure(indirect ? 1 : readable.Length + writable.Length);
         ushort head = _descriptors.NextFree;
         ushort tail = indirect ? WriteIndirect(readable, writable) : WriteChain(readable, writable);
         _descriptors.Hold(head, tail, indirect ? (ushort)1 : (ushort)(readable.Length + writable.Length), request);
@@ -78,6 +79,7 @@ internal sealed class SplitDriverRing
         VirtqueueDescriptor[] written = _written;
         ushort[] offered = _offered;
         ushort[]? inOrder = _inOrder;
+        _descriptors.Ensure(buffers.Length);
         DriverDescriptors.Cursor descriptors = _descriptors.Open();
         uint index = _stagedAvailableIndex;
         uint writable = flags == DescriptorFlags.None ? 0 : uint.MaxValue;

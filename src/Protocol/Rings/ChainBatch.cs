@@ -17,12 +17,16 @@ internal sealed class ChainBatch
     /// <summary>Buffers that straddle adjacent regions take a segment per region; this many more than descriptors are kept room for.</summary>
     private const int ExtraSegments = GuestMemory.MaxRegions;
 
+    /// <summary>Header, data and status are three; data in two pieces is common too.</summary>
+    private const int ShortChainLength = 4;
+
     private readonly uint _ringSize;
     private FetchedChain[] _chains = new FetchedChain[Capacity];
     /// <summary>The region that was hit last. A field that is passed by reference, so that the short way learns from it and teaches it.</summary>
     internal RegionWindow Window;
 
     private BufferSegment[] _segments = new BufferSegment[4 * Capacity];
+    private readonly VirtqueueDescriptor[] _shortChain = new VirtqueueDescriptor[ShortChainLength];
     private VirtqueueDescriptor[] _indirectCopy = [];
 
     /// <summary>One behind the last segment of the chains in the batch.</summary>
@@ -68,6 +72,9 @@ internal sealed class ChainBatch
 
     /// <summary>What was wrong with the last chain, in words.</summary>
     internal string? FaultDetail { get; private set; }
+
+    /// <summary>Room to copy a chain's descriptors into, for <see cref="TryAddShort"/>.</summary>
+    internal Span<VirtqueueDescriptor> ShortChain => _shortChain;
 
     internal ref readonly FetchedChain this[int index] => ref _chains[index];
 
@@ -129,6 +136,64 @@ internal sealed class ChainBatch
         _chains[Count++] = write
             ? new FetchedChain(id, 1, first, first, first + 1, 0, length)
             : new FetchedChain(id, 1, first, first + 1, first + 1, length, 0);
+        return true;
+    }
+
+    /// <summary>
+    /// Adds a whole chain whose descriptors were copied, in the order of the chain, each of it one buffer in the region that was hit last: what nearly every request of
+    /// a disk is. False, and nothing changed, when it is anything else; then the chain is walked.
+    /// </summary>
+    internal bool TryAddShort(ushort id, ushort descriptors, ReadOnlySpan<VirtqueueDescriptor> chain)
+    {
+        int first = Count == 0 ? 0 : _segmentEnd;
+        BufferSegment[] segments = _segments;
+        if (chain.Length > segments.Length - first)
+        {
+            return false;
+        }
+
+        Span<BufferSegment> own = segments.AsSpan(first, chain.Length);
+        ulong readable = 0;
+        ulong writable = 0;
+        int readableEnd = first;
+        for (int i = 0; i < own.Length; i++)
+        {
+            VirtqueueDescriptor descriptor = chain[i];
+            uint length = descriptor.Length;
+            DescriptorFlags flags = descriptor.Flags;
+            if ((flags & DescriptorFlags.Indirect) != 0 || !Window.TryResolveHere(descriptor.Address, length, out nint mapped))
+            {
+                return false;
+            }
+
+            own[i] = new BufferSegment(mapped, length);
+            if (i == 0)
+            {
+                PacketStream.PrefetchLine(mapped); // a header, which the driver has just written
+            }
+
+            if ((flags & DescriptorFlags.Write) != 0)
+            {
+                writable += length;
+            }
+            else if (writable == 0)
+            {
+                readable += length;
+                readableEnd++;
+            }
+            else
+            {
+                return false;
+            }
+        }
+
+        if (readable + writable > uint.MaxValue)
+        {
+            return false;
+        }
+
+        _segmentEnd = first + own.Length;
+        _chains[Count++] = new FetchedChain(id, descriptors, first, readableEnd, _segmentEnd, (uint)readable, (uint)writable);
         return true;
     }
 

@@ -21,7 +21,35 @@ internal readonly struct PackedChainWalker(PackedRing ring, ChainBatch batch, Vi
     /// <summary>Walks the chain that starts at <paramref name="position"/>, and moves it behind the chain.</summary>
     /// <param name="position">Where the chain starts; changed only when the walk succeeds.</param>
     /// <param name="limit">Descriptors that may be available: the ring's size less those in flight.</param>
-    internal VirtqueueFault Walk(ref PackedPosition position, uint limit)
+    internal VirtqueueFault Walk(ref PackedPosition position, uint limit) =>
+        TryWalkShort(ref position, limit) ? VirtqueueFault.None : WalkEach(ref position, limit);
+
+    /// <summary>The short way for a chain of few descriptors. False leaves everything to the walk, which reads the descriptors anew: nothing of these copies is used then.</summary>
+    private bool TryWalkShort(ref PackedPosition position, uint limit)
+    {
+        Span<VirtqueueDescriptor> copy = _batch.ShortChain;
+        PackedPosition at = position;
+        for (int i = 0; i < copy.Length && i < limit; i++)
+        {
+            PackedDescriptor descriptor = _ring.ReadDescriptor(at.Index);
+            copy[i] = new VirtqueueDescriptor(descriptor.Address, descriptor.Length, (DescriptorFlags)descriptor.Flags, 0);
+            at.Advance(1);
+            if (!descriptor.Is(DescriptorFlags.Next))
+            {
+                if (descriptor.Id >= _ring.Size || !_batch.TryAddShort(descriptor.Id, (ushort)(i + 1), copy[..(i + 1)]))
+                {
+                    return false;
+                }
+
+                position = at;
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private VirtqueueFault WalkEach(ref PackedPosition position, uint limit)
     {
         _batch.Begin();
         PackedPosition at = position;

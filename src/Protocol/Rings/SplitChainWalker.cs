@@ -11,7 +11,29 @@ internal readonly struct SplitChainWalker(SplitRing ring, ChainBatch batch, Virt
     private readonly bool _indirectNegotiated = (features & VirtioFeatures.IndirectDescriptors) != 0;
 
     /// <summary>Walks the chain that starts at <paramref name="head"/>, which the caller has compared with the ring's size.</summary>
-    internal VirtqueueFault Walk(ushort head)
+    internal VirtqueueFault Walk(ushort head) => TryWalkShort(head) ? VirtqueueFault.None : WalkEach(head);
+
+    /// <summary>The short way for a chain of few descriptors. False leaves everything to the walk, which reads the descriptors anew: nothing of these copies is used then.</summary>
+    private bool TryWalkShort(ushort head)
+    {
+        Span<VirtqueueDescriptor> copy = _batch.ShortChain;
+        uint index = head;
+        for (int i = 0; i < copy.Length && index < _ring.Size; i++)
+        {
+            VirtqueueDescriptor descriptor = _ring.ReadDescriptor(index);
+            copy[i] = descriptor;
+            if ((descriptor.Flags & DescriptorFlags.Next) == 0)
+            {
+                return _batch.TryAddShort(head, (ushort)(i + 1), copy[..(i + 1)]);
+            }
+
+            index = descriptor.Next;
+        }
+
+        return false;
+    }
+
+    private VirtqueueFault WalkEach(ushort head)
     {
         _batch.Begin();
         uint index = head;
@@ -53,7 +75,26 @@ internal readonly struct SplitChainWalker(SplitRing ring, ChainBatch batch, Virt
         }
 
         VirtqueueFault fault = _batch.CopyIndirectTable(descriptor, limit, out ReadOnlySpan<VirtqueueDescriptor> table);
-        return fault == VirtqueueFault.None ? WalkTable(head, table) : fault;
+        if (fault != VirtqueueFault.None)
+        {
+            return fault;
+        }
+
+        return IsInOrder(table) && _batch.TryAddShort(head, 1, table) ? VirtqueueFault.None : WalkTable(head, table);
+    }
+
+    /// <summary>Whether each entry of a table leads to the one behind it, and the last nowhere.</summary>
+    private static bool IsInOrder(ReadOnlySpan<VirtqueueDescriptor> table)
+    {
+        for (int i = 0; i < table.Length - 1; i++)
+        {
+            if ((table[i].Flags & DescriptorFlags.Next) == 0 || table[i].Next != i + 1)
+            {
+                return false;
+            }
+        }
+
+        return (table[^1].Flags & DescriptorFlags.Next) == 0;
     }
 
     private VirtqueueFault WalkTable(ushort head, ReadOnlySpan<VirtqueueDescriptor> table)

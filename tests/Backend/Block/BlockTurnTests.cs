@@ -47,6 +47,21 @@ public sealed class BlockTurnTests
         bench.ServeTurn(0).Should().Be(Offered - 1, "small ones share a turn");
     }
 
+    [Fact]
+    public void Storage_that_fails_for_some_requests_of_a_turn_fails_those_alone()
+    {
+        CountingStorage storage = new(1 << 20) { Failure = new IOException("bad sector"), FailsEvery = 3 };
+        using BlockBench bench = new(storage);
+        bench.PutHeader((uint)VirtioBlkRequestType.In, 0);
+        bench.Describe(new(BlockBench.HeaderAt, 16, false), new(BlockBench.DataAt, 512, true), new(BlockBench.StatusAt, 1, true));
+
+        bench.ServeTurn(Offered).Should().Be(Offered);
+
+        bench.Device.Statistics.Should().Be(new BlockDeviceStatistics(Served: Offered, Failed: Offered / 3, Dropped: 0));
+        uint[] lengths = [.. Enumerable.Range(0, Offered).Select(place => bench.Ring.UsedElement((ushort)place).Length)];
+        lengths.Should().Equal(Enumerable.Range(1, Offered).Select(number => number % 3 == 0 ? 1u : 513u), "each is answered in its turn");
+    }
+
     private static void Ranges(BlockBench bench, VirtioBlkRequestType type, VirtioBlkRange range)
     {
         bench.PutHeader((uint)type, 0);

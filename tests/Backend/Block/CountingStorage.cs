@@ -13,6 +13,11 @@ internal sealed class CountingStorage(ulong length) : IBlockStorage
 
     public Exception? Failure { get; set; }
 
+    /// <summary>Of so many calls one fails; 1 for all.</summary>
+    public int FailsEvery { get; set; } = 1;
+
+    private int _calls;
+
     public void Read(ulong offset, GuestBuffers destination) => ThrowIfFailing();
 
     public void Write(ulong offset, GuestBuffers source) => ThrowIfFailing();
@@ -33,7 +38,7 @@ internal sealed class CountingStorage(ulong length) : IBlockStorage
 
     private void ThrowIfFailing()
     {
-        if (Failure is not null)
+        if (++_calls % FailsEvery == 0 && Failure is not null)
             throw Failure;
     }
 }

@@ -1,0 +1,49 @@
+namespace Vhost.Backend;
+
+/// <summary>What one turn of a queue's worker has done so far: it must end before the session's patience does, whatever the driver asks for.</summary>
+internal ref struct BlockTurn
+{
+    /// <summary>Requests of one turn: a driver that never stops must not keep the worker from its commands.</summary>
+    private const int MostRequests = 256;
+
+    // One request may name four gigabytes, the same page again and again, or a range to be zeroed.
+    private const ulong MostBytes = 64 << 20;
+
+    private readonly DeviceVirtqueue _queue;
+    private int _requests;
+    private ulong _bytes;
+
+    internal BlockTurn(DeviceVirtqueue queue, BlockRequests? later, ref BlockRequestCounters counters)
+    {
+        _queue = queue;
+        Later = later;
+        Counters = ref counters;
+    }
+
+    /// <summary>The queue's.</summary>
+    internal readonly ref BlockRequestCounters Counters;
+
+    /// <summary>Where requests can be left; null when each must be carried out at once.</summary>
+    internal BlockRequests? Later { get; }
+
+    internal readonly bool IsFull => _requests >= MostRequests || _bytes >= MostBytes;
+
+    /// <summary>Nothing else was taken with the request, and nothing waits behind it.</summary>
+    internal bool IsAlone { get; private set; }
+
+    internal ChainBurst Take(int max)
+    {
+        ChainBurst burst = _queue.TakeBurst(max);
+        IsAlone = burst.Count == 1 && _queue.Fetched == 0;
+        return burst;
+    }
+
+    internal void Count(ulong bytes)
+    {
+        _requests++;
+        _bytes += bytes;
+    }
+
+    /// <summary>Bytes that a request changes beside those that it names.</summary>
+    internal void CountChanged(ulong bytes) => _bytes += bytes;
+}
