@@ -14,7 +14,9 @@ namespace Vhost.Protocol;
 internal sealed class Reactor
 {
     private const int EventsPerWait = 64;
-    private static readonly Lazy<Reactor> _shared = new(static () => new Reactor());
+    private static Reactor? _shared;
+    private static bool _isShared;
+    private static object? _sharedGate;
 
     private readonly Lock _gate = new();
     private readonly SafeFileHandle _epoll = Libc.EpollCreate();
@@ -28,7 +30,8 @@ internal sealed class Reactor
         thread.Start();
     }
 
-    internal static Reactor Shared => _shared.Value;
+    /// <summary>Made by the first who needs it. A failure, of a process that may open no more files, is that of the one who asked: the next one tries again.</summary>
+    internal static Reactor Shared => LazyInitializer.EnsureInitialized(ref _shared, ref _isShared, ref _sharedGate, static () => new Reactor())!;
 
     /// <summary>Prepares waiting for a descriptor, which stays open until the registration is disposed, whoever disposes the handle before.</summary>
     internal ReactorRegistration Register(SafeFileHandle descriptor, bool ignoreHangUp = false)

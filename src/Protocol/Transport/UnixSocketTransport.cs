@@ -9,12 +9,20 @@ internal sealed class UnixSocketTransport : IVhostUserTransport
     private readonly SafeFileHandle _socket;
     private readonly ReactorRegistration _registration;
 
-    /// <summary>Takes ownership of the socket.</summary>
+    /// <summary>Takes ownership of the socket, also when this throws.</summary>
     internal UnixSocketTransport(SafeFileHandle socket, string name)
     {
         _socket = socket;
-        _registration = Reactor.Shared.Register(socket);
         Name = name;
+        try
+        {
+            _registration = Reactor.Shared.Register(socket);
+        }
+        catch
+        {
+            socket.Dispose();
+            throw;
+        }
     }
 
     public string Name { get; }

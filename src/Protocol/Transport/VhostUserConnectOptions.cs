@@ -4,7 +4,7 @@ namespace Vhost.Protocol;
 public sealed record VhostUserConnectOptions : VhostUserConnectionOptions
 {
     /// <summary>
-    /// How long to keep trying while nobody listens; zero (the default) tries once, <see cref="Timeout.InfiniteTimeSpan"/> until cancelled.
+    /// How long to keep trying while nobody listens, or while no descriptor is left; zero (the default) tries once, <see cref="Timeout.InfiniteTimeSpan"/> until cancelled.
     /// </summary>
     public TimeSpan RetryFor { get; init; } = TimeSpan.Zero;
 

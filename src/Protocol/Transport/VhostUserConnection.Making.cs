@@ -11,7 +11,7 @@ public sealed partial class VhostUserConnection
     /// <param name="cancellationToken">Ends trying.</param>
     /// <returns>The connection.</returns>
     /// <exception cref="VhostUserDisconnectedException">Nobody listens there (within <see cref="VhostUserConnectOptions.RetryFor"/>).</exception>
-    /// <exception cref="VhostUserException">The path cannot be connected to: no permission, or no stream socket.</exception>
+    /// <exception cref="VhostUserException">The path cannot be connected to: no permission, no stream socket, or no descriptor left.</exception>
     /// <exception cref="ArgumentException">The path is empty or too long.</exception>
     public static async ValueTask<VhostUserConnection> ConnectAsync(
         string socketPath, VhostUserConnectOptions? options = null, CancellationToken cancellationToken = default)
@@ -20,15 +20,13 @@ public sealed partial class VhostUserConnection
         options ??= new VhostUserConnectOptions();
         ILogger? log = ContainedLogger.AroundOptional(options.Logger);
         long started = options.TimeProvider.GetTimestamp();
-        while (true)
+        for (bool first = true; ; first = false)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            SafeFileHandle socket = Libc.UnixSocket();
-            int errno = Connect(socket, address);
-            if (errno == 0) return new VhostUserConnection(new UnixSocketTransport(socket, NameOf(socket, socketPath)), options);
-            socket.Dispose();
-            TimeSpan waited = options.TimeProvider.GetElapsedTime(started);
-            bool again = errno is Libc.ENOENT or Libc.ECONNREFUSED or Libc.EAGAIN;
+            int errno = TryConnect(address, out SafeFileHandle? socket);
+            if (socket is not null) return new VhostUserConnection(new UnixSocketTransport(socket, NameOf(socket, socketPath)), options);
+            TimeSpan waited = first ? TimeSpan.Zero : options.TimeProvider.GetElapsedTime(started);
+            bool again = errno is Libc.ENOENT or Libc.ECONNREFUSED or Libc.EAGAIN || IsShortage(errno);
             if (!again || (options.RetryFor != Timeout.InfiniteTimeSpan && waited >= options.RetryFor)) throw CannotConnect(socketPath, errno, waited);
             ProtocolLog.ConnectAgain(log, socketPath, errno);
             await Task.Delay(Pause(options, waited), options.TimeProvider, cancellationToken).ConfigureAwait(false);
@@ -68,13 +66,29 @@ public sealed partial class VhostUserConnection
     internal static string NameOf(SafeFileHandle socket, string what) =>
         Libc.PeerProcess(socket) is var process and not 0 ? $"{what} (process {process})" : what;
 
-    private static int Connect(SafeFileHandle socket, byte[] address)
+    private static int TryConnect(byte[] address, out SafeFileHandle? connected)
     {
+        connected = null;
+        SafeFileHandle socket;
+        try
+        {
+            socket = Libc.UnixSocket();
+        }
+        catch (LinuxException exception)
+        {
+            return exception.Errno;
+        }
+
         int errno;
         do errno = Libc.Connect(socket, address);
         while (errno == Libc.EINTR);
+        if (errno == 0) connected = socket;
+        else socket.Dispose();
         return errno;
     }
+
+    /// <summary>Something that this process or system lacks at the moment, and may have again.</summary>
+    private static bool IsShortage(int errno) => errno is Libc.EMFILE or Libc.ENFILE or Libc.ENOBUFS or Libc.ENOMEM;
 
     private static TimeSpan Pause(VhostUserConnectOptions options, TimeSpan waited)
     {
@@ -96,6 +110,8 @@ public sealed partial class VhostUserConnection
             Libc.EAGAIN => new VhostUserDisconnectedException(
                 $"The peer on '{path}' does not accept connections{after}: its queue of waiting connections is full. Let it serve one front-end at a time, or restart it.",
                 cause),
+            Libc.EMFILE or Libc.ENFILE => new VhostUserException(
+                $"Cannot connect to '{path}'{after}: no file descriptor is left. Close files, or raise the limit (ulimit -n).", cause),
             Libc.EACCES => new VhostUserException(
                 $"No permission to connect to '{path}'. Connecting needs write permission on the socket and search permission on its folders.", cause),
             Libc.EPROTOTYPE => new VhostUserException($"'{path}' is a socket of another type; vhost-user needs a Unix stream socket.", cause),

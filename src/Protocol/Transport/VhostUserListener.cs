@@ -19,7 +19,15 @@ public sealed partial class VhostUserListener : IAsyncDisposable
     {
         (_socket, Path, _file, _options) = (socket, path, file, options);
         _log = ContainedLogger.AroundOptional(options.Logger);
-        _registration = Reactor.Shared.Register(socket);
+        try
+        {
+            _registration = Reactor.Shared.Register(socket);
+        }
+        catch
+        {
+            socket.Dispose();
+            throw;
+        }
     }
 
     /// <summary>The socket file this listener made; null for an adopted socket.</summary>

@@ -55,6 +55,28 @@ public sealed class ConnectTests
     }
 
     [Fact]
+    public async Task B09_without_descriptors_connecting_is_tried_again_where_trying_is_wanted_and_names_them_where_not()
+    {
+        using TempSocket socket = new();
+        FakeTimeProvider clock = new();
+        Exception? failure = await Record.ExceptionAsync(async () => await VhostUserConnection.ConnectAsync(socket.Path)); // what a failure opens once
+        await using VhostUserListener listener = VhostUserListener.Listen(socket.Path);
+        VhostUserConnectOptions options = new() { RetryFor = Timeout.InfiniteTimeSpan, TimeProvider = clock };
+        Task<VhostUserConnection> connecting;
+        using (DescriptorLimit.Leaving(0))
+        {
+            failure = await Record.ExceptionAsync(async () => await VhostUserConnection.ConnectAsync(socket.Path));
+            connecting = VhostUserConnection.ConnectAsync(socket.Path, options).InTime();
+            await clock.TimersAsync();
+        }
+
+        failure.Should().BeOfType<VhostUserException>().Which.Message.Should().Contain(socket.Path).And.Contain("no file descriptor is left");
+        connecting.IsCompleted.Should().BeFalse();
+        clock.Advance(TimeSpan.FromSeconds(1));
+        await (await connecting).DisposeAsync();
+    }
+
+    [Fact]
     public async Task Retrying_can_be_cancelled()
     {
         using TempSocket socket = new();
