@@ -144,6 +144,43 @@ public class SessionErrorTests
         before.AssertBack();
     }
 
+    /// <summary>The dirty log, the table of requests in flight, the IOMMU, postcopy and the state of a device are not offered.</summary>
+    [Theory]
+    [InlineData(VhostUserRequest.SetLogBase, 16, 1)]
+    [InlineData(VhostUserRequest.SetLogBase, 8, 0)]
+    [InlineData(VhostUserRequest.SetLogFd, 0, 1)]
+    [InlineData(VhostUserRequest.GetInflightFd, 24, 0)]
+    [InlineData(VhostUserRequest.GetInflightFd, 24, 1)]
+    [InlineData(VhostUserRequest.SetInflightFd, 24, 1)]
+    [InlineData(VhostUserRequest.SetInflightFd, 24, 8)]
+    [InlineData(VhostUserRequest.IotlbMsg, 32, 0)]
+    [InlineData(VhostUserRequest.PostcopyAdvise, 0, 0)]
+    [InlineData(VhostUserRequest.PostcopyListen, 0, 0)]
+    [InlineData(VhostUserRequest.PostcopyEnd, 0, 0)]
+    [InlineData(VhostUserRequest.SetDeviceStateFd, 8, 1)]
+    [InlineData(VhostUserRequest.CheckDeviceState, 0, 0)]
+    [InlineData(VhostUserRequest.GetSharedObject, 16, 0)]
+    [InlineData(VhostUserRequest.GpuSetSocket, 0, 1)]
+    [InlineData(VhostUserRequest.CreateCryptoSession, 632, 0)]
+    public async Task B26_B28_B29_B32_B33_B34_What_is_not_offered_is_refused_and_its_descriptors_are_closed(VhostUserRequest request, int size, int descriptors)
+    {
+        foreach (VhostUserHeaderFlags flags in new[] { RawFrontend.NeedReply, RawFrontend.Plain })
+        {
+            await using HostileBench bench = await HostileBench.StartAsync();
+            await using (RawFrontend frontend = await bench.NegotiatedAsync())
+            {
+                using EventNotifier any = new();
+                SafeHandle[] handles = [.. Enumerable.Repeat((SafeHandle)any.Descriptor, descriptors)];
+                await frontend.SendAsync((uint)request, flags, new byte[size], handles);
+                if (flags == RawFrontend.NeedReply)
+                    await frontend.ExpectRefusedOrClosedAsync(request);
+            }
+
+            await bench.CheckInvariantsAsync(lines: 1);
+            bench.Complaints[0].Should().Contain(MessageContracts.NameOf(VhostUserChannel.Main, (uint)request));
+        }
+    }
+
     [Fact]
     public async Task B12_A_ring_that_the_memory_which_comes_after_it_does_not_hold_says_so()
     {
