@@ -2,12 +2,15 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Numerics;
 using Vhost.Frontend;
+using Vhost.Protocol;
 
 namespace Vhost.Tool;
 
 /// <summary>Warm-up, then the measured interval, then the end. The thread that measures sleeps meanwhile and allocates nothing.</summary>
 internal static class BenchRun
 {
+    private const int SmallestRing = 128;
+
     private static readonly TimeSpan _warmUp = TimeSpan.FromSeconds(1.5);
 
     internal static async Task<BenchReport> RunAsync(BenchSettings settings, CancellationToken stop)
@@ -19,7 +22,7 @@ internal static class BenchRun
             QueueSize = RingFor(settings.QueueDepth),
             BufferSize = (settings.BlockSize + 4095) / 4096 * 4096,
         };
-        await using BlockClient disk = await BlockClient.ConnectAsync(settings.Socket, options, stop);
+        await using BlockClient disk = await ConnectAsync(settings, options, stop);
         Check(disk, settings);
         using BenchClock clock = new();
         BenchWorker[] workers = MakeWorkers(disk, settings, clock);
@@ -31,8 +34,25 @@ internal static class BenchRun
         return report;
     }
 
+    private static async Task<BlockClient> ConnectAsync(BenchSettings settings, BlockClientOptions options, CancellationToken stop)
+    {
+        try
+        {
+            return await BlockClient.ConnectAsync(settings.Socket, options, stop);
+        }
+        catch (VhostUserRejectedException e) when (e.RequestCode == (uint)VhostUserRequest.SetVringNum && options.QueueSize > SmallestRing)
+        {
+            throw new ToolException(
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"--queue-depth {settings.QueueDepth}: needs a ring of {options.QueueSize} entries, three for each request, which the back-end on "
+                    + $"'{settings.Socket}' refused. Choose less."),
+                e);
+        }
+    }
+
     /// <summary>A request takes three entries of the ring.</summary>
-    private static ushort RingFor(int depth) => (ushort)Math.Max(128, (int)BitOperations.RoundUpToPowerOf2((uint)(3 * depth)));
+    private static ushort RingFor(int depth) => (ushort)Math.Max(SmallestRing, (int)BitOperations.RoundUpToPowerOf2((uint)(3 * depth)));
 
     private static void Check(BlockClient disk, BenchSettings settings)
     {

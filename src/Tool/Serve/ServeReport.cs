@@ -30,7 +30,14 @@ internal sealed record ServeReport
     [JsonIgnore(Condition = JsonIgnoreCondition.Never)]
     public required decimal? AllocatedBytesPerOp { get; init; }
 
-    internal string ToText() => MeasuredRequests == 0
-        ? FormattableString.Invariant($"ended after {Requests} requests, {Failed} of them failed")
-        : FormattableString.Invariant($"ended after {Requests} requests, {Failed} of them failed; steady traffic {Iops} requests/s, {AllocatedBytesPerOp} bytes allocated a request");
+    /// <summary>What the process allocates anyway says nothing about requests when it is divided by a few of them.</summary>
+    private const long LeastForAllocation = 10_000;
+
+    internal string ToText()
+    {
+        string ended = FormattableString.Invariant($"ended after {Requests} requests, {Failed} of them failed");
+        string steady = MeasuredRequests == 0 ? "" : FormattableString.Invariant($"; steady traffic {Iops} requests/s");
+        string allocated = MeasuredRequests < LeastForAllocation ? "" : FormattableString.Invariant($", {AllocatedBytesPerOp} bytes allocated a request");
+        return ended + steady + allocated;
+    }
 }

@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using Vhost.Backend;
+using Vhost.Tests.Support;
 using Vhost.Tool;
 
 namespace Vhost.Interop.Tests;
@@ -127,6 +129,47 @@ public sealed class ToolUnitTests
         figures.Requests.Should().Be(5000);
         figures.Allocated.Should().Be(50);
         figures.Seconds.Should().BeApproximately(5 * 0.25, 1e-6);
+    }
+
+    [Theory]
+    [InlineData(0, "ended after 12 requests, 1 of them failed")]
+    [InlineData(8, "ended after 12 requests, 1 of them failed; steady traffic 40 requests/s")]
+    [InlineData(10_000, "ended after 12 requests, 1 of them failed; steady traffic 40 requests/s, 0.125 bytes allocated a request")]
+    public void What_a_server_allocates_is_told_only_when_there_were_requests_to_divide_it_by(long measured, string text) => new ServeReport
+    {
+        Socket = "s",
+        CapacityBytes = 1 << 20,
+        Requests = 12,
+        Failed = 1,
+        Dropped = 0,
+        MeasuredRequests = measured,
+        MeasuredSeconds = 1,
+        Iops = 40,
+        AllocatedBytesPerOp = 0.125m,
+    }.ToText().Should().Be(text);
+
+    [Fact]
+    public async Task A_depth_beyond_the_ring_of_the_back_end_names_the_option()
+    {
+        using TempSocket socket = new();
+        await using VhostUserBackend backend = new(new BlockDevice(new MemoryStorage(1 << 20), new BlockDeviceOptions { MaxQueueSize = 128 }));
+        using CancellationTokenSource stop = new();
+        Task serving = backend.ListenAsync(socket.Path, stop.Token);
+        BenchSettings settings = new()
+        {
+            Socket = socket.Path,
+            Pattern = AccessPattern.RandRead,
+            QueueDepth = 64,
+            BlockSize = 4096,
+            Queues = 1,
+            Seconds = 1,
+            Poll = false,
+            Processors = [],
+        };
+        await settings.Awaiting(wanted => BenchRun.RunAsync(wanted, CancellationToken.None).InTime())
+            .Should().ThrowAsync<ToolException>().WithMessage("--queue-depth 64: needs a ring of 256 entries*refused*Choose less.");
+        await stop.CancelAsync();
+        await serving.InTime();
     }
 
     [Fact]
