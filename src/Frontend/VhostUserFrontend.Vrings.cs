@@ -157,6 +157,11 @@ public sealed partial class VhostUserFrontend
     {
         if (RingsCanBeDisabled && ring.IsEnabled)
             await EnableAsync(ring, enabled: false, cancellationToken).ConfigureAwait(false);
+        return await StopDisabledAsync(ring, cancellationToken).ConfigureAwait(false);
+    }
+
+    private async ValueTask<VringBase> StopDisabledAsync(FrontendVring ring, CancellationToken cancellationToken)
+    {
         VhostUserVringState reply = await Requests.GetVringBaseAsync((uint)ring.Index, cancellationToken).ConfigureAwait(false);
         MarkStopped(ring);
         VringBase stoppedAt = VringBaseCheck.Read(reply, ring, AcknowledgedFeatures, Memory);
@@ -184,13 +189,26 @@ public sealed partial class VhostUserFrontend
         {
             try
             {
-                await StopAsync(ring, CancellationToken.None).ConfigureAwait(false);
+                await StopInAnyCaseAsync(ring).ConfigureAwait(false);
             }
             catch (Exception failure) when (failure is VhostUserException or OperationCanceledException)
             {
                 FrontendLog.RingNotStopped(_log, ring.Index, failure.Message);
                 MarkStopped(ring);
             }
+        }
+    }
+
+    /// <summary>A back-end that refuses to disable the ring is asked for its base all the same: that is what stops it.</summary>
+    private async ValueTask StopInAnyCaseAsync(FrontendVring ring)
+    {
+        try
+        {
+            await StopAsync(ring, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (VhostUserRejectedException)
+        {
+            await StopDisabledAsync(ring, CancellationToken.None).ConfigureAwait(false);
         }
     }
 }

@@ -193,6 +193,21 @@ public sealed class VringTests : IDisposable
         await dialogue.Session.StartVringAsync(_rings[0]);
     }
 
+    /// <summary>What stops a ring is the question for its base.</summary>
+    [Fact]
+    public async Task A_refused_start_leaves_no_ring_running_also_when_the_back_end_refuses_to_disable_it()
+    {
+        await using Dialogue dialogue = await ReadyAsync();
+        dialogue.Backend.Misbehave = (request, _) =>
+            (request.Code == VhostUserRequest.SetVringKick && request.First == 1) || (request.Code == VhostUserRequest.SetVringEnable && request.Second == 0)
+                ? Misbehaviour.Reply(request.Code, BitConverter.GetBytes(1UL))
+                : null;
+        await dialogue.Session.Invoking(session => session.StartVringsAsync([_rings[0], _rings[1]]).AsTask())
+            .Should().ThrowAsync<VhostUserRejectedException>().WithMessage("*SET_VRING_KICK*");
+        dialogue.Backend.Transcript.Should().ContainInOrder("SET_VRING_KICK 1 +1fd !", "SET_VRING_ENABLE 0,0 !", "GET_VRING_BASE 0,0");
+        dialogue.Session.Summary.Rings.Should().BeEmpty();
+    }
+
     [Fact]
     public async Task A_refused_second_ring_stops_the_first_again()
     {
