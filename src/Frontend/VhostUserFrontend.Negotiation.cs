@@ -65,7 +65,8 @@ public sealed partial class VhostUserFrontend
     /// <summary>Listens before the back-end has its end, so that no request of its own finds nobody.</summary>
     private async ValueTask OpenBackendChannelAsync(CancellationToken cancellationToken)
     {
-        (VhostUserConnection ours, SafeFileHandle theirs) = VhostUserConnection.CreatePairWithHandle(_peer + ", back-end channel");
+        (VhostUserConnection ours, SafeFileHandle theirs) = VhostUserConnection.CreatePairWithHandle(
+            _peer + ", back-end channel", new VhostUserConnectionOptions { TimeProvider = _options.TimeProvider, Logger = _log });
         using (theirs)
         {
             BackendRequestDispatcher dispatcher = new(_options.BackendRequests, _configChanges, _log);

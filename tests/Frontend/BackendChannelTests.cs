@@ -40,6 +40,20 @@ public sealed class BackendChannelTests
     }
 
     [Fact]
+    public async Task B02_half_a_request_on_the_channel_ends_the_channel_alone_and_by_the_clock_of_the_session()
+    {
+        FakeTimeProvider clock = new();
+        LogRecorder log = new();
+        await using Dialogue dialogue = await Dialogue.StartAsync(options: new VhostUserFrontendOptions { TimeProvider = clock, LoggerFactory = log });
+        await dialogue.Backend.Channel!.SendRawAsync(new byte[4]);
+        await clock.TimersAsync();
+        clock.Advance(TimeSpan.FromSeconds(11));
+        (await dialogue.Backend.Channel.ReceiveAsync().InTime()).Should().BeNull("the channel is closed");
+        await Eventually.TrueAsync(() => log.Lines.Any(line => line.Contains("4 of 12 bytes", StringComparison.Ordinal)));
+        await dialogue.Session.ReadConfigAsync(0, new byte[4]);
+    }
+
+    [Fact]
     public async Task Nothing_is_answered_unless_asked_for_and_negotiated()
     {
         RecordingHandler handler = new();
