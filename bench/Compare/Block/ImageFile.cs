@@ -10,6 +10,7 @@ internal sealed class ImageFile(string folder, long length)
         if (_path is { } made)
             return made;
         string path = System.IO.Path.GetFullPath(System.IO.Path.Combine(folder, bench.NewName("disk.img")));
+        Directory.CreateDirectory(System.IO.Path.GetDirectoryName(path)!);
         bench.RemoveAtEnd(path);
         byte[] content = new byte[1 << 20];
         Random random = new(1);
