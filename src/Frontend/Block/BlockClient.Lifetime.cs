@@ -69,7 +69,7 @@ public sealed partial class BlockClient
     private VringSettings[] MakeQueues(int count)
     {
         bool indirect = _options.IndirectBuffers > 0 && (Frontend.AcknowledgedFeatures & VirtioFeatures.IndirectDescriptors) != 0;
-        DriverVirtqueueOptions ring = new() { Size = _options.QueueSize, IndirectBuffers = indirect ? _options.IndirectBuffers : 0, SparesDescriptors = true };
+        DriverVirtqueueOptions ring = new() { Size = _options.QueueSize, IndirectBuffers = indirect ? _options.IndirectBuffers : 0, SparesDescriptors = true, SharesLines = true };
         int depth = indirect && _options.IndirectBuffers >= 3 ? ring.Size : ring.Size / 3;
         ulong ringBytes = RoundUp(DriverVirtqueue.SizeInBytes(ring, Frontend.AcknowledgedFeatures));
         ulong queueBytes = ringBytes + RoundUp(BlockSlots.SizeInBytes(depth, _options.BufferSize));
@@ -87,7 +87,7 @@ public sealed partial class BlockClient
         EventNotifier kick = MakeNotifier();
         EventNotifier call = MakeNotifier();
         DriverVirtqueue ring = DriverVirtqueue.Create(_memory!, new GuestAddress(at), options, Frontend.AcknowledgedFeatures);
-        BlockSlots slots = new(_memory!, new GuestAddress(at + ringBytes), depth, _options.BufferSize);
+        BlockSlots slots = new(_memory!, ring.Place, new GuestAddress(at + ringBytes), depth, _options.BufferSize);
         OverdueWatch overdue = new(depth, _options.RequestTimeout, selfTimed: _options.Polled);
         BlockQueue queue = new(index, ring, slots, depth, _options.BufferSize, kick, overdue) { Broken = OnBroken };
         _queues = [.. _queues, queue];

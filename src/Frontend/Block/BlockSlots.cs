@@ -15,16 +15,27 @@ internal sealed class BlockSlots
     private const uint GroupBytes = StatusOffset + 64;
     private const byte NoStatus = (byte)BlockCompletion.InvalidAnswer;
 
+    /// <summary>Of so many slots header and status lie in the lines of the ring's indices: whoever has few requests out has them with the index.</summary>
+    private const int FirstSlots = (int)DriverRingPlace.AvailableLead / VirtioBlkRequestHeader.Size;
+
     private readonly MappedWindow _control;
     private readonly MappedWindow _data;
     private readonly GuestBuffer[] _buffers;
+    private readonly ulong _controlAt;
     private readonly ulong _stride;
 
-    internal BlockSlots(GuestMemory memory, GuestAddress at, int count, int bufferSize)
+    /// <summary>Lays the slots out.</summary>
+    /// <param name="memory">The memory of ring and slots, one region.</param>
+    /// <param name="ring">The ring, which lies in front of the slots.</param>
+    /// <param name="at">Where the slots begin; <see cref="SizeInBytes"/> bytes are theirs.</param>
+    /// <param name="count">Slots.</param>
+    /// <param name="bufferSize">Bytes of each slot's data buffer.</param>
+    internal BlockSlots(GuestMemory memory, in DriverRingPlace ring, GuestAddress at, int count, int bufferSize)
     {
         ulong dataAt = at.Value + ControlBytes(count);
         _stride = (ulong)bufferSize;
-        if (!MappedWindow.TryOpen(memory, at, ControlBytes(count), out _control)
+        _controlAt = ring.Descriptors.Value;
+        if (!MappedWindow.TryOpen(memory, ring.Descriptors, dataAt - _controlAt, out _control)
             || !MappedWindow.TryOpen(memory, new GuestAddress(dataAt), (ulong)count * _stride, out _data))
         {
             throw new ArgumentException("The slots are not inside one memory region.", nameof(at));
@@ -34,10 +45,13 @@ internal sealed class BlockSlots
         _buffers = new GuestBuffer[3 * count];
         for (int i = 0; i < count; i++)
         {
-            _buffers[3 * i] = new GuestBuffer(new GuestAddress(at.Value + HeaderAt(i)), VirtioBlkRequestHeader.Size);
+            (ulong header, ulong status) = ring.HasLeads && i < FirstSlots
+                ? (ring.DriverPart.Value - DriverRingPlace.AvailableLead + ((ulong)i * VirtioBlkRequestHeader.Size), ring.DevicePart.Value - DriverRingPlace.UsedLead + (ulong)i)
+                : (at.Value + HeaderAt(i), at.Value + StatusAt(i));
+            _buffers[3 * i] = new GuestBuffer(new GuestAddress(header), VirtioBlkRequestHeader.Size);
             _buffers[(3 * i) + 1] = new GuestBuffer(new GuestAddress(dataAt + ((ulong)i * _stride)), (uint)bufferSize);
-            _buffers[(3 * i) + 2] = new GuestBuffer(new GuestAddress(at.Value + StatusAt(i)), 1);
-            _control.Write(StatusAt(i), NoStatus);
+            _buffers[(3 * i) + 2] = new GuestBuffer(new GuestAddress(status), 1);
+            _control.Write(Place(Status(i)), NoStatus);
         }
     }
 
@@ -57,7 +71,7 @@ internal sealed class BlockSlots
         return chain;
     }
 
-    internal void WriteHeader(int slot, in VirtioBlkRequestHeader header) => _control.Write(HeaderAt(slot), header);
+    internal void WriteHeader(int slot, in VirtioBlkRequestHeader header) => _control.Write(Place(Header(slot)), header);
 
     /// <summary>
     /// Reads the status, and leaves one there that no device writes, so that it is seen when the next request gets none. Now and not before the next request, which would
@@ -65,8 +79,9 @@ internal sealed class BlockSlots
     /// </summary>
     internal VirtioBlkStatus TakeStatus(int slot)
     {
-        byte status = _control.Read<byte>(StatusAt(slot));
-        _control.Write(StatusAt(slot), NoStatus);
+        ulong place = Place(Status(slot));
+        byte status = _control.Read<byte>(place);
+        _control.Write(place, NoStatus);
         return (VirtioBlkStatus)status;
     }
 
@@ -79,6 +94,8 @@ internal sealed class BlockSlots
     private static ulong HeaderAt(int slot) => ((uint)slot / GroupSize * GroupBytes) + ((uint)slot % GroupSize * VirtioBlkRequestHeader.Size);
 
     private static ulong StatusAt(int slot) => ((uint)slot / GroupSize * GroupBytes) + StatusOffset + ((uint)slot % GroupSize);
+
+    private ulong Place(GuestBuffer control) => control.Address.Value - _controlAt;
 
     private ulong Place(int slot, uint length, uint at)
     {

@@ -9,19 +9,31 @@ internal readonly struct DriverRingPlace
 {
     internal const ulong Alignment = 64;
 
+    /// <summary>Bytes in front of the available index that <see cref="DriverVirtqueueOptions.SharesLines"/> leaves to the owner of the ring.</summary>
+    internal const uint AvailableLead = 48;
+
+    /// <summary>Bytes in front of the used index; with so many its elements do not lie across lines.</summary>
+    internal const uint UsedLead = 12;
+
     private readonly GuestAddress _start;
     private readonly ushort _entries;
     private readonly ulong _driverPart;
     private readonly ulong _devicePart;
 
-    internal DriverRingPlace(GuestAddress start, ushort entries, VirtioFeatures features)
+    internal DriverRingPlace(GuestAddress start, DriverVirtqueueOptions options, VirtioFeatures features)
     {
+        bool packed = (features & VirtioFeatures.RingPacked) != 0;
         _start = start;
-        _entries = entries;
-        (_driverPart, _devicePart, Size) = (features & VirtioFeatures.RingPacked) != 0
-            ? PackedRingLayout.Contiguous(entries)
-            : SplitRingLayout.Contiguous(entries);
+        _entries = options.Size;
+        HasLeads = options.SharesLines && !packed;
+        (_driverPart, _devicePart, Size) =
+            packed ? PackedRingLayout.Contiguous(_entries)
+            : HasLeads ? SplitRingLayout.Contiguous(_entries, AvailableLead, UsedLead)
+            : SplitRingLayout.Contiguous(_entries);
     }
+
+    /// <summary>Whether there is room in the lines of both indices.</summary>
+    internal bool HasLeads { get; }
 
     /// <summary>Bytes of the ring without indirect tables.</summary>
     internal ulong Size { get; }

@@ -56,6 +56,8 @@ public sealed partial class DriverVirtqueue : IDisposable
     /// <summary>The fault in words; null while there is none.</summary>
     public string? FaultDetail => _fault.Detail;
 
+    internal DriverRingPlace Place => _place;
+
     /// <summary>Requests submitted and not yet collected.</summary>
     public int InFlight { get; private set; }
 
@@ -76,7 +78,7 @@ public sealed partial class DriverVirtqueue : IDisposable
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(options);
         options.Validate(features);
-        DriverRingPlace place = new(at, options.Size, features);
+        DriverRingPlace place = new(at, options, features);
         ulong total = SizeInBytes(options, features);
         if (at.Value % DriverRingPlace.Alignment != 0 || !memory.TryGetAddress(at, total, out _))
         {
@@ -103,7 +105,7 @@ public sealed partial class DriverVirtqueue : IDisposable
     public static ulong SizeInBytes(DriverVirtqueueOptions options, VirtioFeatures features)
     {
         ArgumentNullException.ThrowIfNull(options);
-        return new DriverRingPlace(default, options.Size, features).Size + IndirectTables.SizeInBytes(options);
+        return new DriverRingPlace(default, options, features).Size + IndirectTables.SizeInBytes(options);
     }
 
     /// <summary>

@@ -18,6 +18,9 @@ public sealed record DriverVirtqueueOptions
     /// <summary>Of a split ring without IN_ORDER only as many descriptors are touched as are ever in flight, for requests that are the same again and again.</summary>
     internal bool SparesDescriptors { get; init; }
 
+    /// <summary>Room is left in the cache lines of a split ring's two indices, for what always travels with them: <see cref="DriverRingPlace"/>.</summary>
+    internal bool SharesLines { get; init; }
+
     internal void Validate(VirtioFeatures features)
     {
         bool packed = (features & VirtioFeatures.RingPacked) != 0;

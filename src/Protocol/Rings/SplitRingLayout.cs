@@ -28,10 +28,13 @@ internal static class SplitRingLayout
     internal static ulong UsedRingSize(uint size) => 6 + (8UL * size);
 
     /// <summary>Where the parts lie when a driver puts them one behind the other: the used ring on a cache line of its own, since the device writes it.</summary>
-    internal static (ulong Available, ulong Used, ulong Total) Contiguous(uint size)
+    /// <param name="size">Entries.</param>
+    /// <param name="availableLead">Bytes left free in the line of the available index, in front of it; a multiple of <see cref="AvailableRingAlignment"/>.</param>
+    /// <param name="usedLead">Bytes left free in the line of the used index, in front of it; a multiple of <see cref="UsedRingAlignment"/>.</param>
+    internal static (ulong Available, ulong Used, ulong Total) Contiguous(uint size, uint availableLead = 0, uint usedLead = 0)
     {
-        ulong available = DescriptorTableSize(size);
-        ulong used = RoundUp(available + AvailableRingSize(size), 64);
+        ulong available = RoundUp(DescriptorTableSize(size), 64) + availableLead;
+        ulong used = RoundUp(available + AvailableRingSize(size), 64) + usedLead;
         return (available, used, RoundUp(used + UsedRingSize(size), 64));
     }
 
