@@ -7,6 +7,9 @@ public sealed partial class BlockClient
 {
     private const ulong Page = 4096;
 
+    /// <summary>How long a completion that the device does not call for may lie in the ring.</summary>
+    private static readonly TimeSpan LongestBlindWait = TimeSpan.FromSeconds(1);
+
     /// <summary>
     /// Ends the client in bounded time: what is outstanding fails with <see cref="ObjectDisposedException"/>, the connection is closed, and the memory goes.
     /// Threads that poll a queue may still be inside: their next call throws.
@@ -17,6 +20,8 @@ public sealed partial class BlockClient
             return;
         if (_overdueTimer is not null)
             await _overdueTimer.DisposeAsync().ConfigureAwait(false);
+        if (_lookTimer is not null)
+            await _lookTimer.DisposeAsync().ConfigureAwait(false);
         Frontend.ConfigChanged -= OnConfigChanged;
         foreach (BlockTransferQueue queue in _transferQueues)
             await queue.StopAsync().ConfigureAwait(false);
@@ -55,14 +60,20 @@ public sealed partial class BlockClient
         await Frontend.StartVringsAsync(rings, cancellationToken).ConfigureAwait(false);
         foreach (BlockTransferQueue queue in _transferQueues)
             queue.Run();
-        if (!_options.Polled && _options.RequestTimeout != Timeout.InfiniteTimeSpan)
-        {
-            TimeSpan quarter = _options.RequestTimeout / OverdueWatch.Quarters;
-            _overdueTimer = _options.TimeProvider.CreateTimer(static state => ((BlockClient)state!).LookForOverdue(), this, quarter, quarter);
-        }
-
+        if (!_options.Polled)
+            StartTimers();
         Frontend.ConfigChanged += OnConfigChanged;
         _watch = WatchAsync();
+    }
+
+    private void StartTimers()
+    {
+        TimeSpan quarter = _options.RequestTimeout / OverdueWatch.Quarters;
+        bool endless = _options.RequestTimeout == Timeout.InfiniteTimeSpan;
+        TimeSpan look = endless || quarter > LongestBlindWait ? LongestBlindWait : quarter;
+        _lookTimer = _options.TimeProvider.CreateTimer(static state => ((BlockClient)state!).LookWithoutCall(), this, look, look);
+        if (!endless)
+            _overdueTimer = _options.TimeProvider.CreateTimer(static state => ((BlockClient)state!).LookForOverdue(), this, quarter, quarter);
     }
 
     /// <summary>Lays everything out in one piece of memory: for each queue the ring, then the slots.</summary>
@@ -111,6 +122,12 @@ public sealed partial class BlockClient
         await Frontend.ReadConfigAsync(0, bytes, cancellationToken).ConfigureAwait(false);
         VirtioBlkConfig.TryRead(bytes, out VirtioBlkConfig config);
         return BlockGeometry.From(config, Features, _options.BufferSize);
+    }
+
+    private void LookWithoutCall()
+    {
+        foreach (BlockTransferQueue queue in _transferQueues)
+            queue.LookWithoutCall();
     }
 
     private void LookForOverdue()

@@ -42,6 +42,7 @@ public sealed partial class BlockClient : IAsyncDisposable
     private BlockTransferQueue[] _transferQueues = [];
     private GuestMemory? _memory;
     private ITimer? _overdueTimer;
+    private ITimer? _lookTimer;
     private Task _watch = Task.CompletedTask;
     private uint _nextQueue;
     private int _configChanges;

@@ -52,6 +52,7 @@ public sealed record BlockClientOptions
     /// <summary>
     /// How long a request may stay in the device before the back-end is given up and everything outstanding fails with
     /// <see cref="VhostUserTimeoutException"/>; at least 40 ms. <see cref="Timeout.InfiniteTimeSpan"/>: for ever.
+    /// The asynchronous form looks at its rings once in a second (in a quarter of this if that is less) also when the device does not call.
     /// </summary>
     public TimeSpan RequestTimeout { get; init; } = TimeSpan.FromSeconds(30);
 

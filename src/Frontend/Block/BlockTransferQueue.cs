@@ -20,9 +20,8 @@ internal sealed class BlockTransferQueue
     private readonly BlockPiece[] _pieces;
     private readonly BlockCompletion[] _completions;
 
-    /// <summary>Of the loop alone: what is to be told to callers once the gate is left.</summary>
-    private readonly List<BlockTransfer> _finished = [];
-    private readonly List<(IProgress<long> Progress, long Done)> _reports = [];
+    /// <summary>Of the loop alone.</summary>
+    private readonly BlockOutcomes _outcomes;
 
     private Exception? _failure;
     private volatile bool _stopping;
@@ -31,6 +30,7 @@ internal sealed class BlockTransferQueue
     internal BlockTransferQueue(BlockQueue queue, EventNotifier call, ILogger log)
     {
         _log = log;
+        _outcomes = new BlockOutcomes(log);
         _queue = queue;
         _call = call;
         _bySlot = new BlockTransfer?[queue.Depth];
@@ -120,6 +120,22 @@ internal sealed class BlockTransferQueue
             transfer.Signal();
     }
 
+    /// <summary>Collects what a device has completed without a call, and asks for the next one again: with EVENT_IDX one that was lost would be the last.</summary>
+    internal void LookWithoutCall()
+    {
+        if (_queue.IsIdle)
+            return;
+        try
+        {
+            if (Collect(new BlockOutcomes(_log)) > 0)
+                Arm();
+        }
+        catch (Exception e)
+        {
+            Fail(e);
+        }
+    }
+
     /// <summary>A quarter of the request time-out has passed.</summary>
     internal void LookForOverdue()
     {
@@ -152,7 +168,7 @@ internal sealed class BlockTransferQueue
         {
             while (!_stopping && _failure is null)
             {
-                if (Collect() > 0 || !Arm())
+                if (Collect(_outcomes) > 0 || !Arm())
                     continue;
                 await _call.WaitAsync().ConfigureAwait(false);
                 _call.TryConsume();
@@ -173,49 +189,29 @@ internal sealed class BlockTransferQueue
         }
     }
 
-    private int Collect()
+    private int Collect(BlockOutcomes outcomes)
     {
         try
         {
             lock (_gate)
             {
+                // Failed: the ring may be closed already.
+                if (_failure is not null)
+                    return 0;
                 int count = _queue.Poll(_completions);
                 for (int i = 0; i < count; i++)
-                    Take(_completions[i]);
+                    Take(_completions[i], outcomes);
                 Pump();
                 return count;
             }
         }
         finally
         {
-            TellCallers();
+            outcomes.Tell();
         }
     }
 
-    private void TellCallers()
-    {
-        foreach ((IProgress<long> progress, long done) in _reports)
-            Report(progress, done);
-        foreach (BlockTransfer transfer in _finished)
-            transfer.Signal();
-        _reports.Clear();
-        _finished.Clear();
-    }
-
-    /// <summary>The callback is the caller's own code; the requests of others must not suffer from it.</summary>
-    private void Report(IProgress<long> progress, long done)
-    {
-        try
-        {
-            progress.Report(done);
-        }
-        catch (Exception e)
-        {
-            FrontendLog.ProgressFailed(_log, e);
-        }
-    }
-
-    private void Take(in BlockCompletion completion)
+    private void Take(in BlockCompletion completion, BlockOutcomes outcomes)
     {
         int slot = completion.Slot;
         BlockTransfer transfer = _bySlot[slot]!;
@@ -223,9 +219,9 @@ internal sealed class BlockTransferQueue
         _freeSlots.Push(slot);
         bool finished = transfer.PieceDone(_queue, completion, _pieces[slot]);
         if (transfer.Progress is { } progress && completion.IsOk)
-            _reports.Add((progress, transfer.Done));
+            outcomes.Report(progress, transfer.Done);
         if (finished)
-            _finished.Add(transfer);
+            outcomes.Finish(transfer);
         else
             ReturnIfUnused(transfer);
     }

@@ -138,6 +138,23 @@ public sealed class BlockLossTests
         await loopback.KillBackendAsync().InTime();
     }
 
+    [Theory]
+    [InlineData(300)]
+    [InlineData(Timeout.Infinite)]
+    public async Task F19_what_a_device_completes_without_ever_calling_is_found(int timeout)
+    {
+        using NullStorage storage = new(1 << 20);
+        await using BlockLoopback loopback = await BlockLoopback.StartAsync(
+            storage, new BlockClientOptions { RequestTimeout = TimeSpan.FromMilliseconds(timeout) });
+        await loopback.Client.ReadAsync(0, new byte[512]).InTime();
+        await loopback.Client.Frontend.Requests.SetVringCallAsync(0, null).InTime();
+
+        for (int i = 0; i < 3; i++)
+            await loopback.Client.ReadAsync(0, new byte[512]).InTime();
+
+        loopback.Client.Completion.IsCompleted.Should().BeFalse("nothing was overdue");
+    }
+
     [Fact]
     public async Task A_polled_request_that_never_comes_back_ends_in_time()
     {
