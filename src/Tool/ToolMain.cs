@@ -46,7 +46,7 @@ internal static class ToolMain
         {
             ToolOutput.PrintError("Interrupted.");
         }
-        catch (Exception failure) when (failure is IOException or ArgumentException or InvalidOperationException or UnauthorizedAccessException)
+        catch (Exception failure) when (failure is IOException or ArgumentException or InvalidOperationException or UnauthorizedAccessException or PlatformNotSupportedException)
         {
             ToolOutput.PrintError(FailureText.Of(failure));
         }

@@ -59,6 +59,7 @@ public sealed class SharedMemory : IDisposable
     /// <exception cref="LinuxException">The kernel refused, for example because no huge page is free; the message says what to do.</exception>
     public static SharedMemory CreateSealed(string name, ulong size, HugePages hugePages = HugePages.None)
     {
+        SupportedHost.Require();
         ArgumentOutOfRangeException.ThrowIfZero(size);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(size, 1UL << 62);
         ulong page = hugePages == HugePages.TwoMegabytes ? TwoMegabytes : (ulong)Environment.SystemPageSize;
@@ -98,6 +99,7 @@ public sealed class SharedMemory : IDisposable
     /// <exception cref="IOException">The file cannot be opened.</exception>
     public static SharedMemory CreateFileBacked(string path, ulong size)
     {
+        SupportedHost.Require();
         ArgumentOutOfRangeException.ThrowIfZero(size);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(size, 1UL << 62);
         SafeFileHandle descriptor = File.OpenHandle(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete);
@@ -126,6 +128,7 @@ public sealed class SharedMemory : IDisposable
     /// <exception cref="LinuxException">The kernel refused the mapping.</exception>
     public static SharedMemory Map(SafeFileHandle descriptor, ulong offset, ulong length, bool requireSealed = false)
     {
+        SupportedHost.Require();
         try
         {
             if (requireSealed)
@@ -153,6 +156,7 @@ public sealed class SharedMemory : IDisposable
     /// <exception cref="ArgumentOutOfRangeException">An empty range or a null address.</exception>
     public static SharedMemory FromCallerOwned(SafeFileHandle descriptor, ulong offset, ulong length, nint address)
     {
+        SupportedHost.Require();
         ArgumentNullException.ThrowIfNull(descriptor);
         ArgumentOutOfRangeException.ThrowIfZero(length);
         ArgumentOutOfRangeException.ThrowIfZero(address);

@@ -32,13 +32,18 @@ public sealed partial class EventNotifier : IDisposable
 
     /// <summary>Makes a new eventfd with counter 0, non-blocking and closed on exec.</summary>
     /// <exception cref="LinuxException">The process may not open more descriptors.</exception>
-    public EventNotifier() => _descriptor = Libc.EventFd();
+    public EventNotifier()
+    {
+        SupportedHost.Require();
+        _descriptor = Libc.EventFd();
+    }
 
     /// <summary>Takes ownership of an eventfd or pipe end made elsewhere; the descriptor is closed also when this throws.</summary>
     /// <param name="descriptor">The descriptor; its flags stay as they are.</param>
     /// <exception cref="ArgumentException">The descriptor is neither an eventfd nor a pipe; the message says what it is.</exception>
     public EventNotifier(SafeFileHandle descriptor)
     {
+        SupportedHost.Require();
         ArgumentNullException.ThrowIfNull(descriptor);
         if (!DescriptorInfo.CanNotify(descriptor))
         {

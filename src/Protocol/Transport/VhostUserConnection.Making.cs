@@ -16,6 +16,7 @@ public sealed partial class VhostUserConnection
     public static async ValueTask<VhostUserConnection> ConnectAsync(
         string socketPath, VhostUserConnectOptions? options = null, CancellationToken cancellationToken = default)
     {
+        SupportedHost.Require();
         byte[] address = UnixSocketAddress.Encode(socketPath, nameof(socketPath));
         options ??= new VhostUserConnectOptions();
         ILogger? log = ContainedLogger.AroundOptional(options.Logger);
@@ -40,6 +41,7 @@ public sealed partial class VhostUserConnection
     /// <exception cref="ArgumentException">The descriptor is something else; the message says what.</exception>
     public static VhostUserConnection Adopt(SafeFileHandle connectedSocket, VhostUserConnectionOptions? options = null)
     {
+        SupportedHost.Require();
         ArgumentNullException.ThrowIfNull(connectedSocket);
         InheritedSocket.Require(connectedSocket, InheritedSocketKind.Connected, nameof(connectedSocket));
         return new VhostUserConnection(new UnixSocketTransport(connectedSocket, NameOf(connectedSocket, "adopted socket")), options);
@@ -50,6 +52,7 @@ public sealed partial class VhostUserConnection
     /// <returns>The two ends; they are alike.</returns>
     public static (VhostUserConnection FrontEnd, VhostUserConnection BackEnd) CreatePair(VhostUserConnectionOptions? options = null)
     {
+        SupportedHost.Require();
         (SafeFileHandle first, SafeFileHandle second) = Libc.UnixSocketPair();
         return (new(new UnixSocketTransport(first, "socket pair, front-end"), options), new(new UnixSocketTransport(second, "socket pair, back-end"), options));
     }
@@ -59,6 +62,7 @@ public sealed partial class VhostUserConnection
     /// <returns>The two ends; they are alike.</returns>
     public static (VhostUserConnection FrontEnd, VhostUserConnection BackEnd) CreateInProcessPair(VhostUserConnectionOptions? options = null)
     {
+        SupportedHost.Require();
         (PipeTransport first, PipeTransport second) = PipeTransport.CreatePair("in-process pair, front-end", "in-process pair, back-end");
         return (new(first, options), new(second, options));
     }

@@ -13,6 +13,7 @@ public sealed partial class VhostUserListener
     /// <exception cref="ArgumentException">The path is empty or too long, or the group does not exist.</exception>
     public static VhostUserListener Listen(string path, VhostUserListenOptions? options = null)
     {
+        SupportedHost.Require();
         byte[] address = UnixSocketAddress.Encode(path, nameof(path));
         options ??= new VhostUserListenOptions();
         uint? group = options.Group is null ? null : FindGroup(options.Group);

@@ -56,6 +56,7 @@ public sealed partial class VhostUserListener : IAsyncDisposable
     /// <exception cref="ArgumentException">The descriptor is something else; the message says what.</exception>
     public static VhostUserListener Adopt(SafeFileHandle listeningSocket, VhostUserConnectionOptions? options = null)
     {
+        SupportedHost.Require();
         ArgumentNullException.ThrowIfNull(listeningSocket);
         InheritedSocket.Require(listeningSocket, InheritedSocketKind.Listening, nameof(listeningSocket));
         Libc.SetNonBlocking(listeningSocket);
