@@ -1,8 +1,10 @@
 using Vhost.Protocol;
+using Vhost.Tests.Support;
 
 namespace Vhost.Frontend.Tests;
 
-public sealed class DeviceTests
+[Collection(ProcessCounts.Name)]
+public sealed class DeviceTests : CountedTests
 {
     [Fact]
     public async Task A_window_of_the_configuration_space_is_read()

@@ -168,6 +168,28 @@ public sealed class HostileReplyTests
     }
 
     [Theory]
+    [InlineData(0u)]
+    [InlineData(257u)]
+    [InlineData(uint.MaxValue)]
+    public async Task F06_nonsense_in_GET_SHMEM_CONFIG_reaches_nothing_but_its_256_sizes(uint count)
+    {
+        ProcessCounts before = ProcessCounts.Snapshot();
+        await using (Dialogue dialogue = await Dialogue.StartAsync())
+        {
+            byte[] reply = [.. BitConverter.GetBytes(count), .. Enumerable.Repeat((byte)0xff, 4 + (256 * 8))];
+            dialogue.Backend.Misbehave = (request, _) => request.Code == VhostUserRequest.GetShmemConfig ? Misbehaviour.Reply(request.Code, reply) : null;
+            (await dialogue.Session.Requests.GetShmemConfigAsync()).Should().HaveCount(256).And.OnlyContain(size => size == ulong.MaxValue);
+            await dialogue.Session.ReadConfigAsync(0, new byte[4]);
+
+            dialogue.Backend.Misbehave = (request, _) => Misbehaviour.Reply(request.Code, reply[..^8]);
+            await dialogue.Session.Requests.Invoking(raw => raw.GetShmemConfigAsync().AsTask())
+                .Should().ThrowAsync<VhostUserProtocolException>().WithMessage("*GET_SHMEM_CONFIG*2048*");
+        }
+
+        before.AssertBack();
+    }
+
+    [Theory]
     [InlineData(1UL)]
     [InlineData(ulong.MaxValue)]
     public async Task F20_a_back_end_that_refuses_everything_is_a_typed_error_that_names_message_and_value(ulong value)

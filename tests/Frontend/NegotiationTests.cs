@@ -3,7 +3,8 @@ using Vhost.Tests.Support;
 
 namespace Vhost.Frontend.Tests;
 
-public sealed class NegotiationTests
+[Collection(ProcessCounts.Name)]
+public sealed class NegotiationTests : CountedTests
 {
     private const VirtioFeatures Usual = VirtioFeatures.Version1 | VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors;
     private const VirtioFeatures Bit30 = VirtioFeatures.VhostUserProtocolFeatures;

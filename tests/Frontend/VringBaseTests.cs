@@ -1,14 +1,12 @@
 using Vhost.Protocol;
+using Vhost.Tests.Support;
 
 namespace Vhost.Frontend.Tests;
 
 /// <summary>Where a stopped ring goes on, and answers that cannot be true.</summary>
-public sealed class VringBaseTests : IDisposable
+[Collection(ProcessCounts.Name)]
+public sealed class VringBaseTests : CountedTests
 {
-    private readonly TestRings _rings = new();
-
-    public void Dispose() => _rings.Dispose();
-
     [Theory]
     [InlineData(0x1_0000u, 0, 0)]
     [InlineData(11u, 10, 0)]
@@ -17,15 +15,15 @@ public sealed class VringBaseTests : IDisposable
     public async Task F08_a_base_that_cannot_be_is_an_error_and_the_ring_is_stopped(uint answer, int available, int used)
     {
         await using Dialogue dialogue = await ReadyAsync(new BackendOffer { Base = answer });
-        FrontendVring ring = await dialogue.Session.StartVringAsync(_rings[0]);
-        _rings.SetIndices(0, (ushort)available, (ushort)used);
+        FrontendVring ring = await dialogue.Session.StartVringAsync(Rings[0]);
+        Rings.SetIndices(0, (ushort)available, (ushort)used);
         VhostUserProtocolException failure =
             (await ring.Invoking(r => r.StopAsync().AsTask()).Should().ThrowAsync<VhostUserProtocolException>()).Which;
         failure.Message.Should().Contain("VHOST_USER_GET_VRING_BASE").And.Contain("ring 0").And.Contain("128");
         ring.IsStarted.Should().BeFalse();
 
-        _rings.SetIndices(0, 0, 0);
-        await dialogue.Session.StartVringAsync(_rings[0]);
+        Rings.SetIndices(0, 0, 0);
+        await dialogue.Session.StartVringAsync(Rings[0]);
     }
 
     [Theory]
@@ -35,8 +33,8 @@ public sealed class VringBaseTests : IDisposable
     public async Task F08_bases_at_the_edges_and_across_the_wrap_are_right(uint answer, int available, int used)
     {
         await using Dialogue dialogue = await ReadyAsync(new BackendOffer { Base = answer });
-        FrontendVring ring = await dialogue.Session.StartVringAsync(_rings[0]);
-        _rings.SetIndices(0, (ushort)available, (ushort)used);
+        FrontendVring ring = await dialogue.Session.StartVringAsync(Rings[0]);
+        Rings.SetIndices(0, (ushort)available, (ushort)used);
         (await ring.StopAsync()).AvailableIndex.Should().Be((ushort)answer);
     }
 
@@ -47,7 +45,7 @@ public sealed class VringBaseTests : IDisposable
         dialogue.Backend.Misbehave = (request, _) => request.Code == VhostUserRequest.GetVringBase
             ? Misbehaviour.Reply(request.Code, [3, 0, 0, 0, 0, 0, 0, 0])
             : null;
-        FrontendVring ring = await dialogue.Session.StartVringAsync(_rings[0]);
+        FrontendVring ring = await dialogue.Session.StartVringAsync(Rings[0]);
         await ring.Invoking(r => r.StopAsync().AsTask()).Should().ThrowAsync<VhostUserProtocolException>().WithMessage("*about ring 3*");
     }
 
@@ -58,24 +56,24 @@ public sealed class VringBaseTests : IDisposable
         await using Dialogue dialogue = await ReadyAsync(
             new BackendOffer { Features = packed, Base = 0x0003_8005 }, new VhostUserFrontendOptions { WantedFeatures = packed });
         int mark = dialogue.Backend.Mark();
-        FrontendVring ring = await dialogue.Session.StartVringAsync(_rings[0] with { Size = 100, Base = VringBase.FreshPacked });
+        FrontendVring ring = await dialogue.Session.StartVringAsync(Rings[0] with { Size = 100, Base = VringBase.FreshPacked });
         dialogue.Backend.Since(mark).Should().Contain($"SET_VRING_BASE 0,{0x80008000u} !");
         (await ring.StopAsync()).Should().Be(new VringBase(0x8005, 0x0003));
 
         // DPDK answers the low half alone.
         dialogue.Backend.Offer = dialogue.Backend.Offer with { Base = 0x8005 };
-        ring = await dialogue.Session.StartVringAsync(_rings[0] with { Size = 100, Base = VringBase.FreshPacked });
+        ring = await dialogue.Session.StartVringAsync(Rings[0] with { Size = 100, Base = VringBase.FreshPacked });
         (await ring.StopAsync()).Should().Be(new VringBase(0x8005, 0x8005));
 
         dialogue.Backend.Offer = dialogue.Backend.Offer with { Base = 100 };
-        ring = await dialogue.Session.StartVringAsync(_rings[0] with { Size = 100, Base = VringBase.FreshPacked });
+        ring = await dialogue.Session.StartVringAsync(Rings[0] with { Size = 100, Base = VringBase.FreshPacked });
         await ring.Invoking(r => r.StopAsync().AsTask()).Should().ThrowAsync<VhostUserProtocolException>().WithMessage("*packed ring of size 100*");
     }
 
     private async Task<Dialogue> ReadyAsync(BackendOffer? offer = null, VhostUserFrontendOptions? options = null)
     {
         Dialogue dialogue = await Dialogue.StartAsync(offer, options);
-        await dialogue.Session.SetMemoryAsync(_rings.Memory);
+        await dialogue.Session.SetMemoryAsync(Rings.Memory);
         return dialogue;
     }
 }

@@ -3,20 +3,17 @@ using Vhost.Tests.Support;
 
 namespace Vhost.Frontend.Tests;
 
-public sealed class VringTests : IDisposable
+[Collection(ProcessCounts.Name)]
+public sealed class VringTests : CountedTests
 {
-    private readonly TestRings _rings = new();
-
-    public void Dispose() => _rings.Dispose();
-
     [Fact]
     public async Task Rings_start_with_all_sizes_first_then_base_address_call_kick_and_enable()
     {
         await using Dialogue dialogue = await ReadyAsync();
         int mark = dialogue.Backend.Mark();
-        VringSettings[] settings = [_rings[0] with { Base = new VringBase(7) }, _rings[1] with { Base = new VringBase(0xfffe) }];
-        _rings.SetIndices(0, 7, 7);
-        _rings.SetIndices(1, 0xfffe, 0xfffe);
+        VringSettings[] settings = [Rings[0] with { Base = new VringBase(7) }, Rings[1] with { Base = new VringBase(0xfffe) }];
+        Rings.SetIndices(0, 7, 7);
+        Rings.SetIndices(1, 0xfffe, 0xfffe);
         IReadOnlyList<FrontendVring> started = await dialogue.Session.StartVringsAsync(settings);
 
         dialogue.Backend.Since(mark).Should().Equal(
@@ -42,7 +39,7 @@ public sealed class VringTests : IDisposable
     public async Task Ring_addresses_go_out_as_user_addresses()
     {
         await using Dialogue dialogue = await ReadyAsync();
-        VringSettings ring = _rings[1];
+        VringSettings ring = Rings[1];
         await dialogue.Session.StartVringAsync(ring);
 
         VhostUserVringAddress sent = dialogue.Backend.Last(VhostUserRequest.SetVringAddr).Read<VhostUserVringAddress>();
@@ -61,7 +58,7 @@ public sealed class VringTests : IDisposable
         const VirtioFeatures features = VirtioFeatures.Version1 | VirtioFeatures.AccessPlatform | VirtioFeatures.VhostUserProtocolFeatures;
         await using Dialogue dialogue = await Dialogue.StartAsync(
             new BackendOffer { Features = features }, new VhostUserFrontendOptions { WantedFeatures = features });
-        VringSettings ring = _rings[0] with { DescriptorTable = new GuestAddress(0xffff_0000_0000) };
+        VringSettings ring = Rings[0] with { DescriptorTable = new GuestAddress(0xffff_0000_0000) };
         await dialogue.Session.StartVringAsync(ring);
         dialogue.Backend.Last(VhostUserRequest.SetVringAddr).Read<VhostUserVringAddress>().DescriptorTable.Value.Should().Be(0xffff_0000_0000);
     }
@@ -70,7 +67,7 @@ public sealed class VringTests : IDisposable
     public async Task The_eventfds_that_arrive_are_the_ones_given()
     {
         await using Dialogue dialogue = await ReadyAsync();
-        VringSettings ring = _rings[0] with { Error = new EventNotifier() };
+        VringSettings ring = Rings[0] with { Error = new EventNotifier() };
         using EventNotifier error = ring.Error;
         await dialogue.Session.StartVringAsync(ring);
 
@@ -91,7 +88,7 @@ public sealed class VringTests : IDisposable
     {
         await using Dialogue dialogue = await ReadyAsync(new BackendOffer().Without(VhostUserProtocolFeatures.ReplyAck));
         int mark = dialogue.Backend.Mark();
-        FrontendVring ring = await dialogue.Session.StartVringAsync(_rings[0]);
+        FrontendVring ring = await dialogue.Session.StartVringAsync(Rings[0]);
         dialogue.Backend.Since(mark).Should().Equal(
             "SET_VRING_NUM 0,128",
             "SET_VRING_BASE 0,0",
@@ -107,11 +104,11 @@ public sealed class VringTests : IDisposable
     }
 
     [Fact]
-    public async Task Without_bit_30_rings_are_enabled_by_their_start_and_cannot_be_disabled()
+    public async Task Without_bit_30Rings_are_enabled_by_their_start_and_cannot_be_disabled()
     {
         await using Dialogue dialogue = await ReadyAsync(new BackendOffer { Features = VirtioFeatures.Version1 });
         int mark = dialogue.Backend.Mark();
-        FrontendVring ring = await dialogue.Session.StartVringAsync(_rings[0]);
+        FrontendVring ring = await dialogue.Session.StartVringAsync(Rings[0]);
         ring.IsEnabled.Should().BeTrue();
         await ring.Invoking(r => r.SetEnabledAsync(false).AsTask()).Should().ThrowAsync<VhostUserFeatureException>().WithMessage("*bit 30*");
         await ring.StopAsync();
@@ -138,7 +135,7 @@ public sealed class VringTests : IDisposable
     public async Task The_call_eventfd_may_change_while_the_ring_runs()
     {
         await using Dialogue dialogue = await ReadyAsync();
-        FrontendVring ring = await dialogue.Session.StartVringAsync(_rings[0]);
+        FrontendVring ring = await dialogue.Session.StartVringAsync(Rings[0]);
         using EventNotifier other = new();
         int mark = dialogue.Backend.Mark();
         await ring.SetCallAsync(other);
@@ -151,8 +148,8 @@ public sealed class VringTests : IDisposable
     public async Task A_ring_stops_after_it_is_disabled_and_starts_again_where_it_stopped()
     {
         await using Dialogue dialogue = await ReadyAsync(new BackendOffer { Base = 300 });
-        FrontendVring ring = await dialogue.Session.StartVringAsync(_rings[0]);
-        _rings.SetIndices(0, available: 310, used: 300);
+        FrontendVring ring = await dialogue.Session.StartVringAsync(Rings[0]);
+        Rings.SetIndices(0, available: 310, used: 300);
         int mark = dialogue.Backend.Mark();
         VringBase stoppedAt = await ring.StopAsync();
 
@@ -179,18 +176,18 @@ public sealed class VringTests : IDisposable
         await using Dialogue dialogue = await ReadyAsync();
         dialogue.Backend.Misbehave = (request, _) => request.Code == refused ? Misbehaviour.Reply(refused, BitConverter.GetBytes(22UL)) : null;
         int mark = dialogue.Backend.Mark();
-        VhostUserRejectedException failure = (await dialogue.Session.Invoking(session => session.StartVringsAsync([_rings[0]]).AsTask())
+        VhostUserRejectedException failure = (await dialogue.Session.Invoking(session => session.StartVringsAsync([Rings[0]]).AsTask())
             .Should().ThrowAsync<VhostUserRejectedException>()).Which;
 
         failure.ReplyCode.Should().Be(22);
         failure.RequestCode.Should().Be((uint)refused);
         if (refused == VhostUserRequest.SetVringNum)
-            failure.Message.Should().StartWith($"Ring 0: the back-end refused size {_rings[0].Size}.");
+            failure.Message.Should().StartWith($"Ring 0: the back-end refused size {Rings[0].Size}.");
         dialogue.Backend.Since(mark).Count(line => line.StartsWith("GET_VRING_BASE", StringComparison.Ordinal)).Should().Be(stopped);
         dialogue.Session.Summary.Rings.Should().BeEmpty();
 
         dialogue.Backend.Misbehave = null;
-        await dialogue.Session.StartVringAsync(_rings[0]);
+        await dialogue.Session.StartVringAsync(Rings[0]);
     }
 
     /// <summary>What stops a ring is the question for its base.</summary>
@@ -202,7 +199,7 @@ public sealed class VringTests : IDisposable
             (request.Code == VhostUserRequest.SetVringKick && request.First == 1) || (request.Code == VhostUserRequest.SetVringEnable && request.Second == 0)
                 ? Misbehaviour.Reply(request.Code, BitConverter.GetBytes(1UL))
                 : null;
-        await dialogue.Session.Invoking(session => session.StartVringsAsync([_rings[0], _rings[1]]).AsTask())
+        await dialogue.Session.Invoking(session => session.StartVringsAsync([Rings[0], Rings[1]]).AsTask())
             .Should().ThrowAsync<VhostUserRejectedException>().WithMessage("*SET_VRING_KICK*");
         dialogue.Backend.Transcript.Should().ContainInOrder("SET_VRING_KICK 1 +1fd !", "SET_VRING_ENABLE 0,0 !", "GET_VRING_BASE 0,0");
         dialogue.Session.Summary.Rings.Should().BeEmpty();
@@ -215,7 +212,7 @@ public sealed class VringTests : IDisposable
         dialogue.Backend.Misbehave = (request, _) => request.Code == VhostUserRequest.SetVringKick && request.First == 1
             ? Misbehaviour.Reply(request.Code, BitConverter.GetBytes(1UL))
             : null;
-        await dialogue.Session.Invoking(session => session.StartVringsAsync([_rings[0], _rings[1]]).AsTask())
+        await dialogue.Session.Invoking(session => session.StartVringsAsync([Rings[0], Rings[1]]).AsTask())
             .Should().ThrowAsync<VhostUserRejectedException>();
         dialogue.Backend.Transcript.Should().ContainInOrder("SET_VRING_KICK 1 +1fd !", "SET_VRING_ENABLE 0,0 !", "GET_VRING_BASE 0,0");
         dialogue.Session.Summary.Rings.Should().BeEmpty();
@@ -256,10 +253,10 @@ public sealed class VringTests : IDisposable
     }
 
     [Fact]
-    public async Task While_rings_run_only_LOG_ALL_may_change()
+    public async Task WhileRings_run_only_LOG_ALL_may_change()
     {
         await using Dialogue dialogue = await ReadyAsync();
-        await dialogue.Session.StartVringAsync(_rings[0]);
+        await dialogue.Session.StartVringAsync(Rings[0]);
         VirtioFeatures now = dialogue.Session.AcknowledgedFeatures;
         await dialogue.Session.SetFeaturesAsync(now | VirtioFeatures.LogAll);
         await dialogue.Session.SetFeaturesAsync(now);
@@ -268,12 +265,12 @@ public sealed class VringTests : IDisposable
     }
 
     [Fact]
-    public async Task With_STATUS_the_driver_is_announced_once_rings_run()
+    public async Task With_STATUS_the_driver_is_announced_onceRings_run()
     {
         VhostUserFrontendOptions options = new() { RequiredProtocolFeatures = VhostUserProtocolFeatures.Status };
         await using Dialogue dialogue = await ReadyAsync(new BackendOffer().With(VhostUserProtocolFeatures.Status), options);
-        await dialogue.Session.StartVringAsync(_rings[0]);
-        await dialogue.Session.StartVringAsync(_rings[1]);
+        await dialogue.Session.StartVringAsync(Rings[0]);
+        await dialogue.Session.StartVringAsync(Rings[1]);
         dialogue.Backend.Transcript.Where(line => line.Contains("0xf", StringComparison.Ordinal)).Should().Equal("SET_STATUS 0xf !");
         dialogue.Backend.Transcript.Should().ContainInOrder("SET_VRING_ENABLE 0,1 !", "SET_STATUS 0xf !");
     }
@@ -282,7 +279,7 @@ public sealed class VringTests : IDisposable
     public async Task F19_a_spammed_call_eventfd_does_not_disturb_the_session()
     {
         await using Dialogue dialogue = await ReadyAsync();
-        VringSettings settings = _rings[0];
+        VringSettings settings = Rings[0];
         FrontendVring ring = await dialogue.Session.StartVringAsync(settings);
         using EventNotifier call = EventNotifier.Duplicate(dialogue.Backend.Last(VhostUserRequest.SetVringCall).Descriptors[0]);
         for (int i = 0; i < 10_000; i++)
@@ -296,7 +293,7 @@ public sealed class VringTests : IDisposable
     private async Task<Dialogue> ReadyAsync(BackendOffer? offer = null, VhostUserFrontendOptions? options = null)
     {
         Dialogue dialogue = await Dialogue.StartAsync(offer, options);
-        await dialogue.Session.SetMemoryAsync(_rings.Memory);
+        await dialogue.Session.SetMemoryAsync(Rings.Memory);
         return dialogue;
     }
 }

@@ -164,6 +164,24 @@ public class RingContentTests
         }
     });
 
+    /// <summary>A legacy device, which has not acknowledged VERSION_1, has the byte order of its guest: little-endian ones are served, others cannot ask.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public Task R16_Rings_of_a_legacy_device_are_little_endian_and_big_endian_is_refused(bool legacy) => HostileBench.AttackAsync(lines: 1, async frontend =>
+    {
+        ulong features = await frontend.AskU64Async(VhostUserRequest.GetFeatures);
+        ulong without = features & ~(ulong)(VirtioFeatures.RingPacked | (legacy ? VirtioFeatures.Version1 : 0));
+        await frontend.AcceptedAsync(VhostUserRequest.SetFeatures, RawFrontend.U64(without));
+        using TestGuest guest = new();
+        using TestRing ring = new(guest, 0);
+        await frontend.AddMemoryAsync(guest);
+        await frontend.RefusedAsync(VhostUserRequest.SetVringEndian, RawFrontend.State(0, 1));
+        await frontend.StartAsync(ring);
+        for (byte i = 0; i < 40; i++)
+            await ring.EchoAsync(i);
+    });
+
     [Theory]
     [InlineData((ushort)65530)]
     [InlineData((ushort)32760)]
