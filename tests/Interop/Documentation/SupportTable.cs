@@ -56,7 +56,7 @@ internal static partial class SupportTable
 
     private static void RingFeatures(StringBuilder text)
     {
-        HashSet<string> driver = Names(Source("src/Frontend/Block/BlockClientOptions.cs"), VirtioFeature());
+        HashSet<string> driver = Names(Source("src/Frontend/Block/BlockClientOptions.cs") + Source("src/Frontend/Net/NetClientOptions.cs"), VirtioFeature());
         HashSet<string> device = Names(SupportedBits().Match(Source("src/Backend/Session/BackendSession.Features.cs")).Value, VirtioFeature());
         text.Append("\n### Ring and transport features of virtio\n\n| Bit | Feature | Our driver half | Back-end |\n|---|---|---|---|\n");
         foreach (VirtioFeatures feature in Enum.GetValues<VirtioFeatures>().Where(feature => ulong.IsPow2((ulong)feature) && feature != VirtioFeatures.VhostUserProtocolFeatures))

@@ -1,0 +1,60 @@
+using System.Text;
+using System.Text.RegularExpressions;
+using Vhost.Frontend;
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Interop.Tests.Documentation;
+
+/// <summary>The examples do what README.md and they themselves say.</summary>
+public sealed partial class ExampleTests
+{
+    [Fact]
+    public async Task Loopback_negotiates_verifies_and_measures()
+    {
+        ChildProcess.Outcome outcome = await ChildProcess.RunAsync("dotnet", Assembly("Loopback"));
+
+        outcome.ExitCode.Should().Be(0, string.Join(" | ", outcome.Errors));
+        outcome.OutputText.Should().Contain("VERSION_1").And.Contain("REPLY_ACK", "the negotiation is told");
+        Match last = LoopbackLine().Match(outcome.Output[^1]);
+        last.Success.Should().BeTrue(outcome.Output[^1]);
+        last.Groups["bytes"].Value.Should().Be("67108864");
+    }
+
+    [Fact]
+    public async Task HypervisorAttach_serves_a_guest_in_another_process()
+    {
+        ChildProcess.Outcome outcome = await ChildProcess.RunAsync("dotnet", Assembly("HypervisorAttach"));
+
+        outcome.ExitCode.Should().Be(0, string.Join(" | ", outcome.Errors));
+        outcome.OutputText.Should().Contain("guest: 4194304 bytes written and read back: the same");
+        outcome.Output[^1].Should().StartWith("hypervisor: ok requests=128 stopped_at=128 ");
+    }
+
+    [Fact]
+    public async Task BlockBackend_serves_sectors_that_say_their_number_until_Ctrl_C()
+    {
+        using TempFolder folder = new();
+        string socket = folder.File("s");
+        await using ChildProcess server = ChildProcess.Start("env", "--default-signal", "dotnet", Assembly("BlockBackend"), socket);
+        await using (BlockClient disk = await BlockClient.ConnectAsync(
+            socket, new BlockClientOptions { Connect = new VhostUserConnectOptions { RetryFor = Eventually.Deadline } }))
+        {
+            byte[] sectors = new byte[1024];
+            await disk.ReadAsync(512 << 10, sectors);
+            Encoding.ASCII.GetString(sectors).Should().StartWith("sector 1024\n").And.Contain("sector 1025\n");
+            disk.IsReadOnly.Should().BeTrue();
+        }
+
+        server.Signal(UnixSignal.Interrupt);
+
+        (await server.EndAsync()).ExitCode.Should().Be(0);
+        File.Exists(socket).Should().BeFalse();
+    }
+
+    private static string Assembly(string example) =>
+        RepositoryRoot.File("examples", example, "bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0", $"{example}.dll");
+
+    [GeneratedRegex(@"^loopback: ok transport=\S+ bytes_verified=(?<bytes>\d+) iops=[1-9]\d* p50_us=\d+\.\d$", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex LoopbackLine();
+}
