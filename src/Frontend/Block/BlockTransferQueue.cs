@@ -12,7 +12,6 @@ internal sealed class BlockTransferQueue
     private readonly Lock _gate = new();
     private readonly BlockQueue _queue;
     private readonly EventNotifier _call;
-    private readonly ILogger _log;
     private readonly Queue<BlockTransfer> _waiting = new();
     private readonly Stack<BlockTransfer> _pool = new();
     private readonly Stack<int> _freeSlots = new();
@@ -23,14 +22,17 @@ internal sealed class BlockTransferQueue
     /// <summary>Of the loop alone.</summary>
     private readonly BlockOutcomes _outcomes;
 
+    /// <summary>Of whoever looks without a call, one at a time.</summary>
+    private readonly BlockOutcomes _foundOutcomes;
+    private readonly Lock _lookGate = new();
+
     private Exception? _failure;
     private volatile bool _stopping;
     private Task _loop = Task.CompletedTask;
 
     internal BlockTransferQueue(BlockQueue queue, EventNotifier call, ILogger log)
     {
-        _log = log;
-        _outcomes = new BlockOutcomes(log);
+        (_outcomes, _foundOutcomes) = (new BlockOutcomes(log), new BlockOutcomes(log));
         _queue = queue;
         _call = call;
         _bySlot = new BlockTransfer?[queue.Depth];
@@ -123,16 +125,20 @@ internal sealed class BlockTransferQueue
     /// <summary>Collects what a device has completed without a call, and asks for the next one again: with EVENT_IDX one that was lost would be the last.</summary>
     internal void LookWithoutCall()
     {
-        if (_queue.IsIdle)
+        if (_queue.IsIdle || !_lookGate.TryEnter())
             return;
         try
         {
-            if (Collect(new BlockOutcomes(_log)) > 0)
+            if (Collect(_foundOutcomes) > 0)
                 Arm();
         }
         catch (Exception e)
         {
             Fail(e);
+        }
+        finally
+        {
+            _lookGate.Exit();
         }
     }
 
