@@ -55,6 +55,7 @@ internal static class BlkBenchCommand
         // The threads of the runtime's pool are started by threads that this one starts, and stay on its processors.
         if (!settings.Poll && settings.Processors.Count > 0)
             ProcessorBinding.BindThread(settings.Processors);
+        ToolOutput.TellWaiting(FormattableString.Invariant($"measuring for {settings.Seconds} s, after a warm-up"), quiet: json);
         BenchReport report = await Task.Run(() => BenchRun.RunAsync(settings, stop), CancellationToken.None);
         if (json)
             ToolOutput.PrintJson(report, ToolJson.Default.BenchReport);

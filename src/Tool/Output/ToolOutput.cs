@@ -29,6 +29,13 @@ internal static class ToolOutput
     /// <summary>News of a command that goes on.</summary>
     internal static void PrintNotice(string text) => Console.Error.WriteLine($"{ToolCommand.Name}: {OneLine(text)}");
 
+    /// <summary>Says what takes so long, where somebody looks at a terminal and a moving bar would disturb what is measured.</summary>
+    internal static void TellWaiting(string text, bool quiet)
+    {
+        if (!quiet && !Console.IsOutputRedirected && !Console.IsErrorRedirected)
+            PrintNotice(text);
+    }
+
     internal static void PrintError(string text) => Console.Error.WriteLine($"{ToolCommand.Name}: error: {OneLine(text)}");
 
     /// <summary>Runs work that reports bytes; they are shown while it runs when somebody looks at a terminal.</summary>

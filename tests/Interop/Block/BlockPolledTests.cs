@@ -28,6 +28,40 @@ public sealed class BlockPolledTests
     }
 
     [Fact]
+    public async Task R12_bad_requests_of_a_session_get_a_status_each_and_leave_nothing()
+    {
+        using MemoryStorage storage = new(1 << 20);
+        await UseAsync(static queue => Run(queue, queue.TrySubmitRead(0, 0, Block)).Should().Be(VirtioBlkStatus.Ok));
+        ProcessCounts before = ProcessCounts.Snapshot();
+
+        await UseAsync(queue =>
+        {
+            Run(queue, queue.TrySubmitRead(0, storage.Length, 512)).Should().Be(VirtioBlkStatus.IoError, "it is beyond the end");
+            Run(queue, queue.TrySubmitWrite(0, ulong.MaxValue - 511, 512)).Should().Be(VirtioBlkStatus.IoError, "its end wraps");
+            Run(queue, queue.TrySubmitWrite(0, 0, 511)).Should().Be(VirtioBlkStatus.IoError, "it is no whole sector");
+            Run(queue, queue.TrySubmitDiscard(0, 0, (ulong)uint.MaxValue * 512)).Should().Be(VirtioBlkStatus.IoError, "it is larger than the disk");
+            Run(queue, queue.TrySubmit(0, new VirtioBlkRequestHeader((VirtioBlkRequestType)77, 0, 0), [], [])).Should().Be(VirtioBlkStatus.Unsupported);
+            Run(queue, queue.TrySubmitRead(0, 0, Block)).Should().Be(VirtioBlkStatus.Ok, "the queue lives");
+        });
+
+        await UseAsync(static queue => Run(queue, queue.TrySubmitRead(0, 0, Block)).Should().Be(VirtioBlkStatus.Ok));
+        before.AssertBack();
+
+        async Task UseAsync(Action<BlockQueue> use)
+        {
+            await using BlockLoopback loopback = await BlockLoopback.StartAsync(storage, new BlockClientOptions { Polled = true });
+            use(loopback.Client.Queues[0]);
+            loopback.Client.Completion.IsCompleted.Should().BeFalse();
+        }
+
+        static VirtioBlkStatus Run(BlockQueue queue, bool submitted)
+        {
+            submitted.Should().BeTrue();
+            return BlockPolledTests.Run(queue);
+        }
+    }
+
+    [Fact]
     public async Task Every_operation_has_its_place()
     {
         using MemoryStorage storage = new(1 << 20);
