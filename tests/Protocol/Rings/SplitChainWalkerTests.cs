@@ -163,7 +163,7 @@ public sealed class SplitChainWalkerTests : IDisposable
     }
 
     [Fact]
-    public void An_indirect_table_stands_for_its_chain_also_behind_direct_buffers_and_with_the_write_flag_on_it()
+    public void R07_an_indirect_table_stands_for_its_chain_also_behind_direct_buffers_and_with_the_write_flag_on_it()
     {
         ulong table = Data + 0x100;
         _ring.Descriptor(0, Data, 16, RawSplitRing.Next, 1);
