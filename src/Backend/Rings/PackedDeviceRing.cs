@@ -108,6 +108,11 @@ internal sealed class PackedDeviceRing
         ushort wanted = (ushort)(deviceWrites ? DescriptorFlags.Write : DescriptorFlags.None);
         int most = (int)Math.Min((uint)chains.Length, ring.Size - _descriptorsInFlight);
         int count = 0;
+        if (most > 0 && at.IsAvailable(ring.ReadFlags(at.Index)))
+        {
+            ring.PrefetchBehind(at.Index, (uint)most);
+        }
+
         for (; count < most; count++)
         {
             PackedDescriptor descriptor = ring.ReadPublished(at.Index);

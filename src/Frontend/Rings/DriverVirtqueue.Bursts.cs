@@ -36,7 +36,7 @@ public sealed partial class DriverVirtqueue
         }
         else
         {
-            _packed!.SubmitSingles(buffers[..count], flags, tokens);
+            _packed!.SubmitSingles(buffers[..count], flags, tokens, stream);
         }
 
         InFlight += count;

@@ -90,7 +90,7 @@ internal sealed class PackedDriverRing
     }
 
     /// <summary>Writes requests of one buffer each; the device does not see them yet. The caller has checked that there is room.</summary>
-    internal void SubmitSingles(ReadOnlySpan<GuestBuffer> buffers, DescriptorFlags flags, ReadOnlySpan<ulong> tokens)
+    internal void SubmitSingles(ReadOnlySpan<GuestBuffer> buffers, DescriptorFlags flags, ReadOnlySpan<ulong> tokens, bool stream)
     {
         PackedRing ring = _ring;
         Buffer[] all = _buffers;
@@ -108,7 +108,14 @@ internal sealed class PackedDriverRing
             PackedDescriptor descriptor = new(buffer.Address.Value, buffer.Length, id, (ushort)((ushort)flags | at.AvailableFlags));
             if (!_firstLine.TryHold(first, at.Index, descriptor))
             {
-                ring.WriteDescriptor(at.Index, descriptor);
+                if (stream)
+                {
+                    ring.StreamDescriptor(at.Index, descriptor);
+                }
+                else
+                {
+                    ring.WriteDescriptor(at.Index, descriptor);
+                }
             }
 
             at.Advance(1);
@@ -261,6 +268,14 @@ internal sealed class PackedDriverRing
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static uint UsedLength(in PackedDescriptor used) => used.Is(DescriptorFlags.Write) ? used.Length : 0;
 
+    private static void PrefetchBatch(in PackedRing ring, PackedPosition at, int most)
+    {
+        if (at.IsUsed(ring.ReadUsedDescriptor(at.Index).Flags))
+        {
+            ring.PrefetchBehind(at.Index, (uint)most);
+        }
+    }
+
     private int DrainUnordered(Span<DriverCompletion> completions, ref DriverFault fault)
     {
         PackedRing ring = _ring;
@@ -271,6 +286,7 @@ internal sealed class PackedDriverRing
         int left = Shown;
         int count = 0;
         int unknown = -1;
+        PrefetchBatch(ring, at, completions.Length);
         while (count < completions.Length)
         {
             PackedDescriptor used = ring.ReadUsedDescriptor(at.Index);

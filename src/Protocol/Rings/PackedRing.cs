@@ -1,4 +1,6 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace Vhost.Protocol;
 
@@ -13,6 +15,8 @@ namespace Vhost.Protocol;
 /// </remarks>
 internal readonly unsafe struct PackedRing
 {
+    private const uint PerLine = 64 / PackedDescriptor.EncodedSize;
+
     private readonly byte* _descriptors;
     private readonly byte* _driverArea;
     private readonly byte* _deviceArea;
@@ -61,6 +65,27 @@ internal readonly unsafe struct PackedRing
         return new PackedDescriptor(*(ulong*)at, second);
     }
 
+    /// <summary>
+    /// Asks for the lines behind that of a position at once, for one who has seen that the other side got there: it shows the first descriptor of a batch last, so the rest
+    /// is there too. Read one after the other, each line would wait for the one before it.
+    /// </summary>
+    /// <param name="position">The descriptor that was seen.</param>
+    /// <param name="descriptors">How many at most are of interest.</param>
+    internal void PrefetchBehind(uint position, uint descriptors)
+    {
+        for (uint ahead = PerLine; ahead < descriptors; ahead += PerLine)
+        {
+            uint at = position + ahead;
+            at = at >= Size ? at - Size : at;
+            if (at >= Size)
+            {
+                break;
+            }
+
+            PacketStream.PrefetchLine((nint)At(at));
+        }
+    }
+
     /// <summary>One load of length, id and flags: all that a used descriptor says.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal PackedDescriptor ReadUsedDescriptor(uint position) => new(0, Volatile.Read(ref *(ulong*)(At(position) + 8)));
@@ -73,6 +98,11 @@ internal readonly unsafe struct PackedRing
         *(ulong*)at = descriptor.Address;
         *(ulong*)(at + 8) = descriptor.LengthIdFlags;
     }
+
+    /// <summary>Writes a whole descriptor past the caches, for a whole burst of them: see <see cref="PacketStream"/>, which says what else the caller has to do.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void StreamDescriptor(uint position, in PackedDescriptor descriptor) =>
+        Sse2.StoreAlignedNonTemporal((ulong*)At(position), Vector128.Create(descriptor.Address, descriptor.LengthIdFlags));
 
     /// <summary>Writes a used descriptor with a plain store; the address stays what the driver wrote.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
