@@ -8,6 +8,9 @@ public sealed partial class NetClient
 {
     private const ulong Page = 4096;
 
+    /// <summary>How long a packet or a free buffer that the device does not call for may wait in the ring.</summary>
+    private static readonly TimeSpan LongestBlindWait = TimeSpan.FromSeconds(1);
+
     /// <summary>
     /// Ends the client in bounded time: the connection is closed, and the memory goes. Threads that poll a queue may still be inside: their next call throws.
     /// </summary>
@@ -15,6 +18,8 @@ public sealed partial class NetClient
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
             return;
+        if (_lookTimer is not null)
+            await _lookTimer.DisposeAsync().ConfigureAwait(false);
         foreach (NetClientQueue queue in Queues())
             queue.Fail(new ObjectDisposedException(nameof(NetClient)));
         await Frontend.DisposeAsync().ConfigureAwait(false);
@@ -56,10 +61,17 @@ public sealed partial class NetClient
         foreach (NetReceiver receiver in _receivers)
             receiver.Start();
         _watch = WatchAsync();
+        _lookTimer = _options.TimeProvider.CreateTimer(static state => ((NetClient)state!).LookWithoutCall(), this, LongestBlindWait, LongestBlindWait);
 
         // With a control queue a device uses one pair until it is told more (virtio 1.2, 5.1.6.5.5).
         if (Control is not null && multiQueue)
             await Control.SetQueuePairsAsync(pairs, cancellationToken).ConfigureAwait(false);
+    }
+
+    private void LookWithoutCall()
+    {
+        foreach (NetClientQueue queue in Queues())
+            queue.LookWithoutCall();
     }
 
     private async ValueTask<VirtioNetConfig?> ReadConfigAsync(CancellationToken cancellationToken)

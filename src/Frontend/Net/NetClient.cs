@@ -37,6 +37,7 @@ public sealed partial class NetClient : IAsyncDisposable
     private readonly List<NetReceiver> _receivers = [];
     private GuestMemory? _memory;
     private Task _watch = Task.CompletedTask;
+    private ITimer? _lookTimer;
     private int _disposed;
 
     private NetClient(VhostUserFrontend frontend, NetClientOptions options)

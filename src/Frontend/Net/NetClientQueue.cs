@@ -21,6 +21,7 @@ public abstract class NetClientQueue
     private Exception? _failure;
     private bool _inside;
     private bool _closed;
+    private bool _waits;
 
     private protected NetClientQueue(int index, DriverVirtqueue ring, NetQueueShape shape, EventNotifier kick, EventNotifier call)
     {
@@ -51,6 +52,13 @@ public abstract class NetClientQueue
     {
         if (Interlocked.CompareExchange(ref _failure, reason, null) is null)
             _call.Signal(); // a thread that waits finds out
+    }
+
+    /// <summary>Lets a thread that waits look for itself, whether the device calls or not. Any thread.</summary>
+    internal void LookWithoutCall()
+    {
+        if (Volatile.Read(ref _waits))
+            _call.Signal();
     }
 
     /// <summary>
@@ -111,8 +119,16 @@ public abstract class NetClientQueue
 
         if (wait && Ring.Fault == VirtqueueFault.None && Volatile.Read(ref _failure) is null)
         {
-            await _call.WaitAsync(cancellationToken).ConfigureAwait(false);
-            _call.TryConsume();
+            Volatile.Write(ref _waits, true);
+            try
+            {
+                await _call.WaitAsync(cancellationToken).ConfigureAwait(false);
+                _call.TryConsume();
+            }
+            finally
+            {
+                Volatile.Write(ref _waits, false);
+            }
         }
 
         Enter();

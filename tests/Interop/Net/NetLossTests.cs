@@ -28,6 +28,29 @@ public sealed class NetLossTests
         (net.Port.DequeueBurst(packets), net.Port.EnqueueBurst(packets)).Should().Be((0, 0));
     }
 
+    [Theory]
+    [InlineData(VirtioFeatures.None)]
+    [InlineData(VirtioFeatures.RingPacked)]
+    public async Task F19_what_a_device_does_without_ever_calling_is_found(VirtioFeatures ring)
+    {
+        await using NetLoopback net = await NetLoopback.StartAsync(new NetClientOptions { RingFeatures = ring, QueueSize = 16 });
+        PacketBuffer[] packets = Rent(16);
+        PacketTraffic.Of(100).Build(packets);
+        await net.Client.Frontend.Requests.SetVringCallAsync(0, null).InTime();
+        await net.Client.Frontend.Requests.SetVringCallAsync(1, null).InTime();
+
+        ValueTask arrival = net.Receiver.WaitAsync();
+        net.Port.EnqueueBurst(packets.AsSpan(0, 1)).Should().Be(1);
+        await arrival.InTime();
+        net.Receiver.ReceiveBurst(packets).Should().Be(1);
+
+        net.Sender.SendBurst(packets).Should().Be(16);
+        ValueTask room = net.Sender.WaitAsync();
+        net.Port.DequeueBurst(packets).Should().Be(16);
+        await room.InTime();
+        net.Sender.Reclaim().Should().Be(16);
+    }
+
     [Fact]
     public async Task The_device_serves_the_next_front_end_after_one_has_gone_in_the_middle()
     {

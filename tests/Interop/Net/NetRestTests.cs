@@ -44,7 +44,7 @@ public sealed class NetRestTests
     public async Task Each_packet_arrives_though_the_worker_rests_before_it(QueueDispatch dispatch, VirtioFeatures ring)
     {
         Giver giver = new();
-        await using NetLoopback net = await NetLoopback.StartAsync(new NetClientOptions { RingFeatures = ring, QueueSize = 16 }, dispatch: dispatch, handler: giver);
+        await using NetLoopback net = await NetLoopback.StartAsync(new NetClientOptions { RingFeatures = ring, QueueSize = 16, TimeProvider = new FakeTimeProvider() }, dispatch: dispatch, handler: giver);
         PacketPool pool = new(8);
         PacketBuffer[] into = new PacketBuffer[8];
         pool.RentBurst(into);

@@ -45,7 +45,7 @@ public sealed class SenderRoomTests
     [InlineData(VirtioFeatures.RingPacked)]
     public async Task Room_that_came_while_a_burst_was_shown_is_not_waited_for(VirtioFeatures format)
     {
-        await using NetLoopback net = await NetLoopback.StartAsync(new NetClientOptions { QueueSize = 2, RingFeatures = format });
+        await using NetLoopback net = await NetLoopback.StartAsync(new NetClientOptions { QueueSize = 2, RingFeatures = format, TimeProvider = new FakeTimeProvider() });
         PacketBuffer[] packets = new PacketBuffer[64];
         PacketBuffer[] received = new PacketBuffer[64];
         new PacketPool(64).RentBurst(packets);
