@@ -61,11 +61,20 @@ public sealed partial class NetClient
         foreach (NetReceiver receiver in _receivers)
             receiver.Start();
         _watch = WatchAsync();
-        _lookTimer = _options.TimeProvider.CreateTimer(static state => ((NetClient)state!).LookWithoutCall(), this, LongestBlindWait, LongestBlindWait);
+        _lookTimer = _options.TimeProvider.CreateTimer(static state => ((NetClient)state!).LookWithoutCall(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        foreach (NetClientQueue queue in Queues())
+            queue.Waits = StartToLook;
 
         // With a control queue a device uses one pair until it is told more (virtio 1.2, 5.1.6.5.5).
         if (Control is not null && multiQueue)
             await Control.SetQueuePairsAsync(pairs, cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>A client that only polls has no timer that ticks.</summary>
+    private void StartToLook()
+    {
+        if (!Interlocked.Exchange(ref _looks, true))
+            _lookTimer!.Change(LongestBlindWait, LongestBlindWait);
     }
 
     private void LookWithoutCall()

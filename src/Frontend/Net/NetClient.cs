@@ -38,6 +38,7 @@ public sealed partial class NetClient : IAsyncDisposable
     private GuestMemory? _memory;
     private Task _watch = Task.CompletedTask;
     private ITimer? _lookTimer;
+    private bool _looks;
     private int _disposed;
 
     private NetClient(VhostUserFrontend frontend, NetClientOptions options)

@@ -54,6 +54,9 @@ public abstract class NetClientQueue
             _call.Signal(); // a thread that waits finds out
     }
 
+    /// <summary>Called by a thread that is about to wait.</summary>
+    internal Action? Waits { get; set; }
+
     /// <summary>Lets a thread that waits look for itself, whether the device calls or not. Any thread.</summary>
     internal void LookWithoutCall()
     {
@@ -120,6 +123,7 @@ public abstract class NetClientQueue
         if (wait && Ring.Fault == VirtqueueFault.None && Volatile.Read(ref _failure) is null)
         {
             Volatile.Write(ref _waits, true);
+            Waits?.Invoke();
             try
             {
                 await _call.WaitAsync(cancellationToken).ConfigureAwait(false);

@@ -5,7 +5,7 @@ using System.Runtime.Intrinsics.X86;
 namespace Vhost.Protocol;
 
 /// <summary>
-/// Writes small packets past the caches. An ordinary store to a line that the other processor has just read waits until that one has given it up, and stores
+/// Writes packets of one place past the caches. An ordinary store to a line that the other processor has just read waits until that one has given it up, and stores
 /// wait for one another; streamed ones do not wait at all. docs/performance.md has the measurements.
 /// </summary>
 /// <remarks>Streamed stores are not ordered with others: <see cref="RingOrdering.StreamedThenStore"/> stands between them and the word that publishes them.</remarks>
@@ -19,8 +19,8 @@ internal static unsafe class PacketStream
 
     private const uint Shortest = 16;
 
-    /// <summary>Of longer packets the processor's own prefetching takes care, and does it better.</summary>
-    private const uint Longest = 256;
+    /// <summary>What one place of a queue holds.</summary>
+    private const uint Longest = 2048;
 
     /// <summary>Read from place 16 - n on: moves the last n bytes of a register to its front and clears the others.</summary>
     private static ReadOnlySpan<byte> TailMasks =>

@@ -15,6 +15,7 @@ internal static class NetBenchRun
     private const int LookMilliseconds = 5;
 
     private static readonly TimeSpan _warmUp = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan _step = TimeSpan.FromMilliseconds(250);
     private static readonly TimeSpan _longestConnect = TimeSpan.FromSeconds(60);
 
     internal static Task<NetBenchReport> RunAsync(NetBenchSettings settings, CancellationToken stop) =>
@@ -108,17 +109,19 @@ internal static class NetBenchRun
         }
 
         WaitHandle.WaitAny(interruptions, _warmUp);
-        NetBenchFigures before = Sum(workers);
-        long allocatedBefore = GC.GetTotalAllocatedBytes(precise: true);
-        long started = Stopwatch.GetTimestamp();
+        Moment start = Moment.Now(workers);
         clock.Phase = BenchPhase.Measure;
+        Moment end = start;
+        TimeSpan left = TimeSpan.FromSeconds(settings.Seconds);
+        for (; left > TimeSpan.Zero; left -= _step)
+        {
+            if (WaitHandle.WaitAny(interruptions, left < _step ? left : _step) != WaitHandle.WaitTimeout)
+                break;
+            end = Moment.Now(workers);
+        }
 
-        WaitHandle.WaitAny(interruptions, TimeSpan.FromSeconds(settings.Seconds));
-
-        NetBenchFigures figures = Sum(workers) - before;
-        double seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
-        long allocated = GC.GetTotalAllocatedBytes(precise: true) - allocatedBefore;
-        return new Measurement(figures, seconds, allocated);
+        // What a peer that leaves costs is no part of the measurement, unless there is nothing else.
+        return start.Until(end.Ticks == start.Ticks ? Moment.Now(workers) : end);
     }
 
     private static NetBenchFigures Sum(NetBenchWorker[] workers)
@@ -162,4 +165,12 @@ internal static class NetBenchRun
     }
 
     private readonly record struct Measurement(NetBenchFigures Figures, double Seconds, long Allocated);
+
+    private readonly record struct Moment(NetBenchFigures Figures, long Ticks, long Allocated)
+    {
+        internal static Moment Now(NetBenchWorker[] workers) => new(Sum(workers), Stopwatch.GetTimestamp(), GC.GetTotalAllocatedBytes(precise: true));
+
+        internal Measurement Until(Moment end) =>
+            new(end.Figures - Figures, Stopwatch.GetElapsedTime(Ticks, end.Ticks).TotalSeconds, end.Allocated - Allocated);
+    }
 }
