@@ -50,6 +50,7 @@ internal static class ToolOutput
         await _console.Progress().AutoClear(true).HideCompleted(true).StartAsync(async progress =>
         {
             ProgressTask task = progress.AddTask(Markup.Escape(what), maxValue: total);
+            progress.Refresh(); // at once, however short the work is
             await work(done => task.Value = done);
         });
     }
