@@ -18,6 +18,8 @@ namespace Vhost.Backend;
 /// await using var backend = new VhostUserBackend(device, new VhostUserBackendOptions { Dispatch = QueueDispatch.Application });
 /// Task serving = backend.ListenAsync("/run/net.sock", stopping);
 /// NetPort port = device.Ports[0];
+/// var packets = new PacketBuffer[32];
+/// new PacketPool(64).RentBurst(packets);
 /// while (!stopping.IsCancellationRequested)
 /// {
 ///     int count = port.DequeueBurst(packets);
@@ -43,7 +45,7 @@ public sealed partial class NetDevice : IVhostUserNetDevice
 
     /// <summary>Makes a device.</summary>
     /// <param name="options">The device's shape; null for the defaults.</param>
-    /// <param name="handler">Who serves the ports when the queues have workers; null with <see cref="QueueDispatch.Application"/>.</param>
+    /// <param name="handler">Who serves the ports when the queues have workers: without one no packet passes then. Null with <see cref="QueueDispatch.Application"/>.</param>
     /// <exception cref="ArgumentException">An option is out of range.</exception>
     public NetDevice(NetDeviceOptions? options = null, INetHandler? handler = null)
     {
