@@ -14,7 +14,7 @@ internal static class BlkBenchCommand
         Option<string> socket = ToolOptions.Socket();
         Option<string> rw = new("--rw") { Description = "What to do to the disk; the writing ones DESTROY its content.", DefaultValueFactory = _ => "randread" };
         rw.AcceptOnlyFromAmong("randread", "randwrite", "read", "write");
-        Option<int> depth = ToolOptions.Number("--queue-depth", "Requests in flight on each queue.", 1, MostDepth, 1);
+        Option<int> depth = ToolOptions.Number("--queue-depth", "Requests in flight on each queue; the back-end must take rings of three times as many entries, rounded up to a power of two.", 1, MostDepth, 1);
         Option<ulong?> blockSize = BlockSize();
         Option<int> queues = ToolOptions.Number("--queues", "Queues to use.", 1, 256, 1);
         Option<int> seconds = ToolOptions.Number("--seconds", "Length of the measured interval.", 1, 3600, 3);

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using System.Globalization;
 
 namespace Vhost.Tool;
 
@@ -8,7 +9,7 @@ internal static class NetBenchCommand
 {
     private static readonly Option<string> _role = Choice("--role", "Which side to be.", required: true, "front-end", "back-end");
     private static readonly Option<string> _mode = Choice(
-        "--mode", "txonly builds and sends numbered packets, rxonly receives, io sends back, mac sends back with addresses exchanged.", required: true, "txonly", "rxonly", "io", "mac");
+        "--mode", "txonly builds and sends numbered packets, rxonly receives, io sends back, mac sends back with addresses exchanged; these two wait while the other side takes nothing.", required: true, "txonly", "rxonly", "io", "mac");
     private static readonly Option<string> _socket = ToolOptions.Path("--socket", "The socket.", required: true);
     private static readonly Option<bool> _client = new("--client") { Description = "Connect to the socket (what a front-end does by itself)." };
     private static readonly Option<bool> _server = new("--server") { Description = "Listen on the socket (what a back-end does by itself)." };
@@ -76,7 +77,15 @@ internal static class NetBenchCommand
     {
         if (result.GetResult(_client) is { Implicit: false } && result.GetResult(_server) is { Implicit: false })
             result.AddError("Give --client or --server, not both.");
+        if (Word(result, _role) == "front-end" && Word(result, _ring) != "packed"
+            && int.TryParse(Word(result, _queueSize), NumberStyles.None, CultureInfo.InvariantCulture, out int entries) && !int.IsPow2(entries))
+        {
+            result.AddError(FormattableString.Invariant($"--ring-size '{entries}': the driver of a split ring needs a power of two."));
+        }
     }
+
+    /// <summary>The option's value as written, which may be nonsense that its own parser reports; null when it is absent.</summary>
+    private static string? Word(CommandResult result, Option option) => result.GetResult(option) is { Implicit: false, Tokens: [var token, ..] } ? token.Value : null;
 
     private static Option<string> Choice(string name, string description, bool required, params string[] values)
     {

@@ -14,6 +14,9 @@ internal abstract class NetBenchPort
 
     internal abstract int Receive(Span<PacketBuffer> packets);
 
+    /// <summary>Packets that were taken and dropped, since the other side cannot be given them.</summary>
+    internal abstract long Refused { get; }
+
     internal sealed class OfFrontend(NetSender sender, NetReceiver receiver) : NetBenchPort
     {
         internal override bool IsUp => true;
@@ -21,6 +24,8 @@ internal abstract class NetBenchPort
         internal override int Send(ReadOnlySpan<PacketBuffer> packets) => sender.SendBurst(packets);
 
         internal override int Receive(Span<PacketBuffer> packets) => receiver.ReceiveBurst(packets);
+
+        internal override long Refused => sender.Statistics.Refused;
     }
 
     internal sealed class OfBackend(NetPort port) : NetBenchPort
@@ -30,5 +35,7 @@ internal abstract class NetBenchPort
         internal override int Send(ReadOnlySpan<PacketBuffer> packets) => port.EnqueueBurst(packets);
 
         internal override int Receive(Span<PacketBuffer> packets) => port.DequeueBurst(packets);
+
+        internal override long Refused => port.ToGuest.Refused;
     }
 }

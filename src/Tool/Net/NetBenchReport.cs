@@ -7,6 +7,7 @@ internal sealed record NetBenchReport
 
     public required string Mode { get; init; }
 
+    /// <summary>What both sides agreed on: split or packed, and <c>-inorder</c> and <c>-mergeable</c> where so.</summary>
     public required string Ring { get; init; }
 
     public required int Size { get; init; }

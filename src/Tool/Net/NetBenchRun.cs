@@ -108,6 +108,12 @@ internal static class NetBenchRun
                 break;
         }
 
+        if (Sum(workers).Packets == 0)
+        {
+            stop.ThrowIfCancellationRequested();
+            throw new ToolException($"No packet passed on '{settings.Socket}': the other side has gone, or never came.");
+        }
+
         WaitHandle.WaitAny(interruptions, _warmUp);
         Moment start = Moment.Now(workers);
         clock.Phase = BenchPhase.Measure;
@@ -148,7 +154,7 @@ internal static class NetBenchRun
         {
             Role = settings.RoleName,
             Mode = settings.ModeName,
-            Ring = settings.RingName,
+            Ring = RingName(acknowledged),
             Size = settings.PacketSize,
             Burst = settings.Burst,
             Queues = settings.Queues,
@@ -163,6 +169,12 @@ internal static class NetBenchRun
             AllocatedBytesPerPacket = Rounding.PerOperation(measured.Allocated, figures.Packets),
         };
     }
+
+    /// <summary>What became of the wishes of both sides.</summary>
+    private static string RingName(VirtioFeatures acknowledged) =>
+        ((acknowledged & VirtioFeatures.RingPacked) != 0 ? "packed" : "split")
+        + ((acknowledged & VirtioFeatures.InOrder) != 0 ? "-inorder" : "")
+        + (((ulong)acknowledged & (ulong)VirtioNetFeatures.MergeableBuffers) != 0 ? "-mergeable" : "");
 
     private readonly record struct Measurement(NetBenchFigures Figures, double Seconds, long Allocated);
 

@@ -60,6 +60,4 @@ internal sealed record NetBenchSettings
     internal string RoleName => Role == NetRole.FrontEnd ? "front-end" : "back-end";
 
     internal string ModeName => Mode.ToString().ToLowerInvariant();
-
-    internal string RingName => (Packed ? "packed" : "split") + (InOrder ? "-inorder" : "") + (Mergeable ? "-mergeable" : "");
 }

@@ -98,11 +98,17 @@ internal sealed class NetBenchWorker
             while (!left.IsEmpty && _clock.Phase != BenchPhase.Stop && _port.IsUp)
             {
                 int sent = _port.Send(left);
+                if (sent > 0 && _count == 0 && _port.Refused > 0)
+                    throw TooLong();
                 Count(sent, (long)sent * _settings.PacketSize);
                 left = left[sent..];
             }
         }
     }
+
+    /// <summary>All packets have one size: what is refused once is refused always.</summary>
+    private ToolException TooLong() => new(FormattableString.Invariant(
+        $"--size {_settings.PacketSize}: the other side cannot be given packets that long. Choose shorter ones, or --mergeable on both sides."));
 
     private void Receive()
     {

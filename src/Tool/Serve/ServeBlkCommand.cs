@@ -21,9 +21,9 @@ internal static class ServeBlkCommand
     private static readonly Option<ulong?> _null = ToolOptions.Size("--null", "Serve a disk of this size that stores nothing, for measuring.");
     private static readonly Option<bool> _readOnly = new("--read-only") { Description = "Refuse everything that changes the disk." };
     private static readonly Option<FileCache> _cache = Words(
-        "--cache", "What --image does with the page cache: writeback uses it, none reads and writes past it (O_DIRECT).", ("writeback", FileCache.WriteBack), ("none", FileCache.None));
+        "--cache", "What --image does with the page cache: writeback, the default, uses it, none reads and writes past it (O_DIRECT).", ("writeback", FileCache.WriteBack), ("none", FileCache.None));
     private static readonly Option<FileAio> _aio = Words(
-        "--aio", "How --image waits for the disk: io_uring, sync (one request after the other), or auto (io_uring where that is possible and of use).",
+        "--aio", "How --image waits for the disk: io_uring, sync (one request after the other), or auto, the default (io_uring where that is possible and of use).",
         ("auto", FileAio.Auto), ("io_uring", FileAio.IoUring), ("sync", FileAio.Sync));
     private static readonly Option<int> _queues = ToolOptions.Number("--num-queues", "Queues to offer.", 1, 256, 1);
     private static readonly Option<int> _queueSize = ToolOptions.PowerOfTwo("--queue-size", "Largest queue to accept.", 4, 32768, 1024);
@@ -104,9 +104,11 @@ internal static class ServeBlkCommand
         if (ValueOf(result, _memory) is { } wanted && wanted > most)
             result.AddError($"--memory {SizeText.Of(wanted)}: this process can have at most {most >> 20}M. Give less, or an image: --image FILE.");
         ulong block = ValueOf(result, _blockSize) ?? DefaultBlockSize;
+        if (!ulong.IsPow2(block))
+            return; // its own parser reports it
         foreach (Option option in new Option[] { _memory, _null })
         {
-            if (block > 0 && ValueOf(result, option) is { } bytes && (bytes == 0 || bytes % block != 0 || bytes > MostBytes))
+            if (ValueOf(result, option) is { } bytes && (bytes == 0 || bytes % block != 0 || bytes > MostBytes))
                 result.AddError(FormattableString.Invariant($"{option.Name}: must be a multiple of the logical block size {block}, from {block} to {SizeText.Of(MostBytes)}."));
         }
     }
@@ -129,15 +131,15 @@ internal static class ServeBlkCommand
         return option;
     }
 
-    /// <summary>An option with a few words for values; the first is the default.</summary>
+    /// <summary>An option with a few words for values; the first stands for the value of an option that is absent.</summary>
     private static Option<T> Words<T>(string name, string description, params (string Word, T Value)[] words)
+        where T : struct, Enum
     {
         string all = string.Join('|', words.Select(word => word.Word));
         return new Option<T>(name)
         {
             Description = description,
             HelpName = all,
-            DefaultValueFactory = _ => words[0].Value,
             CustomParser = argument =>
             {
                 string text = argument.Tokens[0].Value;

@@ -54,6 +54,14 @@ public sealed class CommandLineTests
         (await ToolProcess.RunAsync(line.Split(' '))).ShouldFail(exitCode: 2).Should().Match($"vhost-user: error: {message}");
 
     [Theory]
+    [InlineData("serve blk --socket-path s --null 1M --logical-block-size 1000", "--logical-block-size '1000': must be a power of two*")]
+    [InlineData("serve blk --socket-path s --null 1000", "--null: must be a multiple of the logical block size 512*")]
+    [InlineData("serve blk --socket-path s --image i --cache writethrough", "--cache 'writethrough': must be one of writeback|none.*")]
+    [InlineData("net bench --role front-end --mode txonly --socket s --ring-size 100", "--ring-size '100': *power of two*")]
+    public async Task The_option_that_is_wrong_is_named(string line, string message) =>
+        (await ToolProcess.RunAsync(line.Split(' '))).ShouldFail(exitCode: 2).Should().Match($"vhost-user: error: {message}");
+
+    [Theory]
     [InlineData("serve blk --socket-path {0} --null 1G")]
     [InlineData("probe --socket {0}")]
     public async Task Parameters_of_our_code_are_not_told(string line)
@@ -99,6 +107,10 @@ public sealed class CommandLineTests
 
         help.Contains("--print-capabilities", StringComparison.Ordinal).Should().Be(named);
     }
+
+    [Fact]
+    public async Task Help_speaks_the_words_of_the_command_line() =>
+        (await ToolProcess.RunAsync("serve", "blk", "--help")).OutputText.Should().Contain("writeback, the default").And.NotContain("WriteBack").And.NotContain("[default: Auto]");
 
     [Theory]
     [InlineData("probe --socket {0}")]

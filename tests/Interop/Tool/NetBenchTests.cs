@@ -62,15 +62,54 @@ public sealed class NetBenchTests
     }
 
     [Fact]
-    public async Task More_queues_than_the_back_end_serves_are_an_error()
+    public async Task The_report_names_the_ring_that_both_sides_agreed_on()
+    {
+        using TempSocket socket = new();
+        string[] common = ["--socket", socket.Path, "--seconds", "1", "--json"];
+        await using ChildProcess back = ToolProcess.Start(["net", "bench", "--role", "back-end", "--mode", "rxonly", "--mergeable", .. common]);
+
+        JsonElement report = await ToolProcess.JsonAsync(
+            "net", "bench", "--role", "front-end", "--mode", "txonly", "--ring", "packed", "--in-order", "--mergeable", "--socket", socket.Path, "--seconds", "1");
+
+        Text(report, "ring").Should().Be("split-mergeable", "the back-end offers neither RING_PACKED nor IN_ORDER");
+    }
+
+    [Fact]
+    public async Task Packets_that_the_other_side_cannot_be_given_are_not_counted_as_sent()
+    {
+        using TempSocket socket = new();
+        await using ChildProcess front = ToolProcess.Start("net", "bench", "--role", "front-end", "--mode", "rxonly", "--socket", socket.Path);
+
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync("net", "bench", "--role", "back-end", "--mode", "txonly", "--size", "9000", "--socket", socket.Path);
+
+        outcome.ShouldFail(1).Should().Contain("--size 9000").And.Contain("--mergeable");
+        (await front.EndAsync(Patience)).ShouldFail(1).Should().Contain(socket.Path);
+    }
+
+    [Theory]
+    [InlineData("front-end", "--server")]
+    [InlineData("back-end", "--server")]
+    public async Task A_socket_that_cannot_be_had_is_told_at_once(string role, string way)
+    {
+        using TempFolder folder = new();
+        string file = folder.Data("no-socket", 1);
+
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync("net", "bench", "--role", role, way, "--mode", "rxonly", "--seconds", "3600", "--socket", file);
+
+        outcome.ShouldFail(1).Should().Contain(file).And.Contain("not a socket");
+    }
+
+    [Fact]
+    public async Task More_queues_than_the_back_end_serves_are_an_error_and_no_packets_no_measurement()
     {
         using TempSocket socket = new();
         await using ChildProcess back = ToolProcess.Start("net", "bench", "--role", "back-end", "--mode", "rxonly", "--socket", socket.Path);
+        await using ChildProcess front = ToolProcess.Start("net", "bench", "--role", "front-end", "--mode", "rxonly", "--queues", "2", "--socket", socket.Path);
 
-        ChildProcess.Outcome outcome = await ToolProcess.RunAsync("net", "bench", "--role", "front-end", "--mode", "txonly", "--queues", "2", "--socket", socket.Path);
+        ChildProcess.Outcome[] outcomes = await Task.WhenAll(front.EndAsync(Patience), back.EndAsync(Patience));
 
-        outcome.ShouldFail(1).Should().Contain("--queues 2").And.Contain("serves only 1");
-        await back.TerminateAsync();
+        outcomes[0].ShouldFail(1).Should().Contain("--queues 2").And.Contain("serves only 1");
+        outcomes[1].ShouldFail(1).Should().Contain("No packet passed");
     }
 
     [Theory]
@@ -85,6 +124,7 @@ public sealed class NetBenchTests
     [InlineData("net bench --role front-end --mode txonly --socket s --burst 0")]
     [InlineData("net bench --role front-end --mode txonly --socket s --queues 128")]
     [InlineData("net bench --role front-end --mode txonly --socket s --ring-size 1")]
+    [InlineData("net bench --role front-end --mode txonly --socket s --ring-size 100")]
     [InlineData("net bench --role front-end --mode txonly --socket s --seconds 0")]
     [InlineData("net bench --role front-end --mode txonly --socket s --client --server")]
     [InlineData("net bench --role front-end --mode txonly --socket s --cpu x")]
