@@ -76,7 +76,7 @@ public sealed partial class BlockDevice : IVhostUserDevice
 
         _readOnly = _options.ReadOnly || storage.IsReadOnly;
         _blockMask = (uint)_options.LogicalBlockSize - 1;
-        _batchSize = storage.BatchSize;
+        _batchSize = Math.Clamp(storage.BatchSize, 1, DeviceVirtqueue.MaxBurst);
         _counters = new BlockRequestCounters[_options.Queues];
         _capacity = CapacityOf(storage.Length);
         if (_capacity == 0)

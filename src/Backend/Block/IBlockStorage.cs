@@ -24,7 +24,7 @@ public interface IBlockStorage : IDisposable
     uint RequestAlignment => 512;
 
     /// <summary>
-    /// Requests after which completions are shown to the driver, a power of two. So many that showing costs little beside the work, so few that the driver
+    /// Requests after which completions are shown to the driver, 1 to 32; what is outside counts as the nearest of these. So many that showing costs little beside the work, so few that the driver
     /// goes on while the device works on the rest: 8 is best for storage that takes nanoseconds, and fewer for slower ones.
     /// </summary>
     int BatchSize => 4;
