@@ -52,7 +52,10 @@ public sealed class Testpmd : IAsyncDisposable
     /// <summary>Waits until it forwards.</summary>
     public Task ReadyAsync() => _process.OutputLineAsync("nb forwarding cores=");
 
-    /// <summary>Asks for the figures of its port; the rates are those since it was asked before.</summary>
+    /// <summary>
+    /// Asks for the figures of its port; the rates are those since it was asked before. While it forwards, packets and bytes are
+    /// of different moments.
+    /// </summary>
     public async Task<TestpmdStatistics> StatisticsAsync()
     {
         int from = await SendAsync("show port stats 0");
