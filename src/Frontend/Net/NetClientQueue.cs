@@ -7,7 +7,7 @@ namespace Vhost.Frontend;
 /// <remarks>
 /// <para>Once the queue is broken or the peer lost, its calls throw: <see cref="VirtqueueException"/>, <see cref="VhostUserDisconnectedException"/>,
 /// <see cref="VhostUserProtocolException"/> or <see cref="VhostUserTimeoutException"/>. What was outstanding is lost then.</para>
-/// <para>Threading: one thread at a time. Disposing the client meanwhile is safe: the next call throws <see cref="ObjectDisposedException"/>.</para>
+/// <para>Threading: one thread at a time; a second one that is noticed gets an <see cref="InvalidOperationException"/>. Disposing the client meanwhile is safe: the next call throws <see cref="ObjectDisposedException"/>.</para>
 /// </remarks>
 public abstract class NetClientQueue
 {
@@ -83,6 +83,8 @@ public abstract class NetClientQueue
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private protected void Enter()
     {
+        if (_inside)
+            ThrowInside();
         Volatile.Write(ref _inside, true);
         if (Volatile.Read(ref _closed))
             ThrowClosed();
@@ -155,6 +157,9 @@ public abstract class NetClientQueue
         if (Volatile.Read(ref _failure) is { } failure)
             throw failure;
     }
+
+    private void ThrowInside() => throw new InvalidOperationException(
+        FormattableString.Invariant($"Queue {Index} is in use: another thread calls it, or a burst that was begun was neither sent nor disposed."));
 
     private void ThrowClosed()
     {

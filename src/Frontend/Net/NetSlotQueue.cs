@@ -29,4 +29,8 @@ internal sealed class NetSlotQueue
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Put(uint slot) => _slots[_tail++ & _mask] = (ushort)slot;
+
+    /// <summary>Undoes the last calls of <see cref="Take"/>.</summary>
+    /// <param name="count">How many.</param>
+    internal void TakeBack(int count) => _head -= (uint)count;
 }

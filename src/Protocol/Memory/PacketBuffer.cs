@@ -73,8 +73,7 @@ public sealed partial class PacketBuffer
         get => PacketOffload.FromWords(_offload, _checksumOffset);
         set
         {
-            _offload = (byte)value.Flags | ((ulong)(byte)value.GsoType << 8) | ((ulong)value.HeaderLength << 16) | ((ulong)value.GsoSize << 32)
-                | ((ulong)value.ChecksumStart << 48);
+            _offload = value.Word;
             _checksumOffset = value.ChecksumOffset;
         }
     }

@@ -9,8 +9,8 @@ namespace Vhost.Protocol;
 /// <remarks>Safety: the range was resolved against a table on which the owner holds a lease while it uses the places.</remarks>
 internal readonly unsafe struct PacketSlots
 {
-    /// <summary>The places start on cache lines, and an odd number of lines apart, which spreads them over all sets of a cache.</summary>
-    private const uint Line = 64;
+    /// <summary>Bytes of a cache line. The places start on lines, and an odd number of lines apart, which spreads them over all sets of a cache.</summary>
+    internal const uint Line = 64;
 
     private readonly byte* _start;
     private readonly uint _stride;
@@ -64,6 +64,21 @@ internal readonly unsafe struct PacketSlots
         *(uint*)(at + 8) = packet.ChecksumOffset;
         MappedBytes.Copy(packet.Address, (nint)(at + _header), length);
         return _header + length;
+    }
+
+    /// <summary>Writes bytes of a place.</summary>
+    /// <param name="slot">Which place.</param>
+    /// <param name="offset">Where in it, header included.</param>
+    /// <param name="bytes">What to write.</param>
+    /// <param name="stream">Whether whole pieces go past the caches; see <see cref="PacketStream"/>.</param>
+    // Safety: the range is checked.
+    internal void Write(uint slot, uint offset, ReadOnlySpan<byte> bytes, bool stream)
+    {
+        nint at = Address(slot, offset, (uint)bytes.Length);
+        if (stream)
+            PacketStream.Copy(bytes, at);
+        else
+            MappedBytes.CopyFrom(bytes, at);
     }
 
     /// <summary>Asks for the first lines of a place that will be read soon.</summary>

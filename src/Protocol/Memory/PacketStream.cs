@@ -67,6 +67,24 @@ internal static unsafe class PacketStream
         }
     }
 
+    /// <summary>Writes bytes to any place: streamed but for what is before the first and behind the last multiple of <see cref="Alignment"/>.</summary>
+    /// <param name="source">The bytes.</param>
+    /// <param name="place">Where to.</param>
+    // Safety: as many bytes at the place are mapped writable while the caller's lease is held; each step was compared with what is left of the source.
+    internal static void Copy(ReadOnlySpan<byte> source, nint place)
+    {
+        int before = (int)Math.Min((uint)source.Length, (uint)(-place & (nint)(Alignment - 1)));
+        MappedBytes.CopyFrom(source[..before], place);
+        int done = before;
+        fixed (byte* from = source)
+        {
+            for (; done + 16 <= source.Length; done += 16)
+                Sse2.StoreAlignedNonTemporal((byte*)place + done, Vector128.Load(from + done));
+        }
+
+        MappedBytes.CopyFrom(source[done..], place + done);
+    }
+
     /// <summary>Asks for the first lines of a packet that will be read soon.</summary>
     // Safety: a hint; it touches nothing and faults on nothing.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

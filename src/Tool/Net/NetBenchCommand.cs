@@ -13,6 +13,8 @@ internal static class NetBenchCommand
     private static readonly Option<string> _socket = ToolOptions.Path("--socket", "The socket.", required: true);
     private static readonly Option<bool> _client = new("--client") { Description = "Connect to the socket (what a front-end does by itself)." };
     private static readonly Option<bool> _server = new("--server") { Description = "Listen on the socket (what a back-end does by itself)." };
+    private static readonly Option<bool> _inPlace = new("--in-place") { Description = "The packets of txonly are built where a back-end reads them, instead of being copied there." };
+    private static readonly Option<bool> _lend = new("--lend") { Description = "The packets that rxonly receives stay where they lie, instead of being copied out." };
     private static readonly Option<int> _size = ToolOptions.Number("--size", "Bytes of the packets that txonly sends.", NumberedPacket.Shortest, 65535, 64);
     private static readonly Option<int> _burst = ToolOptions.Number("--burst", "Packets of a burst.", 1, 1024, 32);
     private static readonly Option<string> _ring = Choice("--ring", "Format of the rings.", required: false, "split", "packed");
@@ -30,7 +32,7 @@ internal static class NetBenchCommand
     {
         Command command = new("bench", "Measure packets: start one side here, and the other one or another program's elsewhere. Ends after its time, or when the other side goes.")
         {
-            _role, _mode, _socket, _client, _server, _size, _burst, _ring, _mergeable, _inOrder, _queues, _queueSize, _seconds, _statistics, _hugePages, _processors, _json,
+            _role, _mode, _socket, _client, _server, _inPlace, _lend, _size, _burst, _ring, _mergeable, _inOrder, _queues, _queueSize, _seconds, _statistics, _hugePages, _processors, _json,
         };
         command.Validators.Add(Check);
         command.SetAction((line, stop) => RunAsync(Read(line), line.GetValue(_json), stop));
@@ -59,6 +61,8 @@ internal static class NetBenchCommand
             Mode = Enum.Parse<NetMode>(line.GetRequiredValue(_mode), ignoreCase: true),
             Socket = line.GetRequiredValue(_socket),
             Listens = role == NetRole.FrontEnd ? line.GetValue(_server) : !line.GetValue(_client),
+            InPlace = line.GetValue(_inPlace),
+            Lends = line.GetValue(_lend),
             PacketSize = line.GetValue(_size),
             Burst = line.GetValue(_burst),
             Packed = line.GetValue(_ring) == "packed",
@@ -77,6 +81,10 @@ internal static class NetBenchCommand
     {
         if (result.GetResult(_client) is { Implicit: false } && result.GetResult(_server) is { Implicit: false })
             result.AddError("Give --client or --server, not both.");
+        if (result.GetResult(_inPlace) is { Implicit: false } && (Word(result, _role) != "front-end" || Word(result, _mode) != "txonly"))
+            result.AddError("--in-place is for --role front-end --mode txonly.");
+        if (result.GetResult(_lend) is { Implicit: false } && Word(result, _mode) != "rxonly")
+            result.AddError("--lend is for --mode rxonly.");
         if (Word(result, _role) == "front-end" && Word(result, _ring) != "packed"
             && int.TryParse(Word(result, _queueSize), NumberStyles.None, CultureInfo.InvariantCulture, out int entries) && !int.IsPow2(entries))
         {

@@ -36,6 +36,8 @@ internal static class NetBenchRun
         await using NetClient net = await ConnectAsync(settings, options, stop);
         if (net.Senders.Count < settings.Queues)
             throw new ToolException(FormattableString.Invariant($"--queues {settings.Queues}: the back-end on '{settings.Socket}' serves only {net.Senders.Count}."));
+        if (settings.InPlace && settings.PacketSize > net.Senders[0].PlaceCapacity)
+            throw new ToolException(FormattableString.Invariant($"--size {settings.PacketSize}: packets that are built in place have at most {net.Senders[0].PlaceCapacity} bytes. Leave out --in-place."));
         IEnumerable<NetBenchPort> ports = net.Senders.Zip(net.Receivers, (sender, receiver) => new NetBenchPort.OfFrontend(sender, receiver));
         return await MeasureAsync(settings, ports, () => net.Frontend.AcknowledgedFeatures, hasGone: static () => false, stop);
     }

@@ -35,6 +35,12 @@ internal sealed record NetBenchSettings
     /// <summary>Whether to listen on the socket rather than to connect to it.</summary>
     public required bool Listens { get; init; }
 
+    /// <summary>Whether packets are built in shared memory instead of being copied there.</summary>
+    public required bool InPlace { get; init; }
+
+    /// <summary>Whether received packets are looked at where they lie instead of being copied out.</summary>
+    public required bool Lends { get; init; }
+
     public required int PacketSize { get; init; }
 
     public required int Burst { get; init; }

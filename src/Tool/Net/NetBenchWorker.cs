@@ -66,8 +66,12 @@ internal sealed class NetBenchWorker
                 ProcessorBinding.BindThread([processor]);
             while (!_port.IsUp && _clock.Phase != BenchPhase.Stop)
                 Thread.Sleep(1);
-            if (_settings.Mode == NetMode.TxOnly)
+            if (_settings.InPlace)
+                GenerateInPlace();
+            else if (_settings.Mode == NetMode.TxOnly)
                 Generate();
+            else if (_settings.Lends)
+                ReceiveLent();
             else
                 Receive();
             _completion.SetResult();
@@ -106,6 +110,16 @@ internal sealed class NetBenchWorker
         }
     }
 
+    private void GenerateInPlace()
+    {
+        while (_clock.Phase != BenchPhase.Stop && _port.IsUp)
+        {
+            int sent = _port.SendInPlace(_number, _settings.Burst, _settings.PacketSize);
+            _number += (uint)sent;
+            Count(sent, (long)sent * _settings.PacketSize);
+        }
+    }
+
     /// <summary>All packets have one size: what is refused once is refused always.</summary>
     private ToolException TooLong() => new(FormattableString.Invariant(
         $"--size {_settings.PacketSize}: the other side cannot be given packets that long. Choose shorter ones, or --mergeable on both sides."));
@@ -119,6 +133,25 @@ internal sealed class NetBenchWorker
                 Take(_packets.AsSpan(0, count));
             else
                 Count(0, 0);
+        }
+    }
+
+    private void ReceiveLent()
+    {
+        LentPacket[] lent = new LentPacket[_settings.Burst];
+        while (_clock.Phase != BenchPhase.Stop && _port.IsUp)
+        {
+            Span<LentPacket> packets = lent.AsSpan(0, _port.Lend(lent));
+            if (!packets.IsEmpty && ++_bursts % SampleEvery == 1)
+                Sample(packets[0]);
+            long bytes = 0;
+            foreach (LentPacket packet in packets)
+            {
+                bytes += packet.Length;
+                packet.Release();
+            }
+
+            Count(packets.Length, bytes);
         }
     }
 
@@ -149,6 +182,12 @@ internal sealed class NetBenchWorker
     }
 
     private void Sample(PacketBuffer packet)
+    {
+        int place = _sampled++ % MostSamples;
+        _sampleLengths[place] = packet.CopyTo(_samples.AsSpan(place * _sampleSize, _sampleSize));
+    }
+
+    private void Sample(LentPacket packet)
     {
         int place = _sampled++ % MostSamples;
         _sampleLengths[place] = packet.CopyTo(_samples.AsSpan(place * _sampleSize, _sampleSize));

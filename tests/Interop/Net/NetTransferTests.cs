@@ -56,6 +56,21 @@ public sealed class NetTransferTests
     }
 
     [Theory]
+    [MemberData(nameof(Shapes))]
+    public async Task Packets_built_in_place_and_copied_ones_arrive_in_order(VirtioFeatures ring, VirtioFeatures without, bool mergeable, int indirect, int size)
+    {
+        NetClientOptions client = new() { RingFeatures = ring, UnwantedFeatures = without, Mergeable = mergeable, IndirectBuffers = indirect, QueueSize = (ushort)size };
+        await using NetLoopback net = await NetLoopback.StartAsync(client);
+        PacketTraffic traffic = new(n => 16 + (int)(n * 37 % (ulong)(net.Sender.PlaceCapacity - 16)));
+        int calls = 0;
+
+        traffic.Pump(_pool, 5000, 32, (packets, count) => calls++ % 3 == 0 ? net.Sender.SendBurst(packets.AsSpan(0, count)) : SendInPlace(net.Sender, packets.AsSpan(0, count)), packets => net.Port.DequeueBurst(packets));
+
+        net.Sender.Statistics.Packets.Should().Be(5000);
+        net.Port.FromGuest.Errors.Should().Be(0);
+    }
+
+    [Theory]
     [InlineData(VirtioFeatures.None)]
     [InlineData(Packed | InOrder)]
     public async Task Packets_of_any_size_to_64_KiB_in_bursts_of_any_length(VirtioFeatures ring)
@@ -340,5 +355,18 @@ public sealed class NetTransferTests
                 _pool.Return(packet);
             }
         }
+    }
+
+    private static int SendInPlace(NetSender sender, ReadOnlySpan<PacketBuffer> packets)
+    {
+        using OutgoingBurst burst = sender.BeginBurst(packets.Length);
+        for (int i = 0; i < burst.Count; i++)
+        {
+            burst.Write(i, 0, packets[i].Data);
+            burst.SetLength(i, packets[i].Length);
+        }
+
+        burst.Send(burst.Count);
+        return burst.Count;
     }
 }

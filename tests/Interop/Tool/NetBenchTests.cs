@@ -61,6 +61,50 @@ public sealed class NetBenchTests
         outcomes[1].OutputText.Should().Contain("back-end, mac, split").And.Contain("empty polls").And.Contain(" 0 bad");
     }
 
+    [Theory]
+    [InlineData("txonly --in-place", "rxonly", "back-end")]
+    [InlineData("txonly --in-place --ring packed --in-order", "rxonly --ring packed --in-order", "back-end")]
+    [InlineData("txonly --ring packed", "rxonly --ring packed --lend", "back-end")]
+    [InlineData("rxonly --lend", "txonly", "front-end")]
+    public async Task Packets_that_are_not_copied_on_one_side_are_whole_on_the_other(string frontend, string backend, string receiver)
+    {
+        using TempSocket socket = new();
+        string[] Of(string role, string options) => ["net", "bench", "--role", role, "--socket", socket.Path, "--size", "1518", "--json", "--mode", .. options.Split(' ')];
+        await using ChildProcess back = ToolProcess.Start([.. Of("back-end", backend), "--seconds", receiver == "back-end" ? "1" : "30"]);
+        await using ChildProcess front = ToolProcess.Start([.. Of("front-end", frontend), "--seconds", receiver == "front-end" ? "1" : "30"]);
+
+        ChildProcess.Outcome[] outcomes = await Task.WhenAll(front.EndAsync(Patience), back.EndAsync(Patience));
+
+        outcomes.Should().AllSatisfy(outcome => outcome.ExitCode.Should().Be(0, string.Join(" | ", outcome.Errors)));
+        JsonElement report = ToolProcess.Parse(outcomes[receiver == "front-end" ? 0 : 1]);
+        report.GetProperty("bytes").GetInt64().Should().Be(report.GetProperty("packets").GetInt64() * 1518).And.BePositive();
+        report.GetProperty("verified").GetInt64().Should().BePositive();
+        report.GetProperty("bad").GetInt64().Should().Be(0);
+    }
+
+    [Theory]
+    [InlineData("--role back-end --mode txonly --in-place", "--in-place is for")]
+    [InlineData("--role front-end --mode rxonly --in-place", "--in-place is for")]
+    [InlineData("--role front-end --mode txonly --lend", "--lend is for")]
+    public async Task An_option_that_the_mode_does_not_have_is_refused(string options, string reason)
+    {
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync(["net", "bench", "--socket", "nowhere", .. options.Split(' ')]);
+
+        outcome.ShouldFail(2).Should().Contain(reason);
+    }
+
+    [Fact]
+    public async Task A_packet_that_does_not_fit_into_one_place_is_not_built_there()
+    {
+        using TempSocket socket = new();
+        await using ChildProcess back = ToolProcess.Start("net", "bench", "--role", "back-end", "--mode", "rxonly", "--socket", socket.Path);
+
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync("net", "bench", "--role", "front-end", "--mode", "txonly", "--in-place", "--size", "2037", "--socket", socket.Path);
+
+        outcome.ShouldFail(1).Should().Contain("--size 2037").And.Contain("2036");
+        (await back.EndAsync(Patience)).ShouldFail(1);
+    }
+
     [Fact]
     public async Task The_report_names_the_ring_that_both_sides_agreed_on()
     {

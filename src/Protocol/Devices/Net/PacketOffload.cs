@@ -31,6 +31,9 @@ public readonly record struct PacketOffload(
     /// <summary>The packet has explicit congestion notification, which segmentation must respect.</summary>
     public bool HasEcn => (GsoType & VirtioNetGsoType.Ecn) != 0;
 
+    /// <summary>The fields but the last as the first eight bytes of a header, little-endian.</summary>
+    internal ulong Word => (byte)Flags | ((ulong)(byte)GsoType << 8) | ((ulong)HeaderLength << 16) | ((ulong)GsoSize << 32) | ((ulong)ChecksumStart << 48);
+
     /// <summary>The fields out of a header's first eight bytes and its csum_offset.</summary>
     internal static PacketOffload FromWords(ulong word, ushort checksumOffset) => new(
         (VirtioNetHeaderFlags)(byte)word, (VirtioNetGsoType)(byte)(word >> 8), (ushort)(word >> 16), (ushort)(word >> 32), (ushort)(word >> 48), checksumOffset);

@@ -1,0 +1,282 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+/// <summary>Packets that are built in shared memory instead of being copied there.</summary>
+public sealed partial class NetSender
+{
+    private const int FirstLine = (int)PacketSlots.Line;
+
+    private readonly BuiltPacket[] _built = new BuiltPacket[Chunk];
+
+    /// <summary>
+    /// The first line of each place, header included, of which the places only get copies: in a line that is written whole nothing of before is left, so it can be
+    /// streamed. Empty until the first burst is begun.
+    /// </summary>
+    private byte[] _firstLines = [];
+    private int _turns;
+
+    /// <summary>The burst that is being built; 0: none.</summary>
+    private int _openTurn;
+
+    /// <summary>Places of shared memory in which packets are built.</summary>
+    public int PlaceCount => Shape.Slots;
+
+    /// <summary>Bytes of the longest packet that fits into one place; longer ones go with <see cref="SendBurst"/>.</summary>
+    public int PlaceCapacity => Math.Min(NetQueueShape.LongestPacket, (int)_slots.Room);
+
+    /// <summary>
+    /// Begins packets that are built where the device will read them. For packets of some hundred bytes and more, which then are not copied once more, and for those
+    /// of which only a part is new; small ones are faster with <see cref="SendBurst"/>.
+    /// </summary>
+    /// <example>
+    /// <code>
+    /// using OutgoingBurst burst = sender.BeginBurst(32);
+    /// for (int i = 0; i &lt; burst.Count; i++)
+    /// {
+    ///     burst.Write(i, 0, header);
+    ///     burst.Write(i, header.Length, payload);
+    ///     burst.SetLength(i, header.Length + payload.Length);
+    /// }
+    ///
+    /// burst.Send(burst.Count);
+    /// </code>
+    /// </example>
+    /// <param name="packets">How many are wanted, at least 1. A burst has 64 at most.</param>
+    /// <returns>The burst, which must be sent or disposed before this queue is called again.</returns>
+    /// <exception cref="VhostUserException">The queue is broken or the peer lost.</exception>
+    public OutgoingBurst BeginBurst(int packets)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(packets, 1);
+        ThrowIfFailed();
+        Enter();
+        int count = TakePlaces(Math.Min(packets, Chunk));
+        if (count == 0)
+        {
+            Leave();
+            ThrowIfFailed();
+            return default;
+        }
+
+        if (_firstLines.Length == 0)
+            _firstLines = new byte[Shape.Slots * FirstLine];
+        _stream = PacketStream.IsSupported && count >= PacketStream.LeastBurst && _choice.Next(count);
+        _turns = _turns == int.MaxValue ? 1 : _turns + 1;
+        _openTurn = _turns;
+        return new OutgoingBurst(this, _openTurn, count);
+    }
+
+    internal int PlaceOf(int turn, int packet)
+    {
+        RequireOpen(turn);
+        return (int)_built[packet].Slot;
+    }
+
+    internal void WriteInPlace(int turn, int packet, int offset, ReadOnlySpan<byte> bytes)
+    {
+        RequireOpen(turn);
+        if ((uint)offset > _slots.Room || (uint)bytes.Length > _slots.Room - (uint)offset)
+            ThrowNoRoom(offset, bytes.Length);
+        WriteAt(_built[packet].Slot, (int)_slots.HeaderLength + offset, bytes);
+    }
+
+    internal void SetLengthInPlace(int turn, int packet, int length)
+    {
+        RequireOpen(turn);
+        if (length < 1 || length > PlaceCapacity)
+            ThrowLength(length);
+        _built[packet].Length = (uint)length;
+    }
+
+    internal void SetOffloadInPlace(int turn, int packet, PacketOffload offload)
+    {
+        RequireOpen(turn);
+        _built[packet].Offload = offload.Word;
+        _built[packet].ChecksumOffset = offload.ChecksumOffset;
+    }
+
+    internal void SendBuilt(int turn, int built, int count)
+    {
+        RequireOpen(turn);
+        try
+        {
+            _free.TakeBack(built - count);
+            long bytes = 0;
+            int sent = SubmitBuilt(_built.AsSpan(0, count), ref bytes);
+            Counters.Count(sent, bytes);
+            if (sent > 0)
+                Publish(count);
+        }
+        finally
+        {
+            _openTurn = 0;
+            Leave();
+        }
+    }
+
+    internal void GiveUp(int turn, int built)
+    {
+        if (turn != _openTurn)
+            return;
+        _free.TakeBack(built);
+        _openTurn = 0;
+        Leave();
+    }
+
+    /// <summary>Writes bytes of a place: those of its first line are kept, the others go there.</summary>
+    private void WriteAt(uint slot, int offset, ReadOnlySpan<byte> bytes)
+    {
+        if (offset < FirstLine)
+        {
+            int count = Math.Min(FirstLine - offset, bytes.Length);
+            bytes[..count].CopyTo(LineOf(slot)[offset..]);
+            bytes = bytes[count..];
+            offset = FirstLine;
+        }
+
+        if (!bytes.IsEmpty)
+            _slots.Write(slot, (uint)offset, bytes, _stream);
+    }
+
+    private Span<byte> LineOf(uint slot) => _firstLines.AsSpan((int)slot * FirstLine, FirstLine);
+
+    /// <summary>Takes as many places as there are entries of the ring for them.</summary>
+    private int TakePlaces(int wanted)
+    {
+        int count = RoomInPlace(wanted);
+        if (count < wanted)
+        {
+            Collect();
+            count = RoomInPlace(wanted);
+        }
+
+        for (int i = 0; i < count; i++)
+            _built[i] = new BuiltPacket { Slot = _free.Take() };
+        return count;
+    }
+
+    private int RoomInPlace(int wanted) => Math.Min(wanted, Math.Min(_free.Count, Ring.FreeDescriptors / (Shape.SeparateHeader ? 2 : 1)));
+
+    [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
+    private int SubmitBuilt(Span<BuiltPacket> packets, ref long bytes)
+    {
+        int sent = 0;
+        foreach (ref BuiltPacket packet in packets)
+        {
+            if (packet.Length == 0 || !TryJudge(ref packet))
+            {
+                Counters.Refused++;
+                _free.Put(packet.Slot);
+                continue;
+            }
+
+            Span<byte> line = LineOf(packet.Slot);
+            SetHeader(line, packet.Offload, packet.ChecksumOffset);
+            _slots.Write(packet.Slot, 0, line, _stream);
+            if (_classify)
+                ClassifyBuilt(packet);
+            Stage(ref packet);
+            bytes += packet.Length;
+            sent++;
+        }
+
+        Submit();
+        return sent;
+    }
+
+    /// <summary>Writes a header only where it changes: read at once as part of its line, it would wait for its own store.</summary>
+    private void SetHeader(Span<byte> line, ulong offload, ushort checksumOffset)
+    {
+        Span<byte> header = stackalloc byte[VirtioNetHeader.Size];
+        header.Clear();
+        MemoryMarshal.Write(header, offload);
+        MemoryMarshal.Write(header[sizeof(ulong)..], checksumOffset);
+        header = header[..(int)_slots.HeaderLength];
+        if (!line.StartsWith(header))
+            header.CopyTo(line);
+    }
+
+    private void Stage(ref readonly BuiltPacket packet)
+    {
+        GuestAddress place = _places[packet.Slot].Address;
+        uint header = _slots.HeaderLength;
+        if (Shape.SeparateHeader)
+        {
+            _chain[0] = new GuestBuffer(place, header);
+            _chain[1] = new GuestBuffer(new GuestAddress(place.Value + header), packet.Length);
+            Ring.TrySubmit(_chain.AsSpan(0, 2), [], packet.Slot);
+            return;
+        }
+
+        _staged[_count] = new GuestBuffer(place, header + packet.Length);
+        _tokens[_count++] = packet.Slot;
+    }
+
+    /// <summary>Decides what the header says, and completes the checksum where the device would not. False when the device cannot be given the packet.</summary>
+    private bool TryJudge(ref BuiltPacket packet)
+    {
+        if (OffloadRules.IsNone(packet.Offload))
+        {
+            (packet.Offload, packet.ChecksumOffset) = (0, 0);
+            return true;
+        }
+
+        OffloadVerdict verdict = Shape.Offloads.Judge(ref packet.Offload, packet.ChecksumOffset, packet.Length);
+        if (verdict == OffloadVerdict.CompleteChecksum)
+        {
+            CompleteInPlace(packet);
+            (packet.Offload, packet.ChecksumOffset) = (0, 0);
+        }
+
+        return verdict != OffloadVerdict.Refuse;
+    }
+
+    private void CompleteInPlace(BuiltPacket packet)
+    {
+        const int Piece = 256;
+        Span<byte> piece = stackalloc byte[Piece];
+        int header = (int)_slots.HeaderLength;
+        int start = header + (int)(packet.Offload >> 48);
+        int end = header + (int)packet.Length;
+        InternetChecksum sum = new();
+        if (start < FirstLine)
+            sum.Add(LineOf(packet.Slot)[start..Math.Min(end, FirstLine)]);
+        for (int at = Math.Max(start, FirstLine); at < end; at += Piece)
+        {
+            Span<byte> bytes = piece[..Math.Min(Piece, end - at)];
+            MappedBytes.CopyTo(_slots.Address(packet.Slot, (uint)at, (uint)bytes.Length), bytes);
+            sum.Add(bytes);
+        }
+
+        ushort complete = sum.Complete();
+        WriteAt(packet.Slot, start + packet.ChecksumOffset, [(byte)(complete >> 8), (byte)complete]);
+    }
+
+    private void ClassifyBuilt(BuiltPacket packet)
+    {
+        MacAddress.TryRead(LineOf(packet.Slot)[(int)_slots.HeaderLength..], out MacAddress destination);
+        Counters.Classify((int)packet.Length, destination);
+    }
+
+    private void RequireOpen(int turn)
+    {
+        if (turn != _openTurn)
+            throw new InvalidOperationException("The burst was sent or given up before.");
+    }
+
+    private static void ThrowNoRoom(int offset, int length) =>
+        throw new ArgumentOutOfRangeException(nameof(offset), offset, FormattableString.Invariant($"{length} bytes there are not inside the place."));
+
+    private void ThrowLength(int length) =>
+        throw new ArgumentOutOfRangeException(nameof(length), length, FormattableString.Invariant($"A packet in one place has 1 to {PlaceCapacity} bytes."));
+
+    private struct BuiltPacket
+    {
+        internal uint Slot;
+        internal uint Length;
+        internal ulong Offload;
+        internal ushort ChecksumOffset;
+    }
+}

@@ -1,0 +1,364 @@
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Frontend.Tests;
+
+/// <summary>Packets that are built in shared memory: what a device that is written by hand finds there.</summary>
+public sealed class OutgoingBurstTests : NetQueueBench
+{
+    [Theory]
+    [InlineData(false, 12)]
+    [InlineData(true, 12)]
+    [InlineData(false, 10)]
+    public void A_packet_lies_where_it_was_built_behind_its_header(bool packed, int header)
+    {
+        StartSender(packed, ring: header == 12 ? VirtioFeatures.Version1 : VirtioFeatures.AnyLayout);
+
+        using (OutgoingBurst burst = Sender.BeginBurst(2))
+        {
+            burst.Count.Should().Be(2);
+            burst.Write(0, 0, Bytes(100));
+            burst.SetLength(0, 100);
+            burst.Write(1, 14, Bytes(386, 1));
+            burst.Write(1, 0, Bytes(14, 2));
+            burst.SetLength(1, 400);
+            burst.Send(2);
+        }
+
+        List<HandChain> got = Device.All();
+        got.Should().HaveCount(2).And.OnlyContain(chain => chain.Pieces.Count == 1 && !chain.Pieces[0].Write);
+        Get(got[0]).Should().Equal([.. new byte[header], .. Bytes(100)]);
+        Get(got[1]).Should().Equal([.. new byte[header], .. Bytes(14, 2), .. Bytes(386, 1)]);
+        NetQueueStatistics counted = Sender.Statistics;
+        (counted.Packets, counted.Bytes, counted.InFlight).Should().Be((2, 500, 2));
+        got.ForEach(chain => Device.Use(chain, 0));
+        Sender.Reclaim().Should().Be(16);
+    }
+
+    [Fact]
+    public void An_ancient_device_gets_the_header_in_a_descriptor_of_its_own()
+    {
+        StartSender(packed: false, ring: 0);
+
+        Send(Bytes(100), Bytes(200)).Should().Be(2);
+
+        List<HandChain> got = Device.All();
+        got[0].Pieces.Select(piece => piece.Length).Should().Equal(10u, 100u);
+        got[1].Pieces.Select(piece => piece.Length).Should().Equal(10u, 200u);
+        Get(got[1]).Should().Equal([.. new byte[10], .. Bytes(200)]);
+        got.ForEach(chain => Device.Use(chain, 0));
+        Sender.Reclaim().Should().Be(8);
+        using OutgoingBurst all = Sender.BeginBurst(64);
+        all.Count.Should().Be(8, "each packet takes two of 16 descriptors");
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_place_that_comes_back_still_has_its_bytes(bool packed)
+    {
+        StartSender(packed, size: 4);
+        Dictionary<int, byte[]> written = [];
+        for (int turn = 0; turn < 20; turn++)
+        {
+            OutgoingBurst burst = Sender.BeginBurst(1);
+            int place = burst.PlaceOf(0);
+            place.Should().BeInRange(0, Sender.PlaceCount - 1);
+            if (!written.TryGetValue(place, out byte[]? bytes))
+                burst.Write(0, 0, written[place] = bytes = Bytes(200, place));
+            burst.Write(0, 7, [(byte)turn]);
+            bytes[7] = (byte)turn;
+            burst.SetLength(0, 200);
+            burst.Send(1);
+
+            HandChain chain = Device.Next()!;
+            Get(chain)[12..].Should().Equal(bytes);
+            Device.Use(chain, 0);
+        }
+
+        written.Should().HaveCount(4);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void There_are_as_many_packets_as_there_is_room_for(bool packed)
+    {
+        StartSender(packed, size: 4);
+        Send(Bytes(60), Bytes(61), Bytes(62)).Should().Be(3);
+
+        OutgoingBurst last = Sender.BeginBurst(2);
+        last.Count.Should().Be(1);
+        Build(last, 0, Bytes(63));
+        last.Send(1);
+        OutgoingBurst none = Sender.BeginBurst(2);
+        none.Count.Should().Be(0);
+        none.Send(0);
+        none.Dispose();
+        Sender.SendBurst([Packet(Bytes(64))]).Should().Be(0, "the places are all out");
+
+        List<HandChain> got = Device.All();
+        got.Select(chain => Get(chain).Length - 12).Should().Equal(60, 61, 62, 63);
+        Device.Use(got[0], 0);
+        Device.Use(got[1], 0);
+        using OutgoingBurst next = Sender.BeginBurst(4);
+        next.Count.Should().Be(2);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void What_is_not_sent_is_free_again(bool packed)
+    {
+        StartSender(packed, size: 8);
+        for (int turn = 0; turn < 10; turn++)
+        {
+            OutgoingBurst some = Sender.BeginBurst(8);
+            some.Count.Should().Be(8);
+            Build(some, 0, Bytes(60, turn));
+            some.Send(1);
+            OutgoingBurst givenUp = Sender.BeginBurst(7);
+            givenUp.Count.Should().Be(7);
+            givenUp.Dispose();
+            givenUp.Dispose();
+
+            HandChain chain = Device.All().Should().ContainSingle().Which;
+            Get(chain)[12..].Should().Equal(Bytes(60, turn));
+            Device.Use(chain, 0);
+            Sender.Reclaim().Should().Be(8);
+        }
+    }
+
+    [Fact]
+    public void Work_is_left_to_the_device_as_far_as_it_acknowledged()
+    {
+        StartSender(packed: false, VirtioNetFeatures.Checksum | VirtioNetFeatures.HostTso4);
+        PacketOffload segments = PacketOffload.ForSegmentation(VirtioNetGsoType.TcpV4, 100, 54, 34, 16);
+        PacketOffload[] offloads = [segments, segments with { GsoType = VirtioNetGsoType.Udp }, PacketOffload.ForChecksum(34, 16), PacketOffload.ForChecksum(399, 0), default];
+        OutgoingBurst burst = Sender.BeginBurst(offloads.Length);
+        for (int i = 0; i < offloads.Length; i++)
+        {
+            Build(burst, i, Bytes(400));
+            burst.SetOffload(i, offloads[i]);
+        }
+
+        burst.Send(offloads.Length);
+
+        List<HandChain> got = Device.All();
+        got.Should().HaveCount(3);
+        Get(got[0])[..12].Should().Equal(Header(new(VirtioNetHeaderFlags.NeedsChecksum, VirtioNetGsoType.TcpV4, 54, 100, 34, 16, 0)));
+        Get(got[1])[..12].Should().Equal(Header(new(VirtioNetHeaderFlags.NeedsChecksum, 0, 0, 0, 34, 16, 0)));
+        Get(got[2])[..12].Should().Equal(new byte[12]);
+        (Sender.Statistics.Refused, Sender.Statistics.Packets).Should().Be((2, 3));
+        got.ForEach(chain => Device.Use(chain, 0));
+        Sender.Reclaim().Should().Be(16, "the places of packets that were dropped are free");
+    }
+
+    [Theory]
+    [InlineData(60, 34, 16)]
+    [InlineData(61, 34, 6)]
+    [InlineData(500, 34, 16)]
+    [InlineData(499, 33, 16)]
+    [InlineData(60, 0, 58)]
+    public void A_checksum_that_the_device_does_not_complete_is_complete(int length, int start, int offset)
+    {
+        StartSender(packed: false);
+        PacketBuffer same = Packet(Bytes(length), PacketOffload.ForChecksum(start, offset));
+        same.CompleteChecksum();
+        OutgoingBurst burst = Sender.BeginBurst(1);
+        Build(burst, 0, Bytes(length));
+        burst.SetOffload(0, PacketOffload.ForChecksum(start, offset));
+
+        burst.Send(1);
+
+        Get(Device.Next()!).Should().Equal([.. new byte[12], .. BytesOf(same)]);
+    }
+
+    [Fact]
+    public void A_packet_without_length_is_dropped_and_counted()
+    {
+        StartSender(packed: false, size: 4);
+        OutgoingBurst burst = Sender.BeginBurst(4);
+        Build(burst, 0, Bytes(60));
+        burst.Write(1, 0, Bytes(60));
+        Build(burst, 3, Bytes(70));
+
+        burst.Send(4);
+
+        Device.All().Select(chain => Get(chain).Length - 12).Should().Equal(60, 70);
+        Sender.Statistics.Refused.Should().Be(2);
+        Sender.FreeBuffers.Should().Be(2);
+    }
+
+    [Fact]
+    public void The_statistics_tell_sizes_and_kinds()
+    {
+        StartSender(packed: false);
+        byte[] everybody = [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, .. Bytes(58)];
+        byte[] group = [0x01, 0, 0x5E, 0, 0, 1, .. Bytes(294)];
+
+        Send(everybody, group, group).Should().Be(3);
+
+        NetQueueStatistics counted = Sender.Statistics;
+        (counted.Broadcast, counted.Multicast).Should().Be((1, 2));
+    }
+
+    [Fact]
+    public void What_is_outside_a_packet_or_the_burst_is_refused()
+    {
+        StartSender(packed: false, buffer: 512);
+        int capacity = Sender.PlaceCapacity;
+        capacity.Should().Be(500);
+        using OutgoingBurst burst = Sender.BeginBurst(2);
+        burst.Write(1, 0, Bytes(500));
+        burst.Write(1, 499, [1]);
+        burst.Write(1, 500, []);
+        burst.SetLength(1, 500);
+
+        Refused<ArgumentOutOfRangeException>(burst, it => it.Write(1, 500, [1]));
+        Refused<ArgumentOutOfRangeException>(burst, it => it.Write(1, 1, new byte[500]));
+        Refused<ArgumentOutOfRangeException>(burst, it => it.Write(1, -1, [1]));
+        Refused<ArgumentOutOfRangeException>(burst, it => it.Write(1, int.MaxValue, [1]));
+        Refused<ArgumentOutOfRangeException>(burst, it => it.Write(2, 0, [1]));
+        Refused<ArgumentOutOfRangeException>(burst, it => it.Write(-1, 0, [1]));
+        Refused<ArgumentOutOfRangeException>(burst, it => it.SetLength(0, 501));
+        Refused<ArgumentOutOfRangeException>(burst, it => it.SetLength(0, 0));
+        Refused<ArgumentOutOfRangeException>(burst, it => it.SetLength(2, 60));
+        Refused<ArgumentOutOfRangeException>(burst, it => it.SetOffload(2, default));
+        Refused<ArgumentOutOfRangeException>(burst, it => it.PlaceOf(2));
+        Refused<ArgumentOutOfRangeException>(burst, it => it.Send(3));
+        Refused<ArgumentOutOfRangeException>(burst, it => it.Send(-1));
+        ((Action)(() => Sender.BeginBurst(0))).Should().Throw<ArgumentOutOfRangeException>();
+    }
+
+    [Fact]
+    public void While_a_burst_is_open_the_queue_does_nothing_else()
+    {
+        StartSender(packed: false);
+        OutgoingBurst burst = Sender.BeginBurst(2);
+
+        ((Action)(() => Sender.BeginBurst(1))).Should().Throw<InvalidOperationException>().WithMessage("Queue 1 is in use*");
+        ((Action)(() => Sender.SendBurst([Packet(Bytes(60))]))).Should().Throw<InvalidOperationException>();
+        ((Action)(() => Sender.Reclaim())).Should().Throw<InvalidOperationException>();
+        Sender.WaitAsync().AsTask().Exception!.InnerException.Should().BeOfType<InvalidOperationException>();
+        Build(burst, 0, Bytes(60));
+        burst.Send(1);
+
+        Device.All().Should().ContainSingle();
+        Sender.SendBurst([Packet(Bytes(60))]).Should().Be(1);
+    }
+
+    [Fact]
+    public void A_burst_that_has_ended_reaches_nothing_any_more()
+    {
+        StartSender(packed: false);
+        OutgoingBurst sent = Sender.BeginBurst(1);
+        Build(sent, 0, Bytes(60));
+        sent.Send(1);
+        OutgoingBurst open = Sender.BeginBurst(1);
+
+        Refused<InvalidOperationException>(sent, it => it.Write(0, 0, [1]));
+        Refused<InvalidOperationException>(sent, it => it.SetLength(0, 1));
+        Refused<InvalidOperationException>(sent, it => it.SetOffload(0, default));
+        Refused<InvalidOperationException>(sent, it => it.PlaceOf(0));
+        Refused<InvalidOperationException>(sent, it => it.Send(1));
+        sent.Dispose();
+        Build(open, 0, Bytes(61));
+        open.Send(1);
+
+        Device.All().Select(chain => Get(chain).Length - 12).Should().Equal(60, 61);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void F10_an_answer_to_nothing_ends_the_queue_with_a_reason(bool packed)
+    {
+        StartSender(packed, size: 4);
+        Send(Bytes(60), Bytes(60), Bytes(60), Bytes(60)).Should().Be(4);
+        Device.UseUnknown(77, 0);
+
+        ((Action)(() => Sender.BeginBurst(1))).Should().Throw<VirtqueueException>();
+        ((Action)(() => Sender.BeginBurst(1))).Should().Throw<VirtqueueException>();
+    }
+
+    [Fact]
+    public void Closing_waits_until_the_burst_has_ended()
+    {
+        StartSender(packed: false);
+        OutgoingBurst burst = Sender.BeginBurst(1);
+        using ManualResetEventSlim closing = new();
+        Thread closer = new(() =>
+        {
+            closing.Set();
+            Sender.Close();
+        });
+        closer.Start();
+        closing.Wait(Eventually.Deadline).Should().BeTrue();
+
+        Build(burst, 0, Bytes(500));
+        burst.Dispose();
+
+        closer.Join(Eventually.Deadline).Should().BeTrue();
+        ((Action)(() => Sender.BeginBurst(1))).Should().Throw<ObjectDisposedException>();
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Nothing_is_allocated(bool packed)
+    {
+        StartSender(packed, size: 64);
+        byte[] bytes = Bytes(200);
+        long allocated = 0;
+        for (int turn = 0; turn < 200; turn++)
+        {
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            using (OutgoingBurst burst = Sender.BeginBurst(32))
+            {
+                for (int i = 0; i < burst.Count; i++)
+                    Build(burst, i, bytes);
+                burst.Send(burst.Count);
+            }
+
+            allocated = turn < 100 ? 0 : allocated + GC.GetAllocatedBytesForCurrentThread() - before;
+            Device.All().ForEach(chain => Device.Use(chain, 0));
+        }
+
+        allocated.Should().Be(0);
+        Sender.Statistics.Packets.Should().Be(6400);
+    }
+
+    private delegate void Use(OutgoingBurst burst);
+
+    private static void Build(OutgoingBurst burst, int packet, ReadOnlySpan<byte> bytes)
+    {
+        burst.Write(packet, 0, bytes);
+        burst.SetLength(packet, bytes.Length);
+    }
+
+    private int Send(params byte[][] packets)
+    {
+        using OutgoingBurst burst = Sender.BeginBurst(packets.Length);
+        for (int i = 0; i < burst.Count; i++)
+            Build(burst, i, packets[i]);
+        burst.Send(burst.Count);
+        return burst.Count;
+    }
+
+    private static void Refused<TException>(OutgoingBurst burst, Use use)
+        where TException : Exception
+    {
+        Exception? thrown = null;
+        try
+        {
+            use(burst);
+        }
+        catch (Exception failure)
+        {
+            thrown = failure;
+        }
+
+        thrown.Should().BeOfType<TException>();
+    }
+}
