@@ -51,7 +51,8 @@ public sealed partial class NetPort
         long bytes = 0;
         while (received < packets.Length)
         {
-            if (DequeueLinear(queue, packets, ref received, ref bytes) == 0 && DequeueAny(queue, packets, ref received, ref bytes) == 0)
+            int count = DequeueLinear(queue, packets, ref received, ref bytes, out bool ended);
+            if (ended || (count == 0 && DequeueAny(queue, packets, ref received, ref bytes) == 0))
                 break;
         }
 
@@ -62,12 +63,19 @@ public sealed partial class NetPort
     }
 
     /// <summary>Takes packets of one buffer: nearly all.</summary>
+    /// <param name="queue">The guest's.</param>
+    /// <param name="packets">Buffers to receive into.</param>
+    /// <param name="received">How many hold a packet.</param>
+    /// <param name="bytes">The bytes of these.</param>
+    /// <param name="ended">Whether the guest has nothing more at present.</param>
     /// <returns>How many chains were taken.</returns>
     [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
-    private int DequeueLinear(DeviceVirtqueue queue, Span<PacketBuffer> packets, ref int received, ref long bytes)
+    private int DequeueLinear(DeviceVirtqueue queue, Span<PacketBuffer> packets, ref int received, ref long bytes, out bool ended)
     {
         LinearChain[] chains = queue.LinearChains;
-        int count = queue.TakeLinear(chains.AsSpan(0, Math.Min(packets.Length - received, chains.Length)), deviceWrites: false);
+        int most = Math.Min(packets.Length - received, chains.Length);
+        int count = queue.TakeLinear(chains.AsSpan(0, most), deviceWrites: false, out bool isOther);
+        ended = count < most && !isOther;
         uint header = _fromGuest.HeaderLength;
         long sum = 0;
         int next = received;

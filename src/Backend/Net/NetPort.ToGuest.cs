@@ -27,10 +27,13 @@ public sealed partial class NetPort
             int taken = 0;
             while (taken < packets.Length)
             {
-                bool refused = false;
-                int count = EnqueueLinear(queue, packets[taken..]);
-                if (count == 0)
-                    count = EnqueueAny(queue, packets[taken..], out refused);
+                int count = EnqueueLinear(queue, packets[taken..], out bool ended);
+                taken += count;
+                if (ended)
+                    break;
+                if (count > 0)
+                    continue;
+                count = EnqueueAny(queue, packets[taken..], out bool refused);
                 taken += refused ? count + 1 : count;
                 if (count == 0 && !refused)
                     break;
@@ -45,14 +48,17 @@ public sealed partial class NetPort
     }
 
     /// <summary>Packets of one buffer of ours, each into one of the guest's, and nothing left to do: nearly all packets.</summary>
+    /// <param name="queue">The guest's.</param>
+    /// <param name="packets">The packets.</param>
+    /// <param name="ended">Whether the guest has no room for more.</param>
     /// <returns>How many were taken, up to the first that is not of this kind, or for which there is no such room.</returns>
     [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
-    private int EnqueueLinear(DeviceVirtqueue queue, ReadOnlySpan<PacketBuffer> packets)
+    private int EnqueueLinear(DeviceVirtqueue queue, ReadOnlySpan<PacketBuffer> packets, out bool ended)
     {
         LinearChain[] chains = queue.LinearChains;
         uint[] lengths = _written;
         int most = Math.Min(packets.Length, Math.Min(chains.Length, lengths.Length));
-        int count = queue.TakeLinear(chains.AsSpan(0, most), deviceWrites: true);
+        int count = queue.TakeLinear(chains.AsSpan(0, most), deviceWrites: true, out bool isOther);
         bool stream = PacketStream.IsSupported && count >= PacketStream.LeastBurst && _choice.Next(count);
         uint header = _toGuest.HeaderLength;
         long bytes = 0;
@@ -70,6 +76,7 @@ public sealed partial class NetPort
             bytes += length;
         }
 
+        ended = used == count && count < most && !isOther;
         queue.Streamed |= stream;
         if (used < count)
             queue.GiveBackLinear(chains.AsSpan(used, count - used));

@@ -20,14 +20,18 @@ public sealed partial class DeviceVirtqueue
     internal LinearChain[] LinearChains => _linearChains ??= new LinearChain[MostLinear];
 
     /// <summary>Takes the next requests as long as each is one buffer in one region, for reading or for writing as wanted.</summary>
-    /// <returns>How many; 0 also when the next one is of another kind or wrong, which <see cref="TakeBurst"/> then finds out.</returns>
-    internal int TakeLinear(Span<LinearChain> chains, bool deviceWrites)
+    /// <param name="chains">Filled from the start.</param>
+    /// <param name="deviceWrites">Whether the buffers must be writable, or readable.</param>
+    /// <param name="isOther">Whether they end before one that is of another kind or wrong, which <see cref="TakeBurst"/> then finds out.</param>
+    /// <returns>How many.</returns>
+    internal int TakeLinear(Span<LinearChain> chains, bool deviceWrites, out bool isOther)
     {
+        isOther = true;
         if (_handed != _batch.Count || Fault != VirtqueueFault.None)
             return 0;
         int count = _split is not null
-            ? _split.FetchLinear(ref _batch.Window, chains, deviceWrites, InFlight)
-            : _packed!.FetchLinear(ref _batch.Window, chains, deviceWrites);
+            ? _split.FetchLinear(ref _batch.Window, chains, deviceWrites, InFlight, out isOther)
+            : _packed!.FetchLinear(ref _batch.Window, chains, deviceWrites, out isOther);
         InFlight += count;
         Batches += count == 0 ? 0u : 1u;
         _leaves = false;

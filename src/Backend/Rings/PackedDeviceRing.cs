@@ -99,7 +99,11 @@ internal sealed class PackedDeviceRing
     }
 
     /// <summary>Takes what is available as long as each chain is one buffer in one region. Whatever is anything else, or wrong, is left for <see cref="Fetch"/>.</summary>
-    internal int FetchLinear(ref RegionWindow window, Span<LinearChain> chains, bool deviceWrites)
+    /// <param name="window">The region to look at first.</param>
+    /// <param name="chains">Filled from the start.</param>
+    /// <param name="deviceWrites">Whether the buffers must be writable, or readable.</param>
+    /// <param name="isOther">Whether something is left there that is next.</param>
+    internal int FetchLinear(ref RegionWindow window, Span<LinearChain> chains, bool deviceWrites, out bool isOther)
     {
         const ushort Looked = (ushort)(DescriptorFlags.Next | DescriptorFlags.Indirect | DescriptorFlags.Write);
         PackedRing ring = _ring;
@@ -108,6 +112,7 @@ internal sealed class PackedDeviceRing
         ushort wanted = (ushort)(deviceWrites ? DescriptorFlags.Write : DescriptorFlags.None);
         int most = (int)Math.Min((uint)chains.Length, ring.Size - _descriptorsInFlight);
         int count = 0;
+        isOther = false;
         if (most > 0 && at.IsAvailable(ring.ReadFlags(at.Index)))
         {
             ring.PrefetchBehind(at.Index, (uint)most);
@@ -117,9 +122,15 @@ internal sealed class PackedDeviceRing
         {
             PackedDescriptor descriptor = ring.ReadPublished(at.Index);
             ushort id = descriptor.Id;
-            if (!at.IsAvailable(descriptor.Flags) || (descriptor.Flags & Looked) != wanted || id >= (uint)counts.Length || counts[id] != 0
+            if (!at.IsAvailable(descriptor.Flags))
+            {
+                break;
+            }
+
+            if ((descriptor.Flags & Looked) != wanted || id >= (uint)counts.Length || counts[id] != 0
                 || !window.TryResolveWhole(descriptor.Address, descriptor.Length, out nint mapped))
             {
+                isOther = true;
                 break;
             }
 

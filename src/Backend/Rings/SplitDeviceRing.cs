@@ -20,6 +20,9 @@ internal sealed class SplitDeviceRing
     /// <summary>The available entry to take next; free-running.</summary>
     private ushort _nextAvailable;
 
+    /// <summary>The available index when chains were last taken. While there are enough up to here the line in which the driver writes it is left alone.</summary>
+    private ushort _knownAvailable;
+
     /// <summary>The available index when the device last looked: see <see cref="Arm"/>.</summary>
     private ushort _seen;
 
@@ -35,6 +38,7 @@ internal sealed class SplitDeviceRing
         _walker = new SplitChainWalker(ring, batch, features);
         _eventIndex = (features & VirtioFeatures.EventIndex) != 0;
         _nextAvailable = nextAvailable;
+        _knownAvailable = nextAvailable;
         _publishedUsedIndex = ring.ReadUsedIndex();
         _stagedUsedIndex = _publishedUsedIndex;
         _written = Unwritten(ring.Size);
@@ -46,6 +50,7 @@ internal sealed class SplitDeviceRing
         _walker = new SplitChainWalker(ring, batch, features);
         _eventIndex = moved._eventIndex;
         _nextAvailable = moved._nextAvailable;
+        _knownAvailable = moved._nextAvailable;
         _publishedUsedIndex = moved._publishedUsedIndex;
         _stagedUsedIndex = moved._stagedUsedIndex;
         _written = Unwritten(ring.Size);
@@ -60,6 +65,7 @@ internal sealed class SplitDeviceRing
     internal VirtqueueFault Fetch(ChainBatch batch, int inFlight)
     {
         ushort index = _ring.ReadAvailableIndex();
+        _knownAvailable = index;
         int available = (ushort)(index - _nextAvailable);
         int room = (int)_ring.Size - inFlight;
         if (available > room)
@@ -97,14 +103,26 @@ internal sealed class SplitDeviceRing
     }
 
     /// <summary>Takes what is available as long as each chain is one buffer in one region. Whatever is anything else, or wrong, is left for <see cref="Fetch"/>.</summary>
-    internal int FetchLinear(ref RegionWindow window, Span<LinearChain> chains, bool deviceWrites, int inFlight)
+    /// <param name="window">The region to look at first.</param>
+    /// <param name="chains">Filled from the start.</param>
+    /// <param name="deviceWrites">Whether the buffers must be writable, or readable.</param>
+    /// <param name="inFlight">Chains that the device has.</param>
+    /// <param name="isOther">Whether something is left there that is next.</param>
+    internal int FetchLinear(ref RegionWindow window, Span<LinearChain> chains, bool deviceWrites, int inFlight, out bool isOther)
     {
         const DescriptorFlags Looked = DescriptorFlags.Next | DescriptorFlags.Indirect | DescriptorFlags.Write;
         SplitRing ring = _ring;
         ushort next = _nextAvailable;
-        int available = (ushort)(ring.ReadAvailableIndex() - next);
+        int available = (ushort)(_knownAvailable - next);
+        if (available < chains.Length)
+        {
+            _knownAvailable = ring.ReadAvailableIndex();
+            available = (ushort)(_knownAvailable - next);
+        }
+
         if (available > (int)ring.Size - inFlight)
         {
+            isOther = true;
             return 0;
         }
 
@@ -133,6 +151,7 @@ internal sealed class SplitDeviceRing
             chains[count] = new LinearChain(mapped, descriptor.Length, head);
         }
 
+        isOther = count < most;
         _nextAvailable = (ushort)(next + count);
         return count;
     }

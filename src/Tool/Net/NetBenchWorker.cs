@@ -95,18 +95,15 @@ internal sealed class NetBenchWorker
             NumberedPacket.Prepare(packet.Append(_settings.PacketSize));
         while (_clock.Phase != BenchPhase.Stop && _port.IsUp)
         {
-            // All numbers first: read back at once by the copy, each would wait for its own store.
-            foreach (PacketBuffer packet in _packets)
-                NumberedPacket.Number(packet.Data, _number++);
-            ReadOnlySpan<PacketBuffer> left = _packets;
-            while (!left.IsEmpty && _clock.Phase != BenchPhase.Stop && _port.IsUp)
-            {
-                int sent = _port.Send(left);
-                if (sent > 0 && _count == 0 && _port.Refused > 0)
-                    throw TooLong();
-                Count(sent, (long)sent * _settings.PacketSize);
-                left = left[sent..];
-            }
+            // All numbers first: read back at once by the copy, each would wait for its own store. What there is no room for is built anew: a rest that is
+            // sent alone makes a short burst, and that the next one.
+            for (int i = 0; i < _packets.Length; i++)
+                NumberedPacket.Number(_packets[i].Data, _number + (uint)i);
+            int sent = _port.Send(_packets);
+            if (sent > 0 && _count == 0 && _port.Refused > 0)
+                throw TooLong();
+            _number += (uint)sent;
+            Count(sent, (long)sent * _settings.PacketSize);
         }
     }
 
