@@ -20,7 +20,8 @@ internal sealed class SplitDeviceRing
     /// <summary>The available entry to take next; free-running.</summary>
     private ushort _nextAvailable;
 
-    /// <summary>The available index when chains were last taken. While there are enough up to here the line in which the driver writes it is left alone.</summary>
+    /// <summary>The available index when chains were last taken. While there are enough up to here the line in which the driver writes it is left alone; an index that runs
+    /// away is found when it is read again.</summary>
     private ushort _knownAvailable;
 
     /// <summary>The available index when the device last looked: see <see cref="Arm"/>.</summary>

@@ -7,7 +7,7 @@ namespace Vhost.Frontend;
 /// <remarks>
 /// <para>Once the queue is broken or the peer lost, its calls throw: <see cref="VirtqueueException"/>, <see cref="VhostUserDisconnectedException"/>,
 /// <see cref="VhostUserProtocolException"/> or <see cref="VhostUserTimeoutException"/>. What was outstanding is lost then.</para>
-/// <para>Threading: one thread at a time; a second one that is noticed gets an <see cref="InvalidOperationException"/>. Disposing the client meanwhile is safe: the next call throws <see cref="ObjectDisposedException"/>.</para>
+/// <para>Threading: one thread at a time. Disposing the client meanwhile is safe: the next call throws <see cref="ObjectDisposedException"/>.</para>
 /// </remarks>
 public abstract class NetClientQueue
 {
@@ -22,6 +22,13 @@ public abstract class NetClientQueue
     private bool _inside;
     private bool _closed;
     private bool _waits;
+
+    /// <summary>Which burst occupies the queue beyond a call; 0: none.</summary>
+    private int _occupant;
+
+    /// <summary>Closing has given up waiting: the burst that is being built releases the ring.</summary>
+    private bool _abandoned;
+    private int _released;
 
     private protected NetClientQueue(int index, DriverVirtqueue ring, NetQueueShape shape, EventNotifier kick, EventNotifier call)
     {
@@ -65,8 +72,8 @@ public abstract class NetClientQueue
     }
 
     /// <summary>
-    /// Gives the ring's memory back, after the thread that is inside (if there is one) has left. A thread that does not leave, stopped by a debugger
-    /// perhaps, keeps the memory.
+    /// Gives the ring's memory back, after the thread that is inside (if there is one) has left, and the burst that is being built has ended. A thread that
+    /// does not leave, stopped by a debugger perhaps, keeps the memory; a burst that goes on keeps it until it ends.
     /// </summary>
     internal void Close()
     {
@@ -75,16 +82,35 @@ public abstract class NetClientQueue
 
         // The partner of the plain store in Enter: after this the other thread has either been seen inside, or will see that the queue is closed.
         Interlocked.MemoryBarrierProcessWide();
-        if (SpinWait.SpinUntil(() => !Volatile.Read(ref _inside), _longestCall))
-            Ring.Dispose();
+        if (!SpinWait.SpinUntil(() => IsFree, _longestCall))
+        {
+            // Likewise the partner of the store in Vacate.
+            Volatile.Write(ref _abandoned, true);
+            Interlocked.MemoryBarrierProcessWide();
+        }
+
+        if (IsFree)
+            ReleaseRing();
     }
+
+    private bool IsFree => !Volatile.Read(ref _inside) && Volatile.Read(ref _occupant) == 0;
+
+    /// <summary>Whether the queue is being closed, or was.</summary>
+    internal bool IsClosed => Volatile.Read(ref _closed);
 
     /// <summary>Two plain stores a call instead of a fence: the expensive half is in <see cref="Close"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private protected void Enter()
     {
-        if (_inside)
-            ThrowInside();
+        if (_occupant != 0)
+            ThrowOccupied();
+        EnterBesideBurst();
+    }
+
+    /// <summary>Also while a burst is being built.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void EnterBesideBurst()
+    {
         Volatile.Write(ref _inside, true);
         if (Volatile.Read(ref _closed))
             ThrowClosed();
@@ -92,6 +118,28 @@ public abstract class NetClientQueue
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private protected void Leave() => Volatile.Write(ref _inside, false);
+
+    /// <summary>Keeps the queue, and its memory, for a burst after the call that begins it has left. Inside.</summary>
+    /// <param name="turn">Tells the burst from others; not 0.</param>
+    private protected void Occupy(int turn)
+    {
+        // As in Enter: Close has either seen the occupant, or is seen here.
+        Volatile.Write(ref _occupant, turn);
+        if (!Volatile.Read(ref _closed))
+            return;
+        _occupant = 0;
+        ThrowClosed();
+    }
+
+    private protected bool IsOccupiedBy(int turn) => _occupant == turn;
+
+    /// <summary>Ends what <see cref="Occupy"/> began. When <see cref="Close"/> has given up waiting for it, the ring's memory goes now.</summary>
+    private protected void Vacate()
+    {
+        Volatile.Write(ref _occupant, 0);
+        if (Volatile.Read(ref _abandoned) && IsFree)
+            ReleaseRing();
+    }
 
     /// <summary>Kicks the device if it asked for that, after it was shown something. Inside.</summary>
     /// <param name="shown">What <see cref="DriverVirtqueue.Show"/> said.</param>
@@ -137,7 +185,7 @@ public abstract class NetClientQueue
             }
         }
 
-        Enter();
+        EnterBesideBurst(); // which may have been begun meanwhile
         try
         {
             Ring.DisarmCall();
@@ -158,8 +206,14 @@ public abstract class NetClientQueue
             throw failure;
     }
 
-    private void ThrowInside() => throw new InvalidOperationException(
-        FormattableString.Invariant($"Queue {Index} is in use: another thread calls it, or a burst that was begun was neither sent nor disposed."));
+    private void ReleaseRing()
+    {
+        if (Interlocked.Exchange(ref _released, 1) == 0)
+            Ring.Dispose();
+    }
+
+    private void ThrowOccupied() => throw new InvalidOperationException(
+        FormattableString.Invariant($"Queue {Index} is in use: a burst that was begun was neither sent nor disposed."));
 
     private void ThrowClosed()
     {

@@ -9,17 +9,17 @@ public sealed partial class NetSender
 {
     private const int FirstLine = (int)PacketSlots.Line;
 
-    private readonly BuiltPacket[] _built = new BuiltPacket[Chunk];
+    private readonly BuiltPacket[] _built = new BuiltPacket[OutgoingBurst.MaxCount];
 
     /// <summary>
     /// The first line of each place, header included, of which the places only get copies: in a line that is written whole nothing of before is left, so it can be
     /// streamed. Empty until the first burst is begun.
     /// </summary>
     private byte[] _firstLines = [];
-    private int _turns;
 
-    /// <summary>The burst that is being built; 0: none.</summary>
-    private int _openTurn;
+    /// <summary>For each place what stood where a checksum was completed for the device.</summary>
+    private CompletedChecksum[] _completed = [];
+    private int _turns;
 
     /// <summary>Places of shared memory in which packets are built.</summary>
     public int PlaceCount => Shape.Slots;
@@ -28,44 +28,61 @@ public sealed partial class NetSender
     public int PlaceCapacity => Math.Min(NetQueueShape.LongestPacket, (int)_slots.Room);
 
     /// <summary>
-    /// Begins packets that are built where the device will read them. For packets of some hundred bytes and more, which then are not copied once more, and for those
-    /// of which only a part is new; small ones are faster with <see cref="SendBurst"/>.
+    /// Begins packets that are built where the device will read them: for packets of some hundred bytes of which only the start is new, since a place keeps its bytes
+    /// (see <see cref="OutgoingBurst"/>). Those that are new as a whole are sent faster by <see cref="SendBurst"/>, and so are small ones.
     /// </summary>
     /// <example>
     /// <code>
     /// using OutgoingBurst burst = sender.BeginBurst(32);
     /// for (int i = 0; i &lt; burst.Count; i++)
     /// {
+    ///     if (!filled[burst.PlaceOf(i)])
+    ///     {
+    ///         burst.Write(i, header.Length, payload);
+    ///         filled[burst.PlaceOf(i)] = true;
+    ///     }
+    ///
     ///     burst.Write(i, 0, header);
-    ///     burst.Write(i, header.Length, payload);
     ///     burst.SetLength(i, header.Length + payload.Length);
     /// }
     ///
     /// burst.Send(burst.Count);
     /// </code>
     /// </example>
-    /// <param name="packets">How many are wanted, at least 1. A burst has 64 at most.</param>
+    /// <param name="packets">How many are wanted, at least 1. A burst has at most <see cref="OutgoingBurst.MaxCount"/>.</param>
     /// <returns>The burst, which must be sent or disposed before this queue is called again.</returns>
     /// <exception cref="VhostUserException">The queue is broken or the peer lost.</exception>
+    /// <exception cref="InvalidOperationException">The last burst was neither sent nor disposed.</exception>
     public OutgoingBurst BeginBurst(int packets)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(packets, 1);
         ThrowIfFailed();
-        Enter();
-        int count = TakePlaces(Math.Min(packets, Chunk));
-        if (count == 0)
+        if (_firstLines.Length == 0)
         {
-            Leave();
-            ThrowIfFailed();
-            return default;
+            _completed = new CompletedChecksum[Shape.Slots];
+            _firstLines = new byte[Shape.Slots * FirstLine];
         }
 
-        if (_firstLines.Length == 0)
-            _firstLines = new byte[Shape.Slots * FirstLine];
-        _stream = PacketStream.IsSupported && count >= PacketStream.LeastBurst && _choice.Next(count);
-        _turns = _turns == int.MaxValue ? 1 : _turns + 1;
-        _openTurn = _turns;
-        return new OutgoingBurst(this, _openTurn, count);
+        Enter();
+        int count;
+        try
+        {
+            count = TakePlaces(Math.Min(packets, OutgoingBurst.MaxCount));
+            if (count > 0)
+            {
+                _turns = _turns == int.MaxValue ? 1 : _turns + 1;
+                Occupy(_turns);
+            }
+        }
+        finally
+        {
+            Leave();
+        }
+
+        if (count > 0)
+            return new OutgoingBurst(this, _turns, count);
+        ThrowIfFailed();
+        return default;
     }
 
     internal int PlaceOf(int turn, int packet)
@@ -100,29 +117,38 @@ public sealed partial class NetSender
     internal void SendBuilt(int turn, int built, int count)
     {
         RequireOpen(turn);
+        int sent = 0;
         try
         {
             _free.TakeBack(built - count);
+            if (IsClosed)
+                return; // nobody is there, and the notifiers may be gone
             long bytes = 0;
-            int sent = SubmitBuilt(_built.AsSpan(0, count), ref bytes);
+            sent = SubmitBuilt(_built.AsSpan(0, count), ref bytes);
             Counters.Count(sent, bytes);
             if (sent > 0)
                 Publish(count);
         }
         finally
         {
-            _openTurn = 0;
-            Leave();
+            End(published: sent > 0);
         }
     }
 
     internal void GiveUp(int turn, int built)
     {
-        if (turn != _openTurn)
+        if (!IsOccupiedBy(turn))
             return;
         _free.TakeBack(built);
-        _openTurn = 0;
-        Leave();
+        End(published: false);
+    }
+
+    private void End(bool published)
+    {
+        // The places may be used by the next burst, on another thread and with ordinary stores, which must not be overtaken.
+        if (_stream && !published)
+            RingOrdering.StreamedThenStore();
+        Vacate();
     }
 
     /// <summary>Writes bytes of a place: those of its first line are kept, the others go there.</summary>
@@ -142,18 +168,25 @@ public sealed partial class NetSender
 
     private Span<byte> LineOf(uint slot) => _firstLines.AsSpan((int)slot * FirstLine, FirstLine);
 
-    /// <summary>Takes as many places as there are entries of the ring for them.</summary>
+    /// <summary>Takes as many places as there are entries of the ring for them; none of a ring that is faulted.</summary>
     private int TakePlaces(int wanted)
     {
         int count = RoomInPlace(wanted);
         if (count < wanted)
         {
             Collect();
-            count = RoomInPlace(wanted);
+            count = Ring.Fault == VirtqueueFault.None ? RoomInPlace(wanted) : 0;
         }
 
+        _stream = count > 0 && ChoosesToStream(count, count);
         for (int i = 0; i < count; i++)
-            _built[i] = new BuiltPacket { Slot = _free.Take() };
+        {
+            uint slot = _free.Take();
+            _built[i] = new BuiltPacket { Slot = slot };
+            if (_completed[slot].At != 0)
+                Restore(slot);
+        }
+
         return count;
     }
 
@@ -250,9 +283,22 @@ public sealed partial class NetSender
             sum.Add(bytes);
         }
 
+        int field = start + packet.ChecksumOffset;
+        _completed[packet.Slot] = new CompletedChecksum { At = field, First = ReadAt(packet.Slot, field), Second = ReadAt(packet.Slot, field + 1) };
         ushort complete = sum.Complete();
-        WriteAt(packet.Slot, start + packet.ChecksumOffset, [(byte)(complete >> 8), (byte)complete]);
+        WriteAt(packet.Slot, field, [(byte)(complete >> 8), (byte)complete]);
     }
+
+    /// <summary>Puts back what the application had written where a checksum was completed: it may send the same bytes again.</summary>
+    private void Restore(uint slot)
+    {
+        CompletedChecksum completed = _completed[slot];
+        _completed[slot] = default;
+        WriteAt(slot, completed.At, [completed.First, completed.Second]);
+    }
+
+    private byte ReadAt(uint slot, int offset) =>
+        offset < FirstLine ? LineOf(slot)[offset] : MappedBytes.Read<byte>(_slots.Address(slot, (uint)offset, sizeof(byte)));
 
     private void ClassifyBuilt(BuiltPacket packet)
     {
@@ -262,7 +308,7 @@ public sealed partial class NetSender
 
     private void RequireOpen(int turn)
     {
-        if (turn != _openTurn)
+        if (!IsOccupiedBy(turn))
             throw new InvalidOperationException("The burst was sent or given up before.");
     }
 
@@ -278,5 +324,13 @@ public sealed partial class NetSender
         internal uint Length;
         internal ulong Offload;
         internal ushort ChecksumOffset;
+    }
+
+    /// <summary>Where a checksum was completed, from the start of the place (0: nowhere), and the two bytes that stood there.</summary>
+    private struct CompletedChecksum
+    {
+        internal int At;
+        internal byte First;
+        internal byte Second;
     }
 }

@@ -133,16 +133,25 @@ public sealed partial class NetSender : NetClientQueue
         Notify(shown);
     }
 
+    /// <summary>For tests: every packet that can be streamed is.</summary>
+    internal bool AlwaysStreams { get; set; }
+
+    /// <summary>Whether the packets of a burst are written past the caches. Where a header has a descriptor of its own it never pays.</summary>
+    private bool ChoosesToStream(int room, int packets) =>
+        PacketStream.IsSupported && !Shape.SeparateHeader && (AlwaysStreams || (room >= PacketStream.LeastBurst && _choice.Next(packets)));
+
     /// <summary>Takes packets until there is no room, or until one that cannot be sent, which is not counted among them.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     private int SendChunk(ReadOnlySpan<PacketBuffer> packets, out bool refused)
     {
+        refused = false;
         if (FreeBuffers < packets.Length)
             Collect();
-        _stream = PacketStream.IsSupported && Math.Min(packets.Length, Ring.FreeDescriptors) >= PacketStream.LeastBurst && _choice.Next(packets.Length);
+        if (Ring.Fault != VirtqueueFault.None)
+            return 0;
+        _stream = ChoosesToStream(Math.Min(packets.Length, Ring.FreeDescriptors), packets.Length);
         int taken = 0;
         long bytes = 0;
-        refused = false;
         while (true)
         {
             taken += StagePlain(packets[taken..], ref bytes);

@@ -3,18 +3,22 @@ using Vhost.Protocol;
 namespace Vhost.Frontend;
 
 /// <summary>
-/// Packets that are built where the device will read them: in places of shared memory, which no further copy is made of. Comes from
+/// Packets that are built where the device will read them: in places of shared memory. Comes from
 /// <see cref="NetSender.BeginBurst"/>; ends with <see cref="Send"/> or, unsent, with <see cref="Dispose"/>.
 /// </summary>
 /// <remarks>
 /// <para>A place keeps its bytes when it has come back. What is the same in all packets then need be written but once into each place, which
 /// <see cref="PlaceOf"/> tells apart; that holds as long as <see cref="NetSender.SendBurst"/>, which uses places too, is left alone.</para>
 /// <para>What the device has of a place it may change (it is shared memory), before and after the packet was sent.</para>
-/// <para>Threading: the burst occupies its queue. Meanwhile every other call of that queue throws <see cref="InvalidOperationException"/>, and disposing the client waits
-/// up to a second for it. So build and send, and do nothing else in between.</para>
+/// <para>Threading: one thread. The burst occupies its queue: meanwhile sending, reclaiming and beginning to wait there throw
+/// <see cref="InvalidOperationException"/>; a wait that began before goes on. Disposing the client waits up to a second for the burst. One that goes on for longer keeps the shared memory until
+/// it ends, and nothing of it is sent.</para>
 /// </remarks>
 public readonly ref struct OutgoingBurst
 {
+    /// <summary>Packets of the longest burst.</summary>
+    public const int MaxCount = 64;
+
     private readonly NetSender? _sender;
     private readonly int _turn;
 

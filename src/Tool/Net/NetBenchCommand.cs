@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
+using Vhost.Frontend;
 
 namespace Vhost.Tool;
 
@@ -83,6 +84,8 @@ internal static class NetBenchCommand
             result.AddError("Give --client or --server, not both.");
         if (result.GetResult(_inPlace) is { Implicit: false } && (Word(result, _role) != "front-end" || Word(result, _mode) != "txonly"))
             result.AddError("--in-place is for --role front-end --mode txonly.");
+        if (result.GetResult(_inPlace) is { Implicit: false } && int.TryParse(Word(result, _burst), NumberStyles.None, CultureInfo.InvariantCulture, out int packets) && packets > OutgoingBurst.MaxCount)
+            result.AddError(FormattableString.Invariant($"--burst '{packets}': a burst that is built in place has at most {OutgoingBurst.MaxCount} packets."));
         if (result.GetResult(_lend) is { Implicit: false } && Word(result, _mode) != "rxonly")
             result.AddError("--lend is for --mode rxonly.");
         if (Word(result, _role) == "front-end" && Word(result, _ring) != "packed"

@@ -26,6 +26,9 @@ public abstract class NetQueueBench : IDisposable
 
     private protected NetSender Sender { get; private set; } = null!;
 
+    /// <summary>Whether the sender streams what it can.</summary>
+    private protected bool Streams { get; init; }
+
     public void Dispose()
     {
         Receiver?.Close();
@@ -59,9 +62,15 @@ public abstract class NetQueueBench : IDisposable
         VirtioFeatures features = Features(packed, net, ring | (indirect > 0 ? VirtioFeatures.IndirectDescriptors : 0));
         NetQueueShape shape = NetQueueShape.ForSending(options, features);
         _ring = DriverVirtqueue.Create(Memory, new GuestAddress(RingStart), shape.Ring, features);
-        Sender = new NetSender(1, _ring, shape, new NetQueueMemory(Memory, new GuestAddress(PacketStart), shape), _kick, _call, classify: true);
+        Sender = new NetSender(1, _ring, shape, new NetQueueMemory(Memory, new GuestAddress(PacketStart), shape), _kick, _call, classify: true) { AlwaysStreams = Streams };
         Device = HandDevice.Create(Memory, _ring.Describe(0, _kick, _call), packed);
     }
+
+    /// <summary>Whether the queue has given up its ring, and with it its hold on the memory.</summary>
+    private protected bool IsRingDisposed => _ring!.Fault == VirtqueueFault.RingOutsideMemory;
+
+    /// <summary>The device calls.</summary>
+    private protected void Call() => _call.Signal();
 
     private protected void Put(ulong at, ReadOnlySpan<byte> bytes) => _lease.TryCopyFrom(bytes, new GuestAddress(at)).Should().BeTrue();
 

@@ -3,8 +3,19 @@ using Vhost.Tests.Support;
 
 namespace Vhost.Frontend.Tests;
 
+/// <summary>With ordinary stores, whatever is faster.</summary>
+public sealed class PlainBurstTests : OutgoingBurstTests
+{
+}
+
+/// <summary>With stores that go past the caches.</summary>
+public sealed class StreamedBurstTests : OutgoingBurstTests
+{
+    public StreamedBurstTests() => Streams = true;
+}
+
 /// <summary>Packets that are built in shared memory: what a device that is written by hand finds there.</summary>
-public sealed class OutgoingBurstTests : NetQueueBench
+public abstract class OutgoingBurstTests : NetQueueBench
 {
     [Theory]
     [InlineData(false, 12)]
@@ -155,23 +166,87 @@ public sealed class OutgoingBurstTests : NetQueueBench
     }
 
     [Theory]
-    [InlineData(60, 34, 16)]
-    [InlineData(61, 34, 6)]
-    [InlineData(500, 34, 16)]
-    [InlineData(499, 33, 16)]
-    [InlineData(60, 0, 58)]
-    public void A_checksum_that_the_device_does_not_complete_is_complete(int length, int start, int offset)
+    [InlineData(60, 34, 16, 12)]
+    [InlineData(61, 34, 6, 12)]
+    [InlineData(500, 34, 16, 12)]
+    [InlineData(499, 33, 16, 12)]
+    [InlineData(60, 0, 58, 12)]
+    [InlineData(100, 34, 17, 12)] // across the end of the first line
+    [InlineData(100, 34, 19, 10)]
+    [InlineData(53, 34, 17, 12)]
+    [InlineData(400, 60, 16, 12)]
+    public void A_checksum_that_the_device_does_not_complete_is_complete_each_time(int length, int start, int offset, int header)
     {
-        StartSender(packed: false);
+        StartSender(packed: false, ring: header == 12 ? VirtioFeatures.Version1 : VirtioFeatures.AnyLayout, size: 2);
         PacketBuffer same = Packet(Bytes(length), PacketOffload.ForChecksum(start, offset));
         same.CompleteChecksum();
+        byte[] expected = [.. new byte[header], .. BytesOf(same)];
+        HashSet<int> written = [];
+        for (int turn = 0; turn < 6; turn++)
+        {
+            OutgoingBurst burst = Sender.BeginBurst(1);
+            if (written.Add(burst.PlaceOf(0)))
+                burst.Write(0, 0, Bytes(length));
+            burst.SetLength(0, length);
+            burst.SetOffload(0, PacketOffload.ForChecksum(start, offset));
+            burst.Send(1);
+
+            HandChain chain = Device.Next()!;
+            Get(chain).Should().Equal(expected);
+            Device.Use(chain, 0);
+        }
+
+        written.Should().HaveCount(2);
+    }
+
+    [Fact]
+    public void Segments_are_not_left_to_a_device_that_completes_no_checksums()
+    {
+        StartSender(packed: false, VirtioNetFeatures.HostTso4);
+        PacketOffload segments = PacketOffload.ForSegmentation(VirtioNetGsoType.TcpV4, 100, 54, 34, 16);
         OutgoingBurst burst = Sender.BeginBurst(1);
-        Build(burst, 0, Bytes(length));
-        burst.SetOffload(0, PacketOffload.ForChecksum(start, offset));
+        Build(burst, 0, Bytes(400));
+        burst.SetOffload(0, segments);
 
         burst.Send(1);
+        Sender.SendBurst([Packet(Bytes(400), segments)]).Should().Be(1);
 
-        Get(Device.Next()!).Should().Equal([.. new byte[12], .. BytesOf(same)]);
+        Device.All().Should().BeEmpty();
+        Sender.Statistics.Refused.Should().Be(2);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Bytes_written_in_pieces_of_any_length_lie_where_they_belong(bool packed)
+    {
+        StartSender(packed);
+        Random random = new(7);
+        for (int turn = 0; turn < 200; turn++)
+        {
+            OutgoingBurst burst = Sender.BeginBurst(8);
+            byte[][] packets = [.. Enumerable.Range(0, burst.Count).Select(_ => new byte[random.Next(1, Sender.PlaceCapacity + 1)])];
+            for (int i = 0; i < packets.Length; i++)
+            {
+                random.NextBytes(packets[i]);
+                for (int at = 0; at < packets[i].Length;)
+                {
+                    int count = random.Next(1, packets[i].Length - at + 1);
+                    burst.Write(i, at, new byte[count]); // and once more over it
+                    burst.Write(i, at, packets[i].AsSpan(at, count));
+                    at += count;
+                }
+
+                burst.SetLength(i, packets[i].Length);
+            }
+
+            burst.Send(packets.Length);
+
+            List<HandChain> got = Device.All();
+            for (int i = 0; i < packets.Length; i++)
+                Get(got[i])[12..].Should().Equal(packets[i]);
+            got.ForEach(chain => Device.Use(chain, 0));
+        }
     }
 
     [Fact]
@@ -241,6 +316,7 @@ public sealed class OutgoingBurstTests : NetQueueBench
         ((Action)(() => Sender.SendBurst([Packet(Bytes(60))]))).Should().Throw<InvalidOperationException>();
         ((Action)(() => Sender.Reclaim())).Should().Throw<InvalidOperationException>();
         Sender.WaitAsync().AsTask().Exception!.InnerException.Should().BeOfType<InvalidOperationException>();
+        Sender.FreeBuffers.Should().Be(14);
         Build(burst, 0, Bytes(60));
         burst.Send(1);
 
@@ -283,24 +359,63 @@ public sealed class OutgoingBurstTests : NetQueueBench
     }
 
     [Fact]
+    public async Task A_wait_that_began_before_goes_on_while_a_burst_is_built()
+    {
+        StartSender(packed: false, size: 4);
+        Send(Bytes(60)).Should().Be(1);
+        Task waiting = Sender.WaitAsync().AsTask();
+        waiting.IsCompleted.Should().BeFalse();
+
+        BuildMeanwhile(waiting);
+        await waiting;
+
+        Sender.Reclaim().Should().Be(4);
+    }
+
+    [Fact]
     public void Closing_waits_until_the_burst_has_ended()
     {
         StartSender(packed: false);
-        OutgoingBurst burst = Sender.BeginBurst(1);
-        using ManualResetEventSlim closing = new();
+        using ManualResetEventSlim closed = new();
         Thread closer = new(() =>
         {
-            closing.Set();
             Sender.Close();
+            closed.Set();
         });
+        OutgoingBurst burst = Sender.BeginBurst(1);
         closer.Start();
-        closing.Wait(Eventually.Deadline).Should().BeTrue();
+        SpinWait.SpinUntil(() => Sender.IsClosed, Eventually.Deadline).Should().BeTrue();
 
+        closed.Wait(TimeSpan.FromMilliseconds(50)).Should().BeFalse("it waits for the burst");
+        IsRingDisposed.Should().BeFalse();
         Build(burst, 0, Bytes(500));
         burst.Dispose();
 
         closer.Join(Eventually.Deadline).Should().BeTrue();
+        IsRingDisposed.Should().BeTrue();
         ((Action)(() => Sender.BeginBurst(1))).Should().Throw<ObjectDisposedException>();
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_burst_that_goes_on_after_the_close_sends_nothing_and_gives_the_memory_back(bool sends)
+    {
+        StartSender(packed: false);
+        OutgoingBurst burst = Sender.BeginBurst(1);
+        Build(burst, 0, Bytes(500));
+        Sender.Close();
+
+        IsRingDisposed.Should().BeFalse("the burst may still write");
+        Build(burst, 0, Bytes(400));
+        if (sends)
+            burst.Send(1);
+        else
+            burst.Dispose();
+
+        IsRingDisposed.Should().BeTrue();
+        Device.All().Should().BeEmpty();
+        Sender.Statistics.Packets.Should().Be(0);
     }
 
     [Theory]
@@ -344,6 +459,15 @@ public sealed class OutgoingBurstTests : NetQueueBench
             Build(burst, i, packets[i]);
         burst.Send(burst.Count);
         return burst.Count;
+    }
+
+    private void BuildMeanwhile(Task waiting)
+    {
+        using OutgoingBurst burst = Sender.BeginBurst(1);
+        Device.Use(Device.Next()!, 0);
+        Call();
+        waiting.Wait(Eventually.Deadline).Should().BeTrue("it does not need the burst to end");
+        Build(burst, 0, Bytes(61));
     }
 
     private static void Refused<TException>(OutgoingBurst burst, Use use)

@@ -86,6 +86,7 @@ public sealed class NetBenchTests
     [InlineData("--role back-end --mode txonly --in-place", "--in-place is for")]
     [InlineData("--role front-end --mode rxonly --in-place", "--in-place is for")]
     [InlineData("--role front-end --mode txonly --lend", "--lend is for")]
+    [InlineData("--role front-end --mode txonly --in-place --burst 65", "--burst '65'")]
     public async Task An_option_that_the_mode_does_not_have_is_refused(string options, string reason)
     {
         ChildProcess.Outcome outcome = await ToolProcess.RunAsync(["net", "bench", "--socket", "nowhere", .. options.Split(' ')]);

@@ -82,6 +82,8 @@ internal readonly struct OffloadRules
         bool needsChecksum = (flags & VirtioNetHeaderFlags.NeedsChecksum) != 0;
         if (needsChecksum && !IsChecksumInside(word, checksumOffset, length))
             return OffloadVerdict.Refuse;
+        if (needsChecksum && !_checksum && (byte)(word >> 8) != 0)
+            return OffloadVerdict.Refuse; // each segment needs a checksum of its own
         VirtioNetHeaderFlags allowed = (_checksum ? VirtioNetHeaderFlags.NeedsChecksum : 0) | (_dataValid ? VirtioNetHeaderFlags.DataValid : 0);
         word = (word & ~0xFFUL) | (byte)(flags & allowed);
         return needsChecksum && !_checksum ? OffloadVerdict.CompleteChecksum : OffloadVerdict.Send;
