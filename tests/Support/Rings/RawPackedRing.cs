@@ -70,10 +70,13 @@ public sealed class RawPackedRing : IDisposable
         Put(at + 14, (ushort)(Write | (wrap ? Available | Used : 0)));
     }
 
+    /// <summary>What stands in a descriptor; id and length belong to the flags, which the other side writes last.</summary>
     public (ushort Id, uint Length, ushort Flags) At(int index)
     {
         ulong at = _descriptors + (16UL * (ulong)index);
-        return (Read<ushort>(at + 12), Read<uint>(at + 8), Read<ushort>(at + 14));
+        ushort flags = Read<ushort>(at + 14);
+        Volatile.ReadBarrier();
+        return (Read<ushort>(at + 12), Read<uint>(at + 8), flags);
     }
 
     public T Read<T>(ulong address)
