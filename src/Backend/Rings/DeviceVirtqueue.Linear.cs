@@ -65,7 +65,7 @@ public sealed partial class DeviceVirtqueue
         else if (_split is not null)
             _split.WriteBatch(chains);
         else if (!asBatch)
-            _packed!.WriteLinear(chains, bytesWritten);
+            _packed!.WriteLinear(chains, bytesWritten, Streamed);
         else
             _packed!.WriteBatch(chains);
         _staged += chains.Length;

@@ -140,7 +140,7 @@ internal sealed class PackedDeviceRing
             }
 
             counts[id] = 1;
-            chains[count] = new LinearChain(mapped, descriptor.Length, id);
+            chains[count] = new LinearChain(mapped, descriptor.Length, id, descriptor.Address);
             at.Advance(1);
         }
 
@@ -189,7 +189,13 @@ internal sealed class PackedDeviceRing
     }
 
     /// <summary>Writes a used descriptor for each chain of one buffer; the driver does not see them yet.</summary>
-    internal void WriteLinear(ReadOnlySpan<LinearChain> chains, ReadOnlySpan<uint> bytesWritten)
+    /// <param name="chains">The chains.</param>
+    /// <param name="bytesWritten">For each of them; nothing was written to those behind the last.</param>
+    /// <param name="stream">
+    /// Whether whole lines of descriptors go past the caches, with the addresses that the driver wrote, and <see cref="RingOrdering.StreamedThenStore"/> comes before
+    /// they are published.
+    /// </param>
+    internal void WriteLinear(ReadOnlySpan<LinearChain> chains, ReadOnlySpan<uint> bytesWritten, bool stream)
     {
         PackedRing ring = _ring;
         ushort[] counts = _counts;
@@ -199,10 +205,17 @@ internal sealed class PackedDeviceRing
         {
             ushort id = chains[i].Id;
             counts[id] = 0;
-            PackedDescriptor descriptor = Used(at, id, i < bytesWritten.Length ? bytesWritten[i] : 0);
+            PackedDescriptor descriptor = Used(at, id, i < bytesWritten.Length ? bytesWritten[i] : 0, chains[i].GuestAddress);
             if (!_firstLine.TryHold(first, at.Index, descriptor))
             {
-                ring.WriteUsed(at.Index, descriptor);
+                if (stream && PackedRing.LeftInLine(at.Index) <= (uint)(chains.Length - i))
+                {
+                    ring.StreamDescriptor(at.Index, descriptor);
+                }
+                else
+                {
+                    ring.WriteUsed(at.Index, descriptor);
+                }
             }
 
             at.Advance(1);
@@ -240,8 +253,8 @@ internal sealed class PackedDeviceRing
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static PackedDescriptor Used(PackedPosition at, ushort id, uint bytesWritten) =>
-        new(0, bytesWritten, id, (ushort)(at.UsedFlags | (bytesWritten != 0 ? (ushort)DescriptorFlags.Write : 0)));
+    private static PackedDescriptor Used(PackedPosition at, ushort id, uint bytesWritten, ulong address = 0) =>
+        new(address, bytesWritten, id, (ushort)(at.UsedFlags | (bytesWritten != 0 ? (ushort)DescriptorFlags.Write : 0)));
 
     /// <summary>Shows the driver all used descriptors written since the last time: those behind the first are in memory when its flags are.</summary>
     /// <returns>Whether it asked to be called for them.</returns>

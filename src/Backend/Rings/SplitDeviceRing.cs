@@ -149,7 +149,7 @@ internal sealed class SplitDeviceRing
                 PacketStream.Prefetch(mapped);
             }
 
-            chains[count] = new LinearChain(mapped, descriptor.Length, head);
+            chains[count] = new LinearChain(mapped, descriptor.Length, head, descriptor.Address);
         }
 
         isOther = count < most;

@@ -304,9 +304,19 @@ internal sealed class PackedDriverRing
 
             ref Buffer held = ref all[id];
             completions[count++] = held.Request.Complete(UsedLength(used));
-            at.Advance(held.Count);
-            left -= held.Count;
-            free += held.Count;
+            if (held.Count == 1)
+            {
+                at.Advance(1); // known without the record: the next descriptor need not wait for it
+                left--;
+                free++;
+            }
+            else
+            {
+                at.Advance(held.Count);
+                left -= held.Count;
+                free += held.Count;
+            }
+
             held.Count = 0;
             held.NextFree = freeId;
             freeId = id;

@@ -86,6 +86,10 @@ internal readonly unsafe struct PackedRing
         }
     }
 
+    /// <summary>Descriptors from a position on to the end of its cache line.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static uint LeftInLine(uint position) => PerLine - (position % PerLine);
+
     /// <summary>One load of length, id and flags: all that a used descriptor says.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal PackedDescriptor ReadUsedDescriptor(uint position) => new(0, Volatile.Read(ref *(ulong*)(At(position) + 8)));
