@@ -16,7 +16,7 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
 
     /// <summary>All contests there are, in the order of the table.</summary>
     internal static IEnumerable<Contest> All(bool quick) =>
-        [.. PacketContest.All, .. BlockContest.All(quick), .. ControlContest.All, .. RegionContest.All, .. PacketScaleContest.All];
+        [.. PacketContest.All, .. BlockContest.All(quick), .. ControlContest.All, new RegionContest(), .. PacketScaleContest.All];
 
     /// <summary>Contests with a row that is wanted: those of a quick look, all, or those that were named.</summary>
     internal static IReadOnlyList<Contest> Wanted(CompareOptions options) =>
@@ -99,7 +99,7 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
     /// <summary>The rows so far and those that follow from several of them.</summary>
     private IReadOnlyList<Row> Complete()
     {
-        IEnumerable<Row?> derived = [RegionContest.Spread(_rows), .. _areas.Select(Allocated)];
+        IEnumerable<Row?> derived = _areas.Select(Allocated);
         return [.. _rows, .. derived.OfType<Row>().Where(row => bench.Options.Wants(row.Name))];
     }
 
@@ -118,7 +118,7 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
     {
         string empty = sample.EmptyPolls is { } share ? string.Create(CultureInfo.InvariantCulture, $", {share:0.0} % of looks empty") : "";
         string features = sample.Features is { } agreed ? $", {agreed}" : "";
-        Say(string.Create(CultureInfo.InvariantCulture, $"  {who}: {sample.Value:0.000} {plan.Unit}{empty}{features}"));
+        Say(string.Create(CultureInfo.InvariantCulture, $"  {who}: {sample.Of(plan):0.000} {plan.Unit}{empty}{features}"));
         return sample;
     }
 

@@ -44,7 +44,7 @@ internal sealed record Row
     internal static Row From(RowPlan plan, IReadOnlyList<Sample> ours, IReadOnlyList<Sample> peers)
     {
         bool compares = plan.HasPeer && peers.Count > 0;
-        Quantiles our = Quantiles.Of(ours.Select(sample => sample.Value));
+        Quantiles our = Quantiles.Of(ours.Select(sample => sample.Of(plan)));
         Quantiles judged = compares ? Quantiles.Of(ours.Zip(peers, plan.Ratio)) : our;
         double[] emptyPolls = [.. ours.Select(sample => sample.EmptyPolls).OfType<double>()];
         return new Row

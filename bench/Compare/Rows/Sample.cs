@@ -5,6 +5,9 @@ namespace Vhost.Bench.Compare;
 /// <param name="Command">What was run, the commands of both sides where both are a peer's.</param>
 internal sealed record Sample(double Value, string Command)
 {
+    /// <summary>The figures of a run that gives several rows, by their names; a row that is not among them has <see cref="Value"/>.</summary>
+    public IReadOnlyDictionary<string, double> Parts { get; init; } = new Dictionary<string, double>(StringComparer.Ordinal);
+
     /// <summary>Share of looks at the ring that found nothing, in per cent.</summary>
     public double? EmptyPolls { get; init; }
 
@@ -16,4 +19,7 @@ internal sealed record Sample(double Value, string Command)
 
     /// <summary>Of these, what decides how much work a ring is; must be the same on both sides of a comparison.</summary>
     public string? RingFeatures { get; init; }
+
+    /// <summary>The figure of a row.</summary>
+    internal double Of(RowPlan row) => Parts.TryGetValue(row.Name, out double figure) ? figure : Value;
 }

@@ -6,8 +6,8 @@ namespace Vhost.Bench.Compare;
 /// <summary>Reserved 2 MiB pages for both of the peers' processes, mounted in a folder of our own. Both are taken back at the end.</summary>
 internal sealed class HugePageMount : IDisposable
 {
-    /// <summary>Two processes of 200 MiB, and a few to spare.</summary>
-    private const int PagesNeeded = 208;
+    /// <summary>Two processes of 200 MiB, which leave their files to the next two, and beside these what a front-end of ours takes with the largest ring.</summary>
+    private const int PagesNeeded = 232;
 
     private const string PageCount = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
     private const string FreeCount = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages";

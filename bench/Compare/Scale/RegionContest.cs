@@ -4,40 +4,35 @@ using System.Text.Json;
 namespace Vhost.Bench.Compare;
 
 /// <summary>
-/// <c>scale/regions/&lt;n&gt;</c>: 4 KiB reads from our null device, depth 32, polled, with buffers spread over that many regions of memory.
-/// Once all are measured <c>scale/regions/spread</c> says how much slower the slowest is.
+/// <c>scale/regions/&lt;n&gt;</c>: 4 KiB reads from our null device, depth 32, polled, with buffers spread over that many regions of memory; all one right after the
+/// other. <c>scale/regions/spread</c> says how much slower the slowest is.
 /// </summary>
 internal sealed class RegionContest : Contest
 {
-    internal const string SpreadName = "scale/regions/spread";
-
     private static readonly int[] _counts = [1, 64, 509];
     private static readonly TimeSpan _deadline = TimeSpan.FromSeconds(60);
 
-    private readonly int _count;
-
-    private RegionContest(int count)
-    {
-        _count = count;
-        Rows = [new RowPlan(NameOf(count), Units.MillionRequests, HasPeer: false)];
-    }
-
-    internal override IReadOnlyList<RowPlan> Rows { get; }
+    internal override IReadOnlyList<RowPlan> Rows { get; } =
+    [
+        .. _counts.Select(count => new RowPlan(NameOf(count), Units.MillionRequests, HasPeer: false)),
+        new RowPlan("scale/regions/spread", Units.FastestToSlowest, HasPeer: false),
+    ];
 
     internal override bool IsQuick => false;
 
-    internal static IEnumerable<Contest> All => _counts.Select(count => new RegionContest(count));
-
-    /// <summary>The row about all of them; null when one is missing.</summary>
-    internal static Row? Spread(IReadOnlyList<Row> rows)
+    internal override async Task<Sample> RunOursAsync(Workbench bench)
     {
-        double[] figures = [.. _counts.Select(NameOf).Select(name => rows.FirstOrDefault(row => row.Name == name)?.Ours).OfType<double>()];
-        return figures.Length < _counts.Length
-            ? null
-            : Row.From(new RowPlan(SpreadName, Units.FastestToSlowest, HasPeer: false), [new Sample(figures.Max() / figures.Min(), "")], []);
+        Dictionary<string, double> rates = new(StringComparer.Ordinal);
+        string command = "";
+        foreach (int count in _counts)
+            (rates[NameOf(count)], command) = await RunOursAsync(bench, count);
+        bench.Log("  " + string.Join(", ", rates.Select(rate => string.Create(CultureInfo.InvariantCulture, $"{rate.Key} {rate.Value:0.000}"))));
+        return new Sample(rates.Values.Max() / rates.Values.Min(), command) { Parts = rates };
     }
 
-    internal override async Task<Sample> RunOursAsync(Workbench bench)
+    internal override Task<Sample> RunPeerAsync(Workbench bench) => throw new NotSupportedException("These rows have no peer.");
+
+    private static async Task<(double Rate, string Command)> RunOursAsync(Workbench bench, int count)
     {
         string socket = bench.NewPath(".s");
 
@@ -47,14 +42,12 @@ internal sealed class RegionContest : Contest
         await using Ours frontend = Ours.StartControl(
             bench,
             bench.Options.FrontendProcessor,
-            "regions", "--socket", socket, "--regions", _count.ToString(CultureInfo.InvariantCulture),
+            "regions", "--socket", socket, "--regions", count.ToString(CultureInfo.InvariantCulture),
             "--seconds", bench.Options.Seconds.ToString(CultureInfo.InvariantCulture));
         JsonElement result = await frontend.ResultAsync(_deadline);
         await server.StopAsync();
-        return new Sample(result.Figure("requests_per_second") / 1e6, $"{server.Command} & {frontend.Command}");
+        return (result.Figure("requests_per_second") / 1e6, $"{server.Command} & {frontend.Command}");
     }
-
-    internal override Task<Sample> RunPeerAsync(Workbench bench) => throw new NotSupportedException("These rows have no peer.");
 
     private static string NameOf(int count) => string.Create(CultureInfo.InvariantCulture, $"scale/regions/{count}");
 }
