@@ -19,15 +19,20 @@ public sealed partial class NetPort
     public int DequeueBurst(Span<PacketBuffer> packets)
     {
         int received = Volatile.Read(ref _announced) == 0 ? 0 : TakeAnnouncement(packets);
-        if (!_fromGuest.TryEnter(out DeviceVirtqueue? queue))
+        if (!_fromGuest.TryEnter(out DeviceVirtqueue? queue, out ApplicationQueue? entered))
             return received;
         try
         {
             return received + Dequeue(queue, packets[received..]);
         }
+        catch
+        {
+            queue.GiveBackLinear(); // a buffer of the caller that cannot be used costs the guest nothing
+            throw;
+        }
         finally
         {
-            _fromGuest.Exit();
+            NetPortQueue.Exit(entered);
         }
     }
 
@@ -83,6 +88,8 @@ public sealed partial class NetPort
         {
             ref readonly LinearChain chain = ref chains[i];
             PacketBuffer packet = packets[next];
+            if (packet is null)
+                PacketBuffer.ThrowMissing(next);
 
             // A chain shorter than a header wraps round to a length that no packet has.
             uint length = chain.Length - header;
@@ -125,8 +132,17 @@ public sealed partial class NetPort
     private int DequeueAny(DeviceVirtqueue queue, Span<PacketBuffer> packets, ref int received, ref long bytes)
     {
         ChainBurst burst = queue.TakeBurst(packets.Length - received);
-        for (int i = 0; i < burst.Count; i++)
-            received += TryReceive(burst.Readable(i), packets[received], ref bytes) ? 1 : 0;
+        try
+        {
+            for (int i = 0; i < burst.Count; i++)
+                received += TryReceive(burst.Readable(i), packets[received], ref bytes) ? 1 : 0;
+        }
+        catch
+        {
+            queue.GiveBack(burst.Count);
+            throw;
+        }
+
         queue.Complete(burst);
         return burst.Count;
     }

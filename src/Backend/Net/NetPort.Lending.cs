@@ -20,7 +20,7 @@ public sealed partial class NetPort
     /// <returns>How many; 0 when there is none at present, too many are lent, or there is no guest.</returns>
     public int LendBurst(Span<LentPacket> packets)
     {
-        if (!_fromGuest.TryEnter(out DeviceVirtqueue? queue))
+        if (!_fromGuest.TryEnter(out DeviceVirtqueue? queue, out ApplicationQueue? entered))
             return 0;
         try
         {
@@ -28,7 +28,7 @@ public sealed partial class NetPort
         }
         finally
         {
-            _fromGuest.Exit();
+            NetPortQueue.Exit(entered);
         }
     }
 

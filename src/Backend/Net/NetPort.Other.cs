@@ -25,10 +25,8 @@ public sealed partial class NetPort
             _toGuest.Counters.Refused++;
         if (chains == 0)
             return 0;
-        if (_written.Length < burst.Count)
-            Array.Resize(ref _written, burst.Count + DeviceVirtqueue.MaxBurst);
         WriteHeader(burst[first].Writable, word, checksumOffset, chains);
-        WriteData(packet, length, burst, first, chains);
+        WriteData(packet, length, queue.Lengths(burst.Count), burst, first, chains);
         return chains;
     }
 
@@ -87,7 +85,7 @@ public sealed partial class NetPort
         place.CopyFrom(header[..(int)_toGuest.HeaderLength]);
     }
 
-    private void WriteData(PacketBuffer packet, uint left, in ChainBurst burst, int first, int chains)
+    private void WriteData(PacketBuffer packet, uint left, uint[] lengths, in ChainBurst burst, int first, int chains)
     {
         PacketReader reader = new(packet);
         uint skip = _toGuest.HeaderLength;
@@ -96,7 +94,7 @@ public sealed partial class NetPort
             GuestBuffers place = burst[i].Writable.Slice(skip);
             uint count = Math.Min(place.Length, left);
             place.CopyFrom(ref reader, count);
-            _written[i] = skip + count;
+            lengths[i] = skip + count;
             left -= count;
             skip = 0;
         }

@@ -7,7 +7,9 @@ namespace Vhost.Backend;
 public sealed partial class NetPort
 {
     private StreamChoice _choice;
-    private uint[] _written = new uint[DeviceVirtqueue.MostLinear];
+
+    /// <summary>For tests: every packet that can be streamed is.</summary>
+    internal bool AlwaysStreams { get; set; }
 
     /// <summary>
     /// Copies packets into the guest's buffers and shows it all of them at once. What DPDK calls an enqueue burst. The packets stay the caller's and may be used
@@ -20,7 +22,7 @@ public sealed partial class NetPort
     /// </returns>
     public int EnqueueBurst(ReadOnlySpan<PacketBuffer> packets)
     {
-        if (!_isActive || !_toGuest.TryEnter(out DeviceVirtqueue? queue))
+        if (!_isActive || !_toGuest.TryEnter(out DeviceVirtqueue? queue, out ApplicationQueue? entered))
             return 0;
         try
         {
@@ -41,9 +43,14 @@ public sealed partial class NetPort
 
             return taken;
         }
+        catch
+        {
+            queue.GiveBackLinear(); // a buffer of the caller that cannot be used costs the guest nothing
+            throw;
+        }
         finally
         {
-            _toGuest.Exit();
+            NetPortQueue.Exit(entered);
         }
     }
 
@@ -56,16 +63,18 @@ public sealed partial class NetPort
     private int EnqueueLinear(DeviceVirtqueue queue, ReadOnlySpan<PacketBuffer> packets, out bool ended)
     {
         LinearChain[] chains = queue.LinearChains;
-        uint[] lengths = _written;
+        uint[] lengths = queue.Lengths(chains.Length);
         int most = Math.Min(packets.Length, Math.Min(chains.Length, lengths.Length));
         int count = queue.TakeLinear(chains.AsSpan(0, most), deviceWrites: true, out bool isOther);
-        bool stream = PacketStream.IsSupported && count >= PacketStream.LeastBurst && _choice.Next(count);
+        bool stream = PacketStream.IsSupported && (AlwaysStreams || (count >= PacketStream.LeastBurst && _choice.Next(count)));
         uint header = _toGuest.HeaderLength;
         long bytes = 0;
         int used = 0;
         for (; used < count; used++)
         {
             PacketBuffer packet = packets[used];
+            if (packet is null)
+                PacketBuffer.ThrowMissing(used);
             ref readonly LinearChain chain = ref chains[used];
             uint length = (uint)packet.Length;
             uint written = header + length;
@@ -95,7 +104,11 @@ public sealed partial class NetPort
         }
 
         MappedBytes.WritePacketHeader(place.Address, 0, 0, header, 1);
-        MappedBytes.Copy(packet.Address, place.Address + (nint)header, length);
+        nint at = place.Address + (nint)header;
+        if (stream && PacketStream.FitsAlone(length) && at % (nint)PacketStream.Alignment == 0 && header + PacketStream.SizeAlone(length) <= place.Length)
+            PacketStream.WriteAlone(packet.Address, length, at);
+        else
+            MappedBytes.Copy(packet.Address, at, length);
     }
 
     private void Count(ReadOnlySpan<PacketBuffer> taken, long bytes)
@@ -113,13 +126,21 @@ public sealed partial class NetPort
         int taken = 0;
         int used = 0;
         long bytes = 0;
-        while (used < burst.Count && taken < packets.Length)
+        try
         {
-            int chains = WriteOther(packets[taken], queue, ref burst, used, out refused);
-            if (chains == 0)
-                break;
-            used += chains;
-            bytes += packets[taken++].PacketLength;
+            while (used < burst.Count && taken < packets.Length)
+            {
+                int chains = WriteOther(packets[taken], queue, ref burst, used, out refused);
+                if (chains == 0)
+                    break;
+                used += chains;
+                bytes += packets[taken++].PacketLength;
+            }
+        }
+        catch
+        {
+            queue.GiveBack(burst.Count);
+            throw;
         }
 
         Complete(queue, burst, used);
@@ -128,16 +149,17 @@ public sealed partial class NetPort
     }
 
     /// <summary>Gives back to the ring what was not needed of a burst, and the rest to the guest.</summary>
-    private void Complete(DeviceVirtqueue queue, in ChainBurst burst, int used)
+    private static void Complete(DeviceVirtqueue queue, in ChainBurst burst, int used)
     {
         if (used == burst.Count)
         {
-            queue.Complete(burst, _written.AsSpan(0, used));
+            queue.Complete(burst, queue.Lengths(used).AsSpan(0, used));
             return;
         }
 
         queue.GiveBack(burst.Count - used);
+        uint[] lengths = queue.Lengths(used);
         for (int i = 0; i < used; i++)
-            queue.Complete(burst[i].Head, _written[i]);
+            queue.Complete(burst[i].Head, lengths[i]);
     }
 }

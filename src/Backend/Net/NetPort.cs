@@ -90,7 +90,7 @@ public sealed partial class NetPort
         }
         finally
         {
-            own.EndProcess();
+            own.EndProcess(queue);
         }
 
         // Buffers that nobody has packets for stay on the ring, and are no reason to call the handler again.

@@ -36,12 +36,15 @@ internal sealed class NetPortQueue
         Offloads = offloads;
     }
 
-    internal bool TryEnter([NotNullWhen(true)] out DeviceVirtqueue? queue)
+    /// <summary>Gets in.</summary>
+    /// <param name="queue">The queue.</param>
+    /// <param name="entered">What <see cref="Exit"/> is to be called with, not what the port has by then: a thread that is held up inside may outlive its session.</param>
+    internal bool TryEnter([NotNullWhen(true)] out DeviceVirtqueue? queue, out ApplicationQueue? entered)
     {
-        ApplicationQueue? application = Volatile.Read(ref _application);
-        if (application is not null)
+        entered = Volatile.Read(ref _application);
+        if (entered is not null)
         {
-            if (!application.TryEnter(out queue))
+            if (!entered.TryEnter(out queue))
                 return false;
             if (!ReferenceEquals(queue, _last))
                 Use(queue);
@@ -53,7 +56,7 @@ internal sealed class NetPortQueue
     }
 
     /// <summary>Of a queue with a worker, the worker shows what was done when the handler returns.</summary>
-    internal void Exit() => Volatile.Read(ref _application)?.Exit();
+    internal static void Exit(ApplicationQueue? entered) => entered?.Exit();
 
     internal void Started(ApplicationQueue queue) => Volatile.Write(ref _application, queue);
 
@@ -68,7 +71,7 @@ internal sealed class NetPortQueue
         Volatile.Write(ref _processed, queue);
     }
 
-    internal void EndProcess() => Volatile.Write(ref _processed, null);
+    internal void EndProcess(DeviceVirtqueue queue) => Interlocked.CompareExchange(ref _processed, null, queue);
 
     /// <summary>Makes the worker call the handler soon, or ends a wait of the application.</summary>
     internal void Wake()

@@ -59,11 +59,23 @@ internal sealed class ApplicationQueueWorker : QueueWorker
     {
         if (Volatile.Read(ref _inside) == 0)
             throw new InvalidOperationException($"Nobody is inside queue {Queue.Index}.");
-        if (_attention || Queue.Fault != VirtqueueFault.None)
+        try
+        {
+            if (_attention || Queue.Fault != VirtqueueFault.None)
+                Settle();
+            else
+                Queue.Flush();
+        }
+        catch (Exception e)
+        {
+            // Something was completed twice, or was not in flight: the application's mistake, which costs this queue.
+            Queue.Fail($"{e.GetType().Name}: {e.Message}");
             Settle();
-        else
-            Queue.Flush();
-        Leave();
+        }
+        finally
+        {
+            Leave();
+        }
     }
 
     internal async ValueTask WaitAsync(CancellationToken cancellationToken)

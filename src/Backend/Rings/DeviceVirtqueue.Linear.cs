@@ -13,11 +13,23 @@ public sealed partial class DeviceVirtqueue
     internal const int MostLinear = 64;
 
     private LinearChain[]? _linearChains;
+    private uint[] _lengths = [];
+
+    /// <summary>Of <see cref="LinearChains"/>, those that were taken and neither completed nor given back: none between calls.</summary>
+    private int _linearTaken;
 
     /// <summary>
     /// Room to take requests into. The queue's own: a thread that is held up inside of one which the session has given up must never see addresses of the next one.
     /// </summary>
     internal LinearChain[] LinearChains => _linearChains ??= new LinearChain[MostLinear];
+
+    /// <summary>Room for the bytes that were written to so many requests; what stands there stays when it grows. The queue's own, for the same reason.</summary>
+    internal uint[] Lengths(int count)
+    {
+        if (_lengths.Length < count)
+            Array.Resize(ref _lengths, count + MaxBurst);
+        return _lengths;
+    }
 
     /// <summary>Takes the next requests as long as each is one buffer in one region, for reading or for writing as wanted.</summary>
     /// <param name="chains">Filled from the start.</param>
@@ -33,6 +45,7 @@ public sealed partial class DeviceVirtqueue
             ? _split.FetchLinear(ref _batch.Window, chains, deviceWrites, InFlight, out isOther)
             : _packed!.FetchLinear(ref _batch.Window, chains, deviceWrites, out isOther);
         InFlight += count;
+        _linearTaken = count;
         Batches += count == 0 ? 0u : 1u;
         _leaves = false;
         return count;
@@ -44,6 +57,14 @@ public sealed partial class DeviceVirtqueue
         _split?.Rewind(last.Length);
         _packed?.Rewind(last);
         InFlight -= last.Length;
+        _linearTaken -= last.Length;
+    }
+
+    /// <summary>Puts back all that were taken, when something went wrong with them.</summary>
+    internal void GiveBackLinear()
+    {
+        if (_linearTaken > 0)
+            GiveBackLinear(LinearChains.AsSpan(0, _linearTaken));
     }
 
     /// <summary>Marks requests as done, in the order in which they were taken. The driver sees them at the next <see cref="Flush"/>.</summary>
@@ -51,6 +72,7 @@ public sealed partial class DeviceVirtqueue
     /// <param name="bytesWritten">For each of them; empty when nothing was written to any.</param>
     internal void CompleteLinear(ReadOnlySpan<LinearChain> chains, ReadOnlySpan<uint> bytesWritten)
     {
+        _linearTaken = 0;
         if (_inOrder is not { IsEmpty: false })
             StageLinear(chains, bytesWritten);
         else

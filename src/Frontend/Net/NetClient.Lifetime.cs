@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using Vhost.Protocol;
 
@@ -24,12 +25,25 @@ public sealed partial class NetClient
             queue.Fail(new ObjectDisposedException(nameof(NetClient)));
         await Frontend.DisposeAsync().ConfigureAwait(false);
         await BoundedWait.ForAsync(_watch).ConfigureAwait(false);
-        foreach (NetClientQueue queue in Queues())
-            queue.Close();
+        CloseQueues();
         foreach (EventNotifier notifier in _notifiers)
             notifier.Dispose();
         _memory?.Dispose();
         _completion.TrySetResult();
+    }
+
+    /// <summary>All together wait no longer than one would.</summary>
+    private void CloseQueues()
+    {
+        NetClientQueue[] queues = [.. Queues()];
+        foreach (NetClientQueue queue in queues)
+            queue.BeginClose();
+        long began = Stopwatch.GetTimestamp();
+        foreach (NetClientQueue queue in queues)
+        {
+            TimeSpan left = NetClientQueue.LongestCall - Stopwatch.GetElapsedTime(began);
+            queue.EndClose(left > TimeSpan.Zero ? left : TimeSpan.Zero);
+        }
     }
 
     private static async ValueTask<NetClient> StartAsync(VhostUserFrontend frontend, NetClientOptions options, CancellationToken cancellationToken)

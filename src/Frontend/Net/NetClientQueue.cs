@@ -14,12 +14,16 @@ public abstract class NetClientQueue
     /// <summary>Packets that are handled in one go; longer bursts are several of them.</summary>
     private protected const int Chunk = 64;
 
-    private static readonly TimeSpan _longestCall = TimeSpan.FromSeconds(1);
+    /// <summary>How long closing waits for a thread that is inside.</summary>
+    internal static readonly TimeSpan LongestCall = TimeSpan.FromSeconds(1);
 
     private readonly EventNotifier _kick;
     private readonly EventNotifier _call;
     private Exception? _failure;
     private bool _inside;
+
+    /// <summary>A wait that has ended is inside: not the thread that <see cref="_inside"/> is about, as a burst may have been begun meanwhile.</summary>
+    private bool _endsWait;
     private bool _closed;
     private bool _waits;
 
@@ -71,46 +75,54 @@ public abstract class NetClientQueue
             _call.Signal();
     }
 
-    /// <summary>
-    /// Gives the ring's memory back, after the thread that is inside (if there is one) has left, and the burst that is being built has ended. A thread that
-    /// does not leave, stopped by a debugger perhaps, keeps the memory; a burst that goes on keeps it until it ends.
-    /// </summary>
-    internal void Close()
+    /// <summary>From now on nobody gets in.</summary>
+    internal void BeginClose()
     {
         Fail(new ObjectDisposedException(nameof(NetClient)));
         Volatile.Write(ref _closed, true);
 
-        // The partner of the plain store in Enter: after this the other thread has either been seen inside, or will see that the queue is closed.
+        // The partner of the plain stores in Enter, EndWait and Occupy: after this another thread has either been seen inside, or will see that the queue is closed.
         Interlocked.MemoryBarrierProcessWide();
-        if (!SpinWait.SpinUntil(() => IsFree, _longestCall))
+    }
+
+    /// <summary>
+    /// Gives the ring's memory back, after the thread that is inside (if there is one) has left, and the burst that is being built has ended. A thread that
+    /// does not leave, stopped by a debugger perhaps, keeps the memory; a burst that goes on keeps it until it ends.
+    /// </summary>
+    /// <param name="longest">How long to wait for them.</param>
+    internal void EndClose(TimeSpan longest)
+    {
+        // Once it is free nobody can touch the ring any more: who still comes in sees that the queue is closed, and goes.
+        bool free = SpinWait.SpinUntil(() => IsFree, longest);
+        if (!free)
         {
-            // Likewise the partner of the store in Vacate.
             Volatile.Write(ref _abandoned, true);
-            Interlocked.MemoryBarrierProcessWide();
+            Interlocked.MemoryBarrierProcessWide(); // the partner of the stores in Vacate and ThrowClosed
         }
 
-        if (IsFree)
+        if (free || IsFree)
             ReleaseRing();
     }
 
-    private bool IsFree => !Volatile.Read(ref _inside) && Volatile.Read(ref _occupant) == 0;
+    /// <summary>Both, for one queue.</summary>
+    internal void Close()
+    {
+        BeginClose();
+        EndClose(LongestCall);
+    }
+
+    /// <summary>The order counts: an occupant comes before its thread leaves.</summary>
+    private bool IsFree => !Volatile.Read(ref _inside) && !Volatile.Read(ref _endsWait) && Volatile.Read(ref _occupant) == 0;
 
     /// <summary>Whether the queue is being closed, or was.</summary>
     internal bool IsClosed => Volatile.Read(ref _closed);
 
-    /// <summary>Two plain stores a call instead of a fence: the expensive half is in <see cref="Close"/>.</summary>
+    /// <summary>Two plain stores a call instead of a fence: the expensive half is in <see cref="BeginClose"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private protected void Enter()
     {
         if (_occupant != 0)
             ThrowOccupied();
-        EnterBesideBurst();
-    }
-
-    /// <summary>Also while a burst is being built.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void EnterBesideBurst()
-    {
         Volatile.Write(ref _inside, true);
         if (Volatile.Read(ref _closed))
             ThrowClosed();
@@ -123,7 +135,7 @@ public abstract class NetClientQueue
     /// <param name="turn">Tells the burst from others; not 0.</param>
     private protected void Occupy(int turn)
     {
-        // As in Enter: Close has either seen the occupant, or is seen here.
+        // As in Enter: BeginClose has either seen the occupant, or is seen here.
         Volatile.Write(ref _occupant, turn);
         if (!Volatile.Read(ref _closed))
             return;
@@ -133,11 +145,20 @@ public abstract class NetClientQueue
 
     private protected bool IsOccupiedBy(int turn) => _occupant == turn;
 
-    /// <summary>Ends what <see cref="Occupy"/> began. When <see cref="Close"/> has given up waiting for it, the ring's memory goes now.</summary>
+    /// <summary>Ends what <see cref="Occupy"/> began. When <see cref="EndClose"/> has given up waiting for it, the ring's memory goes now.</summary>
     private protected void Vacate()
     {
         Volatile.Write(ref _occupant, 0);
-        if (Volatile.Read(ref _abandoned) && IsFree)
+        ReleaseIfAbandoned();
+    }
+
+    /// <summary>The last one out releases the ring. After the store that says that this one is out.</summary>
+    private void ReleaseIfAbandoned()
+    {
+        if (!Volatile.Read(ref _abandoned))
+            return;
+        Interlocked.MemoryBarrier(); // of two that go at the same time at least one sees both gone
+        if (IsFree)
             ReleaseRing();
     }
 
@@ -145,9 +166,11 @@ public abstract class NetClientQueue
     /// <param name="shown">What <see cref="DriverVirtqueue.Show"/> said.</param>
     private protected void Notify(bool shown)
     {
-        if (shown && Ring.IsKickWanted())
+        if (!shown)
+            return;
+        if (Ring.IsKickWanted())
         {
-            _kick.Signal();
+            Kick();
             Counters.Notifications++;
         }
         else
@@ -170,32 +193,46 @@ public abstract class NetClientQueue
             Leave();
         }
 
-        if (wait && Ring.Fault == VirtqueueFault.None && Volatile.Read(ref _failure) is null)
+        try
         {
-            Volatile.Write(ref _waits, true);
-            Waits?.Invoke();
-            try
+            if (wait && Ring.Fault == VirtqueueFault.None && Volatile.Read(ref _failure) is null)
             {
+                Volatile.Write(ref _waits, true);
+                Waits?.Invoke();
                 await _call.WaitAsync(cancellationToken).ConfigureAwait(false);
                 _call.TryConsume();
             }
-            finally
-            {
-                Volatile.Write(ref _waits, false);
-            }
-        }
-
-        EnterBesideBurst(); // which may have been begun meanwhile
-        try
-        {
-            Ring.DisarmCall();
         }
         finally
         {
-            Leave();
+            Volatile.Write(ref _waits, false);
+            EndWait();
         }
 
         ThrowIfFailed();
+    }
+
+    /// <summary>Asks for no more calls. Maybe on another thread than the one that uses the queue, which may have begun a burst meanwhile.</summary>
+    private void EndWait()
+    {
+        Volatile.Write(ref _endsWait, true);
+        if (!Volatile.Read(ref _closed))
+            Ring.DisarmCall();
+        Volatile.Write(ref _endsWait, false);
+        ReleaseIfAbandoned();
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void Kick()
+    {
+        try
+        {
+            _kick.Signal();
+        }
+        catch (ObjectDisposedException) when (IsClosed)
+        {
+            // This thread was held up for longer than closing waits for it. There is nobody left to kick.
+        }
     }
 
     private protected void ThrowIfFailed()
@@ -218,6 +255,7 @@ public abstract class NetClientQueue
     private void ThrowClosed()
     {
         Leave();
+        ReleaseIfAbandoned();
         throw Volatile.Read(ref _failure) ?? new ObjectDisposedException(nameof(NetClient));
     }
 }

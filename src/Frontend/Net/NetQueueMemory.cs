@@ -9,13 +9,13 @@ internal readonly struct NetQueueMemory
 {
     internal NetQueueMemory(GuestMemory memory, GuestAddress at, NetQueueShape shape)
     {
-        if (!PacketSlots.TryOpen(memory, at, shape.Slots, shape.SlotSize, shape.HeaderLength, out PacketSlots slots))
+        if (!PacketSlots.TryOpen(memory, at, shape.Slots, shape.SlotSize, shape.HeaderLength, shape.Lead, out PacketSlots slots))
             throw new ArgumentException("The places for packets are not inside one memory region.", nameof(at));
         Memory = memory;
         Slots = slots;
         Places = new GuestBuffer[shape.Slots];
         for (int i = 0; i < Places.Length; i++)
-            Places[i] = new GuestBuffer(new GuestAddress(at.Value + PacketSlots.Offset(i, shape.SlotSize)), (uint)shape.SlotSize);
+            Places[i] = new GuestBuffer(new GuestAddress(at.Value + PacketSlots.Offset(i, shape.SlotSize, shape.Lead)), (uint)shape.SlotSize);
         Arena = shape.HasArena ? PacketArena.TryOpen(memory, new GuestAddress(at.Value + ArenaOffset(shape)), shape.HeaderLength) : null;
     }
 
@@ -31,5 +31,5 @@ internal readonly struct NetQueueMemory
 
     internal static ulong SizeInBytes(NetQueueShape shape) => ArenaOffset(shape) + (shape.HasArena ? PacketArena.Size : 0);
 
-    private static ulong ArenaOffset(NetQueueShape shape) => PacketSlots.SizeInBytes(shape.Slots, shape.SlotSize);
+    private static ulong ArenaOffset(NetQueueShape shape) => PacketSlots.SizeInBytes(shape.Slots, shape.SlotSize, shape.Lead);
 }

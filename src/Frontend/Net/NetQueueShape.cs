@@ -42,6 +42,15 @@ internal sealed class NetQueueShape
     /// <summary>A packet may come in several buffers.</summary>
     internal required bool Mergeable { get; init; }
 
+    /// <summary>What a device writes into the header may matter.</summary>
+    internal required bool ReadsHeader { get; init; }
+
+    /// <summary>
+    /// Bytes before the places. A header that nobody reads stays in a line of its own, which stays with the device, and the packet begins on the next: one line less
+    /// travels for each packet.
+    /// </summary>
+    internal required int Lead { get; init; }
+
     internal DriverVirtqueueOptions Ring => new() { Size = QueueSize, IndirectBuffers = IndirectBuffers };
 
     internal static NetQueueShape ForSending(NetClientOptions options, VirtioFeatures acknowledged)
@@ -58,6 +67,8 @@ internal sealed class NetQueueShape
             Offloads = OffloadRules.FromDriver(acknowledged),
             Mergeable = false,
             HasArena = !NeedsSeparateHeader(acknowledged),
+            ReadsHeader = false,
+            Lead = 0,
         };
     }
 
@@ -68,17 +79,22 @@ internal sealed class NetQueueShape
         VirtioNetFeatures net = (VirtioNetFeatures)(ulong)acknowledged;
         bool mergeable = (net & VirtioNetFeatures.MergeableBuffers) != 0;
         bool big = !mergeable && (net & LongPackets) != 0;
+        int headerLength = VirtioNetHeader.SizeFor(acknowledged);
+        OffloadRules offloads = OffloadRules.ToDriver(acknowledged);
+        bool readsHeader = mergeable || !offloads.IsEmpty;
         return new NetQueueShape
         {
             QueueSize = options.QueueSize,
             IndirectBuffers = 0,
             Slots = SlotsFor(options.QueueSize, acknowledged),
             SlotSize = big ? Math.Max(options.BufferSize, BigBuffer) : options.BufferSize,
-            HeaderLength = VirtioNetHeader.SizeFor(acknowledged),
+            HeaderLength = headerLength,
             SeparateHeader = NeedsSeparateHeader(acknowledged),
-            Offloads = OffloadRules.ToDriver(acknowledged),
+            Offloads = offloads,
             Mergeable = mergeable,
             HasArena = false,
+            ReadsHeader = readsHeader,
+            Lead = readsHeader || NeedsSeparateHeader(acknowledged) ? 0 : (int)PacketSlots.Line - headerLength,
         };
     }
 
@@ -94,6 +110,8 @@ internal sealed class NetQueueShape
         Offloads = default,
         Mergeable = false,
         HasArena = false,
+        ReadsHeader = false,
+        Lead = 0,
     };
 
     private static bool NeedsSeparateHeader(VirtioFeatures acknowledged) =>

@@ -77,6 +77,8 @@ public sealed partial class NetReceiver
         }
 
         length -= _slots.HeaderLength;
+        if (!Shape.ReadsHeader)
+            return length <= NetQueueShape.LongestPacket || Bad();
         word = _slots.ReadHeader((uint)_done[_next].Token, out uint rest);
         checksumOffset = (ushort)rest;
         if (OffloadRules.IsNone(word))

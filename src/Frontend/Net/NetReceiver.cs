@@ -124,31 +124,37 @@ public sealed partial class NetReceiver : NetClientQueue
             Submit();
         PacketSlots slots = _slots;
         bool mergeable = Shape.Mergeable;
+        bool readsHeader = Shape.ReadsHeader;
         uint header = slots.HeaderLength;
         int stop = _next + Math.Min(_end - _next, Math.Min(packets.Length, Chunk - _count));
         int received = 0;
         long sum = 0;
-        for (; _next < stop; _next++)
+        while (_next < stop)
         {
             DriverCompletion done = _done[_next];
             uint slot = (uint)done.Token;
-            ulong word = slots.ReadHeader(slot, out uint rest);
+            uint rest = 0;
+            ulong word = readsHeader ? slots.ReadHeader(slot, out rest) : 0;
             if (mergeable && rest >> 16 != 1)
                 break;
-            _reposted[_count] = _places[slot];
-            _tokens[_count++] = slot;
 
             // A shorter answer than a header wraps round to a length that is no place's.
             uint length = done.BytesWritten - header;
+            PacketBuffer packet = packets[received];
+            if (packet is null)
+                PacketBuffer.ThrowMissing(received);
+            bool fits = packet.TryPrepare(length); // what may throw comes before the place is the device's again
+            _next++;
+            _reposted[_count] = _places[slot];
+            _tokens[_count++] = slot;
             if (done.LengthClamped || length - 1 >= slots.Room || !TryAccept(ref word, out ushort checksumOffset, rest, length))
             {
                 Counters.Errors++;
                 continue;
             }
 
-            PacketBuffer packet = packets[received];
             nint source = slots.Address(slot, header, length);
-            if (packet.TryPrepare(length))
+            if (fits)
                 MappedBytes.Copy(source, packet.Address, length);
             else if (!TryCopyLong(packet, source, length))
                 continue;
@@ -198,8 +204,17 @@ public sealed partial class NetReceiver : NetClientQueue
         _next = 0;
         int count = Ring.Drain(_done.AsSpan(kept, Math.Min(wanted, _done.Length - kept)));
         _end = kept + count;
-        for (int i = kept; i < _end; i++)
-            _slots.Prefetch((uint)_done[i].Token);
+        if (Shape.ReadsHeader)
+        {
+            for (int i = kept; i < _end; i++)
+                _slots.Prefetch((uint)_done[i].Token);
+        }
+        else
+        {
+            for (int i = kept; i < _end; i++)
+                _slots.PrefetchPacket((uint)_done[i].Token, _done[i].BytesWritten);
+        }
+
         return count > 0;
     }
 

@@ -26,6 +26,10 @@ public sealed partial class PacketBuffer
         return true;
     }
 
+    /// <summary>A burst that names no buffer where it should: perhaps fewer were rented than asked for.</summary>
+    [DoesNotReturn]
+    internal static void ThrowMissing(int index) => throw new ArgumentException(FormattableString.Invariant($"Buffer {index} of the burst is null."));
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void SetOffload(ulong word, ushort checksumOffset)
     {

@@ -139,13 +139,19 @@ public sealed partial class PacketBuffer
     }
 
     /// <summary>Hangs a further packet behind this one, which then owns its buffers.</summary>
-    /// <param name="tail">Where the packet goes on; not part of another packet.</param>
+    /// <param name="tail">Where the packet goes on; not part of this or another packet.</param>
+    /// <exception cref="ArgumentException">It is part of this packet already.</exception>
     public void Chain(PacketBuffer tail)
     {
         ArgumentNullException.ThrowIfNull(tail);
         PacketBuffer last = this;
-        while (last._next is { } next)
-            last = next;
+        for (PacketBuffer? part = this; part is not null; part = part._next)
+        {
+            if (ReferenceEquals(part, tail))
+                throw new ArgumentException("The buffer is part of this packet already.", nameof(tail));
+            last = part;
+        }
+
         last._next = tail;
     }
 

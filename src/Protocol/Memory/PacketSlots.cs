@@ -9,7 +9,7 @@ namespace Vhost.Protocol;
 /// <remarks>Safety: the range was resolved against a table on which the owner holds a lease while it uses the places.</remarks>
 internal readonly unsafe struct PacketSlots
 {
-    /// <summary>Bytes of a cache line. The places start on lines, and an odd number of lines apart, which spreads them over all sets of a cache.</summary>
+    /// <summary>Bytes of a cache line. The places are an odd number of lines apart, which spreads them over all sets of a cache.</summary>
     internal const uint Line = 64;
 
     private readonly byte* _start;
@@ -17,11 +17,11 @@ internal readonly unsafe struct PacketSlots
     private readonly uint _count;
     private readonly uint _header;
 
-    private PacketSlots(nint start, int count, int size, int headerLength)
+    private PacketSlots(nint start, int count, int size, int headerLength, int lead)
     {
-        _start = (byte*)start;
+        _start = (byte*)start + lead;
         _count = (uint)count;
-        _stride = Stride(size);
+        _stride = Stride(size + lead);
         _header = (uint)headerLength;
         Size = (uint)size;
     }
@@ -34,15 +34,22 @@ internal readonly unsafe struct PacketSlots
 
     internal uint HeaderLength => _header;
 
-    internal static ulong SizeInBytes(int count, int size) => (ulong)count * Stride(size);
+    internal static ulong SizeInBytes(int count, int size, int lead) => (ulong)count * Stride(size + lead);
 
-    internal static ulong Offset(int slot, int size) => (ulong)slot * Stride(size);
+    internal static ulong Offset(int slot, int size, int lead) => ((ulong)slot * Stride(size + lead)) + (uint)lead;
 
     /// <summary>Resolves a range. False when it is not inside one region.</summary>
-    internal static bool TryOpen(GuestMemory memory, GuestAddress at, int count, int size, int headerLength, out PacketSlots slots)
+    /// <param name="memory">The table.</param>
+    /// <param name="at">The start of the range, on a line.</param>
+    /// <param name="count">Places.</param>
+    /// <param name="size">Bytes of a place, header included.</param>
+    /// <param name="headerLength">Of these the header's.</param>
+    /// <param name="lead">Bytes from the start of a line to that of a place.</param>
+    /// <param name="slots">The places.</param>
+    internal static bool TryOpen(GuestMemory memory, GuestAddress at, int count, int size, int headerLength, int lead, out PacketSlots slots)
     {
-        bool found = memory.TryGetAddress(at, SizeInBytes(count, size), out nint start);
-        slots = found ? new PacketSlots(start, count, size, headerLength) : default;
+        bool found = memory.TryGetAddress(at, SizeInBytes(count, size, lead), out nint start);
+        slots = found ? new PacketSlots(start, count, size, headerLength, lead) : default;
         return found;
     }
 
@@ -85,6 +92,17 @@ internal readonly unsafe struct PacketSlots
     // Safety: a hint, which touches nothing.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Prefetch(uint slot) => PacketStream.Prefetch((nint)(_start + (slot * (nuint)_stride)));
+
+    /// <summary>Asks for the first lines of a packet that will be read soon, without its header.</summary>
+    // Safety: a hint, which touches nothing.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void PrefetchPacket(uint slot, uint length)
+    {
+        nint at = (nint)(_start + (slot * (nuint)_stride) + _header);
+        PacketStream.PrefetchLine(at);
+        if (length > _header + Line)
+            PacketStream.PrefetchLine(at + (nint)Line);
+    }
 
     /// <summary>Writes a header alone.</summary>
     // Safety: the place is inside the range and longer than a header.

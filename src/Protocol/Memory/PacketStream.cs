@@ -50,20 +50,40 @@ internal static unsafe class PacketStream
     internal static void Write(nint source, uint length, nint place, uint headerEnd)
     {
         byte* from = (byte*)source;
-        byte* to = (byte*)place;
-        Sse2.StoreAlignedNonTemporal(to, Vector128.Create(0UL, headerEnd | ((ulong)*(uint*)from << 32)).AsByte());
-        uint done = 4;
+        Sse2.StoreAlignedNonTemporal((byte*)place, Vector128.Create(0UL, headerEnd | ((ulong)*(uint*)from << 32)).AsByte());
+        WriteFrom(from, 4, length, (byte*)place + 16);
+    }
+
+    /// <summary>Whether a packet is of a size that is better streamed, behind a header of any length that is written with ordinary stores.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static bool FitsAlone(uint length) => length - Shortest <= Longest - Shortest;
+
+    /// <summary>Bytes that are written for a packet alone.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static uint SizeAlone(uint length) => (length + Alignment - 1) & ~(Alignment - 1);
+
+    /// <summary>Writes a packet.</summary>
+    /// <param name="source">The packet.</param>
+    /// <param name="length">Its bytes, for which <see cref="FitsAlone"/> is true.</param>
+    /// <param name="place">Where to, a multiple of <see cref="Alignment"/>.</param>
+    // Safety: as above, with SizeAlone(length) bytes.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static void WriteAlone(nint source, uint length, nint place) => WriteFrom((byte*)source, 0, length, (byte*)place);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void WriteFrom(byte* from, uint done, uint length, byte* to)
+    {
         for (; done + 16 <= length; done += 16)
         {
-            to += 16;
             Sse2.StoreAlignedNonTemporal(to, Vector128.Load(from + done));
+            to += 16;
         }
 
         uint rest = length - done;
         if (rest != 0)
         {
             Vector128<byte> mask = Vector128.LoadUnsafe(ref Unsafe.AsRef(in TailMasks[(int)(16 - rest)]));
-            Sse2.StoreAlignedNonTemporal(to + 16, Ssse3.Shuffle(Vector128.Load(from + length - 16), mask));
+            Sse2.StoreAlignedNonTemporal(to, Ssse3.Shuffle(Vector128.Load(from + length - 16), mask));
         }
     }
 

@@ -23,6 +23,31 @@ public sealed class NetFromGuestTests : NetPortBench
     }
 
     [Theory]
+    [InlineData(false, 1)]
+    [InlineData(true, 1)]
+    [InlineData(false, 2)]
+    [InlineData(true, 2)]
+    public void A_burst_with_a_missing_buffer_loses_no_packet(bool packed, int pieces)
+    {
+        Start(packed);
+        for (int i = 0; i < 3; i++)
+        {
+            ulong at = Data + ((ulong)i * 1024);
+            Put(at, [.. Header(), .. Bytes(60 + i)]);
+            Transmit.Offer(deviceWrites: false, pieces == 1 ? [(at, 72 + i)] : [(at, 12), (at + 12, 60 + i)]);
+        }
+
+        PacketBuffer[] got = Rent(3);
+
+        ((Action)(() => Port.DequeueBurst([got[0], null!, got[2]]))).Should().Throw<Exception>();
+
+        Transmit.Used.Should().BeEmpty();
+        Port.FromGuest.InFlight.Should().Be(0);
+        Port.DequeueBurst(got).Should().Be(3);
+        got.Select(BytesOf).Should().BeEquivalentTo([Bytes(60), Bytes(61), Bytes(62)], options => options.WithStrictOrdering());
+    }
+
+    [Theory]
     [InlineData(false)]
     [InlineData(true)]
     public void Indirect_chains_and_chains_across_two_regions_are_read(bool packed)

@@ -26,6 +26,77 @@ public sealed class NetReceiverTests : NetQueueBench
         (Receiver.Statistics.Packets, Receiver.Statistics.Bytes, Receiver.Statistics.InFlight).Should().Be((1, 100, 16));
     }
 
+    [Theory]
+    [InlineData(false, 12)]
+    [InlineData(true, 12)]
+    [InlineData(false, 10)]
+    public void A_header_that_says_nothing_is_not_looked_at_and_the_packet_begins_on_a_line(bool packed, int header)
+    {
+        StartReceiver(packed, net: 0, header == 12 ? VirtioFeatures.Version1 : VirtioFeatures.AnyLayout);
+        List<HandChain> offered = Device.All();
+        offered.Should().OnlyContain(chain => (chain.Pieces[0].At + (ulong)header) % 64 == 0 && chain.Pieces[0].Length == 512);
+        offered.Select(chain => chain.Pieces[0].At).Should().OnlyHaveUniqueItems();
+        for (int i = 0; i < 16; i++)
+        {
+            Fill(offered[i], [.. Enumerable.Repeat((byte)0xFF, header), .. Bytes(512 - header, i)]);
+            Device.Use(offered[i], 512);
+        }
+
+        PacketBuffer[] got = Rent(16);
+
+        Receiver.ReceiveBurst(got).Should().Be(16);
+
+        for (int i = 0; i < 16; i++)
+        {
+            BytesOf(got[i]).Should().Equal(Bytes(512 - header, i));
+            got[i].Offload.Should().Be(default(PacketOffload));
+        }
+
+        Receiver.Statistics.Errors.Should().Be(0);
+        LentPacket[] lent = new LentPacket[1];
+        HandChain again = Device.All()[0];
+        Fill(again, [.. Enumerable.Repeat((byte)0xFF, header), .. Bytes(100)]);
+        Device.Use(again, (uint)header + 100);
+        Receiver.LendBurst(lent).Should().Be(1);
+        (lent[0].Length, lent[0].Offload).Should().Be((100, default(PacketOffload)));
+        lent[0].Release();
+    }
+
+    [Theory]
+    [InlineData(false, false)]
+    [InlineData(true, false)]
+    [InlineData(false, true)]
+    [InlineData(true, true)]
+    public void A_burst_with_a_missing_buffer_loses_no_packet_and_no_place(bool packed, bool returned)
+    {
+        StartReceiver(packed, net: 0);
+        List<HandChain> offered = Device.All();
+        for (int i = 0; i < 3; i++)
+        {
+            Fill(offered[i], [.. One, .. Bytes(60 + i)]);
+            Device.Use(offered[i], 72 + (uint)i);
+        }
+
+        PacketBuffer[] got = Rent(3);
+        PacketBuffer?[] broken = [got[0], null, got[2]];
+        if (returned)
+        {
+            PacketBuffer more = Rent(1)[0];
+            (broken[1] = Rent(1)[0]).Chain(more);
+            Pool.Return(more); // it still hangs on the other
+        }
+
+        ((Action)(() => Receiver.ReceiveBurst(broken!))).Should().Throw<Exception>();
+
+        BytesOf(got[0]).Should().Equal(Bytes(60));
+        Receiver.ReceiveBurst(got).Should().Be(2, "the first was delivered before");
+        BytesOf(got[0]).Should().Equal(Bytes(61));
+        BytesOf(got[1]).Should().Equal(Bytes(62));
+        List<HandChain> back = Device.All();
+        back.Select(chain => chain.Pieces[0].At).Should().BeEquivalentTo(offered.Take(3).Select(chain => chain.Pieces[0].At), "each place goes back once");
+        Receiver.Statistics.InFlight.Should().Be(16);
+    }
+
     [Fact]
     public void An_ancient_device_gets_a_descriptor_for_the_header()
     {

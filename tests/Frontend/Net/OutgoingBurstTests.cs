@@ -396,6 +396,64 @@ public abstract class OutgoingBurstTests : NetQueueBench
         ((Action)(() => Sender.BeginBurst(1))).Should().Throw<ObjectDisposedException>();
     }
 
+    [Fact]
+    public async Task A_wait_that_closing_ends_does_not_end_the_burst_beside_it()
+    {
+        StartSender(packed: false, size: 4);
+        Send(Bytes(60)).Should().Be(1);
+        Task waiting = Sender.WaitAsync().AsTask();
+
+        await BuildWhileClosing(waiting);
+
+        await ((Func<Task>)(() => waiting)).Should().ThrowAsync<ObjectDisposedException>();
+        IsRingDisposed.Should().BeTrue();
+    }
+
+    private Task BuildWhileClosing(Task waiting)
+    {
+        OutgoingBurst burst = Sender.BeginBurst(1);
+        Task closing = Task.Run(Sender.Close);
+        SpinWait.SpinUntil(() => waiting.IsCompleted, Eventually.Deadline).Should().BeTrue();
+        IsRingDisposed.Should().BeFalse("the burst may still write");
+        Build(burst, 0, Bytes(100));
+        burst.Dispose();
+        return closing;
+    }
+
+    [Fact]
+    public void A_thread_that_polls_while_the_queue_is_closed_finds_out_and_keeps_nothing()
+    {
+        for (int turn = 0; turn < 200; turn++)
+        {
+            StartSender(packed: false, size: 4);
+            NetSender sender = Sender;
+            using ManualResetEventSlim polls = new();
+            Thread poller = new(() =>
+            {
+                try
+                {
+                    while (true)
+                    {
+                        sender.Reclaim();
+                        polls.Set();
+                    }
+                }
+                catch (ObjectDisposedException)
+                {
+                    // What it polls for.
+                }
+            });
+            poller.Start();
+            polls.Wait(Eventually.Deadline).Should().BeTrue();
+
+            sender.Close();
+
+            poller.Join(Eventually.Deadline).Should().BeTrue();
+            IsRingDisposed.Should().BeTrue();
+            Device.Dispose();
+        }
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

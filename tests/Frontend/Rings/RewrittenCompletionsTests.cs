@@ -157,7 +157,7 @@ public sealed class RewrittenCompletionsTests
         private const ulong Packets = 0x8000;
 
         private readonly EventNotifier _notifier = new();
-        private readonly GuardedRam _ram = new((0UL, RoundUp(Packets + PacketSlots.SizeInBytes(Size, (int)Room) + PacketArena.Size)));
+        private readonly GuardedRam _ram = new((0UL, RoundUp(Packets + PacketSlots.SizeInBytes(Size, (int)Room, lead: 0) + PacketArena.Size)));
         private readonly ushort[] _ids = [.. Enumerable.Range(0, Burst).Select(id => (ushort)id)];
 
         internal NetReceiver Receiver { get; private set; } = null!;
@@ -223,7 +223,7 @@ public sealed class RewrittenCompletionsTests
         /// <summary>Mostly one buffer and nothing to do; sometimes more of either than there is.</summary>
         private static void RewriteHeader(GuestMemoryLease lease, ulong packets, ulong random)
         {
-            ulong at = packets + PacketSlots.Offset((int)(random % Size), (int)Room);
+            ulong at = packets + PacketSlots.Offset((int)(random % Size), (int)Room, lead: 0);
             bool odd = (random >> 44) % 64 == 1;
             lease.TryWrite(new GuestAddress(at), odd ? random : 0UL);
             lease.TryWrite(new GuestAddress(at + 8), odd ? (uint)(random >> 13) : 1u << 16 << (int)((random >> 30) % 3 / 2));

@@ -20,17 +20,19 @@ public sealed class PacketMemoryTests : IDisposable
     }
 
     [Theory]
-    [InlineData(10)]
-    [InlineData(12)]
-    public void A_place_holds_a_header_and_a_packet(int header)
+    [InlineData(10, 0)]
+    [InlineData(12, 0)]
+    [InlineData(10, 54)]
+    [InlineData(12, 52)]
+    public void A_place_holds_a_header_and_a_packet(int header, int lead)
     {
-        PacketSlots.TryOpen(_memory, new GuestAddress(Start), 4, 256, header, out PacketSlots slots).Should().BeTrue();
+        PacketSlots.TryOpen(_memory, new GuestAddress(Start), 4, 256, header, lead, out PacketSlots slots).Should().BeTrue();
         PacketBuffer packet = Packet(100);
         packet.Offload = PacketOffload.ForChecksum(34, 16);
 
         slots.Write(2, packet.OffloadWord, packet).Should().Be((uint)(header + 100));
 
-        byte[] place = Read(Start + PacketSlots.Offset(2, 256), header + 100);
+        byte[] place = Read(Start + PacketSlots.Offset(2, 256, lead), header + 100);
         place[header..].Should().Equal(packet.Data.ToArray());
         VirtioNetHeader.TryRead(place.AsSpan(0, header), out VirtioNetHeader read).Should().BeTrue();
         (read.Flags, read.ChecksumStart, read.ChecksumOffset, read.BufferCount).Should().Be((VirtioNetHeaderFlags.NeedsChecksum, 34, 16, 0));
@@ -42,7 +44,7 @@ public sealed class PacketMemoryTests : IDisposable
     [Fact]
     public void Nothing_is_written_or_read_outside_the_places()
     {
-        PacketSlots.TryOpen(_memory, new GuestAddress(Start), 4, 256, 12, out PacketSlots slots).Should().BeTrue();
+        PacketSlots.TryOpen(_memory, new GuestAddress(Start), 4, 256, 12, 0, out PacketSlots slots).Should().BeTrue();
         Action[] outside =
         [
             () => slots.Write(4, 0, Packet(10)), () => slots.Write(0, 0, Packet(245)), () => slots.WriteHeader(4, 0, 0), () => slots.ReadHeader(4, out _),
@@ -54,7 +56,7 @@ public sealed class PacketMemoryTests : IDisposable
         slots.WriteHeader(3, ulong.MaxValue, 0xFFFF);
         slots.ReadHeader(3, out _).Should().Be(ulong.MaxValue);
         slots.Prefetch(3);
-        PacketSlots.TryOpen(_memory, new GuestAddress((8 << 20) - 64), 4, 256, 12, out _).Should().BeFalse("the memory ends before");
+        PacketSlots.TryOpen(_memory, new GuestAddress((8 << 20) - 64), 4, 256, 12, 0, out _).Should().BeFalse("the memory ends before");
     }
 
     [Theory]

@@ -42,6 +42,9 @@ internal readonly struct OffloadRules
         return new OffloadRules(checksum, kinds, (net & VirtioNetFeatures.GuestEcn) != 0, dataValid: checksum);
     }
 
+    /// <summary>Nothing may be left to do: a header says nothing then (virtio 1.2, 5.1.6.4.2).</summary>
+    internal bool IsEmpty => _segmentations == 0 && !_checksum && !_ecn && !_dataValid;
+
     /// <summary>Nothing is left to do: the rest of the header means nothing.</summary>
     internal static bool IsNone(ulong word) => (word & FlagsAndType) == 0;
 
