@@ -10,7 +10,11 @@ internal enum OurHalves
     Backend,
 }
 
-/// <summary><c>net/&lt;ring&gt;/&lt;size&gt;/&lt;tx|rx&gt;/&lt;pair|front-end|back-end&gt;</c>; tx: the front-end sends.</summary>
+/// <summary>
+/// <c>net/&lt;ring&gt;/&lt;size&gt;/&lt;tx|rx&gt;/&lt;pair|front-end|back-end&gt;</c>; tx: the front-end sends. Two more are there to read others by, without goals:
+/// <c>net/&lt;ring&gt;/1518/rx/pair-lent</c>, whose receiver leaves packets where they are, as DPDK's driver does, and <c>net/&lt;ring&gt;/1518/tx/pair-copied</c>, whose
+/// sender writes each packet as a whole.
+/// </summary>
 internal sealed class PacketContest : Contest
 {
     private const int MixedRounds = 9;
@@ -19,33 +23,47 @@ internal sealed class PacketContest : Contest
 
     private readonly PacketTraffic _traffic;
     private readonly OurHalves _halves;
+    private readonly bool _isUsual;
 
-    private PacketContest(PacketTraffic traffic, OurHalves halves)
+    private PacketContest(PacketTraffic traffic, OurHalves halves, string suffix = "")
     {
         _traffic = traffic;
         _halves = halves;
+        _isUsual = suffix.Length == 0;
         string kind = halves switch
         {
             OurHalves.Frontend => "front-end",
             OurHalves.Backend => "back-end",
             _ => "pair",
         };
-        string name = string.Create(CultureInfo.InvariantCulture, $"net/{traffic.Ring.Name}/{traffic.Size}/{(traffic.FrontendSends ? "tx" : "rx")}/{kind}");
+        string name = string.Create(CultureInfo.InvariantCulture, $"net/{traffic.Ring.Name}/{traffic.Size}/{(traffic.FrontendSends ? "tx" : "rx")}/{kind}{suffix}");
         Rows = [new RowPlan(name, Units.MillionPackets)];
     }
 
-    internal static IEnumerable<Contest> All =>
+    internal static IEnumerable<Contest> All => [.. Usual, .. Others];
+
+    internal override IReadOnlyList<RowPlan> Rows { get; }
+
+    internal override int Rounds => _halves == OurHalves.Both ? UsualRounds : MixedRounds;
+
+    internal override bool IsQuick => _isUsual && (_traffic.Ring.Name is "split" or "packed") && (_halves == OurHalves.Both || _traffic.Size == SmallPacket);
+
+    private static IEnumerable<Contest> Usual =>
         from ring in PacketRing.All
         from size in (int[])[SmallPacket, LargePacket]
         from frontendSends in (bool[])[true, false]
         from halves in Enum.GetValues<OurHalves>()
         select new PacketContest(new PacketTraffic { Ring = ring, Size = size, FrontendSends = frontendSends }, halves);
 
-    internal override IReadOnlyList<RowPlan> Rows { get; }
-
-    internal override int Rounds => _halves == OurHalves.Both ? UsualRounds : MixedRounds;
-
-    internal override bool IsQuick => _traffic.Ring.Name is "split" or "packed" && (_halves == OurHalves.Both || _traffic.Size == SmallPacket);
+    private static IEnumerable<Contest> Others =>
+        from ring in PacketRing.All
+        let large = new PacketTraffic { Ring = ring, Size = LargePacket, FrontendSends = false }
+        from contest in (PacketContest[])
+        [
+            new PacketContest(large with { Lends = true }, OurHalves.Both, "-lent"),
+            new PacketContest(large with { FrontendSends = true, Copies = true }, OurHalves.Both, "-copied"),
+        ]
+        select contest;
 
     internal override Task<Sample> RunOursAsync(Workbench bench) => _halves == OurHalves.Both
         ? PacketRuns.OursAsync(bench, _traffic)

@@ -20,6 +20,12 @@ internal sealed record PacketTraffic
 
     public int RingSize { get; init; } = 256;
 
+    /// <summary>Whether our front-end leaves received packets where they are until it is done with them; else it copies them out.</summary>
+    public bool Lends { get; init; }
+
+    /// <summary>Whether our front-end writes packets of every size as a whole.</summary>
+    public bool Copies { get; init; }
+
     /// <summary>DPDK's command for one end of it.</summary>
     internal TestpmdCommand Peer(Workbench bench, TestpmdRole role, string socket) => new()
     {
@@ -48,7 +54,8 @@ internal sealed record PacketTraffic
             "--size", Text(Size), "--burst", "32", .. Ring.Arguments, "--ring-size", Text(RingSize),
             "--queues", Text(Queues), "--seconds", Text(seconds), "--cpu", Text(processor), "--json",
             .. frontend && bench.HugePages is not null ? (string[])["--huge-pages"] : [],
-            .. frontend && FrontendSends && Size is >= FirstInPlace and <= LastInPlace ? (string[])["--in-place"] : [],
+            .. frontend && Lends ? (string[])["--lend"] : [],
+            .. frontend && FrontendSends && !Copies && Size is >= FirstInPlace and <= LastInPlace ? (string[])["--in-place"] : [],
         ]);
     }
 
