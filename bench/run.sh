@@ -6,11 +6,21 @@ export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_SKIP_FIRST_TIME_EXPE
 
 command -v dotnet > /dev/null || { echo "bench/run.sh: the .NET SDK 10 is not on PATH (https://dotnet.microsoft.com/download)." >&2; exit 1; }
 
+install=1
+arguments=()
+for argument in "$@"; do
+  case $argument in
+    --no-install) install= ;;
+    -h | --help | --list) install=; arguments+=("$argument") ;;
+    *) arguments+=("$argument") ;;
+  esac
+done
+
 # As root, with apt, the peers' programs are installed when they are missing; rows without their peer fail and say why.
 packages=
 command -v dpdk-testpmd > /dev/null || packages="$packages dpdk-dev"
 command -v qemu-storage-daemon > /dev/null || packages="$packages qemu-system-common"
-if [ -n "$packages" ] && [ "$(id -u)" -eq 0 ] && command -v apt-get > /dev/null; then
+if [ -n "$install" ] && [ -n "$packages" ] && [ "$(id -u)" -eq 0 ] && command -v apt-get > /dev/null; then
   echo "Installing Debian packages:$packages" >&2
   # shellcheck disable=SC2086
   { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $packages; } > /dev/null 2>&1 ||
@@ -20,4 +30,4 @@ fi
 for project in src/Tool bench/Control bench/Compare; do
   dotnet build -c Release "$project" -v q --nologo -clp:ErrorsOnly >&2 || exit 1
 done
-exec dotnet bench/Compare/bin/Release/net10.0/Vhost.Bench.Compare.dll "$@"
+exec dotnet bench/Compare/bin/Release/net10.0/Vhost.Bench.Compare.dll "${arguments[@]}"

@@ -7,17 +7,19 @@ namespace Vhost.Bench.Compare;
 internal sealed record CompareOptions
 {
     internal const string Help = """
-        bench/run.sh [--quick] [--only PATTERN] [--seconds N] [--cpus BACKEND,FRONTEND] [--no-huge-pages] [--output FILE] [--list]
+        bench/run.sh [--quick] [--only PATTERN] [--seconds N] [--cpus BACKEND,FRONTEND] [--no-huge-pages] [--output FILE] [--no-install] [--list]
 
         Compares this library with the programs of others, both sides started as processes that are bound to the same two processors, in neighbouring
         runs. Prints a table and writes it as JSON. Exit code: 0 everything was measured, 1 a row could not be measured, 2 wrong command line.
 
           --quick           one round, short runs, and fewer rows unless --only names them: under three minutes
-          --only PATTERN    only rows whose names match; * stands for any characters; may be given more than once
+          --only PATTERN    only rows whose names match; * stands for any characters; may be given more than once. allocated/net and allocated/blk
+                            come with whatever rows of theirs were measured
           --seconds N       length of each measured interval (3; with --quick 1)
           --cpus A,B        processors of back-end and front-end (0,1)
-          --no-huge-pages   leave the machine's huge pages alone; the peers get ordinary ones
-          --output FILE     where the JSON goes (bench/out/compare.json); what was run and what it said goes beside it, *.log
+          --no-huge-pages   leave the machine's huge pages alone; the peers and our front-end get ordinary ones
+          --output FILE     where the JSON goes (bench/out/compare.json; from the repository's folder on); what was run and what it said goes beside it, *.log
+          --no-install      install no programs of peers that are missing; rows without their peer fail
           --list            print the names of the rows and stop
         """;
 

@@ -16,7 +16,7 @@ internal static class ResultTable
         Table table = new() { Border = TableBorder.Simple };
         foreach (string head in (string[])["row", "unit"])
             table.AddColumn(new TableColumn(head) { NoWrap = true });
-        foreach (string head in (string[])["ours", "peer", "ratio", "least", "most", "rounds", "empty polls", "goal"])
+        foreach (string head in (string[])["ours", "peer", "ratio", "least", "most", "rounds", "line", "empty polls", "goal"])
             table.AddColumn(new TableColumn(head) { Alignment = Justify.Right, NoWrap = true });
         table.AddColumn("met");
         foreach (Row row in report.Rows)
@@ -27,6 +27,8 @@ internal static class ResultTable
             CultureInfo.InvariantCulture,
             $"Probe: cache line there and back {probe.CacheLineRoundTripNs} ns, copies of 64 B {probe.Copy64Ns} ns and 4 KiB {probe.Copy4096Ns} ns, bare ring {probe.BareRingMillionPerSecond} M/s."));
         console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"Load at the start: {report.Machine.LoadAtStart}. Peers' memory: {report.Machine.PeerPages}."));
+        if (report.Rows.Any(row => row.Unsteady > 0))
+            console.WriteLine("* The processors moved during a round, also when it was run again.");
         foreach (Row row in report.Rows.Where(row => row.Error is not null))
             console.WriteLine($"{row.Name} was not measured: {row.Error}");
     }
@@ -34,7 +36,9 @@ internal static class ResultTable
     private static IEnumerable<string> Cells(Row row) =>
     [
         row.Name, row.Unit, Figure(row.Ours), Figure(row.Peer), Figure(row.Ratio), Figure(row.Min), Figure(row.Max),
-        row.Rounds.ToString(CultureInfo.InvariantCulture), row.EmptyPolls is { } share ? string.Create(CultureInfo.InvariantCulture, $"{share:0} %") : "", Figure(row.Goal),
+        row.Rounds.ToString(CultureInfo.InvariantCulture),
+        row.LineNs is { } line ? string.Create(CultureInfo.InvariantCulture, $"{line:0} ns{(row.Unsteady > 0 ? "*" : "")}") : "",
+        row.EmptyPolls is { } share ? string.Create(CultureInfo.InvariantCulture, $"{share:0} %") : "", Figure(row.Goal),
         row.Error is not null ? "failed" : row.Met switch { true => "yes", false => "NO", null => "" },
     ];
 

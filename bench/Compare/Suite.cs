@@ -40,6 +40,8 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
         bool compares = plans.Any(plan => plan.HasPeer);
         List<Sample> ours = new();
         List<Sample> peers = new();
+        List<double> distances = new();
+        int unsteady = 0;
         try
         {
             if (compares)
@@ -47,10 +49,12 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
             int rounds = bench.Options.Rounds(contest.Rounds);
             for (int round = 0; round < rounds && !stop.IsCancellationRequested; round++)
             {
-                (Sample our, Sample? peer) = await RunRoundAsync(contest, plans[0], compares);
-                ours.Add(our);
-                if (peer is not null)
-                    peers.Add(peer);
+                Round done = await RunRoundAsync(contest, plans[0], compares);
+                ours.Add(done.Ours);
+                if (done.Peer is not null)
+                    peers.Add(done.Peer);
+                distances.Add(Quantiles.Of(done.Distances).Median);
+                unsteady += Distance.IsSteady(done.Distances) ? 0 : 1;
             }
         }
         catch (Exception failure) when (failure is BenchException or TimeoutException or InvalidOperationException or IOException or FormatException)
@@ -64,7 +68,8 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
             return;
         CompareFeatures(ours[^1], peers.LastOrDefault());
         _samples[contest.Rows[0].Name] = ours;
-        _rows.AddRange(plans.Select(plan => Row.From(plan, ours, peers)));
+        double line = Math.Round(Quantiles.Of(distances).Median);
+        _rows.AddRange(plans.Select(plan => Row.From(plan, ours, peers) with { LineNs = line, Unsteady = unsteady }));
     }
 
     private void CompareFeatures(Sample ours, Sample? peer)
@@ -74,7 +79,7 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
     }
 
     /// <summary>Neighbouring runs. When the processors moved meanwhile they are run again, a few times at most.</summary>
-    private async Task<(Sample Ours, Sample? Peer)> RunRoundAsync(Contest contest, RowPlan plan, bool compares)
+    private async Task<Round> RunRoundAsync(Contest contest, RowPlan plan, bool compares)
     {
         for (int attempt = 1; ; attempt++)
         {
@@ -91,7 +96,7 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
             string nanoseconds = string.Join(", ", distances.Select(distance => distance.ToString("0", CultureInfo.InvariantCulture)));
             bench.Log($"  cache line there and back: {nanoseconds} ns");
             if (Distance.IsSteady(distances) || attempt == (bench.Options.Quick ? MostQuickAttempts : MostAttempts))
-                return (ours, peer);
+                return new Round(ours, peer, distances);
             Say($"  the processors moved (cache line there and back {nanoseconds} ns): again");
         }
     }
@@ -100,7 +105,7 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
     private IReadOnlyList<Row> Complete()
     {
         IEnumerable<Row?> derived = _areas.Select(Allocated);
-        return [.. _rows, .. derived.OfType<Row>().Where(row => bench.Options.Wants(row.Name))];
+        return [.. _rows, .. derived.OfType<Row>()];
     }
 
     /// <summary>Bytes allocated for a packet or request, of both sides, in the worst of all runs of ours.</summary>
@@ -127,4 +132,7 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
         bench.Log(text);
         Console.Error.WriteLine(text);
     }
+
+    /// <summary>Neighbouring runs, and what a cache line took before, between and after them.</summary>
+    private sealed record Round(Sample Ours, Sample? Peer, IReadOnlyList<double> Distances);
 }

@@ -7,24 +7,27 @@ namespace Vhost.Backend;
 /// gives it others, in bursts.
 /// </summary>
 /// <remarks>
-/// <para>Made for <see cref="QueueDispatch.Application"/>, where the application's own threads call the ports; with the other ways an <see cref="INetHandler"/> is
-/// called by the queues' workers.</para>
+/// <para>One device, and one <see cref="VhostUserBackend"/>, for each guest. The application's own threads call the ports, unless there is an
+/// <see cref="INetHandler"/>, which the queues' workers call.</para>
+/// <para>An application whose threads poll does well to compile its loops for good at once: <c>TieredCompilationQuickJit</c> off (docs/performance.md).</para>
 /// <para>Nothing a driver sends ends in an exception: a packet without a whole header, or with an offload that nobody negotiated or that points beyond it, is
 /// dropped and counted.</para>
 /// </remarks>
 /// <example>
 /// <code>
-/// var device = new NetDevice();
-/// await using var backend = new VhostUserBackend(device, new VhostUserBackendOptions { Dispatch = QueueDispatch.Application });
+/// var device = new NetDevice(); // one for each guest
+/// await using var backend = new VhostUserBackend(device);
 /// Task serving = backend.ListenAsync("/run/net.sock", stopping);
 /// NetPort port = device.Ports[0];
 /// var packets = new PacketBuffer[32];
 /// new PacketPool(64).RentBurst(packets);
-/// while (!stopping.IsCancellationRequested)
+/// while (!serving.IsCompleted)
 /// {
 ///     int count = port.DequeueBurst(packets);
-///     port.EnqueueBurst(packets.AsSpan(0, count)); // an echo
+///     port.EnqueueBurst(packets.AsSpan(0, count)); // an echo; what the guest has no room for is dropped
 /// }
+///
+/// await serving; // says why it ended
 /// </code>
 /// </example>
 public sealed partial class NetDevice : IVhostUserNetDevice
@@ -45,7 +48,10 @@ public sealed partial class NetDevice : IVhostUserNetDevice
 
     /// <summary>Makes a device.</summary>
     /// <param name="options">The device's shape; null for the defaults.</param>
-    /// <param name="handler">Who serves the ports when the queues have workers: without one no packet passes then. Null with <see cref="QueueDispatch.Application"/>.</param>
+    /// <param name="handler">
+    /// Who serves the ports when the queues have workers. Null, the default: the application's own threads call the ports, whatever
+    /// <see cref="VhostUserBackendOptions.Dispatch"/> says.
+    /// </param>
     /// <exception cref="ArgumentException">An option is out of range.</exception>
     public NetDevice(NetDeviceOptions? options = null, INetHandler? handler = null)
     {
@@ -150,9 +156,12 @@ public sealed partial class NetDevice : IVhostUserNetDevice
         return true;
     }
 
-    /// <summary>The control queue has few and short commands, and is served on the thread pool whatever serves the others.</summary>
+    /// <summary>
+    /// The control queue has few and short commands, and is served on the thread pool whatever serves the others. Without a handler these are the application's.
+    /// </summary>
     /// <inheritdoc/>
-    public QueueDispatch DispatchOf(int queue, QueueDispatch chosen) => queue == ControlIndex ? QueueDispatch.Async : chosen;
+    public QueueDispatch DispatchOf(int queue, QueueDispatch chosen) =>
+        queue == ControlIndex ? QueueDispatch.Async : _handler is null ? QueueDispatch.Application : chosen;
 
     /// <inheritdoc/>
     public void QueueStarted(ApplicationQueue queue)
@@ -171,7 +180,7 @@ public sealed partial class NetDevice : IVhostUserNetDevice
     {
         if (queue.Index == ControlIndex)
             _control.Process(queue);
-        else if (PortOf(queue.Index) is { } port)
+        else if (_handler is not null && PortOf(queue.Index) is { } port)
             port.Process(queue, _handler);
         else
             NetPort.Ignore(queue);

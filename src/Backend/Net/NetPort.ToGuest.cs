@@ -13,13 +13,14 @@ public sealed partial class NetPort
 
     /// <summary>
     /// Copies packets into the guest's buffers and shows it all of them at once. What DPDK calls an enqueue burst. The packets stay the caller's and may be used
-    /// again at once.
+    /// again at once. A checksum that the guest would not complete is completed in the packet itself; segments that it would not take are refused.
     /// </summary>
     /// <param name="packets">Each the first buffer of a packet.</param>
     /// <returns>
     /// How many were taken, from the first on: fewer when the guest has no room at present, is not there, or does not use this pair (<see cref="NetDevice.ActivePairs"/>). One that the guest cannot be given (see
     /// <see cref="NetQueueStatistics.Refused"/>) is taken and dropped.
     /// </returns>
+    /// <exception cref="ArgumentException">A buffer is null; packets before it may have been taken.</exception>
     public int EnqueueBurst(ReadOnlySpan<PacketBuffer> packets)
     {
         if (!_isActive || !_toGuest.TryEnter(out DeviceVirtqueue? queue, out ApplicationQueue? entered))

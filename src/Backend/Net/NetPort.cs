@@ -3,7 +3,7 @@ using Vhost.Protocol;
 namespace Vhost.Backend;
 
 /// <summary>
-/// One pair of queues of a <see cref="NetDevice"/>: what DPDK calls enqueue and dequeue. Bursts never wait and allocate nothing; while the guest is not there, they
+/// One pair of queues of one guest's <see cref="NetDevice"/>, not a port of a switch with several guests: what DPDK calls enqueue and dequeue. Bursts never wait and allocate nothing; while the guest is not there, they
 /// find no packets and no room.
 /// </summary>
 /// <remarks>
@@ -45,7 +45,8 @@ public sealed partial class NetPort
     /// Only with <see cref="QueueDispatch.Application"/>: waits until there may be packets from the guest. It may return without reason.
     /// </summary>
     /// <param name="cancellationToken">Ends the wait.</param>
-    /// <exception cref="InvalidOperationException">The queue is not started.</exception>
+    /// <exception cref="InvalidOperationException">The queue is not started: no guest is there (<see cref="IsStarted"/>), or it was stopped meanwhile. Look again later.</exception>
+    /// <exception cref="OperationCanceledException">The wait was cancelled.</exception>
     public ValueTask WaitForPacketsAsync(CancellationToken cancellationToken = default) => _fromGuest.WaitAsync(cancellationToken);
 
     /// <summary>
@@ -53,7 +54,8 @@ public sealed partial class NetPort
     /// not use this pair (<see cref="NetDevice.ActivePairs"/>), it waits until the guest does.
     /// </summary>
     /// <param name="cancellationToken">Ends the wait.</param>
-    /// <exception cref="InvalidOperationException">The queue is not started.</exception>
+    /// <exception cref="InvalidOperationException">The queue is not started: no guest is there (<see cref="IsStarted"/>), or it was stopped meanwhile. Look again later.</exception>
+    /// <exception cref="OperationCanceledException">The wait was cancelled.</exception>
     public ValueTask WaitForRoomAsync(CancellationToken cancellationToken = default) =>
         IsActive ? _toGuest.WaitAsync(cancellationToken) : _toGuest.WaitForWakeAsync(cancellationToken);
 
@@ -67,14 +69,8 @@ public sealed partial class NetPort
 
     internal void Stopped(ApplicationQueue queue) => Of(queue.Index).Stopped(queue);
 
-    internal void Process(DeviceVirtqueue queue, INetHandler? handler)
+    internal void Process(DeviceVirtqueue queue, INetHandler handler)
     {
-        if (handler is null)
-        {
-            Ignore(queue);
-            return;
-        }
-
         bool toGuest = (queue.Index & 1) == 0;
         NetPortQueue own = toGuest ? _toGuest : _fromGuest;
         if (toGuest)

@@ -8,8 +8,8 @@ namespace Vhost.Frontend;
 /// <remarks>
 /// <para>Packets go in bursts: <see cref="NetSender.SendBurst"/> and <see cref="NetReceiver.ReceiveBurst"/> copy between buffers of a
 /// <see cref="PacketPool"/> and shared memory, never wait and allocate nothing. Each queue is for one thread at a time; different queues run beside each other.</para>
-/// <para>Losing the back-end is never a hang: every call throws <see cref="VhostUserDisconnectedException"/>, <see cref="VhostUserProtocolException"/> or
-/// <see cref="VhostUserTimeoutException"/>, and so does <see cref="Completion"/>. A queue whose ring the device broke fails alone, with
+/// <para>Losing the back-end is never a hang: <see cref="Completion"/> throws <see cref="VhostUserDisconnectedException"/>, <see cref="VhostUserProtocolException"/> or
+/// <see cref="VhostUserTimeoutException"/>, and so does every call that has nothing to give any more: no packet that came before, no room for one to send. A queue whose ring the device broke fails alone, with
 /// <see cref="VirtqueueException"/>.</para>
 /// </remarks>
 /// <example>
@@ -21,7 +21,7 @@ namespace Vhost.Frontend;
 /// while (true)
 /// {
 ///     int count = net.Receivers[0].ReceiveBurst(packets);
-///     net.Senders[0].SendBurst(packets.AsSpan(0, count)); // an echo
+///     net.Senders[0].SendBurst(packets.AsSpan(0, count)); // an echo; what there is no room for is dropped
 /// }
 /// </code>
 /// </example>

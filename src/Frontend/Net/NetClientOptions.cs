@@ -26,10 +26,15 @@ public sealed record NetClientOptions
     /// <summary>Pairs of queues to use, 1 to 127; fewer are used where the device has fewer.</summary>
     public int QueuePairs { get; init; } = 1;
 
-    /// <summary>Entries in each ring: a power of two from 2 to 32768; with RING_PACKED any number from 2.</summary>
+    /// <summary>
+    /// Entries in each ring: a power of two from 2 to 32768; with RING_PACKED wanted any number from 2, which is rounded down to a power of two where the device has none.
+    /// </summary>
     public ushort QueueSize { get; init; } = 256;
 
-    /// <summary>Bytes of each buffer in shared memory, header included, 256 to 65600. A longer packet takes several.</summary>
+    /// <summary>
+    /// Bytes of each buffer in shared memory, header included, 256 to 65600. A longer packet takes several. Every queue has <see cref="QueueSize"/> of them; those to receive
+    /// into have 65562 bytes where the device may deliver long packets (segmentation) into one buffer (<see cref="Mergeable"/> not agreed on).
+    /// </summary>
     public int BufferSize { get; init; } = 2048;
 
     /// <summary>
@@ -68,7 +73,7 @@ public sealed record NetClientOptions
     /// <summary>Whether the statistics tell size classes and multicast too; without it they count packets and bytes.</summary>
     public bool DetailedStatistics { get; init; }
 
-    /// <summary>The page size behind the shared memory.</summary>
+    /// <summary>The page size behind the shared memory. Default: ordinary pages. Where too few of the wanted ones are reserved, connecting fails and says so.</summary>
     public HugePages HugePages { get; init; }
 
     /// <summary>How long a reply on the socket may take; see <see cref="VhostUserFrontendOptions.ReplyTimeout"/>.</summary>

@@ -5,7 +5,7 @@ namespace Vhost.Frontend;
 
 /// <summary>One queue of a <see cref="NetClient"/>: what sender and receiver have in common.</summary>
 /// <remarks>
-/// <para>Once the queue is broken or the peer lost, its calls throw: <see cref="VirtqueueException"/>, <see cref="VhostUserDisconnectedException"/>,
+/// <para>Once the queue is broken or the peer lost, and nothing is left to give, its calls throw: <see cref="VirtqueueException"/>, <see cref="VhostUserDisconnectedException"/>,
 /// <see cref="VhostUserProtocolException"/> or <see cref="VhostUserTimeoutException"/>. What was outstanding is lost then.</para>
 /// <para>Threading: one thread at a time. Disposing the client meanwhile is safe: the next call throws <see cref="ObjectDisposedException"/>.</para>
 /// </remarks>

@@ -1,3 +1,4 @@
+using System.Numerics;
 using Vhost.Protocol;
 
 namespace Vhost.Frontend;
@@ -55,12 +56,13 @@ internal sealed class NetQueueShape
 
     internal static NetQueueShape ForSending(NetClientOptions options, VirtioFeatures acknowledged)
     {
+        ushort entries = EntriesFor(options, acknowledged);
         bool indirect = options.IndirectBuffers > 0 && (acknowledged & VirtioFeatures.IndirectDescriptors) != 0;
         return new NetQueueShape
         {
-            QueueSize = options.QueueSize,
-            IndirectBuffers = indirect ? options.IndirectBuffers : 0,
-            Slots = SlotsFor(options.QueueSize, acknowledged),
+            QueueSize = entries,
+            IndirectBuffers = indirect ? Math.Min(options.IndirectBuffers, entries) : 0,
+            Slots = SlotsFor(entries, acknowledged),
             SlotSize = options.BufferSize,
             HeaderLength = VirtioNetHeader.SizeFor(acknowledged),
             SeparateHeader = NeedsSeparateHeader(acknowledged),
@@ -79,14 +81,15 @@ internal sealed class NetQueueShape
         VirtioNetFeatures net = (VirtioNetFeatures)(ulong)acknowledged;
         bool mergeable = (net & VirtioNetFeatures.MergeableBuffers) != 0;
         bool big = !mergeable && (net & LongPackets) != 0;
+        ushort entries = EntriesFor(options, acknowledged);
         int headerLength = VirtioNetHeader.SizeFor(acknowledged);
         OffloadRules offloads = OffloadRules.ToDriver(acknowledged);
         bool readsHeader = mergeable || !offloads.IsEmpty;
         return new NetQueueShape
         {
-            QueueSize = options.QueueSize,
+            QueueSize = entries,
             IndirectBuffers = 0,
-            Slots = SlotsFor(options.QueueSize, acknowledged),
+            Slots = SlotsFor(entries, acknowledged),
             SlotSize = big ? Math.Max(options.BufferSize, BigBuffer) : options.BufferSize,
             HeaderLength = headerLength,
             SeparateHeader = NeedsSeparateHeader(acknowledged),
@@ -101,7 +104,7 @@ internal sealed class NetQueueShape
     /// <summary>One place for a command, and one for its answer.</summary>
     internal static NetQueueShape ForControl(NetClientOptions options, VirtioFeatures acknowledged) => new()
     {
-        QueueSize = Math.Min(options.QueueSize, (ushort)64),
+        QueueSize = Math.Min(EntriesFor(options, acknowledged), (ushort)64),
         IndirectBuffers = 0,
         Slots = 2,
         SlotSize = NetControl.CommandSize,
@@ -113,6 +116,10 @@ internal sealed class NetQueueShape
         ReadsHeader = false,
         Lead = 0,
     };
+
+    /// <summary>A packed ring was wanted, and may have any size; a split one may not.</summary>
+    private static ushort EntriesFor(NetClientOptions options, VirtioFeatures acknowledged) =>
+        (acknowledged & VirtioFeatures.RingPacked) != 0 ? options.QueueSize : (ushort)(1 << BitOperations.Log2(options.QueueSize));
 
     private static bool NeedsSeparateHeader(VirtioFeatures acknowledged) =>
         (acknowledged & (VirtioFeatures.Version1 | VirtioFeatures.AnyLayout)) == 0;

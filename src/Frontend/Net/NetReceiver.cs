@@ -35,6 +35,8 @@ public sealed partial class NetReceiver : NetClientQueue
     /// Buffers to receive into, one for each packet; what was in them is gone. A packet that is longer than its buffer takes further ones of the same pool.
     /// </param>
     /// <returns>How many of them hold a packet now, from the first on; 0 when there is none at present.</returns>
+    /// <exception cref="ArgumentException">A buffer is null; packets before it were delivered.</exception>
+    /// <exception cref="ObjectDisposedException">The client was disposed.</exception>
     /// <exception cref="VhostUserException">The queue is broken or the peer lost.</exception>
     public int ReceiveBurst(Span<PacketBuffer> packets)
     {
@@ -64,6 +66,8 @@ public sealed partial class NetReceiver : NetClientQueue
 
     /// <summary>Waits until there may be a packet, for callers that do not poll. It may return without reason.</summary>
     /// <param name="cancellationToken">Ends the wait.</param>
+    /// <exception cref="OperationCanceledException">The wait was cancelled.</exception>
+    /// <exception cref="ObjectDisposedException">The client was disposed.</exception>
     /// <exception cref="VhostUserException">The queue is broken or the peer lost.</exception>
     public ValueTask WaitAsync(CancellationToken cancellationToken = default) => HasPacket() ? ValueTask.CompletedTask : WaitForCallAsync(cancellationToken);
 

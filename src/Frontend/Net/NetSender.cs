@@ -54,14 +54,16 @@ public sealed partial class NetSender : NetClientQueue
 
     /// <summary>
     /// Sends packets: copies them into shared memory, shows all of them to the device at once, and kicks it if it asked for that. The buffers stay the
-    /// caller's and may be used again at once.
+    /// caller's and may be used again at once. A checksum that the device would not complete is completed in the packet itself.
     /// </summary>
     /// <param name="packets">Each the first buffer of a packet.</param>
     /// <returns>
     /// How many were taken, from the first on: fewer when the queue has no room at present. One that the device cannot be given (see
     /// <see cref="NetQueueStatistics.Refused"/>) is taken and dropped.
     /// </returns>
-    /// <exception cref="VhostUserException">The queue is broken or the peer lost.</exception>
+    /// <exception cref="InvalidOperationException">A burst is being built (<see cref="BeginBurst"/>).</exception>
+    /// <exception cref="ObjectDisposedException">The client was disposed.</exception>
+    /// <exception cref="VhostUserException">The queue is broken or the peer lost, and there is no more room: what was taken since then is lost.</exception>
     public int SendBurst(ReadOnlySpan<PacketBuffer> packets)
     {
         int taken = 0;
@@ -114,6 +116,9 @@ public sealed partial class NetSender : NetClientQueue
 
     /// <summary>Waits until the device has done with a packet, for callers that do not poll. It may return without reason.</summary>
     /// <param name="cancellationToken">Ends the wait.</param>
+    /// <exception cref="OperationCanceledException">The wait was cancelled.</exception>
+    /// <exception cref="InvalidOperationException">A burst is being built.</exception>
+    /// <exception cref="ObjectDisposedException">The client was disposed.</exception>
     /// <exception cref="VhostUserException">The queue is broken or the peer lost.</exception>
     public ValueTask WaitAsync(CancellationToken cancellationToken = default)
     {

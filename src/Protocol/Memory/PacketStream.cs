@@ -70,6 +70,7 @@ internal static unsafe class PacketStream
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static void WriteAlone(nint source, uint length, nint place) => WriteFrom((byte*)source, 0, length, (byte*)place);
 
+    // Safety: as its callers have it; each step was compared with what is left of the packet.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void WriteFrom(byte* from, uint done, uint length, byte* to)
     {

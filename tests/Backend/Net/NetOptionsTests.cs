@@ -28,6 +28,16 @@ public sealed class NetOptionsTests
     public void Configuration_space_ends_where_it_ends(uint offset, int length) => new NetDevice().TryReadConfig(offset, new byte[length]).Should().BeFalse();
 
     [Fact]
+    public void Queues_are_the_applications_unless_a_handler_is_there_to_be_called()
+    {
+        foreach (QueueDispatch chosen in Enum.GetValues<QueueDispatch>())
+        {
+            new NetDevice().DispatchOf(1, chosen).Should().Be(QueueDispatch.Application);
+            new NetDevice(handler: new Silent()).DispatchOf(1, chosen).Should().Be(chosen);
+        }
+    }
+
+    [Fact]
     public void A_device_that_was_asked_for_nothing_offers_no_more_than_any_driver_can_do_with()
     {
         NetDevice device = new();
@@ -36,5 +46,18 @@ public sealed class NetOptionsTests
         (net & (NetDeviceOptions.AllOffloads | VirtioNetFeatures.ControlQueue | VirtioNetFeatures.MultiQueue | VirtioNetFeatures.Mtu)).Should().Be(VirtioNetFeatures.None);
         (device.QueueCount, device.QueuePairs, device.ActivePairs, device.Ports.Count).Should().Be((2, 1, 1, 1));
         new NetDevice(new NetDeviceOptions { QueuePairs = 2 }).QueueCount.Should().Be(5, "with several pairs there is a control queue");
+    }
+
+    private sealed class Silent : INetHandler
+    {
+        public void FromGuest(NetPort port)
+        {
+            // Takes nothing.
+        }
+
+        public void ToGuest(NetPort port)
+        {
+            // Gives nothing.
+        }
     }
 }

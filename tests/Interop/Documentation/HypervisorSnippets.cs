@@ -61,6 +61,41 @@ public sealed class HypervisorSnippets : IDisposable
         await serving.InTime();
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public async Task A_network_device_has_pairs_of_queues(int pairs)
+    {
+        await using VhostUserBackend backend = new(new NetDevice(new NetDeviceOptions { QueuePairs = 2 }));
+        (VhostUserConnection frontEnd, VhostUserConnection backEnd) = VhostUserConnection.CreatePair();
+        Task serving = backend.ServeAsync(backEnd, _stop.Token);
+        await using (VhostUserFrontend device = await VhostUserFrontend.StartAsync(frontEnd, NetworkOptions(pairs)))
+        {
+            device.QueueCount.Should().Be(2 * pairs);
+            device.Summary.ToString().Should().Contain("MRG_RXBUF");
+        }
+
+        await serving.InTime();
+    }
+
+    private static VhostUserFrontendOptions NetworkOptions(int pairs)
+    {
+        // snippet: network
+        VhostUserFrontendOptions options = new()
+        {
+            WantedFeatures = VirtioFeatures.Version1 | VirtioFeatures.RingPacked | (VirtioFeatures)(ulong)(VirtioNetFeatures.Mac | VirtioNetFeatures.MergeableBuffers
+                | VirtioNetFeatures.MultiQueue | VirtioNetFeatures.ControlQueue),
+            WantedProtocolFeatures = new VhostUserFrontendOptions().WantedProtocolFeatures | VhostUserProtocolFeatures.NetMtu | VhostUserProtocolFeatures.Rarp,
+            Queues = 2 * pairs,
+            QueuesWithoutMultiQueue = 2,
+            QueueNumberCountsPairs = true,
+            FeatureName = FeatureNames.OfNetBit,
+        };
+
+        // end
+        return options;
+    }
+
     private async Task AttachAsync(string socket, CancellationToken stop)
     {
         const VirtioFeatures acknowledgedByGuest = VirtioFeatures.Version1;

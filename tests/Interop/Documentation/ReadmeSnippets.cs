@@ -1,6 +1,7 @@
 using System.Globalization;
 using Vhost.Backend;
 using Vhost.Frontend;
+using Vhost.Protocol;
 using Vhost.Tests.Support;
 
 namespace Vhost.Interop.Tests.Documentation;
@@ -24,6 +25,47 @@ public sealed class ReadmeSnippets
         output.ToString().Should().Contain("features offered").And.Contain("BLK_SIZE");
         await stop.CancelAsync();
         await serving.InTime();
+    }
+
+    [Fact]
+    public async Task Packets_are_echoed()
+    {
+        using TempFolder folder = new();
+        string path = folder.File("s");
+        NetDevice device = new();
+        await using VhostUserBackend backend = new(device);
+        using CancellationTokenSource stop = new();
+        Task serving = backend.ListenAsync(path, stop.Token);
+        PacketBuffer[] packets = new PacketBuffer[8];
+        new PacketPool(8).RentBurst(packets);
+        foreach (PacketBuffer packet in packets)
+            packet.Append(60).Fill(7);
+        using CancellationTokenSource enough = new();
+
+        Task echo = Task.Run(() => EchoAsync(path, enough.Token));
+
+        await Eventually.TrueAsync(() => device.Ports[0].EnqueueBurst(packets) == packets.Length);
+        int back = 0;
+        await Eventually.TrueAsync(() => (back += device.Ports[0].DequeueBurst(packets)) == packets.Length);
+        await enough.CancelAsync();
+        await echo.InTime();
+        await stop.CancelAsync();
+        await serving.InTime();
+    }
+
+    private static async Task EchoAsync(string socketPath, CancellationToken stop)
+    {
+        // snippet: packets
+        await using NetClient net = await NetClient.ConnectAsync(socketPath, cancellationToken: stop);
+        PacketBuffer[] packets = new PacketBuffer[32];
+        new PacketPool(packets.Length).RentBurst(packets);
+        while (!stop.IsCancellationRequested)
+        {
+            int count = net.Receivers[0].ReceiveBurst(packets);         // copies out, never waits
+            net.Senders[0].SendBurst(packets.AsSpan(0, count));         // an echo; what there is no room for is dropped
+        }
+
+        // end
     }
 
     private static async Task UseAsync(string socketPath, StringWriter Console)

@@ -28,6 +28,20 @@ public sealed class NetStartTests
         await serving.InTime();
     }
 
+    [Theory]
+    [InlineData(true, 300)]
+    [InlineData(false, 256)]
+    public async Task A_ring_of_any_size_is_rounded_down_where_the_device_has_no_packed_one(bool offersPacked, int expected)
+    {
+        NetClientOptions client = new() { QueueSize = 300, RingFeatures = VirtioFeatures.RingPacked };
+        NetDeviceOptions device = new() { UnwantedFeatures = offersPacked ? VirtioFeatures.None : VirtioFeatures.RingPacked };
+
+        await using NetLoopback net = await NetLoopback.StartAsync(client, device);
+
+        net.Sender.FreeBuffers.Should().Be(expected);
+        PacketTraffic.Of(100).Pump(new PacketPool(16), 1000, 4, (p, n) => net.Sender.SendBurst(p.AsSpan(0, n)), p => net.Port.DequeueBurst(p));
+    }
+
     [Fact]
     public async Task An_announcement_waits_for_a_burst_with_room()
     {
