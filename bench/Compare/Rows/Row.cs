@@ -28,9 +28,11 @@ internal sealed record Row
     public int Rounds { get; init; }
 
     /// <summary>Median of what a cache line took to the other processor and back around the rounds, in ns; null where no round was finished.</summary>
+    [JsonIgnore]
     public double? LineNs { get; init; }
 
     /// <summary>Rounds during which the processors moved although they were run again.</summary>
+    [JsonIgnore]
     public int Unsteady { get; init; }
 
     /// <summary>Share of our looks at the ring that found nothing, in per cent; null where it is not counted.</summary>
