@@ -16,7 +16,7 @@ public sealed partial class NetPort
     /// Buffers to receive into, one for each packet; what was in them is gone. A packet that is longer than its buffer takes further ones of the same pool.
     /// </param>
     /// <returns>How many of them hold a packet now, from the first on; 0 when there is none at present, or no guest.</returns>
-    /// <exception cref="ArgumentException">A buffer is null. No packet is lost for that.</exception>
+    /// <exception cref="ArgumentException">A buffer is null. Packets may have been received into those before it; of the others none is lost.</exception>
     public int DequeueBurst(Span<PacketBuffer> packets)
     {
         int received = Volatile.Read(ref _announced) == 0 ? 0 : TakeAnnouncement(packets);
