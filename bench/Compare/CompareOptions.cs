@@ -12,10 +12,10 @@ internal sealed record CompareOptions
         Compares this library with the programs of others, both sides started as processes that are bound to the same two processors, in neighbouring
         runs. Prints a table and writes it as JSON. Exit code: 0 everything was measured, 1 a row could not be measured, 2 wrong command line.
 
-          --quick           one round, short runs, and fewer rows unless --only names them: about three minutes, more when the processors move
+          --quick           one round, and fewer rows unless --only names them: about three minutes, more when the processors move
           --only PATTERN    only rows whose names match; * stands for any characters; may be given more than once. allocated/net and allocated/blk
                             come with whatever rows of theirs were measured
-          --seconds N       length of each measured interval (3; with --quick 1)
+          --seconds N       length of each measured interval (1)
           --cpus A,B        processors of back-end and front-end (0,1)
           --no-huge-pages   leave the machine's huge pages alone; the peers and our front-end get ordinary ones
           --output FILE     where the JSON goes (bench/out/compare.json; from the repository's folder on); what was run and what it said goes beside it, *.log
@@ -41,7 +41,7 @@ internal sealed record CompareOptions
 
     public bool ShowHelp { get; init; }
 
-    internal int Seconds => AskedSeconds ?? (Quick ? 1 : 3);
+    internal int Seconds => AskedSeconds ?? 1;
 
     /// <summary>Rounds of a row that asks for a number of them.</summary>
     internal int Rounds(int rounds) => Quick ? 1 : rounds;

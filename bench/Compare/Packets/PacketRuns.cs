@@ -12,7 +12,7 @@ internal static class PacketRuns
     private const int Spare = 20;
 
     /// <summary>Until the runtime has compiled the loops for good; only our own processes need it.</summary>
-    private static readonly TimeSpan _warmUp = TimeSpan.FromSeconds(1.5);
+    private static readonly TimeSpan _warmUp = TimeSpan.FromSeconds(1);
 
     /// <summary>Until the rings are full and the caches warm.</summary>
     private static readonly TimeSpan _peerWarmUp = TimeSpan.FromSeconds(0.3);

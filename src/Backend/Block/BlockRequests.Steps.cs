@@ -13,17 +13,15 @@ internal sealed partial class BlockRequests
     private BlockRequest Begin(in DescriptorChain chain, BlockStep step)
     {
         if (!_free.TryPop(out BlockRequest? request))
-        {
-            request = new BlockRequest(_made);
-            _requests[_made++] = request;
-        }
-
+            request = Make();
         request.Chain = chain.Detach();
         request.Step = step;
         request.Attempts = 0;
         request.IsDurable = false;
         return request;
     }
+
+    private BlockRequest Make() => _requests[_made] = new BlockRequest(_made++);
 
     private void BeginTransfer(in DescriptorChain chain, BlockStep step, ulong offset, uint length, uint done, bool durable = false)
     {

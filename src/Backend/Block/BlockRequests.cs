@@ -9,6 +9,9 @@ namespace Vhost.Backend;
 /// <remarks>Threading: the queue's worker; after <see cref="Leave"/> a task of its own.</remarks>
 internal sealed partial class BlockRequests : IQueueWork
 {
+    /// <summary>Requests made ahead: where nearly all are answered from the page cache, a few that wait for the disk for once allocate nothing.</summary>
+    private const int MadeAhead = 16;
+
     private readonly BlockDevice _device;
     private readonly FileStorage _file;
     private readonly DeviceVirtqueue _queue;
@@ -24,6 +27,10 @@ internal sealed partial class BlockRequests : IQueueWork
         _queue = queue;
         _ring = ring;
         _requests = new BlockRequest?[ring.Places];
+        _free.EnsureCapacity(MadeAhead);
+        while (_made < Math.Min(MadeAhead, ring.Places))
+            _free.Push(Make());
+        queue.MakeDetachable(MadeAhead);
     }
 
     public EventNotifier Completed => _ring.Completed;

@@ -61,7 +61,7 @@ public sealed partial class NetDevice : IVhostUserNetDevice
         _control = new NetControlQueue(_options.QueuePairs, _options.Mac ?? MacAddress.Random()) { PairsChanged = ActivatePorts };
         _ports = new NetPort[_options.QueuePairs];
         for (int i = 0; i < _ports.Length; i++)
-            _ports[i] = new NetPort(i, _options.DetailedStatistics);
+            _ports[i] = new NetPort(i, _options.DetailedStatistics, isApplications: handler is null);
     }
 
     /// <summary>One for each pair of queues; they stay the same for every front-end.</summary>

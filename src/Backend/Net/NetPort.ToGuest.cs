@@ -131,11 +131,17 @@ public sealed partial class NetPort
         {
             while (used < burst.Count && taken < packets.Length)
             {
-                int chains = WriteOther(packets[taken], queue, ref burst, used, out refused);
+                PacketBuffer packet = packets[taken];
+                if (packet is null && taken > 0)
+                    break; // the next turn says so
+                if (packet is null)
+                    PacketBuffer.ThrowMissing(taken);
+                int chains = WriteOther(packet, queue, ref burst, used, out refused);
                 if (chains == 0)
                     break;
                 used += chains;
-                bytes += packets[taken++].PacketLength;
+                bytes += packet.PacketLength;
+                taken++;
             }
         }
         catch

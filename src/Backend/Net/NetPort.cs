@@ -12,15 +12,17 @@ namespace Vhost.Backend;
 /// </remarks>
 public sealed partial class NetPort
 {
-    private readonly NetPortQueue _toGuest = new();
-    private readonly NetPortQueue _fromGuest = new();
+    private readonly NetPortQueue _toGuest;
+    private readonly NetPortQueue _fromGuest;
     private readonly bool _classify;
     private bool _isActive = true;
 
-    internal NetPort(int index, bool classify)
+    internal NetPort(int index, bool classify, bool isApplications)
     {
         Index = index;
         _classify = classify;
+        _toGuest = new NetPortQueue(isApplications);
+        _fromGuest = new NetPortQueue(isApplications);
     }
 
     /// <summary>Which pair of the device this is, from 0: queues 2 × Index (to the guest) and 2 × Index + 1 (from the guest).</summary>
@@ -42,19 +44,19 @@ public sealed partial class NetPort
     public void RequestToGuest() => _toGuest.Wake();
 
     /// <summary>
-    /// Only with <see cref="QueueDispatch.Application"/>: waits until there may be packets from the guest. It may return without reason.
+    /// Only with <see cref="QueueDispatch.Application"/>: waits until there may be packets from the guest, and before that for a guest. It may return without reason.
     /// </summary>
     /// <param name="cancellationToken">Ends the wait.</param>
-    /// <exception cref="InvalidOperationException">The queue is not started: no guest is there (<see cref="IsStarted"/>), or it was stopped meanwhile. Look again later.</exception>
+    /// <exception cref="InvalidOperationException">The device has an <see cref="INetHandler"/>, and the queue a worker that calls it, or no guest.</exception>
     /// <exception cref="OperationCanceledException">The wait was cancelled.</exception>
     public ValueTask WaitForPacketsAsync(CancellationToken cancellationToken = default) => _fromGuest.WaitAsync(cancellationToken);
 
     /// <summary>
-    /// Only with <see cref="QueueDispatch.Application"/>: waits until the guest may have room for packets again. It may return without reason. While the guest does
+    /// Only with <see cref="QueueDispatch.Application"/>: waits until the guest may have room for packets again, and before that for a guest. It may return without reason. While the guest does
     /// not use this pair (<see cref="NetDevice.ActivePairs"/>), it waits until the guest does.
     /// </summary>
     /// <param name="cancellationToken">Ends the wait.</param>
-    /// <exception cref="InvalidOperationException">The queue is not started: no guest is there (<see cref="IsStarted"/>), or it was stopped meanwhile. Look again later.</exception>
+    /// <exception cref="InvalidOperationException">The device has an <see cref="INetHandler"/>, and the queue a worker that calls it, or no guest.</exception>
     /// <exception cref="OperationCanceledException">The wait was cancelled.</exception>
     public ValueTask WaitForRoomAsync(CancellationToken cancellationToken = default) =>
         IsActive ? _toGuest.WaitAsync(cancellationToken) : _toGuest.WaitForWakeAsync(cancellationToken);

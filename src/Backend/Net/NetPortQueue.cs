@@ -4,9 +4,13 @@ using Vhost.Protocol;
 namespace Vhost.Backend;
 
 /// <summary>One queue of a port: how its thread gets in, in either way of dispatch, and what it counts.</summary>
-internal sealed class NetPortQueue
+/// <param name="isApplications">Whether the queue is the application's whatever the back-end's dispatch is, since nobody else could serve it.</param>
+internal sealed class NetPortQueue(bool isApplications)
 {
     private ApplicationQueue? _application;
+
+    /// <summary>Ends with the next start, which puts a new one here.</summary>
+    private TaskCompletionSource _start = NewStart();
 
     /// <summary>The queue whose worker is calling the handler, and on which thread; null at other times.</summary>
     private DeviceVirtqueue? _processed;
@@ -23,9 +27,6 @@ internal sealed class NetPortQueue
     internal bool Mergeable { get; private set; }
 
     internal OffloadRules Offloads { get; private set; }
-
-    private ApplicationQueue Application =>
-        Volatile.Read(ref _application) ?? throw new InvalidOperationException("The queue is not started, or has a worker, which waits by itself.");
 
     internal bool IsStarted => Volatile.Read(ref _application) is not null || Volatile.Read(ref _last) is not null;
 
@@ -58,7 +59,11 @@ internal sealed class NetPortQueue
     /// <summary>Of a queue with a worker, the worker shows what was done when the handler returns.</summary>
     internal static void Exit(ApplicationQueue? entered) => entered?.Exit();
 
-    internal void Started(ApplicationQueue queue) => Volatile.Write(ref _application, queue);
+    internal void Started(ApplicationQueue queue)
+    {
+        Volatile.Write(ref _application, queue);
+        Interlocked.Exchange(ref _start, NewStart()).SetResult();
+    }
 
     internal void Stopped(ApplicationQueue queue) => Interlocked.CompareExchange(ref _application, null, queue);
 
@@ -87,10 +92,12 @@ internal sealed class NetPortQueue
         Volatile.Read(ref _last)?.Wake?.Invoke();
     }
 
-    internal ValueTask WaitAsync(CancellationToken cancellationToken) => Application.WaitAsync(cancellationToken);
+    internal ValueTask WaitAsync(CancellationToken cancellationToken) =>
+        Volatile.Read(ref _application) is { } application ? application.WaitAsync(cancellationToken) : WaitForStartAsync(cancellationToken);
 
     /// <summary>Waits for a <see cref="Wake"/>, or for what the session does, whatever is on the ring.</summary>
-    internal ValueTask WaitForWakeAsync(CancellationToken cancellationToken) => Application.WaitForChangeAsync(cancellationToken);
+    internal ValueTask WaitForWakeAsync(CancellationToken cancellationToken) =>
+        Volatile.Read(ref _application) is { } application ? application.WaitForChangeAsync(cancellationToken) : WaitForStartAsync(cancellationToken);
 
     internal void Forget() => Use(null);
 
@@ -106,6 +113,18 @@ internal sealed class NetPortQueue
                 InFlight = queue.InFlight,
             };
     }
+
+    private async ValueTask WaitForStartAsync(CancellationToken cancellationToken)
+    {
+        if (!isApplications)
+            throw new InvalidOperationException("The queue is not started, or has a worker, which waits by itself.");
+        Task start = Volatile.Read(ref _start).Task;
+        Interlocked.MemoryBarrier(); // whoever starts the queue says so first, and then takes the promise away
+        if (Volatile.Read(ref _application) is null)
+            await start.WaitAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    private static TaskCompletionSource NewStart() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>A queue counts its own notifications from its start; those of the one before are kept.</summary>
     private void Use(DeviceVirtqueue? queue)

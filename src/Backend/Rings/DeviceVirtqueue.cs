@@ -170,6 +170,14 @@ public sealed partial class DeviceVirtqueue
     /// <param name="detail">Why, in words.</param>
     public void Fail(string detail) => Break(VirtqueueFault.DeviceFailed, detail);
 
+    /// <summary>Makes objects for chains that outlive a turn, so that detaching so many at once allocates nothing.</summary>
+    internal void MakeDetachable(int chains)
+    {
+        _pool.EnsureCapacity(chains);
+        while (_pool.Count < chains)
+            _pool.Push(new DetachedChain(this));
+    }
+
     internal DetachedChain Detach(in DescriptorChain chain)
     {
         int place = chain.Place;

@@ -61,6 +61,7 @@ public sealed partial class NetSender : NetClientQueue
     /// How many were taken, from the first on: fewer when the queue has no room at present. One that the device cannot be given (see
     /// <see cref="NetQueueStatistics.Refused"/>) is taken and dropped.
     /// </returns>
+    /// <exception cref="ArgumentException">A buffer is null; all packets before it were taken.</exception>
     /// <exception cref="InvalidOperationException">A burst is being built (<see cref="BeginBurst"/>).</exception>
     /// <exception cref="ObjectDisposedException">The client was disposed.</exception>
     /// <exception cref="VhostUserException">The queue is broken or the peer lost, and there is no more room: what was taken since then is lost.</exception>
@@ -81,6 +82,8 @@ public sealed partial class NetSender : NetClientQueue
 
             if (taken > 0)
                 Publish(packets.Length);
+            if (taken < packets.Length && packets[taken] is null)
+                PacketBuffer.ThrowMissing(taken);
         }
         finally
         {
@@ -161,9 +164,10 @@ public sealed partial class NetSender : NetClientQueue
         {
             taken += StagePlain(packets[taken..], ref bytes);
             Submit();
-            if (taken == packets.Length || IsPlain(packets[taken]) || !TrySendOther(packets[taken], out refused))
+            if (taken == packets.Length || packets[taken] is not { } packet || IsPlain(packet) || !TrySendOther(packet, out refused))
                 break;
-            bytes += packets[taken++].PacketLength;
+            bytes += packet.PacketLength;
+            taken++;
         }
 
         Counters.Count(taken, bytes);
@@ -190,8 +194,10 @@ public sealed partial class NetSender : NetClientQueue
         for (; count < most; count++)
         {
             PacketBuffer packet = packets[count];
+            if (packet is null || !packet.IsLinear || !OffloadRules.IsNone(packet.OffloadWord) || (uint)(packet.Length - 1) >= plain)
+                break;
             uint room = arena.SizeOf((uint)packet.Length);
-            if (!packet.IsLinear || !OffloadRules.IsNone(packet.OffloadWord) || (uint)(packet.Length - 1) >= plain || total + room > PacketArena.SegmentSize)
+            if (total + room > PacketArena.SegmentSize)
                 break;
             total += room;
         }
@@ -227,8 +233,12 @@ public sealed partial class NetSender : NetClientQueue
     {
         int most = Math.Min(Math.Min(packets.Length, Ring.FreeDescriptors), Chunk);
         int count = 0;
-        while (count < most && IsPlain(packets[count]) && TryStageInPlace(packets[count], out _staged[count], out _tokens[count]))
-            bytes += packets[count++].Length;
+        while (count < most && packets[count] is { } packet && IsPlain(packet) && TryStageInPlace(packet, out _staged[count], out _tokens[count]))
+        {
+            bytes += packet.Length;
+            count++;
+        }
+
         _count = count;
         return count;
     }

@@ -11,7 +11,7 @@ internal static class BenchRun
 {
     private const int SmallestRing = 128;
 
-    private static readonly TimeSpan _warmUp = TimeSpan.FromSeconds(1.5);
+    private static readonly TimeSpan _warmUp = TimeSpan.FromSeconds(1);
 
     internal static async Task<BenchReport> RunAsync(BenchSettings settings, CancellationToken stop)
     {

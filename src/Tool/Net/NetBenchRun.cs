@@ -14,7 +14,7 @@ internal static class NetBenchRun
 {
     private const int LookMilliseconds = 5;
 
-    private static readonly TimeSpan _warmUp = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan _warmUp = TimeSpan.FromSeconds(0.5);
     private static readonly TimeSpan _step = TimeSpan.FromMilliseconds(250);
     private static readonly TimeSpan _longestConnect = TimeSpan.FromSeconds(60);
 

@@ -76,6 +76,22 @@ public sealed class NetToGuestTests : NetPortBench
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
+    public void Long_packets_before_a_missing_buffer_are_sent(bool packed)
+    {
+        Start(packed, VirtioNetFeatures.MergeableBuffers);
+        for (int i = 0; i < 8; i++)
+            Receive.Offer(deviceWrites: true, (Data + ((ulong)i * 1024), 512));
+
+        ((Action)(() => Port.EnqueueBurst([Packet(Bytes(1000)), null!, Packet(Bytes(61))]))).Should().Throw<ArgumentException>();
+
+        Port.ToGuest.Packets.Should().Be(1);
+        Port.ToGuest.InFlight.Should().Be(0);
+        Port.EnqueueBurst([Packet(Bytes(60))]).Should().Be(1);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
     public void A_burst_with_a_missing_buffer_costs_the_guest_nothing(bool packed)
     {
         Start(packed);

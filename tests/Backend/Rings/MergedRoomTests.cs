@@ -79,7 +79,7 @@ public sealed class MergedRoomTests
 
     private static NetPort Port()
     {
-        NetPort port = new(0, classify: false);
+        NetPort port = new(0, classify: false, isApplications: true);
         port.Configure(VirtioFeatures.Version1 | (VirtioFeatures)(ulong)VirtioNetFeatures.MergeableBuffers);
         return port;
     }

@@ -90,7 +90,7 @@ public sealed class RewrittenMemoryTests
         using RewrittenRing ring = new(shape, (VirtioFeatures)features, nearWritable: false, farWritable: false);
         PacketBuffer[] packets = new PacketBuffer[32];
         new PacketPool(256).RentBurst(packets);
-        NetPort port = new(0, classify: true);
+        NetPort port = new(0, classify: true, isApplications: true);
         port.Configure((VirtioFeatures)features | VirtioFeatures.Version1);
         PortCalls calls = new();
 
@@ -127,7 +127,7 @@ public sealed class RewrittenMemoryTests
         new PacketPool(256).RentBurst(packets);
         for (int i = 0; i < packets.Length; i++)
             packets[i].TryCopyFrom(new byte[i % 8 == 0 ? 9000 : 40 + i]).Should().BeTrue();
-        NetPort port = new(0, classify: true);
+        NetPort port = new(0, classify: true, isApplications: true);
         port.Configure((VirtioFeatures)features | VirtioFeatures.Version1 | (VirtioFeatures)(ulong)VirtioNetFeatures.MergeableBuffers);
         PortCalls calls = new();
 

@@ -66,6 +66,22 @@ public abstract class NetQueueBench : IDisposable
         Device = HandDevice.Create(Memory, _ring.Describe(0, _kick, _call), packed);
     }
 
+    private protected static void Build(OutgoingBurst burst, int packet, ReadOnlySpan<byte> bytes)
+    {
+        burst.Write(packet, 0, bytes);
+        burst.SetLength(packet, bytes.Length);
+    }
+
+    /// <summary>Sends packets that are built in place.</summary>
+    private protected int Send(params byte[][] packets)
+    {
+        using OutgoingBurst burst = Sender.BeginBurst(packets.Length);
+        for (int i = 0; i < burst.Count; i++)
+            Build(burst, i, packets[i]);
+        burst.Send(burst.Count);
+        return burst.Count;
+    }
+
     /// <summary>Whether the queue has given up its ring, and with it its hold on the memory.</summary>
     private protected bool IsRingDisposed => _ring!.Fault == VirtqueueFault.RingOutsideMemory;
 

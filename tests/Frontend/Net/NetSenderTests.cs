@@ -111,6 +111,26 @@ public sealed class NetSenderTests : NetQueueBench
     }
 
     [Theory]
+    [InlineData(false, VirtioFeatures.Version1, 0, 0)]
+    [InlineData(true, VirtioFeatures.Version1, 0, 0)]
+    [InlineData(false, VirtioFeatures.Version1, 2, 0)]
+    [InlineData(false, VirtioFeatures.None, 2, 0)]
+    [InlineData(true, VirtioFeatures.Version1, 2, 1000)]
+    public void A_missing_buffer_is_named_and_those_before_it_are_sent(bool packed, VirtioFeatures ring, int before, int length)
+    {
+        StartSender(packed, ring: ring);
+        PacketBuffer[] packets = [.. Enumerable.Range(0, before).Select(i => Packet(Bytes(length == 0 ? 60 : length, i)))];
+
+        ((Action)(() => Sender.SendBurst([.. packets, null!, Packet(Bytes(61))]))).Should().Throw<ArgumentException>().WithMessage($"*Buffer {before} *");
+
+        List<HandChain> got = Device.All();
+        got.Should().HaveCount(before);
+        got.ForEach(chain => Device.Use(chain, 0));
+        Sender.Statistics.Packets.Should().Be(before);
+        Sender.Reclaim().Should().Be(ring == VirtioFeatures.None ? 8 : 16);
+    }
+
+    [Theory]
     [InlineData(false)]
     [InlineData(true)]
     public void F10_an_answer_to_nothing_ends_the_queue_with_a_reason(bool packed)

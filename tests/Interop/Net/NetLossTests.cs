@@ -78,6 +78,38 @@ public sealed class NetLossTests
     }
 
     [Fact]
+    public async Task An_application_waits_for_a_guest_and_for_the_next_one()
+    {
+        using TempSocket socket = new();
+        using CancellationTokenSource stop = new();
+        NetDevice device = new();
+        NetPort port = device.Ports[0];
+        ValueTask early = port.WaitForPacketsAsync(stop.Token);
+        ValueTask room = port.WaitForRoomAsync(stop.Token);
+        await using VhostUserBackend backend = new(device);
+        Task serving = backend.ListenAsync(socket.Path, stop.Token);
+        early.IsCompleted.Should().BeFalse("nobody is there");
+        PacketBuffer[] packets = Rent(8);
+        for (int turn = 0; turn < 5; turn++)
+        {
+            await using NetClient client = await NetClient.ConnectAsync(socket.Path, new NetClientOptions { Connect = new() { RetryFor = Eventually.Deadline } }).InTime();
+            await (turn == 0 ? early : port.WaitForPacketsAsync()).InTime();
+            await (turn == 0 ? room : port.WaitForRoomAsync()).InTime();
+            PacketTraffic.Of(100).Build(packets);
+            client.Senders[0].SendBurst(packets).Should().Be(8);
+            while (port.DequeueBurst(packets) == 0)
+                await port.WaitForPacketsAsync().InTime();
+        }
+
+        await Eventually.TrueAsync(() => !port.IsStarted);
+        Task last = port.WaitForPacketsAsync(stop.Token).AsTask();
+        last.IsCompleted.Should().BeFalse();
+        await stop.CancelAsync();
+        await ((Func<Task>)(() => last.InTime())).Should().ThrowAsync<OperationCanceledException>();
+        await serving.InTime();
+    }
+
+    [Fact]
     public async Task Threads_inside_when_the_client_is_disposed_learn_that_it_is_gone()
     {
         NetLoopback net = await NetLoopback.StartAsync();
