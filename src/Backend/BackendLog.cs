@@ -56,6 +56,12 @@ internal static partial class BackendLog
     [LoggerMessage(3106, LogLevel.Warning, "queue {Queue}: waiting for the kick failed")]
     public static partial void KickFailed(ILogger logger, int queue, Exception exception);
 
+    [LoggerMessage(3112, LogLevel.Information, "queue {Queue}: {Count} requests that the back-end before had not answered are served again")]
+    public static partial void RequestsLeft(ILogger logger, int queue, int count);
+
+    [LoggerMessage(3113, LogLevel.Debug, "{Peer}: in-flight area in file {File}: {Bytes} bytes for {Queues} queues of {Size} entries")]
+    public static partial void InflightArea(ILogger logger, string peer, ulong file, ulong bytes, ushort queues, ushort size);
+
     [LoggerMessage(3107, LogLevel.Critical, "queue {Queue}: the worker ended unexpectedly")]
     public static partial void WorkerFailed(ILogger logger, int queue, Exception exception);
 

@@ -26,12 +26,16 @@ public sealed partial class DeviceVirtqueue
         int count = Math.Min(max, _batch.Count - first);
         _handed += count;
         InFlight += count;
-        for (int i = first; _inOrder is not null && i < _handed; i++)
-        {
-            _inOrder.Taken(_batch[i].Id);
-        }
-
+        NoteTaken(first, _handed);
         return new ChainBurst(this, _batch, first, count);
+    }
+
+    private void NoteTaken(int first, int end)
+    {
+        for (int i = first; _inOrder is not null && i < end; i++)
+            _inOrder.Taken(_batch[i].Id);
+        for (int i = first; _inflight is not null && i < end; i++)
+            NoteTaken(i);
     }
 
     /// <summary>
@@ -60,8 +64,7 @@ public sealed partial class DeviceVirtqueue
         int count = Math.Min(MaxBurst, _batch.Count - before);
         _handed += count;
         InFlight += count;
-        for (int i = before; _inOrder is not null && i < _handed; i++)
-            _inOrder.Taken(_batch[i].Id);
+        NoteTaken(before, _handed);
         burst = burst.With(count);
         return true;
     }
@@ -76,6 +79,8 @@ public sealed partial class DeviceVirtqueue
     {
         ArgumentOutOfRangeException.ThrowIfNegative(count);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(count, Math.Min(_handed, InFlight - _staged));
+        for (int i = 0; _inflight is not null && i < count; i++)
+            NoteGivenBack(_handed - 1 - i);
         _handed -= count;
         InFlight -= count;
         _inOrder?.Untake(count);
@@ -99,7 +104,7 @@ public sealed partial class DeviceVirtqueue
                 string.Create(CultureInfo.InvariantCulture, $"{bytesWritten.Length} lengths for a burst of {burst.Count} chains"), nameof(bytesWritten));
         }
 
-        if (_inOrder is null && _split is not null && IsActive && burst.Count <= InFlight - _staged)
+        if (_inOrder is null && _inflight is null && _split is not null && IsActive && burst.Count <= InFlight - _staged)
         {
             _split.Write(burst, bytesWritten);
             _staged += burst.Count;

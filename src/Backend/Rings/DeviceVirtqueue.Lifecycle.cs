@@ -36,11 +36,25 @@ public sealed partial class DeviceVirtqueue
     internal uint Batches { get; private set; }
 
     /// <summary>Resolves and checks everything about a ring at once. Null, and the reason, when a part is not usable.</summary>
+    /// <param name="table">The memory.</param>
+    /// <param name="setup">What the front-end said.</param>
+    /// <param name="call">Interrupts the driver; null: it wants none.</param>
+    /// <param name="inflight">Where requests are noted, which the queue owns from now on; null: nowhere.</param>
+    /// <param name="violation">What is wrong.</param>
+    /// <param name="explanation">The same in words.</param>
+    internal static DeviceVirtqueue? TryActivate(
+        GuestMemory table, in VirtqueueSetup setup, EventNotifier? call, InflightPart? inflight, out VhostUserViolation violation, out string explanation)
+    {
+        if (MappedRing.TryMap(table, setup, out MappedRing ring, out violation, out explanation))
+            return new DeviceVirtqueue(setup, ring, table.Acquire(), call, inflight);
+        inflight?.Dispose();
+        return null;
+    }
+
+    /// <summary>As above, without a place to note requests.</summary>
     internal static DeviceVirtqueue? TryActivate(
         GuestMemory table, in VirtqueueSetup setup, EventNotifier? call, out VhostUserViolation violation, out string explanation) =>
-        MappedRing.TryMap(table, setup, out MappedRing ring, out violation, out explanation)
-            ? new DeviceVirtqueue(setup, ring, table.Acquire(), call)
-            : null;
+        TryActivate(table, setup, call, inflight: null, out violation, out explanation);
 
     /// <summary>
     /// Moves the ring to another table and gives back the lease on the old one. False when the ring is not mapped there: the ring
@@ -64,6 +78,8 @@ public sealed partial class DeviceVirtqueue
         _batch = new ChainBatch(_setup.Size, table);
         _split = _split?.Move(ring.Split, _batch, _setup.Features);
         _packed = _packed?.Move(ring.Packed, _batch, _setup);
+        _split?.Track(_inflight as SplitInflight);
+        _packed?.Track(_inflight as PackedInflight, adopt: false);
         old.Dispose();
         return true;
     }
@@ -88,7 +104,7 @@ public sealed partial class DeviceVirtqueue
 
         bool leaves = _leaves;
         _leaves = false;
-        if (!leaves && _handed != _batch.Count)
+        if (!leaves && (_handed != _batch.Count || _inflight is { Waiting: > 0 }))
         {
             return false;
         }
@@ -137,6 +153,8 @@ public sealed partial class DeviceVirtqueue
         GiveBackUnhanded();
         _call = null;
         _batch.Forget();
+        _inflight?.Dispose();
+        _inflight = null;
         GuestMemoryLease lease = _lease;
         _lease = default;
         lease.Dispose();
@@ -159,10 +177,13 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Chains that were fetched and not handed out are as if they had never been looked at.</summary>
     private void GiveBackUnhanded()
     {
-        _split?.Rewind(_batch.Count - _handed);
-        _packed?.Rewind(_batch, _handed);
+        int firstNew = Math.Max(_handed, _fetchedAgain);
+        _inflight?.Unfetch(firstNew - _handed);
+        _split?.Rewind(_batch.Count - firstNew);
+        _packed?.Rewind(_batch, firstNew);
         _batch.Clear();
         _handed = 0;
+        _fetchedAgain = 0;
     }
 
     private void StageHandedBack()

@@ -39,7 +39,7 @@ public sealed partial class DeviceVirtqueue
     internal int TakeLinear(Span<LinearChain> chains, bool deviceWrites, out bool isOther)
     {
         isOther = true;
-        if (_handed != _batch.Count || Fault != VirtqueueFault.None)
+        if (_handed != _batch.Count || Fault != VirtqueueFault.None || _inflight is not null)
             return 0;
         int count = _split is not null
             ? _split.FetchLinear(ref _batch.Window, chains, deviceWrites, InFlight, out isOther)

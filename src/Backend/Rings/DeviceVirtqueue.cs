@@ -34,7 +34,7 @@ public sealed partial class DeviceVirtqueue
     /// <summary>The device has looked at what is on the ring and leaves it there.</summary>
     private bool _leaves;
 
-    private DeviceVirtqueue(in VirtqueueSetup setup, in MappedRing ring, GuestMemoryLease lease, EventNotifier? call)
+    private DeviceVirtqueue(in VirtqueueSetup setup, in MappedRing ring, GuestMemoryLease lease, EventNotifier? call, InflightPart? inflight)
     {
         _setup = setup;
         _lease = lease;
@@ -44,11 +44,17 @@ public sealed partial class DeviceVirtqueue
         if (setup.IsPacked)
         {
             (PackedPosition available, PackedPosition used) = setup.PackedBase;
-            _packed = new PackedDeviceRing(ring.Packed, _batch, setup, available, used);
+            PackedInflight? left = inflight is null ? null : new PackedInflight(inflight, ring.Packed, available, used);
+            _inflight = left;
+            _packed = new PackedDeviceRing(ring.Packed, _batch, setup, left?.NextAvailable ?? available, left?.NextUsed ?? used);
+            _packed.Track(left, adopt: true);
         }
         else
         {
-            _split = new SplitDeviceRing(ring.Split, _batch, setup.Features, (ushort)setup.Base);
+            SplitInflight? left = inflight is null ? null : new SplitInflight(inflight, setup.Size, ring.Split.ReadUsedIndex());
+            _inflight = left;
+            _split = new SplitDeviceRing(ring.Split, _batch, setup.Features, left?.NextAvailable ?? (ushort)setup.Base);
+            _split.Track(left);
         }
     }
 
@@ -88,6 +94,8 @@ public sealed partial class DeviceVirtqueue
 
         ref readonly FetchedChain next = ref _batch[_handed++];
         InFlight++;
+        if (_inflight is not null)
+            NoteTaken(_handed - 1);
         _inOrder?.Taken(next.Id);
         chain = new DescriptorChain(this, _handed - 1, next.Id, _batch.Readable(next), _batch.Writable(next));
         return true;
@@ -155,7 +163,10 @@ public sealed partial class DeviceVirtqueue
             RingOrdering.StreamedThenStore();
         }
 
-        if (_split is not null ? _split.Publish() : _packed!.Publish())
+        _inflight?.Publishing();
+        bool wantsCall = _split is not null ? _split.Publish() : _packed!.Publish();
+        _inflight?.Published();
+        if (wantsCall)
         {
             _call?.Signal();
             Calls++;
@@ -211,6 +222,7 @@ public sealed partial class DeviceVirtqueue
         }
 
         _staged++;
+        _inflight?.Completed(id);
     }
 
     private bool Fetch()
@@ -222,13 +234,16 @@ public sealed partial class DeviceVirtqueue
 
         _batch.Clear();
         _handed = 0;
+        _fetchedAgain = 0;
         return FetchMore();
     }
 
     /// <summary>Fetches into the batch behind what is in it, all of which was handed out.</summary>
     private bool FetchMore()
     {
-        VirtqueueFault fault = _split is not null ? _split.Fetch(_batch, InFlight) : _packed!.Fetch(_batch);
+        VirtqueueFault fault = _inflight is { Waiting: > 0 } ? FetchAgain()
+            : _split is not null ? _split.Fetch(_batch, InFlight)
+            : _packed!.Fetch(_batch);
         if (fault != VirtqueueFault.None)
         {
             Break(fault, _batch.FaultDetail);

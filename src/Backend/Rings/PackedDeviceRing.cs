@@ -49,6 +49,21 @@ internal sealed class PackedDeviceRing
 
     internal PackedPosition NextUsed => _published;
 
+    /// <summary>Requests that are noted there are walked in this ring from now on.</summary>
+    /// <param name="inflight">Where; null: nowhere.</param>
+    /// <param name="adopt">Whether those that are noted already are in flight from now on.</param>
+    internal void Track(PackedInflight? inflight, bool adopt)
+    {
+        inflight?.Use(_ring, _walker);
+        if (inflight is null || !adopt)
+            return;
+        foreach ((ushort id, ushort descriptors) in inflight.Left)
+        {
+            _counts[id] = descriptors;
+            _descriptorsInFlight += descriptors;
+        }
+    }
+
     /// <summary>The same ring, mapped elsewhere. Nothing is staged.</summary>
     internal PackedDeviceRing Move(in PackedRing ring, ChainBatch batch, in VirtqueueSetup setup) => new(this, ring, batch, setup);
 

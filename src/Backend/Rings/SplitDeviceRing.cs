@@ -59,6 +59,9 @@ internal sealed class SplitDeviceRing
 
     internal ushort NextAvailable => _nextAvailable;
 
+    /// <summary>Requests that are noted there are walked in this ring from now on.</summary>
+    internal void Track(SplitInflight? inflight) => inflight?.Use(_walker);
+
     /// <summary>The same ring, mapped elsewhere.</summary>
     internal SplitDeviceRing Move(in SplitRing ring, ChainBatch batch, VirtioFeatures features) => new(this, ring, batch, features);
 

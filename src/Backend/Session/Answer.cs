@@ -24,6 +24,9 @@ internal enum AnswerKind
 /// <summary>The outcome of a handler; it is the session that turns it into bytes.</summary>
 internal readonly record struct Answer(AnswerKind Kind, ReadOnlyMemory<byte> Payload, VhostUserViolation Violation, string Explanation)
 {
+    /// <summary>Memory of which the descriptor goes with a reply; given up once it has gone.</summary>
+    public SharedMemory? Memory { get; init; }
+
     public static Answer Done => default;
 
     public static Answer Reply(ReadOnlyMemory<byte> payload) => new(AnswerKind.Reply, payload, VhostUserViolation.None, string.Empty);

@@ -39,6 +39,9 @@ internal sealed partial class BackendSession
         VhostUserRequest.SetConfig => Now(SetConfig(message)),
         VhostUserRequest.SetBackendReqFd => SetBackendChannelAsync(message),
 
+        VhostUserRequest.GetInflightFd => Now(GetInflightArea(Decode<VhostUserInflight>(message))),
+        VhostUserRequest.SetInflightFd => Now(SetInflightArea(message)),
+
         _ => Now(Answer.Ignore(VhostUserViolation.UnknownRequest, $"{NameOf(message)} is not implemented")),
     };
 

@@ -21,7 +21,8 @@ internal sealed partial class BackendSession
     private VhostUserProtocolFeatures OfferedProtocolFeatures()
     {
         VhostUserProtocolFeatures offered = VhostUserProtocolFeatures.MultiQueue | VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.BackendReq
-            | VhostUserProtocolFeatures.ConfigureMemSlots | VhostUserProtocolFeatures.ResetDevice | VhostUserProtocolFeatures.Status;
+            | VhostUserProtocolFeatures.ConfigureMemSlots | VhostUserProtocolFeatures.ResetDevice | VhostUserProtocolFeatures.Status
+            | VhostUserProtocolFeatures.InflightShmFd;
         if (_device is IVhostUserNetDevice)
             offered |= VhostUserProtocolFeatures.Rarp | VhostUserProtocolFeatures.NetMtu;
         return _device.ConfigLength > 0 ? offered | VhostUserProtocolFeatures.Config : offered;
@@ -91,6 +92,7 @@ internal sealed partial class BackendSession
     private async ValueTask<Answer> ResetDeviceAsync()
     {
         await StopAllVringsAsync().ConfigureAwait(false);
+        ForgetInflightArea(); // of a device that was reset nothing is in flight
         foreach (VringState vring in _vrings)
             vring.Forget();
         Interlocked.Exchange(ref _status, 0);

@@ -16,6 +16,8 @@ internal sealed partial class BackendSession
             return Answer.Refuse(VhostUserViolation.QueueNotReady, $"{Name}: queue {vring.Index} has no size yet (VHOST_USER_SET_VRING_NUM)");
         if (vring.Address is null)
             return Answer.Refuse(VhostUserViolation.QueueNotReady, $"{Name}: queue {vring.Index} has no addresses yet (VHOST_USER_SET_VRING_ADDR)");
+        if (_inflight?.WhyNot(SetupOf(vring)) is { } why)
+            return Answer.Refuse(VhostUserViolation.BadQueueSize, $"{Name}: {why}");
         if (_memory.Regions.Count == 0 || MappedRing.TryMap(_memory, SetupOf(vring), out _, out VhostUserViolation violation, out string? explanation))
             return null;
         return Answer.Refuse(violation, $"{Name}: {explanation}");
@@ -26,7 +28,8 @@ internal sealed partial class BackendSession
     {
         if (!vring.Started || vring.Worker is not null)
             return;
-        if (DeviceVirtqueue.TryActivate(_memory, SetupOf(vring), vring.Call, out _, out string explanation) is not { } queue)
+        VirtqueueSetup setup = SetupOf(vring);
+        if (DeviceVirtqueue.TryActivate(_memory, setup, vring.Call, _inflight?.Open(setup), out _, out string explanation) is not { } queue)
         {
             BackendLog.QueueWaits(_logger, vring.Index, explanation);
             return;
@@ -44,6 +47,8 @@ internal sealed partial class BackendSession
         }
 
         BackendLog.QueueStarted(_logger, vring.Index, vring.Size, BaseOf(vring), vring.Enabled);
+        if (queue.LeftByLast > 0)
+            BackendLog.RequestsLeft(_logger, vring.Index, queue.LeftByLast);
     }
 
     /// <summary>The driver has chosen the packed format for all rings.</summary>

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 using Vhost.Protocol;
 
@@ -108,6 +109,8 @@ internal sealed partial class BackendSession
         {
             case AnswerKind.Done:
                 return acknowledge ? AcknowledgeAsync(request, 0, stopping) : ValueTask.CompletedTask;
+            case AnswerKind.Reply when answer.Memory is { } memory:
+                return SendMemoryAsync(request, answer.Payload, memory, stopping);
             case AnswerKind.Reply:
                 return _connection.SendAsync(request.AsReply(answer.Payload.Length), answer.Payload, default, stopping);
             case AnswerKind.Ignore when !acknowledge && !_options.CloseOnUnknownRequest:
@@ -121,6 +124,12 @@ internal sealed partial class BackendSession
             default:
                 throw new VhostUserProtocolException(answer.Violation, answer.Explanation);
         }
+    }
+
+    private async ValueTask SendMemoryAsync(VhostUserHeader request, ReadOnlyMemory<byte> payload, SharedMemory memory, CancellationToken stopping)
+    {
+        using (memory)
+            await _connection.SendAsync(request.AsReply(payload.Length), payload, new SafeHandle[] { memory.Descriptor }, stopping).ConfigureAwait(false);
     }
 
     /// <summary>A refusal is a u64. Where an answer is a u64 or as long as one, the front-end would take the refusal for an answer.</summary>
@@ -150,6 +159,7 @@ internal sealed partial class BackendSession
         foreach (VringState vring in _vrings)
             vring.CloseDescriptors();
         _memory.Dispose();
+        ForgetInflightArea();
         await CloseBackendChannelAsync().ConfigureAwait(false);
         await _connection.DisposeAsync().ConfigureAwait(false);
         TryCallDevice(_device.Reset, out _);

@@ -43,6 +43,9 @@ internal static class DescriptorInfo
         return errno == 0 ? status.Size : throw new LinuxException("statx", errno);
     }
 
+    /// <summary>A number that the file behind the descriptor has for as long as it is there, whoever looks at it; 0 when the kernel does not say.</summary>
+    internal static ulong FileNumber(SafeHandle descriptor) => Libc.Status(descriptor, out FileStatus status) == 0 ? status.Inode : 0;
+
     /// <summary>Whether the descriptor is an eventfd. Where /proc is not mounted, any anonymous file passes.</summary>
     internal static bool IsEventFd(SafeHandle descriptor)
     {

@@ -74,6 +74,26 @@ internal readonly struct PackedChainWalker(PackedRing ring, ChainBatch batch, Vi
         return _batch.Fault(VirtqueueFault.ChainTooLong, "descriptors in a chain", limit + 1UL, limit);
     }
 
+    /// <summary>Adds a chain of which the descriptors were noted elsewhere before the device wrote over them.</summary>
+    internal VirtqueueFault WalkNoted(ushort id, ReadOnlySpan<PackedDescriptor> chain)
+    {
+        _batch.Begin();
+        for (int i = 0; i < chain.Length; i++)
+        {
+            PackedDescriptor descriptor = chain[i];
+            VirtqueueFault fault = descriptor.Is(DescriptorFlags.Indirect)
+                ? AddIndirect(descriptor, _ring.Size - (uint)i)
+                : _batch.Add(descriptor.Address, descriptor.Length, descriptor.Is(DescriptorFlags.Write));
+            if (fault != VirtqueueFault.None)
+            {
+                return fault;
+            }
+        }
+
+        _batch.End(id, (ushort)chain.Length);
+        return VirtqueueFault.None;
+    }
+
     private VirtqueueFault End(ushort id, uint count, PackedPosition at, ref PackedPosition position)
     {
         if (id >= _ring.Size)

@@ -12,7 +12,7 @@ internal static class BlockServer
 {
     internal static async Task<ServeReport> RunAsync(ServeSettings settings, CancellationToken stop)
     {
-        using ILoggerFactory logs = CreateLogs();
+        using ILoggerFactory logs = CreateLogs(settings.LogLevel);
         using IBlockStorage storage = OpenStorage(settings, logs);
         RequireOneBlock(settings, storage);
         BlockDevice device = new(storage, new BlockDeviceOptions
@@ -138,8 +138,8 @@ internal static class BlockServer
         }
     }
 
-    private static ILoggerFactory CreateLogs() => LoggerFactory.Create(logs => logs
-        .SetMinimumLevel(LogLevel.Warning)
+    private static ILoggerFactory CreateLogs(LogLevel level) => LoggerFactory.Create(logs => logs
+        .SetMinimumLevel(level)
         .AddConsole(console => console.LogToStandardErrorThreshold = LogLevel.Trace)
         .AddSimpleConsole(console =>
         {

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using Microsoft.Extensions.Logging;
 using Vhost.Backend;
 using Vhost.Protocol;
 
@@ -33,13 +34,16 @@ internal static class ServeBlkCommand
         "Serve each queue from a thread of its own, bound to one of these processors, in turn; it sleeps while there is nothing to do unless --poll is given.");
     private static readonly Option<UnixFileMode?> _mode = Mode();
     private static readonly Option<string> _group = Group();
+    private static readonly Option<LogLevel> _logLevel = Words(
+        "--log-level", "What to tell on standard error: warning, the default, information (also what was served again for a back-end that was killed), debug (also each start and stop), or trace (each message).",
+        ("warning", LogLevel.Warning), ("information", LogLevel.Information), ("debug", LogLevel.Debug), ("trace", LogLevel.Trace));
     private static readonly Option<bool> _json = ToolOptions.Json();
 
     internal static Command Build()
     {
         Command command = new(Name, "Serve a disk. SIGTERM and Ctrl-C end it; SIGHUP makes it look at the size of its image again.")
         {
-            _socketPath, _descriptor, _client, _image, _memory, _null, _readOnly, _cache, _aio, _queues, _queueSize, _blockSize, _poll, _processors, _mode, _group, _json,
+            _socketPath, _descriptor, _client, _image, _memory, _null, _readOnly, _cache, _aio, _queues, _queueSize, _blockSize, _poll, _processors, _mode, _group, _logLevel, _json,
             ToolCommand.Capabilities("Print what this command can do and exit; everything else is ignored."),
         };
         command.Validators.Add(CheckSocket);
@@ -76,6 +80,7 @@ internal static class ServeBlkCommand
         Processors = line.GetRequiredValue(_processors),
         SocketMode = line.GetValue(_mode),
         SocketGroup = line.GetValue(_group),
+        LogLevel = line.GetResult(_logLevel) is null ? LogLevel.Warning : line.GetValue(_logLevel),
     };
 
     private static void CheckSocket(CommandResult result)

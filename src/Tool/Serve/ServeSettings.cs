@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging;
 using Vhost.Backend;
 
 namespace Vhost.Tool;
@@ -38,6 +39,8 @@ internal sealed record ServeSettings
     public UnixFileMode? SocketMode { get; init; }
 
     public string? SocketGroup { get; init; }
+
+    public LogLevel LogLevel { get; init; } = LogLevel.Warning;
 
     internal string What => Image is not null ? $"image {Image}" : Memory is { } memory ? $"memory of {SizeText.Of(memory)}" : $"null device of {SizeText.Of(Null ?? 0)}";
 

@@ -56,7 +56,7 @@ public class NegotiationTests
         ulong offered = await frontend.AskU64Async(VhostUserRequest.GetProtocolFeatures);
         VhostUserProtocolFeatures[] never = new[]
         {
-            VhostUserProtocolFeatures.InbandNotifications, VhostUserProtocolFeatures.XenMmap, VhostUserProtocolFeatures.InflightShmFd,
+            VhostUserProtocolFeatures.InbandNotifications, VhostUserProtocolFeatures.XenMmap, VhostUserProtocolFeatures.PageFault,
             (VhostUserProtocolFeatures)(1UL << 63),
         };
         foreach (VhostUserProtocolFeatures bit in never)

@@ -275,6 +275,8 @@ public abstract class OutgoingBurstTests : NetQueueBench
 
         NetQueueStatistics counted = Sender.Statistics;
         (counted.Broadcast, counted.Multicast).Should().Be((1, 2));
+        (counted.Size64, counted.Size256To511).Should().Be((1, 2));
+        (counted.Packets, counted.Bytes).Should().Be((3, 64 + (2 * 300)));
     }
 
     [Fact]

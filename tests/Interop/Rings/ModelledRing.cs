@@ -20,7 +20,8 @@ internal sealed class ModelledRing : IDisposable
     private readonly EventNotifier _call = new();
     private readonly VirtioFeatures _features;
     private DeviceVirtqueue _device;
-    private readonly Random _random = new(1);
+    private Random _random = new(1);
+    private readonly DriverVirtqueueOptions _options;
     private readonly Queue<ulong> _submitted = new();
     private readonly List<(ushort Head, ulong Token, uint Length)> _taken = [];
     private readonly Dictionary<ulong, uint> _completed = [];
@@ -33,8 +34,8 @@ internal sealed class ModelledRing : IDisposable
 
     public ModelledRing(int size, VirtioFeatures features, int indirect)
     {
-        _driver = DriverVirtqueue.Create(
-            _memory, default, new DriverVirtqueueOptions { Size = (ushort)size, IndirectBuffers = indirect }, features);
+        _options = new DriverVirtqueueOptions { Size = (ushort)size, IndirectBuffers = indirect };
+        _driver = DriverVirtqueue.Create(_memory, default, _options, features);
         _features = features;
         _device = Activate(_memory, _driver, features, _call);
     }
@@ -62,6 +63,7 @@ internal sealed class ModelledRing : IDisposable
         _device.Deactivate();
         _driver.Reset();
         _device = Activate(_memory, _driver, _features, _call);
+        _random = new Random(1); // the same calls lead to the same state
         _submitted.Clear();
         _taken.Clear();
         _completed.Clear();
@@ -76,7 +78,7 @@ internal sealed class ModelledRing : IDisposable
         switch (step)
         {
             case Step.SubmitReadable: return TrySubmit(Buffers(1), []);
-            case Step.SubmitBoth: return _driver.Size > 1 && TrySubmit(Buffers(1), Buffers(1));
+            case Step.SubmitBoth: return (_driver.Size > 1 || _options.IndirectBuffers > 0) && TrySubmit(Buffers(1), Buffers(1));
             case Step.Publish when _submitted.Count > _published: Publish(); return true;
             case Step.Take when _published > 0: Take(); return true;
             case Step.CompleteOldest when _taken.Count > 0: Complete(0); return true;
@@ -96,7 +98,7 @@ internal sealed class ModelledRing : IDisposable
         PrivateState.Append(text, _driver);
         PrivateState.Append(text, _device);
         using GuestMemoryLease lease = _memory.Acquire();
-        byte[] words = new byte[DriverVirtqueue.SizeInBytes(new DriverVirtqueueOptions { Size = (ushort)_driver.Size }, _features)];
+        byte[] words = new byte[DriverVirtqueue.SizeInBytes(_options, _features)];
         lease.TryCopyTo(default, words).Should().BeTrue();
         text.Append(Convert.ToHexString(words)).Append(CultureInfo.InvariantCulture, $"|{_published}|{_kickArmed}|{_callArmed}|");
         return text.AppendJoin(',', _submitted).Append('|').AppendJoin(',', _taken).Append('|').AppendJoin(',', _completed.Keys).Append('|').AppendJoin(',', _flushed.Keys).ToString();

@@ -12,19 +12,24 @@ public sealed class SmallScopeTests
     /// <summary>Calls more than in everyday runs: each makes the exploration about five times as large.</summary>
     private static int ExtraLength => int.Parse(Environment.GetEnvironmentVariable("VHOST_SCOPE_EXTRA") ?? "0", CultureInfo.InvariantCulture);
 
-    public static TheoryData<int, VirtioFeatures, int> Scopes
+    /// <summary>Size of the ring, features, buffers of an indirect table, calls.</summary>
+    public static TheoryData<int, VirtioFeatures, int, int> Scopes
     {
         get
         {
-            TheoryData<int, VirtioFeatures, int> scopes = new();
-            foreach (VirtioFeatures features in new[] { VirtioFeatures.None, VirtioFeatures.EventIndex, VirtioFeatures.EventIndex | VirtioFeatures.InOrder })
+            TheoryData<int, VirtioFeatures, int, int> scopes = new();
+            foreach (VirtioFeatures features in new[] { VirtioFeatures.None, VirtioFeatures.EventIndex, VirtioFeatures.InOrder, VirtioFeatures.EventIndex | VirtioFeatures.InOrder })
             {
-                scopes.Add(2, features, 7);
-                scopes.Add(4, features, 5);
-                scopes.Add(1, features | VirtioFeatures.RingPacked, 9);
-                scopes.Add(2, features | VirtioFeatures.RingPacked, 7);
-                scopes.Add(3, features | VirtioFeatures.RingPacked, 6);
-                scopes.Add(4, features | VirtioFeatures.RingPacked, 5);
+                foreach (int indirect in new[] { 0, 2 })
+                {
+                    VirtioFeatures all = features | (indirect > 0 ? VirtioFeatures.IndirectDescriptors : 0);
+                    scopes.Add(2, all, indirect, 7);
+                    scopes.Add(4, all, indirect, 5);
+                    scopes.Add(1, all | VirtioFeatures.RingPacked, indirect, 9);
+                    scopes.Add(2, all | VirtioFeatures.RingPacked, indirect, 7);
+                    scopes.Add(3, all | VirtioFeatures.RingPacked, indirect, 6);
+                    scopes.Add(4, all | VirtioFeatures.RingPacked, indirect, 5);
+                }
             }
 
             return scopes;
@@ -33,10 +38,10 @@ public sealed class SmallScopeTests
 
     [Theory]
     [MemberData(nameof(Scopes))]
-    public void Every_order_of_calls_keeps_every_buffer_and_wakes_every_sleeper(int size, VirtioFeatures features, int length)
+    public void Every_order_of_calls_keeps_every_buffer_and_wakes_every_sleeper(int size, VirtioFeatures features, int indirect, int length)
     {
         length += ExtraLength;
-        using ModelledRing ring = new(size, features, indirect: 0);
+        using ModelledRing ring = new(size, features, indirect);
         for (int turn = 0; turn < 2 * size; turn++)
         {
             Explore(ring, turn, length);

@@ -1,0 +1,55 @@
+using System.Globalization;
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+public sealed partial class VhostUserFrontend
+{
+    /// <summary>GET_INFLIGHT_FD: has the back-end make a region in which it notes the requests it works on. Nothing is in flight in it.</summary>
+    /// <param name="queues">How many queues, from 0 on, note their requests there.</param>
+    /// <param name="queueSize">Entries of their rings, 1 to 32768: all of the same size where the rings are packed, at most of this size otherwise.</param>
+    /// <param name="cancellationToken">Cancels freely until the request has left.</param>
+    /// <returns>The region, which the caller owns; null when the back-end keeps none for this device.</returns>
+    /// <exception cref="VhostUserFeatureException">INFLIGHT_SHMFD is not negotiated.</exception>
+    /// <exception cref="VhostUserRejectedException">The back-end has not that many queues, or not of that size.</exception>
+    public async ValueTask<InflightRegion?> CreateInflightRegionAsync(int queues, int queueSize, CancellationToken cancellationToken = default)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(queues, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(queues, VringLimits.MaxQueues);
+        ArgumentOutOfRangeException.ThrowIfLessThan(queueSize, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(queueSize, VringLimits.MaxSize);
+        using OperationGate.Pass pass = await _gate.EnterAsync(cancellationToken).ConfigureAwait(false);
+        Use(VhostUserProtocolFeatures.InflightShmFd, VhostUserRequest.GetInflightFd);
+        VhostUserInflightReply reply = await Requests.GetInflightFdAsync(
+            new VhostUserInflight(0, 0, (ushort)queues, (ushort)queueSize), cancellationToken).ConfigureAwait(false);
+        if (reply.Area.MmapSize != 0)
+            return new InflightRegion(reply.Area, reply.Descriptor!);
+        reply.Descriptor?.Dispose();
+        return null;
+    }
+
+    /// <summary>
+    /// SET_INFLIGHT_FD: gives the back-end a region, before rings start: one that it has just made, or the one that the back-end before had. What that one had taken and not given
+    /// back is served again then, and each ring goes on behind it, whatever base it is started with.
+    /// </summary>
+    /// <param name="region">The region; it stays the caller's.</param>
+    /// <param name="cancellationToken">Cancels freely between messages; see the remarks of the class.</param>
+    /// <returns>Completes when the back-end has taken it.</returns>
+    /// <exception cref="VhostUserFeatureException">INFLIGHT_SHMFD is not negotiated.</exception>
+    /// <exception cref="VhostUserRejectedException">The back-end refused it (seen only with REPLY_ACK).</exception>
+    /// <exception cref="InvalidOperationException">A ring is started.</exception>
+    public async ValueTask UseInflightRegionAsync(InflightRegion region, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(region);
+        using OperationGate.Pass pass = await _gate.EnterAsync(cancellationToken).ConfigureAwait(false);
+        Use(VhostUserProtocolFeatures.InflightShmFd, VhostUserRequest.SetInflightFd);
+        if (RunningRings().FirstOrDefault() is { } running)
+        {
+            throw new InvalidOperationException(string.Create(
+                CultureInfo.InvariantCulture, $"Ring {running.Index} is started; a region for requests in flight is given before that."));
+        }
+
+        await Requests.SetInflightFdAsync(region.Area, region.Descriptor, cancellationToken).ConfigureAwait(false);
+        await ConfirmAsync(cancellationToken).ConfigureAwait(false);
+    }
+}

@@ -1,0 +1,68 @@
+using Vhost.Protocol;
+
+namespace Vhost.Interop.Tests;
+
+/// <summary>What a back-end that is killed leaves to the next one.</summary>
+public sealed class InflightRecoveryTests
+{
+    public static TheoryData<int, VirtioFeatures, int> Rings
+    {
+        get
+        {
+            TheoryData<int, VirtioFeatures, int> rings = new();
+            foreach (VirtioFeatures features in new[] { VirtioFeatures.None, VirtioFeatures.InOrder })
+            {
+                foreach (int indirect in new[] { 0, 2 })
+                {
+                    VirtioFeatures all = features | (indirect > 0 ? VirtioFeatures.IndirectDescriptors : 0);
+                    rings.Add(8, all, indirect);
+                    rings.Add(2, all | VirtioFeatures.RingPacked, indirect);
+                    rings.Add(7, all | VirtioFeatures.RingPacked, indirect);
+                }
+            }
+
+            return rings;
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Rings))]
+    public void Wherever_a_back_end_ends_the_next_one_serves_what_is_open_once_and_in_order(int size, VirtioFeatures features, int indirect)
+    {
+        int deaths = 0;
+        for (int seed = 0; seed < 10; seed++)
+        {
+            using TrackedRing ring = new(size, features, indirect, seed);
+            ring.Run(150);
+            deaths += ring.Deaths;
+        }
+
+        deaths.Should().BeGreaterThan(5000);
+    }
+
+    /// <summary>The front-end can write into the area: the worst that comes of it is what its own driver sees.</summary>
+    [Theory]
+    [InlineData(VirtioFeatures.None)]
+    [InlineData(VirtioFeatures.RingPacked)]
+    public void B29_Whatever_was_changed_in_the_area_the_queue_starts_and_hands_out_no_more_than_it_has(VirtioFeatures features)
+    {
+        Random random = new(1);
+        int left = 0;
+        for (int seed = 0; seed < 20; seed++)
+        {
+            using TrackedRing ring = new(8, features, indirect: 0, seed);
+            ring.DiesQuietly = true;
+            ring.Run(100);
+            for (int turn = 0; turn < 500; turn++)
+                left += ring.ServeAfter(area => Spoil(area, random)) > 0 ? 1 : 0;
+        }
+
+        left.Should().BeGreaterThan(1000, "much of it still looks like requests");
+    }
+
+    private static void Spoil(byte[] area, Random random)
+    {
+        for (int count = random.Next(1, 8); count > 0; count--)
+            area[random.Next(area.Length)] = (byte)(random.Next(2) == 0 ? random.Next(10) : random.Next(256));
+    }
+}
