@@ -16,9 +16,9 @@ internal static class ToolMain
 
     internal static async Task<int> RunAsync(string[] arguments)
     {
-        if (ToolCommand.AsksForCapabilities(arguments))
+        if (ToolCommand.CapabilitiesAskedFor(arguments) is { } capabilities)
         {
-            ToolOutput.PrintJson(new CapabilitiesReport(), ToolJson.Default.CapabilitiesReport);
+            ToolOutput.PrintJson(capabilities, ToolJson.Default.CapabilitiesReport);
             return Success;
         }
 

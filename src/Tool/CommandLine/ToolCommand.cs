@@ -25,11 +25,21 @@ internal static class ToolCommand
     }
 
     /// <summary>
-    /// Whether the answer to the command line is <see cref="CapabilitiesReport"/>: the conventions want all other options ignored. A management program
-    /// knows the program alone, so it needs no command either.
+    /// The answer to a command line that asks for the capabilities of a device; null for any other. The conventions want all other options ignored. A management program
+    /// knows the program alone, so without a command the answer is that of the disk.
     /// </summary>
-    internal static bool AsksForCapabilities(string[] arguments) =>
-        arguments.Contains(CapabilitiesName, StringComparer.Ordinal) && (arguments[0].StartsWith('-') || arguments is [ServeName, ServeBlkCommand.Name, ..]);
+    internal static CapabilitiesReport? CapabilitiesAskedFor(string[] arguments)
+    {
+        if (!arguments.Contains(CapabilitiesName, StringComparer.Ordinal))
+            return null;
+        return arguments switch
+        {
+            [ServeName, ServeRngCommand.Name, ..] => CapabilitiesReport.Rng,
+            [ServeName, ServeBlkCommand.Name, ..] => CapabilitiesReport.Block,
+            [var first, ..] when first.StartsWith('-') => CapabilitiesReport.Block,
+            _ => null,
+        };
+    }
 
     internal static Option<bool> Capabilities(string description) => new(CapabilitiesName) { Description = description };
 
@@ -50,5 +60,6 @@ internal static class ToolCommand
     private static Command Serve() => new(ServeName, "Be the back-end of a device.")
     {
         ServeBlkCommand.Build(),
+        ServeRngCommand.Build(),
     };
 }

@@ -116,4 +116,28 @@ internal static class ToolOptions
         if (result.Tokens.Any(token => token.Value.Length == 0))
             result.AddError($"{name}: must name a path.");
     }
+
+    /// <summary>An option with a few words for values; the first stands for the value of an option that is absent.</summary>
+    internal static Option<T> Words<T>(string name, string description, params (string Word, T Value)[] words)
+        where T : struct, Enum
+    {
+        string all = string.Join('|', words.Select(word => word.Word));
+        return new Option<T>(name)
+        {
+            Description = description,
+            HelpName = all,
+            CustomParser = argument =>
+            {
+                string text = argument.Tokens[0].Value;
+                foreach ((string word, T value) in words)
+                {
+                    if (word == text)
+                        return value;
+                }
+
+                argument.AddError($"{name} '{text}': must be one of {all}.");
+                return words[0].Value;
+            },
+        };
+    }
 }

@@ -11,5 +11,6 @@ namespace Vhost.Tool;
 [JsonSerializable(typeof(BenchReport))]
 [JsonSerializable(typeof(NetBenchReport))]
 [JsonSerializable(typeof(ServeReport))]
+[JsonSerializable(typeof(EntropyReport))]
 [JsonSerializable(typeof(CapabilitiesReport))]
 internal sealed partial class ToolJson : JsonSerializerContext;

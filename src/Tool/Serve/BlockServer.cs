@@ -1,9 +1,6 @@
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Logging.Console;
-using Microsoft.Win32.SafeHandles;
 using Vhost.Backend;
-using Vhost.Protocol;
 
 namespace Vhost.Tool;
 
@@ -12,7 +9,7 @@ internal static class BlockServer
 {
     internal static async Task<ServeReport> RunAsync(ServeSettings settings, CancellationToken stop)
     {
-        using ILoggerFactory logs = CreateLogs(settings.LogLevel);
+        using ILoggerFactory logs = DeviceServer.CreateLogs(settings.Socket);
         using IBlockStorage storage = OpenStorage(settings, logs);
         RequireOneBlock(settings, storage);
         BlockDevice device = new(storage, new BlockDeviceOptions
@@ -23,12 +20,7 @@ internal static class BlockServer
             ReadOnly = settings.ReadOnly,
         });
         WarnOfRounding(storage, device);
-        await using VhostUserBackend backend = new(device, new VhostUserBackendOptions
-        {
-            Dispatch = Dispatch(settings),
-            Processors = settings.Processors,
-            LoggerFactory = logs,
-        });
+        await using VhostUserBackend backend = DeviceServer.Create(device, settings.Socket, logs);
         using PosixSignalRegistration hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, context =>
         {
             context.Cancel = true;
@@ -36,57 +28,9 @@ internal static class BlockServer
         });
         using TrafficSampler sampler = new(device);
         sampler.Start();
-        await ServeAsync(settings, backend, stop);
+        await DeviceServer.RunAsync(backend, settings.What, settings.Socket, stop);
         return Report(settings, device, sampler.Stop());
     }
-
-    private static async Task ServeAsync(ServeSettings settings, VhostUserBackend backend, CancellationToken stop)
-    {
-        if (settings.Descriptor is { } number)
-        {
-            await ServeDescriptorAsync(number, settings, backend, stop);
-        }
-        else if (settings.Client)
-        {
-            Announce(settings, "to the front-end that listens on");
-            await backend.ConnectAsync(settings.SocketPath!, stop);
-        }
-        else
-        {
-            await using VhostUserListener listener = VhostUserListener.Listen(
-                settings.SocketPath!, new VhostUserListenOptions { Mode = settings.SocketMode, Group = settings.SocketGroup });
-            Announce(settings, "on");
-            await backend.ListenAsync(listener, stop);
-        }
-    }
-
-    /// <summary>A connected socket is served until its front-end leaves; a listening one until the end.</summary>
-    private static async Task ServeDescriptorAsync(int number, ServeSettings settings, VhostUserBackend backend, CancellationToken stop)
-    {
-        SafeFileHandle descriptor = new(number, ownsHandle: true);
-        switch (InheritedSocket.Inspect(descriptor))
-        {
-            case InheritedSocketKind.Listening:
-                await using (VhostUserListener listener = VhostUserListener.Adopt(descriptor))
-                {
-                    Announce(settings, "on listening");
-                    await backend.ListenAsync(listener, stop);
-                }
-
-                break;
-
-            case InheritedSocketKind.Connected:
-                Announce(settings, "on connected");
-                await backend.ServeAsync(VhostUserConnection.Adopt(descriptor), stop);
-                break;
-
-            default:
-                descriptor.SetHandleAsInvalid();
-                throw new ToolException(FormattableString.Invariant($"--fd {number}: it is neither a listening nor a connected Unix stream socket. Pass one, or use --socket-path."));
-        }
-    }
-
-    private static void Announce(ServeSettings settings, string how) => ToolOutput.PrintNotice($"serving {settings.What} {how} {settings.Where}");
 
     private static IBlockStorage OpenStorage(ServeSettings settings, ILoggerFactory logs)
     {
@@ -117,13 +61,6 @@ internal static class BlockServer
             $"warning: image {file.Path} has {file.FileLength} bytes, which is not a whole number of blocks: the disk has {device.CapacityBytes}, {what}"));
     }
 
-    private static QueueDispatch Dispatch(ServeSettings settings)
-    {
-        if (settings.Poll)
-            return QueueDispatch.BusyPoll;
-        return settings.Processors.Count > 0 ? QueueDispatch.DedicatedThread : QueueDispatch.Async;
-    }
-
     private static async Task RefreshAsync(IBlockStorage storage, BlockDevice device, VhostUserBackend backend)
     {
         try
@@ -138,21 +75,12 @@ internal static class BlockServer
         }
     }
 
-    private static ILoggerFactory CreateLogs(LogLevel level) => LoggerFactory.Create(logs => logs
-        .SetMinimumLevel(level)
-        .AddConsole(console => console.LogToStandardErrorThreshold = LogLevel.Trace)
-        .AddSimpleConsole(console =>
-        {
-            console.SingleLine = true;
-            console.ColorBehavior = LoggerColorBehavior.Disabled;
-        }));
-
     private static ServeReport Report(ServeSettings settings, BlockDevice device, TrafficFigures traffic)
     {
         BlockDeviceStatistics statistics = device.Statistics;
         return new ServeReport
         {
-            Socket = settings.Where,
+            Socket = settings.Socket.Where,
             CapacityBytes = device.CapacityBytes,
             Requests = statistics.Served,
             Failed = statistics.Failed,

@@ -1,10 +1,11 @@
 namespace Vhost.Tool;
 
 /// <summary>What <c>--print-capabilities</c> answers (vhost-user specification, "Back-end program conventions").</summary>
-internal sealed record CapabilitiesReport
+/// <param name="Type">The device.</param>
+/// <param name="Features">Options of the specification's back-ends of this type that this one takes.</param>
+internal sealed record CapabilitiesReport(string Type, IReadOnlyList<string> Features)
 {
-    public string Type { get; init; } = "block";
+    internal static CapabilitiesReport Block { get; } = new("block", ["read-only", "blk-file"]);
 
-    /// <summary>Options of the specification's block back-ends that this one takes: <c>--read-only</c> and <c>--blk-file</c>.</summary>
-    public IReadOnlyList<string> Features { get; init; } = ["read-only", "blk-file"];
+    internal static CapabilitiesReport Rng { get; } = new("rng", []);
 }

@@ -1,17 +1,11 @@
-using Microsoft.Extensions.Logging;
 using Vhost.Backend;
 
 namespace Vhost.Tool;
 
-/// <summary>What to serve and where, as it was asked for.</summary>
+/// <summary>Which disk to serve and where, as it was asked for.</summary>
 internal sealed record ServeSettings
 {
-    /// <summary>Where to listen, or to connect with <see cref="Client"/>; null when <see cref="Descriptor"/> is given.</summary>
-    public string? SocketPath { get; init; }
-
-    public int? Descriptor { get; init; }
-
-    public bool Client { get; init; }
+    public required SocketSettings Socket { get; init; }
 
     /// <summary>Exactly one of the three says where the data is.</summary>
     public string? Image { get; init; }
@@ -32,17 +26,5 @@ internal sealed record ServeSettings
 
     public required int LogicalBlockSize { get; init; }
 
-    public bool Poll { get; init; }
-
-    public IReadOnlyList<int> Processors { get; init; } = [];
-
-    public UnixFileMode? SocketMode { get; init; }
-
-    public string? SocketGroup { get; init; }
-
-    public LogLevel LogLevel { get; init; } = LogLevel.Warning;
-
     internal string What => Image is not null ? $"image {Image}" : Memory is { } memory ? $"memory of {SizeText.Of(memory)}" : $"null device of {SizeText.Of(Null ?? 0)}";
-
-    internal string Where => SocketPath ?? FormattableString.Invariant($"descriptor {Descriptor}");
 }

@@ -81,19 +81,21 @@ public sealed class CommandLineTests
     }
 
     [Theory]
-    [InlineData("--print-capabilities")]
-    [InlineData("serve blk --print-capabilities --whatever else")]
-    public async Task Capabilities_are_printed_whatever_else_is_asked(string line)
+    [InlineData("--print-capabilities", """{"type":"block","features":["read-only","blk-file"]}""")]
+    [InlineData("serve blk --print-capabilities --whatever else", """{"type":"block","features":["read-only","blk-file"]}""")]
+    [InlineData("serve rng --whatever --print-capabilities", """{"type":"rng","features":[]}""")]
+    public async Task Capabilities_are_printed_whatever_else_is_asked(string line, string answer)
     {
         ChildProcess.Outcome outcome = await ToolProcess.RunAsync(line.Split(' '));
 
         outcome.ExitCode.Should().Be(0);
-        outcome.Output.Should().Equal("""{"type":"block","features":["read-only","blk-file"]}""");
+        outcome.Output.Should().Equal(answer);
     }
 
     [Theory]
     [InlineData("--help", true)]
     [InlineData("serve blk --help", true)]
+    [InlineData("serve rng --help", true)]
     [InlineData("serve --help", false)]
     [InlineData("probe --help", false)]
     [InlineData("blk bench --help", false)]

@@ -37,6 +37,37 @@ public sealed class ServeTests : IDisposable
     }
 
     [Fact]
+    public async Task Random_numbers_are_served_as_a_device_of_its_own()
+    {
+        await using ChildProcess server = ToolProcess.Start("serve", "rng", "--socket-path", SocketPath, "--json");
+        await server.ErrorLineAsync("serving random numbers");
+        using GuestMemory memory = GuestRam.Create(1 << 20);
+        using EventNotifier kick = new();
+        using EventNotifier call = new();
+        using DriverVirtqueue driver = DriverVirtqueue.Create(memory, default, new DriverVirtqueueOptions { Size = 8 }, VirtioFeatures.Version1);
+        await using (VhostUserFrontend session = await VhostUserFrontend.ConnectAsync(SocketPath))
+        {
+            await session.SetFeaturesAsync(VirtioFeatures.Version1 | VirtioFeatures.VhostUserProtocolFeatures);
+            await session.SetMemoryAsync(memory);
+            await session.StartVringAsync(driver.Describe(0, kick, call));
+            driver.TrySubmit([], [new GuestBuffer(new GuestAddress(0x8_0000), 4096)], 7).Should().BeTrue();
+            if (driver.Publish())
+                kick.Signal();
+            DriverCompletion[] done = new DriverCompletion[1];
+            await Eventually.TrueAsync(() => driver.Drain(done) == 1);
+            (done[0].Token, done[0].BytesWritten).Should().Be((7UL, 4096U));
+        }
+
+        byte[] got = new byte[4096];
+        using (GuestMemoryLease lease = memory.Acquire())
+            lease.TryCopyTo(new GuestAddress(0x8_0000), got).Should().BeTrue();
+        got.Distinct().Count().Should().BeGreaterThan(200, "all values are as likely");
+        server.Signal(UnixSignal.Terminate);
+        JsonElement report = ToolProcess.Parse(await server.EndAsync());
+        (report.GetProperty("requests").GetInt64(), report.GetProperty("bytes").GetInt64()).Should().Be((1, 4096));
+    }
+
+    [Fact]
     public async Task Grown_image_is_announced_on_SIGHUP()
     {
         string image = _folder.Image("i", 1 << 20);

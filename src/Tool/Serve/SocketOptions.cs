@@ -1,0 +1,95 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Globalization;
+using Microsoft.Extensions.Logging;
+using Vhost.Protocol;
+
+namespace Vhost.Tool;
+
+/// <summary>The options of every <c>serve</c> command: which socket, and how its queues are served.</summary>
+internal static class SocketOptions
+{
+    private static readonly Option<string> _socketPath = ToolOptions.Path("--socket-path", "Socket to listen on; with --client, to connect to.");
+    private static readonly Option<int?> _descriptor = Descriptor();
+    private static readonly Option<bool> _client = new("--client") { Description = "Connect to a front-end that listens, again and again, instead of listening." };
+    private static readonly Option<bool> _poll = new("--poll") { Description = "Poll each queue from a thread of its own; costs a processor for each started queue." };
+    private static readonly Option<int[]> _processors = ToolOptions.Processors(
+        "Serve each queue from a thread of its own, bound to one of these processors, in turn; it sleeps while there is nothing to do unless --poll is given.");
+    private static readonly Option<UnixFileMode?> _mode = Mode();
+    private static readonly Option<string> _group = Group();
+    private static readonly Option<LogLevel> _logLevel = ToolOptions.Words(
+        "--log-level", "What to tell on standard error: warning, the default, information (also what was served again for a back-end that was killed), debug (also each start and stop), or trace (each message).",
+        ("warning", LogLevel.Warning), ("information", LogLevel.Information), ("debug", LogLevel.Debug), ("trace", LogLevel.Trace));
+
+    internal static void AddTo(Command command)
+    {
+        foreach (Option option in new Option[] { _socketPath, _descriptor, _client, _poll, _processors, _mode, _group, _logLevel })
+            command.Options.Add(option);
+        command.Validators.Add(CheckSocket);
+    }
+
+    internal static SocketSettings Read(ParseResult line) => new()
+    {
+        Path = line.GetValue(_socketPath),
+        Descriptor = line.GetValue(_descriptor),
+        Client = line.GetValue(_client),
+        Poll = line.GetValue(_poll),
+        Processors = line.GetRequiredValue(_processors),
+        Mode = line.GetValue(_mode),
+        Group = line.GetValue(_group),
+        LogLevel = line.GetResult(_logLevel) is null ? LogLevel.Warning : line.GetValue(_logLevel),
+    };
+
+    internal static bool Given(CommandResult result, Option option) => result.GetResult(option) is { Implicit: false };
+
+    private static void CheckSocket(CommandResult result)
+    {
+        bool path = Given(result, _socketPath);
+        bool descriptor = Given(result, _descriptor);
+        if (path == descriptor)
+            result.AddError("Give either --socket-path PATH or --fd N.");
+        else if (descriptor && Given(result, _client))
+            result.AddError("--client needs --socket-path: an inherited socket is listening or connected already.");
+        else if ((descriptor || Given(result, _client)) && (Given(result, _mode) || Given(result, _group)))
+            result.AddError("--socket-mode and --socket-group need a socket file of our own: --socket-path without --client.");
+    }
+
+    private static Option<int?> Descriptor() => new("--fd")
+    {
+        Description = "Inherited socket to use, listening or connected.",
+        HelpName = "N",
+        CustomParser = argument =>
+        {
+            string text = argument.Tokens[0].Value;
+            if (int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number > 2)
+                return number;
+            argument.AddError($"--fd '{text}': must be the number of an inherited descriptor, 3 or more.");
+            return null;
+        },
+    };
+
+    private static Option<string> Group()
+    {
+        Option<string> option = new("--socket-group") { Description = "Group of the socket file, by name or number.", HelpName = "GROUP" };
+        option.Validators.Add(result =>
+        {
+            if (result.Tokens is [var token, ..] && !VhostUserListener.TryFindGroup(token.Value, out _))
+                result.AddError($"--socket-group '{token.Value}': there is no such group on this system.");
+        });
+        return option;
+    }
+
+    private static Option<UnixFileMode?> Mode() => new("--socket-mode")
+    {
+        Description = "Permissions of the socket file in octal, for example 660.",
+        HelpName = "MODE",
+        CustomParser = argument =>
+        {
+            string text = argument.Tokens[0].Value;
+            if (text.Length is > 0 and <= 4 && text.All(digit => digit is >= '0' and <= '7') && Convert.ToInt32(text, 8) is var mode && mode <= 0x1FF)
+                return (UnixFileMode)mode;
+            argument.AddError($"--socket-mode '{text}': must be octal permissions like 660.");
+            return null;
+        },
+    };
+}
