@@ -114,6 +114,7 @@ public sealed partial class NetReceiver
             Ring.SubmitBurst(_reposted.AsSpan(0, _count), deviceWrites: true, _tokens.AsSpan(0, _count));
         else
             SubmitSplit();
+        _isSubmitted |= _count > 0;
         _count = 0;
     }
 

@@ -19,6 +19,12 @@ public sealed partial class NetReceiver : NetClientQueue
     private int _end;
     private int _count;
 
+    /// <summary>Buffers that may wait to be given back while packets come in full bursts: each time costs both sides the lines of the ring's indices.</summary>
+    private readonly int _most;
+
+    /// <summary>Buffers are on the ring that the device was not shown yet.</summary>
+    private bool _isSubmitted;
+
     internal NetReceiver(int index, DriverVirtqueue ring, NetQueueShape shape, in NetQueueMemory memory, EventNotifier kick, EventNotifier call, bool classify)
         : base(index, ring, shape, kick, call)
     {
@@ -27,10 +33,13 @@ public sealed partial class NetReceiver : NetClientQueue
         _places = memory.Places;
         _classify = classify;
         _done = new DriverCompletion[Math.Max(shape.Slots, Chunk)];
+        _most = shape.Slots < 128 ? 0 : Math.Min(shape.Slots / 8, Chunk / 2);
         ring.DisarmCall();
     }
 
-    /// <summary>Copies received packets out, and gives their buffers in shared memory back to the device at once. Never waits.</summary>
+    /// <summary>
+    /// Copies received packets out, and gives their buffers in shared memory back to the device: at once when fewer packets came than were asked for, otherwise some 64 at a time. Never waits.
+    /// </summary>
     /// <param name="packets">
     /// Buffers to receive into, one for each packet; what was in them is gone. A packet that is longer than its buffer takes further ones of the same pool.
     /// </param>
@@ -85,6 +94,8 @@ public sealed partial class NetReceiver : NetClientQueue
         try
         {
             TakeBack();
+            if (_count > 0 || _isSubmitted)
+                Finish();
             return _next < _end && (!Shape.Mergeable || !IsMerged(out int buffers) || buffers <= _end - _next || IsContradiction(buffers));
         }
         finally
@@ -111,8 +122,10 @@ public sealed partial class NetReceiver : NetClientQueue
             received += good ? 1 : 0;
         }
 
-        if (_count > 0)
+        if (_count > _most || _isSubmitted || (_count > 0 && received < packets.Length))
             Finish();
+        else if (_count > 0 && _next == _end)
+            Refill(Chunk);
         Counters.Count(received, bytes);
         if (_classify)
             Counters.Classify(packets[..received]);
@@ -235,6 +248,7 @@ public sealed partial class NetReceiver : NetClientQueue
     {
         Submit();
         bool shown = Ring.Show();
+        _isSubmitted = false;
         if (_next == _end)
             Refill(Chunk); // what is there already is on its way while the device learns of its buffers
         Notify(shown);

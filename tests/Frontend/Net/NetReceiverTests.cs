@@ -26,6 +26,61 @@ public sealed class NetReceiverTests : NetQueueBench
         (Receiver.Statistics.Packets, Receiver.Statistics.Bytes, Receiver.Statistics.InFlight).Should().Be((1, 100, 16));
     }
 
+    /// <summary>Giving each burst back by itself costs both sides the lines of the indices; nobody waits for buffers that are kept meanwhile.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Of_full_bursts_every_other_one_goes_back_and_the_rest_when_there_is_no_more(bool packed)
+    {
+        StartReceiver(packed, net: 0, size: 256);
+        List<HandChain> offered = Device.All();
+        UseAll(offered[..80]);
+        PacketBuffer[] got = Rent(32);
+
+        Receiver.ReceiveBurst(got).Should().Be(32);
+        Device.All().Should().BeEmpty("32 of 256 can wait");
+        Receiver.ReceiveBurst(got).Should().Be(32);
+        Device.All().Should().HaveCount(64);
+        Receiver.ReceiveBurst(got).Should().Be(16);
+        Device.All().Should().HaveCount(16, "fewer came than were asked for");
+
+        UseAll(offered[80..112]);
+        Receiver.ReceiveBurst(got).Should().Be(32);
+        Device.All().Should().BeEmpty();
+        using CancellationTokenSource stop = new();
+        ValueTask waiting = Receiver.WaitAsync(stop.Token);
+        Device.All().Should().HaveCount(32, "whoever waits has given everything back");
+        stop.Cancel();
+        waiting.AsTask().Exception?.InnerException.Should().BeAssignableTo<OperationCanceledException>();
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Longer_bursts_go_back_whatever_was_kept_before(bool packed)
+    {
+        StartReceiver(packed, net: 0, size: 256);
+        List<HandChain> offered = Device.All();
+        UseAll(offered[..160]);
+        PacketBuffer[] few = Rent(20);
+        PacketBuffer[] many = [.. few, .. Rent(44)];
+
+        Receiver.ReceiveBurst(few).Should().Be(20);
+        Receiver.ReceiveBurst(many).Should().Be(64);
+        Device.All().Should().HaveCount(84);
+        Receiver.ReceiveBurst(many).Should().Be(64);
+        Device.All().Should().HaveCount(64);
+    }
+
+    private void UseAll(IEnumerable<HandChain> chains)
+    {
+        foreach (HandChain chain in chains)
+        {
+            Fill(chain, [.. new byte[12], .. Bytes(60)]);
+            Device.Use(chain, 72);
+        }
+    }
+
     [Theory]
     [InlineData(false, 12)]
     [InlineData(true, 12)]
