@@ -9,8 +9,8 @@ namespace Vhost.Backend;
 /// <remarks>Threading: the queue's worker; after <see cref="Leave"/> a task of its own.</remarks>
 internal sealed partial class BlockRequests : IQueueWork
 {
-    /// <summary>Requests made ahead: where nearly all are answered from the page cache, a few that wait for the disk for once allocate nothing.</summary>
-    private const int MadeAhead = 16;
+    /// <summary>The most requests that are made ahead, so that more in flight than ever before allocate nothing: some 100 KiB.</summary>
+    private const int MadeAhead = 256;
 
     private readonly BlockDevice _device;
     private readonly FileStorage _file;
@@ -27,10 +27,11 @@ internal sealed partial class BlockRequests : IQueueWork
         _queue = queue;
         _ring = ring;
         _requests = new BlockRequest?[ring.Places];
-        _free.EnsureCapacity(MadeAhead);
-        while (_made < Math.Min(MadeAhead, ring.Places))
+        int ahead = Math.Min(MadeAhead, ring.Places);
+        _free.EnsureCapacity(ahead);
+        while (_made < ahead)
             _free.Push(Make());
-        queue.MakeDetachable(MadeAhead);
+        queue.MakeDetachable(ahead);
     }
 
     public EventNotifier Completed => _ring.Completed;
