@@ -52,4 +52,16 @@ internal static partial class FrontendLog
 
     [LoggerMessage(2061, LogLevel.Warning, "The changed configuration of the block device could not be read; the one before stays in force")]
     public static partial void BlockConfigNotRenewed(ILogger logger, Exception exception);
+
+    [LoggerMessage(2070, LogLevel.Warning, "The back-end does not note the requests it works on (INFLIGHT_SHMFD): when it is lost the client ends")]
+    public static partial void CannotReconnect(ILogger logger);
+
+    [LoggerMessage(2071, LogLevel.Warning, "The back-end was lost, the next one is looked for: {Reason}")]
+    public static partial void BackendLost(ILogger logger, string reason);
+
+    [LoggerMessage(2072, LogLevel.Debug, "No other back-end yet: {Reason}")]
+    public static partial void BackendNotReplaced(ILogger logger, string reason);
+
+    [LoggerMessage(2073, LogLevel.Information, "Another back-end has taken over, the {Count}. time")]
+    public static partial void BackendReplaced(ILogger logger, int count);
 }

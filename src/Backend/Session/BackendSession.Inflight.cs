@@ -13,7 +13,10 @@ internal sealed partial class BackendSession
         const string Name = "VHOST_USER_GET_INFLIGHT_FD";
         if (Unusable(Name, asked) is { } refusal)
             return refusal;
-        VhostUserInflight area = InflightLayout.Describe(asked.QueueCount, asked.QueueSize, IsPacked);
+
+        // Asked for before the driver has chosen a format, the area must do for either.
+        bool packed = _state.Features == VirtioFeatures.None ? _state.Offered.HasFlag(VirtioFeatures.RingPacked) : IsPacked;
+        VhostUserInflight area = InflightLayout.Describe(asked.QueueCount, asked.QueueSize, packed);
         try
         {
             return Answer.Reply(area) with { Memory = SharedMemory.CreateSealed("vhost-user-inflight", area.MmapSize) };

@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 using Vhost.Protocol;
@@ -8,6 +9,7 @@ namespace Vhost.Backend;
 /// One connection of a front-end: receive, check against the contract table, dispatch by topic, acknowledge. One message at a time, so every
 /// acknowledgement is also a barrier for all that came before. The rings run elsewhere (<see cref="QueueWorker"/>).
 /// </summary>
+[SuppressMessage("Design", "CA1001", Justification = "What it holds ends with the session, in an order of its own: EndAsync.")]
 internal sealed partial class BackendSession
 {
     private const ulong Refused = 1;

@@ -18,6 +18,7 @@ public sealed partial class BlockClient
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
             return;
+        await _ending.CancelAsync().ConfigureAwait(false);
         if (_overdueTimer is not null)
             await _overdueTimer.DisposeAsync().ConfigureAwait(false);
         if (_lookTimer is not null)
@@ -27,17 +28,23 @@ public sealed partial class BlockClient
             await queue.StopAsync().ConfigureAwait(false);
         await Frontend.DisposeAsync().ConfigureAwait(false);
         await BoundedWait.ForAsync(_watch).ConfigureAwait(false);
+        await Frontend.DisposeAsync().ConfigureAwait(false); // a next one, that was there at the last moment
         foreach (BlockQueue queue in _queues)
             queue.Close();
         foreach (EventNotifier notifier in _notifiers)
             notifier.Dispose();
         _memory?.Dispose();
+        _region?.Dispose();
         _completion.TrySetResult();
     }
 
-    private static async ValueTask<BlockClient> StartAsync(VhostUserFrontend frontend, BlockClientOptions options, CancellationToken cancellationToken)
+    private static async ValueTask<BlockClient> StartAsync(
+        VhostUserFrontend frontend,
+        BlockClientOptions options,
+        Func<VhostUserFrontendOptions, CancellationToken, ValueTask<VhostUserFrontend>>? nextSession,
+        CancellationToken cancellationToken)
     {
-        BlockClient client = new(frontend, options);
+        BlockClient client = new(frontend, options) { _nextSession = nextSession };
         try
         {
             await client.StartAsync(cancellationToken).ConfigureAwait(false);
@@ -55,9 +62,10 @@ public sealed partial class BlockClient
         _geometry = await ReadGeometryAsync(cancellationToken).ConfigureAwait(false);
         bool multiQueue = (Features & VirtioBlkFeatures.MultiQueue) != 0;
         int queues = Math.Min(Frontend.QueueCount, multiQueue ? Math.Max((int)_geometry.Config.QueueCount, 1) : 1);
-        VringSettings[] rings = MakeQueues(queues);
+        _rings = MakeQueues(queues);
         await Frontend.SetMemoryAsync(_memory!, cancellationToken).ConfigureAwait(false);
-        await Frontend.StartVringsAsync(rings, cancellationToken).ConfigureAwait(false);
+        await PrepareReconnectAsync(cancellationToken).ConfigureAwait(false);
+        await Frontend.StartVringsAsync(_rings, cancellationToken).ConfigureAwait(false);
         foreach (BlockTransferQueue queue in _transferQueues)
             queue.Run();
         if (!_options.Polled)
@@ -156,18 +164,6 @@ public sealed partial class BlockClient
             queue.Fail(reason);
         if (_completion.TrySetException(reason))
             _ = _completion.Task.Exception; // seen: nobody needs to await it
-    }
-
-    private async Task WatchAsync()
-    {
-        try
-        {
-            await Frontend.Completion.ConfigureAwait(false);
-        }
-        catch (Exception reason)
-        {
-            FailAll(reason);
-        }
     }
 
     private void OnConfigChanged(object? sender, EventArgs e)

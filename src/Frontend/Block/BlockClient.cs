@@ -37,6 +37,8 @@ public sealed partial class BlockClient : IAsyncDisposable
     private readonly ILogger _log;
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<EventNotifier> _notifiers = [];
+    private VhostUserFrontend _frontend;
+    private VringSettings[] _rings = [];
     private BlockGeometry _geometry = null!;
     private BlockQueue[] _queues = [];
     private BlockTransferQueue[] _transferQueues = [];
@@ -50,7 +52,7 @@ public sealed partial class BlockClient : IAsyncDisposable
 
     private BlockClient(VhostUserFrontend frontend, BlockClientOptions options)
     {
-        Frontend = frontend;
+        _frontend = frontend;
         _options = options;
         _log = ContainedLogger.Around((options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger<BlockClient>());
     }
@@ -58,8 +60,8 @@ public sealed partial class BlockClient : IAsyncDisposable
     /// <summary>Raised, with <see cref="Config"/> renewed, after the back-end said that the configuration space changed, as when a disk was resized.</summary>
     public event EventHandler? ConfigChanged;
 
-    /// <summary>The session beneath: memory, features, raw requests. Its rings are the client's.</summary>
-    public VhostUserFrontend Frontend { get; }
+    /// <summary>The session beneath: memory, features, raw requests. Its rings are the client's. Another one after each of <see cref="Reconnections"/>.</summary>
+    public VhostUserFrontend Frontend => Volatile.Read(ref _frontend);
 
     /// <summary>The device's configuration space, as it was read last.</summary>
     public VirtioBlkConfig Config => Geometry.Config;
@@ -102,7 +104,7 @@ public sealed partial class BlockClient : IAsyncDisposable
     {
         options = Validated(options);
         VhostUserFrontend frontend = await VhostUserFrontend.ConnectAsync(socketPath, options.ForSession(), cancellationToken).ConfigureAwait(false);
-        return await StartAsync(frontend, options, cancellationToken).ConfigureAwait(false);
+        return await StartAsync(frontend, options, (session, stop) => VhostUserFrontend.ConnectAsync(socketPath, session, stop), cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>Waits for a back-end that connects to us, and starts the device.</summary>
@@ -114,7 +116,7 @@ public sealed partial class BlockClient : IAsyncDisposable
     {
         options = Validated(options);
         VhostUserFrontend frontend = await VhostUserFrontend.AcceptAsync(listener, options.ForSession(), cancellationToken).ConfigureAwait(false);
-        return await StartAsync(frontend, options, cancellationToken).ConfigureAwait(false);
+        return await StartAsync(frontend, options, (session, stop) => VhostUserFrontend.AcceptAsync(listener, session, stop), cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>Starts the device over a connection that exists.</summary>
@@ -136,7 +138,7 @@ public sealed partial class BlockClient : IAsyncDisposable
         }
 
         VhostUserFrontend frontend = await VhostUserFrontend.StartAsync(connection, options.ForSession(), cancellationToken).ConfigureAwait(false);
-        return await StartAsync(frontend, options, cancellationToken).ConfigureAwait(false);
+        return await StartAsync(frontend, options, nextSession: null, cancellationToken).ConfigureAwait(false);
     }
 
     private static BlockClientOptions Validated(BlockClientOptions? options)

@@ -59,6 +59,13 @@ public sealed record BlockClientOptions
     /// <summary>How <see cref="BlockClient.ConnectAsync"/> connects (retry). Null: one attempt.</summary>
     public VhostUserConnectOptions? Connect { get; init; }
 
+    /// <summary>
+    /// What to do when the back-end is lost. Null, the default: the client ends, and everything outstanding fails. Otherwise the next back-end is looked for where the
+    /// first one was (<see cref="BlockClient.ConnectAsync"/>, or the listener of <see cref="BlockClient.AcceptAsync"/>, which must live as long), and goes on with the requests that are under way; see
+    /// <see cref="InflightRegion"/>. Without effect, but for a warning, where the back-end does not offer INFLIGHT_SHMFD, and on a connection made elsewhere.
+    /// </summary>
+    public ReconnectPolicy? Reconnect { get; init; }
+
     /// <summary>Where logs go. Null: nowhere.</summary>
     public ILoggerFactory? LoggerFactory { get; init; }
 
@@ -73,6 +80,7 @@ public sealed record BlockClientOptions
         Require(BufferSize >= 4096 && BufferSize % 4096 == 0 && BufferSize <= 1 << 30, nameof(BufferSize), BufferSize, "a multiple of 4096 up to 1 GiB");
         if (RequestTimeout != Timeout.InfiniteTimeSpan && RequestTimeout < TimeSpan.FromMilliseconds(40))
             throw new ArgumentException($"RequestTimeout {RequestTimeout}: must be at least 40 ms, or infinite.");
+        Reconnect?.Validate();
         if (((RingFeatures ?? 0) & ~ChoosableRingFeatures) != 0)
             throw new ArgumentException("RingFeatures: only EVENT_IDX, IN_ORDER and RING_PACKED can be chosen; INDIRECT_DESC follows from IndirectBuffers.");
     }
@@ -87,6 +95,7 @@ public sealed record BlockClientOptions
             WantedFeatures = (VirtioFeatures.Version1 | ring | indirect | (VirtioFeatures)(ulong)BlockFeatures) & ~UnwantedFeatures,
             RequiredFeatures = VirtioFeatures.Version1,
             RequiredProtocolFeatures = VhostUserProtocolFeatures.Config,
+            WantedProtocolFeatures = defaults.WantedProtocolFeatures | (Reconnect is null ? 0 : VhostUserProtocolFeatures.InflightShmFd),
             Queues = Queues,
             FeatureName = FeatureNames.OfBlockBit,
             ReplyTimeout = ReplyTimeout,

@@ -39,6 +39,12 @@ public sealed partial class BlockQueue
             _ring.Dispose();
     }
 
+    /// <summary>Where the ring is to go on, for a back-end that has no better source.</summary>
+    internal VringBase Base => _ring.Base;
+
+    /// <summary>While suspended no request is overdue.</summary>
+    internal void Suspend(bool suspended) => _overdue.IsSuspended = suspended;
+
     internal void DisarmCall() => _ring.DisarmCall();
 
     internal bool ArmCall() => _ring.ArmCall();

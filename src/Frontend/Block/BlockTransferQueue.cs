@@ -159,6 +159,9 @@ internal sealed class BlockTransferQueue
         }
     }
 
+    /// <summary>Makes the loop look for what has ended.</summary>
+    internal void Wake() => _call.Signal();
+
     /// <summary>Ends the loop and whatever is outstanding.</summary>
     internal async Task StopAsync()
     {

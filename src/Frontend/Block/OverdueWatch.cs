@@ -14,6 +14,14 @@ internal sealed class OverdueWatch(int slots, TimeSpan timeout, bool selfTimed)
     private readonly long _period = selfTimed && timeout != Timeout.InfiniteTimeSpan ? (long)timeout.TotalMilliseconds / Quarters : 0;
     private long _next = Environment.TickCount64;
     private uint _calls;
+    private volatile bool _isSuspended;
+
+    /// <summary>Nobody works on the requests at present: they do not grow older.</summary>
+    internal bool IsSuspended
+    {
+        get => _isSuspended;
+        set => _isSuspended = value;
+    }
 
     internal TimeSpan Limit { get; } = timeout;
 
@@ -36,7 +44,7 @@ internal sealed class OverdueWatch(int slots, TimeSpan timeout, bool selfTimed)
     /// <param name="free">What marks a free slot.</param>
     internal int Advance(ReadOnlySpan<ulong> expected, ulong free)
     {
-        for (int slot = 0; slot < _ages.Length; slot++)
+        for (int slot = 0; slot < _ages.Length && !_isSuspended; slot++)
         {
             if (expected[slot] != free && ++_ages[slot] > Quarters)
                 return slot;

@@ -55,7 +55,7 @@ public sealed class KilledBackendTests : IDisposable
         VirtioFeatures features = ring | VirtioFeatures.Version1;
         using DriverVirtqueue driver = DriverVirtqueue.Create(_memory, default, new DriverVirtqueueOptions { Size = Entries }, features);
         InflightRegion? region = null;
-        HashSet<string> regions = [];
+        HashSet<string> regions = new(StringComparer.Ordinal);
         try
         {
             for (int life = 0; life <= Kills; life++)
@@ -80,7 +80,7 @@ public sealed class KilledBackendTests : IDisposable
             region?.Dispose();
         }
 
-        regions.Select(line => line[line.IndexOf("in-flight area", StringComparison.Ordinal)..]).Distinct().Should().ContainSingle("it is the same region that comes back each time");
+        regions.Select(line => line[line.IndexOf("in-flight area", StringComparison.Ordinal)..]).Distinct(StringComparer.Ordinal).Should().ContainSingle("it is the same region that comes back each time");
         byte[] disk = await File.ReadAllBytesAsync(image);
         for (int sector = 0; sector < Sectors; sector++)
             BinaryPrimitives.ReadUInt64LittleEndian(disk.AsSpan(sector * 512)).Should().Be(_written[sector], "of sector {0}", sector);

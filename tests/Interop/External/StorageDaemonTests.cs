@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Microsoft.Extensions.Logging;
 using Vhost.Backend;
 using Vhost.Frontend;
 using Vhost.Protocol;
@@ -50,6 +51,22 @@ public sealed class StorageDaemonTests : IDisposable
         }
 
         await StorageDaemon.ShouldEqualAsync(image, expected);
+    }
+
+    /// <summary>It does not note the requests it works on, so nobody could go on with them.</summary>
+    [SkippableFact]
+    public async Task A_client_that_would_reconnect_says_at_once_that_it_cannot_and_ends_with_the_daemon()
+    {
+        LogRecorder log = new(LogLevel.Warning);
+        await using ChildProcess daemon = await StorageDaemon.ExportAsync(_folder.Image("disk.img", DiskSize), SocketPath);
+        await using BlockClient disk = await BlockClient.ConnectAsync(
+            SocketPath, new BlockClientOptions { Connect = Retry, Reconnect = new ReconnectPolicy(), LoggerFactory = log });
+        await disk.WriteAsync(0, new byte[BlockSize]);
+        log.Lines.Should().ContainSingle(line => line.Contains("INFLIGHT_SHMFD", StringComparison.Ordinal));
+
+        daemon.Signal(UnixSignal.Kill);
+
+        await ((Func<Task>)(() => disk.Completion.InTime())).Should().ThrowAsync<VhostUserDisconnectedException>();
     }
 
     [SkippableFact]

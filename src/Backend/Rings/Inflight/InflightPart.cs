@@ -41,8 +41,8 @@ internal sealed class InflightPart(MappedWindow window, GuestMemoryLease lease, 
 
     public void Dispose()
     {
-        GuestMemoryLease lease = _lease;
+        GuestMemoryLease held = _lease;
         _lease = default;
-        lease.Dispose();
+        held.Dispose();
     }
 }

@@ -1,0 +1,198 @@
+using System.Buffers.Binary;
+using Vhost.Backend;
+using Vhost.Frontend;
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Interop.Tests;
+
+/// <summary>A client that goes on when its back-end is lost.</summary>
+public sealed class BlockReconnectTests : IDisposable
+{
+    private const int BlockLength = 4096;
+
+    private static readonly ReconnectPolicy _quick = new() { Delay = TimeSpan.FromMilliseconds(5) };
+
+    private readonly TempFolder _folder = new();
+
+    private string SocketPath => _folder.File("s");
+
+    public void Dispose() => _folder.Dispose();
+
+    [Theory]
+    [InlineData(VirtioFeatures.EventIndex)]
+    [InlineData(VirtioFeatures.RingPacked)]
+    public async Task Writes_that_are_under_way_when_the_back_end_is_killed_end_as_if_nothing_had_happened(VirtioFeatures ring)
+    {
+        const int Kills = 5;
+        const int Writers = 8;
+        string image = _folder.Image("i", Writers * 64 * BlockLength);
+        ChildProcess server = await ServeAsync(image);
+        ulong[][] written;
+        await using (BlockClient disk = await BlockClient.ConnectAsync(SocketPath, new BlockClientOptions { Reconnect = _quick, RingFeatures = ring }))
+        {
+            using CancellationTokenSource enough = new();
+            Task<ulong[]>[] writers = [.. Enumerable.Range(0, Writers).Select(number => WriteAsync(disk, number, enough.Token))];
+            for (int kill = 1; kill <= Kills; kill++)
+            {
+                await Task.Delay(50); // some traffic; how much does not matter
+                server.Signal(UnixSignal.Kill);
+                await server.DisposeAsync();
+                server = await ServeAsync(image);
+                await Eventually.TrueAsync(() => disk.Reconnections == kill);
+            }
+
+            await enough.CancelAsync();
+            written = await Task.WhenAll(writers).InTime();
+            await disk.FlushAsync().InTime();
+        }
+
+        await server.DisposeAsync();
+        byte[] bytes = await File.ReadAllBytesAsync(image);
+        for (int writer = 0; writer < Writers; writer++)
+        {
+            for (int block = 0; block < 64; block++)
+                BinaryPrimitives.ReadUInt64LittleEndian(bytes.AsSpan(((writer * 64) + block) * BlockLength)).Should().Be(written[writer][block]);
+        }
+    }
+
+    [Fact]
+    public async Task A_thread_that_polls_need_not_know()
+    {
+        using MemoryStorage storage = new(1 << 20);
+        Life first = new(SocketPath, storage);
+        await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath, new BlockClientOptions { Polled = true, Reconnect = _quick });
+        Submit(disk, 0);
+        BlockCompletion[] done = new BlockCompletion[4];
+        await Eventually.TrueAsync(() => disk.Queues[0].Poll(done) == 1);
+        TaskCompletionSource lost = new();
+        TaskCompletionSource back = new();
+        disk.ConnectionLost += (_, _) => lost.TrySetResult();
+        disk.Reconnected += (_, _) => back.TrySetResult();
+
+        await first.DisposeAsync();
+        await lost.Task.InTime();
+        Submit(disk, 1);
+        disk.Queues[0].Poll(done).Should().Be(0, "nobody is there to answer, which is no error");
+        await using Life second = new(SocketPath, storage);
+        await back.Task.InTime();
+
+        await Eventually.TrueAsync(() => disk.Queues[0].Poll(done) == 1);
+        (done[0].Slot, done[0].IsOk).Should().Be((1, true));
+        disk.Reconnections.Should().Be(1);
+        disk.Frontend.Summary.Should().NotBeNull();
+    }
+
+    [Fact]
+    public async Task When_nobody_comes_in_time_the_client_ends_with_the_reason_for_which_it_was_left()
+    {
+        using MemoryStorage storage = new(1 << 20);
+        Life only = new(SocketPath, storage);
+        await using BlockClient disk = await BlockClient.ConnectAsync(
+            SocketPath, new BlockClientOptions { Reconnect = _quick with { Limit = TimeSpan.FromMilliseconds(100) } });
+        await disk.WriteAsync(0, new byte[BlockLength]);
+
+        await only.DisposeAsync();
+
+        await ((Func<Task>)(() => disk.ReadAsync(0, new byte[BlockLength]).AsTask().InTime())).Should().ThrowAsync<VhostUserDisconnectedException>();
+        await ((Func<Task>)(() => disk.Completion.InTime())).Should().ThrowAsync<VhostUserDisconnectedException>();
+    }
+
+    [Fact]
+    public async Task A_back_end_that_offers_less_than_the_driver_has_is_refused_by_name()
+    {
+        using MemoryStorage storage = new(1 << 20);
+        Life first = new(SocketPath, storage, new BlockDeviceOptions());
+        await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath, new BlockClientOptions { Reconnect = _quick });
+        await disk.WriteAsync(0, new byte[BlockLength]);
+        await first.DisposeAsync();
+
+        await using Life less = new(SocketPath, storage, new BlockDeviceOptions { ReadOnly = true });
+
+        (await ((Func<Task>)(() => disk.Completion.InTime())).Should().ThrowAsync<VhostUserFeatureException>()).Which.Message.Should().Contain("DISCARD");
+    }
+
+    [Fact]
+    public async Task Disposing_while_the_next_one_is_looked_for_ends_at_once()
+    {
+        using MemoryStorage storage = new(1 << 20);
+        Life only = new(SocketPath, storage);
+        BlockClient disk = await BlockClient.ConnectAsync(SocketPath, new BlockClientOptions { Reconnect = new ReconnectPolicy { Delay = TimeSpan.FromMinutes(1) } });
+        TaskCompletionSource lost = new();
+        disk.ConnectionLost += (_, _) => lost.TrySetResult();
+        await only.DisposeAsync();
+        await lost.Task.InTime();
+        Task reading = disk.ReadAsync(0, new byte[BlockLength]).AsTask();
+
+        await disk.DisposeAsync().InTime();
+
+        await ((Func<Task>)(() => reading.InTime())).Should().ThrowAsync<ObjectDisposedException>();
+        await disk.Completion.InTime();
+    }
+
+    [Fact]
+    public async Task A_back_end_that_comes_to_our_listener_is_followed_by_another_one()
+    {
+        using MemoryStorage storage = new(1 << 20);
+        await using VhostUserListener listener = VhostUserListener.Listen(SocketPath);
+        ValueTask<BlockClient> accepting = BlockClient.AcceptAsync(listener, new BlockClientOptions { Reconnect = _quick });
+        Life first = new(SocketPath, storage, client: true);
+        await using BlockClient disk = await accepting.InTime();
+        byte[] bytes = new byte[BlockLength];
+        Random.Shared.NextBytes(bytes);
+        await disk.WriteAsync(0, bytes);
+        await first.DisposeAsync();
+
+        await using Life second = new(SocketPath, storage, client: true);
+
+        byte[] got = new byte[BlockLength];
+        await disk.ReadAsync(0, got).InTime();
+        got.Should().Equal(bytes);
+    }
+
+    private static void Submit(BlockClient disk, int slot)
+    {
+        disk.Queues[0].TrySubmitRead(slot, 0, BlockLength).Should().BeTrue();
+        disk.Queues[0].Publish();
+    }
+
+    private Task<ChildProcess> ServeAsync(string image) => ToolProcess.ServeAsync("--socket-path", SocketPath, "--image", image);
+
+    /// <summary>Writes numbers that go up into its own 64 blocks.</summary>
+    private static async Task<ulong[]> WriteAsync(BlockClient disk, int writer, CancellationToken enough)
+    {
+        ulong[] last = new ulong[64];
+        byte[] bytes = new byte[BlockLength];
+        for (ulong number = 1; !enough.IsCancellationRequested; number++)
+        {
+            int block = (int)(number % 64);
+            BinaryPrimitives.WriteUInt64LittleEndian(bytes, number);
+            await disk.WriteAsync((ulong)(((writer * 64) + block) * BlockLength), bytes, cancellationToken: CancellationToken.None);
+            last[block] = number;
+        }
+
+        return last;
+    }
+
+    /// <summary>A back-end in this process, from start to end.</summary>
+    private sealed class Life : IAsyncDisposable
+    {
+        private readonly CancellationTokenSource _stop = new();
+        private readonly VhostUserBackend _backend;
+        private readonly Task _serving;
+
+        internal Life(string socketPath, IBlockStorage storage, BlockDeviceOptions? options = null, bool client = false)
+        {
+            _backend = new VhostUserBackend(new BlockDevice(storage, options ?? new BlockDeviceOptions()));
+            _serving = client ? _backend.ConnectAsync(socketPath, _stop.Token) : _backend.ListenAsync(socketPath, _stop.Token);
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            await _stop.CancelAsync();
+            await _serving.InTime();
+            await _backend.DisposeAsync();
+            _stop.Dispose();
+        }
+    }
+}
