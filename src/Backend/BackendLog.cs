@@ -59,6 +59,9 @@ internal static partial class BackendLog
     [LoggerMessage(3112, LogLevel.Information, "queue {Queue}: {Count} requests that the back-end before had not answered are served again")]
     public static partial void RequestsLeft(ILogger logger, int queue, int count);
 
+    [LoggerMessage(3114, LogLevel.Warning, "queue {Queue}: what the in-flight area says cannot be of this ring; whatever it was about is not served again")]
+    public static partial void LeftDiscarded(ILogger logger, int queue);
+
     [LoggerMessage(3113, LogLevel.Debug, "{Peer}: in-flight area in file {File}: {Bytes} bytes for {Queues} queues of {Size} entries")]
     public static partial void InflightArea(ILogger logger, string peer, ulong file, ulong bytes, ushort queues, ushort size);
 

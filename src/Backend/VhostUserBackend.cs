@@ -24,6 +24,7 @@ public sealed class VhostUserBackend : IAsyncDisposable
     private readonly VhostUserBackendOptions _options;
     private readonly ILogger _logger;
     private readonly LogBudget _budget;
+    private readonly HeldQueues _held;
     private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly CancellationTokenSource _disposing = new();
     private volatile BackendSession? _session;
@@ -41,6 +42,7 @@ public sealed class VhostUserBackend : IAsyncDisposable
         Check(device, _options);
         _logger = ContainedLogger.Around((_options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger("Vhost.Backend"));
         _budget = new LogBudget(_options.TimeProvider);
+        _held = new HeldQueues(device.QueueCount);
     }
 
     /// <summary>Whether a front-end is connected.</summary>
@@ -143,7 +145,7 @@ public sealed class VhostUserBackend : IAsyncDisposable
         try
         {
             bool SomebodyWaits() => Volatile.Read(ref _waiting) > 0 || connectionsWait();
-            _session = new BackendSession(connection, _device, _options, _logger, _budget, SomebodyWaits);
+            _session = new BackendSession(connection, _device, _options, _logger, _budget, _held, SomebodyWaits);
             await _session.RunAsync(linked.Token).ConfigureAwait(false);
         }
         finally

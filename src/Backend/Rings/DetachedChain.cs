@@ -51,6 +51,7 @@ public sealed class DetachedChain
 
         _lease.Dispose();
         _lease = default;
+        _queue.Released();
     }
 
     internal void Hold(ChainBatch batch, in FetchedChain chain, GuestMemory table)

@@ -203,6 +203,7 @@ public sealed partial class DeviceVirtqueue
             detached = new DetachedChain(this);
         }
 
+        Interlocked.Increment(ref _detachedOut);
         detached.Hold(_batch, _batch[place], _lease.Memory);
         return detached;
     }

@@ -38,8 +38,9 @@ internal sealed partial class BackendSession
         try
         {
             using SharedMemory memory = SharedMemory.Map(message.TakeDescriptor(0), said.MmapOffset, said.MmapSize, _options.RequireSealedMemory);
+            InflightArea next = new(memory, said);
             _inflight?.Dispose();
-            _inflight = new InflightArea(memory, said);
+            _inflight = next;
             BackendLog.InflightArea(_logger, _connection.Name, DescriptorInfo.FileNumber(memory.Descriptor), said.MmapSize, said.QueueCount, said.QueueSize);
             return Answer.Done;
         }

@@ -18,6 +18,8 @@ internal sealed partial class BackendSession
             return Answer.Refuse(VhostUserViolation.QueueNotReady, $"{Name}: queue {vring.Index} has no addresses yet (VHOST_USER_SET_VRING_ADDR)");
         if (_inflight?.WhyNot(SetupOf(vring)) is { } why)
             return Answer.Refuse(VhostUserViolation.BadQueueSize, $"{Name}: {why}");
+        if (_inflight is not null && _held.IsHeld(vring.Index))
+            return Answer.Refuse(VhostUserViolation.WrongState, $"{Name}: queue {vring.Index}: the device has not finished with requests that it took before the queue was stopped; start it later");
         if (_memory.Regions.Count == 0 || MappedRing.TryMap(_memory, SetupOf(vring), out _, out VhostUserViolation violation, out string? explanation))
             return null;
         return Answer.Refuse(violation, $"{Name}: {explanation}");
@@ -35,6 +37,7 @@ internal sealed partial class BackendSession
             return;
         }
 
+        (uint start, int left, bool discarded) = (queue.Base, queue.LeftByLast, queue.IsLeftDiscarded); // the worker's from now on
         try
         {
             vring.Worker = QueueWorker.Start(queue, vring.Kick, vring.Enabled, _workerContext);
@@ -46,9 +49,11 @@ internal sealed partial class BackendSession
             throw;
         }
 
-        BackendLog.QueueStarted(_logger, vring.Index, vring.Size, BaseOf(vring), vring.Enabled);
-        if (queue.LeftByLast > 0)
-            BackendLog.RequestsLeft(_logger, vring.Index, queue.LeftByLast);
+        BackendLog.QueueStarted(_logger, vring.Index, vring.Size, start, vring.Enabled);
+        if (left > 0)
+            BackendLog.RequestsLeft(_logger, vring.Index, left);
+        if (discarded && _budget.TryTake())
+            BackendLog.LeftDiscarded(_logger, vring.Index);
     }
 
     /// <summary>The driver has chosen the packed format for all rings.</summary>
@@ -95,7 +100,15 @@ internal sealed partial class BackendSession
         if (vring.Worker is not { } worker)
             return;
         vring.Worker = null;
-        vring.Base = await worker.StopAsync().ConfigureAwait(false);
+        try
+        {
+            vring.Base = await worker.StopAsync().ConfigureAwait(false);
+        }
+        finally
+        {
+            _held.Stopped(worker.Queue);
+        }
+
         BackendLog.QueueStopped(_logger, vring.Index, BaseOf(vring));
     }
 

@@ -22,18 +22,20 @@ internal sealed partial class BackendSession
     private readonly VringState[] _vrings;
     private readonly QueueWorkerContext _workerContext;
     private readonly Func<bool> _somebodyWaits;
+    private readonly HeldQueues _held;
     private readonly byte[] _acknowledgement = new byte[sizeof(ulong)];
     private NegotiatedState _state;
 
     /// <summary>Takes ownership of <paramref name="connection"/>. <paramref name="somebodyWaits"/> says whether another one waits for its turn.</summary>
     public BackendSession(
-        VhostUserConnection connection, IVhostUserDevice device, VhostUserBackendOptions options, ILogger logger, LogBudget budget, Func<bool> somebodyWaits)
+        VhostUserConnection connection, IVhostUserDevice device, VhostUserBackendOptions options, ILogger logger, LogBudget budget, HeldQueues held, Func<bool> somebodyWaits)
     {
         _connection = connection;
         _device = device;
         _options = options;
         _logger = logger;
         _budget = budget;
+        _held = held;
         _somebodyWaits = somebodyWaits;
         _vrings = [.. Enumerable.Range(0, device.QueueCount).Select(index => new VringState(index))];
         _workerContext = new QueueWorkerContext(device, options, logger, QueueBroke);

@@ -40,7 +40,7 @@ public sealed partial class BlockQueue
     }
 
     /// <summary>Where the ring is to go on, for a back-end that has no better source.</summary>
-    internal VringBase Base => _ring.Base;
+    internal VringBase Base => _ring.RestartBase;
 
     /// <summary>While suspended no request is overdue.</summary>
     internal void Suspend(bool suspended) => _overdue.IsSuspended = suspended;

@@ -67,6 +67,9 @@ public sealed partial class DriverVirtqueue : IDisposable
     /// <summary>Where a ring that is stopped with nothing in flight goes on.</summary>
     public VringBase Base => _split is not null ? new VringBase(_split.Base) : new VringBase(_packed!.AvailableBase, _packed.UsedBase);
 
+    /// <summary>Where a ring goes on whose device was lost, as far as the driver has seen its answers; of a split ring the device finds that itself.</summary>
+    internal VringBase RestartBase => _split is not null ? Base : new VringBase(_packed!.UsedBase, _packed.UsedBase);
+
     /// <summary>Lays out a ring in guest memory and clears it.</summary>
     /// <param name="memory">The table that holds the ring; leased until the queue is disposed.</param>
     /// <param name="at">Guest address of the first byte, a multiple of 64; <see cref="SizeInBytes"/> bytes from there are used and must lie in one region.</param>

@@ -37,9 +37,7 @@ internal sealed class InflightArea : IDisposable
                 $"queue {setup.Index}: the in-flight area has {Said.MmapSize} bytes, {Said.QueueCount} {(setup.IsPacked ? "packed" : "split")} rings of {Said.QueueSize} entries need {needed}");
         }
 
-        // Positions in a packed ring's part go around with the ring.
-        bool fits = setup.IsPacked ? setup.Size == Said.QueueSize : setup.Size <= Said.QueueSize;
-        return fits
+        return setup.Size <= Said.QueueSize
             ? null
             : string.Create(CultureInfo.InvariantCulture, $"queue {setup.Index}: the in-flight area has {Said.QueueSize} entries for each queue, the ring has {setup.Size}");
     }
@@ -52,7 +50,7 @@ internal sealed class InflightArea : IDisposable
         ulong size = InflightLayout.PartSize(Said.QueueSize, setup.IsPacked);
         GuestMemoryLease lease = _memory.Acquire();
         if (MappedWindow.TryOpen(_memory, new GuestAddress((ulong)setup.Index * size), size, out MappedWindow window))
-            return new InflightPart(window, lease, Said.QueueSize);
+            return new InflightPart(window, lease, setup.IsPacked ? setup.Size : Said.QueueSize); // positions in a packed ring's part go around with the ring
         lease.Dispose();
         return null;
     }

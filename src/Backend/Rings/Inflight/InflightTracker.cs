@@ -25,6 +25,9 @@ internal abstract class InflightTracker(InflightPart part) : IDisposable
     /// <summary>Requests that the last back-end left.</summary>
     internal int RecoveredCount => _recovered.Count;
 
+    /// <summary>What the last back-end left cannot be of this ring, and was thrown away.</summary>
+    internal bool IsDiscarded { get; private protected set; }
+
     protected InflightPart Part { get; } = part;
 
     /// <summary>What the next request is numbered with: requests are handed out again in this order.</summary>

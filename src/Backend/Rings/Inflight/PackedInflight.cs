@@ -39,8 +39,10 @@ internal sealed class PackedInflight : InflightTracker
         _entryOf = new ushort[part.Entries];
         Array.Fill(_entryOf, None);
         _ring = ring;
-        if (part.IsInUse && TryRecover())
+        bool isInUse = part.IsInUse;
+        if (isInUse && TryRecover())
             return;
+        IsDiscarded = isInUse;
         Array.Fill(_entryOf, None);
         (_used, _taken, _free) = (used, available, 0);
         part.Begin(ClearAll);
@@ -84,6 +86,14 @@ internal sealed class PackedInflight : InflightTracker
     internal override void GivenBack(in FetchedChain chain)
     {
         ushort first = _entryOf[chain.Id];
+        ushort last = _last[first];
+        if (_next[last] != _free)
+        {
+            // Others have become free meanwhile.
+            Part.Write(InflightLayout.PackedAt(last) + InflightLayout.PackedNextAt, _free);
+            _next[last] = _free;
+        }
+
         Part.Write(InflightLayout.PackedFreeAt, first);
         Part.Write(InflightLayout.PackedOldFreeAt, first);
         Part.Write<byte>(InflightLayout.PackedAt(first) + InflightLayout.MarkAt, 0);
@@ -147,7 +157,7 @@ internal sealed class PackedInflight : InflightTracker
         Part.Write(entry + InflightLayout.PackedIdAt, descriptor.Id);
     }
 
-    /// <summary>As it is now is as it was before the next batch. The wrap counter comes before the index, of which other back-ends only look at the latter.</summary>
+    /// <summary>As it is now is as it was before the next batch. The free entry comes first: with it the batch is settled, whatever became of the other two.</summary>
     private void Settle()
     {
         Part.Write(InflightLayout.PackedOldFreeAt, _free);
@@ -161,11 +171,13 @@ internal sealed class PackedInflight : InflightTracker
         if (!TryReadPositions(out PackedPosition now, out PackedPosition before))
             return false;
 
-        // The last batch counts if the driver saw it: then its first descriptor is not as the driver had made it available any more.
-        bool differs = now.Word != before.Word;
-        bool isSeen = differs && !before.IsAvailable(_ring.ReadFlags(before.Index));
+        // A batch whose old free entry is the new one is struck out, as far as that goes. Another one counts if the driver saw it: then its first descriptor is not as
+        // the driver had made it available any more.
+        ushort free = Part.Read<ushort>(InflightLayout.PackedFreeAt);
+        ushort oldFree = Part.Read<ushort>(InflightLayout.PackedOldFreeAt);
+        bool isSeen = free == oldFree || (now.Word != before.Word && !before.IsAvailable(_ring.ReadFlags(before.Index)));
         _used = isSeen ? now : before;
-        _free = Part.Read<ushort>(isSeen ? InflightLayout.PackedFreeAt : InflightLayout.PackedOldFreeAt);
+        _free = isSeen ? free : oldFree;
         for (uint entry = 0; entry < Part.Entries; entry++)
             _next[entry] = Part.Read<ushort>(InflightLayout.PackedAt(entry) + InflightLayout.PackedNextAt);
         bool[] known = new bool[Part.Entries];
@@ -251,9 +263,10 @@ internal sealed class PackedInflight : InflightTracker
 
         for (ushort entry = _free; entry != Part.Entries; entry = _next[entry])
             Part.Write<byte>(InflightLayout.PackedAt(entry) + InflightLayout.MarkAt, 0);
-        Part.Write(InflightLayout.PackedFreeAt, _free);
+        // The position first: once both free entries are equal it is taken for settled.
         Part.Write<byte>(InflightLayout.PackedUsedWrapAt, _used.Wrap ? (byte)1 : (byte)0);
         Part.Write(InflightLayout.PackedUsedAt, (ushort)_used.Index);
+        Part.Write(InflightLayout.PackedFreeAt, _free);
         Settle();
     }
 

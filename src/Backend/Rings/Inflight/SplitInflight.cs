@@ -22,10 +22,15 @@ internal sealed class SplitInflight : InflightTracker
     {
         _noted = new bool[ringSize];
         _used = used;
-        if (part.IsInUse && TryFinishBatch())
+        bool isInUse = part.IsInUse;
+        if (isInUse && TryFinishBatch())
+        {
             FindLeft();
-        else
-            part.Begin(ClearAll);
+            return;
+        }
+
+        IsDiscarded = isInUse;
+        part.Begin(ClearAll);
     }
 
     /// <summary>Where the device goes on behind what was left: everything else that was made available before has been used.</summary>
@@ -75,10 +80,8 @@ internal sealed class SplitInflight : InflightTracker
         int batch = (ushort)(_used - noted);
         if (batch > _noted.Length)
             return false;
-        _lastBatch = Part.Read<ushort>(InflightLayout.SplitLastBatchAt);
-        if (_lastBatch >= Part.Entries)
-            return false;
-        ushort head = _lastBatch;
+        ushort head = Part.Read<ushort>(InflightLayout.SplitLastBatchAt);
+        _lastBatch = (ushort)(head < Part.Entries ? head : 0);
         for (; batch > 0; batch--)
         {
             if (head >= Part.Entries)
@@ -95,11 +98,17 @@ internal sealed class SplitInflight : InflightTracker
     private void FindLeft()
     {
         List<(ulong Number, ushort Name)> left = [];
-        for (ushort head = 0; head < _noted.Length; head++)
+        for (ushort head = 0; head < Part.Entries; head++)
         {
             ulong entry = InflightLayout.SplitAt(head);
             if (Part.Read<byte>(entry + InflightLayout.MarkAt) == 0)
                 continue;
+            if (head >= _noted.Length)
+            {
+                Part.Write<byte>(entry + InflightLayout.MarkAt, 0); // of a larger ring that is gone
+                continue;
+            }
+
             _noted[head] = true;
             left.Add((Part.Read<ulong>(entry + InflightLayout.CounterAt), head));
         }

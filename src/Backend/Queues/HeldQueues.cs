@@ -1,0 +1,17 @@
+namespace Vhost.Backend;
+
+/// <summary>
+/// Queues that were stopped while the device still had requests of theirs. With an in-flight area the next session would serve those again, beside the device that has not
+/// finished with their buffers: it must wait until it has.
+/// </summary>
+/// <remarks>Threading: the sessions of a back-end, which run one after the other.</remarks>
+internal sealed class HeldQueues(int queues)
+{
+    private readonly DeviceVirtqueue?[] _queues = new DeviceVirtqueue?[queues];
+
+    /// <summary>A queue was stopped, or given up.</summary>
+    internal void Stopped(DeviceVirtqueue queue) => _queues[queue.Index] = queue.IsHeld ? queue : _queues[queue.Index];
+
+    /// <summary>Whether the device still has requests that were taken from a queue with this index.</summary>
+    internal bool IsHeld(int index) => _queues[index] is { IsHeld: true };
+}
