@@ -12,7 +12,7 @@ internal sealed record CompareOptions
         Compares this library with the programs of others, both sides started as processes that are bound to the same two processors, in neighbouring
         runs. Prints a table and writes it as JSON. Exit code: 0 everything was measured, 1 a row could not be measured, 2 wrong command line.
 
-          --quick           one round, and fewer rows unless --only names them: about three minutes, more when the processors move
+          --quick           one round, and fewer rows unless --only names them: under three minutes after the build, more when the processors move
           --only PATTERN    only rows whose names match; * stands for any characters; may be given more than once. allocated/net and allocated/blk
                             come with whatever rows of theirs were measured
           --seconds N       length of each measured interval (1)

@@ -30,7 +30,8 @@ public sealed partial class VhostUserFrontend
 
     /// <summary>
     /// SET_INFLIGHT_FD: gives the back-end a region, before rings start: one that it has just made, or the one that the back-end before had. What that one had taken and not given
-    /// back is served again then, and each ring goes on behind it, whatever base it is started with.
+    /// back is served again then, and each ring goes on behind it, whatever base it is started with. Of a ring of which the region says nothing yet, a packed one goes on at its base and a split
+    /// one at its used index.
     /// </summary>
     /// <param name="region">The region; it stays the caller's.</param>
     /// <param name="cancellationToken">Cancels freely between messages; see the remarks of the class.</param>

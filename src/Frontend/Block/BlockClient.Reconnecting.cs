@@ -66,9 +66,9 @@ public sealed partial class BlockClient
         VhostUserFrontend lost = Frontend;
         lost.ConfigChanged -= OnConfigChanged;
         Suspend(true);
-        ConnectionLost?.Invoke(this, EventArgs.Empty);
         try
         {
+            ConnectionLost?.Invoke(this, EventArgs.Empty); // one that throws ends the client: what is outstanding must not wait for ever
             await lost.DisposeAsync().ConfigureAwait(false);
             VhostUserFrontend next = await FindNextAsync(lost.Summary, reason).ConfigureAwait(false);
             Interlocked.Exchange(ref _frontend, next);
@@ -77,6 +77,9 @@ public sealed partial class BlockClient
                 await next.DisposeAsync().ConfigureAwait(false);
                 return false;
             }
+
+            Resume();
+            return true;
         }
         catch (OperationCanceledException) when (_ending.IsCancellationRequested)
         {
@@ -87,9 +90,6 @@ public sealed partial class BlockClient
             FailAll(final);
             return false;
         }
-
-        Resume();
-        return true;
     }
 
     private void Resume()

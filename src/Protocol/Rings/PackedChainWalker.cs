@@ -56,9 +56,7 @@ internal readonly struct PackedChainWalker(PackedRing ring, ChainBatch batch, Vi
         for (uint count = 1; count <= limit; count++)
         {
             PackedDescriptor descriptor = _ring.ReadDescriptor(at.Index);
-            VirtqueueFault fault = descriptor.Is(DescriptorFlags.Indirect)
-                ? AddIndirect(descriptor, _ring.Size - (count - 1))
-                : _batch.Add(descriptor.Address, descriptor.Length, descriptor.Is(DescriptorFlags.Write));
+            VirtqueueFault fault = Add(descriptor, count - 1);
             if (fault != VirtqueueFault.None)
             {
                 return fault;
@@ -80,10 +78,7 @@ internal readonly struct PackedChainWalker(PackedRing ring, ChainBatch batch, Vi
         _batch.Begin();
         for (int i = 0; i < chain.Length; i++)
         {
-            PackedDescriptor descriptor = chain[i];
-            VirtqueueFault fault = descriptor.Is(DescriptorFlags.Indirect)
-                ? AddIndirect(descriptor, _ring.Size - (uint)i)
-                : _batch.Add(descriptor.Address, descriptor.Length, descriptor.Is(DescriptorFlags.Write));
+            VirtqueueFault fault = Add(chain[i], (uint)i);
             if (fault != VirtqueueFault.None)
             {
                 return fault;
@@ -93,6 +88,11 @@ internal readonly struct PackedChainWalker(PackedRing ring, ChainBatch batch, Vi
         _batch.End(id, (ushort)chain.Length);
         return VirtqueueFault.None;
     }
+
+    /// <summary>Adds one buffer, or a table of them, behind so many descriptors of the chain.</summary>
+    private VirtqueueFault Add(in PackedDescriptor descriptor, uint before) => descriptor.Is(DescriptorFlags.Indirect)
+        ? AddIndirect(descriptor, _ring.Size - before)
+        : _batch.Add(descriptor.Address, descriptor.Length, descriptor.Is(DescriptorFlags.Write));
 
     private VirtqueueFault End(ushort id, uint count, PackedPosition at, ref PackedPosition position)
     {

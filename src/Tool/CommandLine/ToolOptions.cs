@@ -117,7 +117,7 @@ internal static class ToolOptions
             result.AddError($"{name}: must name a path.");
     }
 
-    /// <summary>An option with a few words for values; the first stands for the value of an option that is absent.</summary>
+    /// <summary>An option with a few words for values. Absent it has the enumeration's value 0, unless whoever reads it says otherwise.</summary>
     internal static Option<T> Words<T>(string name, string description, params (string Word, T Value)[] words)
         where T : struct, Enum
     {

@@ -15,6 +15,9 @@ public sealed class BlockReconnectTests : IDisposable
 
     private readonly TempFolder _folder = new();
 
+    /// <summary>Writes that have ended.</summary>
+    private long _writes;
+
     private string SocketPath => _folder.File("s");
 
     public void Dispose() => _folder.Dispose();
@@ -35,7 +38,8 @@ public sealed class BlockReconnectTests : IDisposable
             Task<ulong[]>[] writers = [.. Enumerable.Range(0, Writers).Select(number => WriteAsync(disk, number, enough.Token))];
             for (int kill = 1; kill <= Kills; kill++)
             {
-                await Task.Delay(50); // some traffic; how much does not matter
+                long enoughTraffic = Volatile.Read(ref _writes) + 100;
+                await Eventually.TrueAsync(() => Volatile.Read(ref _writes) >= enoughTraffic);
                 server.Signal(UnixSignal.Kill);
                 await server.DisposeAsync();
                 server = await ServeAsync(image);
@@ -159,7 +163,7 @@ public sealed class BlockReconnectTests : IDisposable
     private Task<ChildProcess> ServeAsync(string image) => ToolProcess.ServeAsync("--socket-path", SocketPath, "--image", image);
 
     /// <summary>Writes numbers that go up into its own 64 blocks.</summary>
-    private static async Task<ulong[]> WriteAsync(BlockClient disk, int writer, CancellationToken enough)
+    private async Task<ulong[]> WriteAsync(BlockClient disk, int writer, CancellationToken enough)
     {
         ulong[] last = new ulong[64];
         byte[] bytes = new byte[BlockLength];
@@ -169,6 +173,7 @@ public sealed class BlockReconnectTests : IDisposable
             BinaryPrimitives.WriteUInt64LittleEndian(bytes, number);
             await disk.WriteAsync((ulong)(((writer * 64) + block) * BlockLength), bytes, cancellationToken: CancellationToken.None);
             last[block] = number;
+            Interlocked.Increment(ref _writes);
         }
 
         return last;

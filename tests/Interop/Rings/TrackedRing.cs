@@ -34,6 +34,9 @@ internal sealed class TrackedRing : IDisposable
     private readonly List<(ushort Head, ulong Token)> _taken = [];
     private readonly List<ulong> _completed = [];
     private byte[]? _beforeFlush;
+
+    /// <summary>The driver has used the room that this batch gave it.</summary>
+    private bool _hasRefilled;
     private ulong _next;
 
     internal TrackedRing(int size, VirtioFeatures features, int indirect, int seed)
@@ -133,6 +136,12 @@ internal sealed class TrackedRing : IDisposable
         int back = _random.Next(0, burst.Count + 1);
         for (int i = 0; i < burst.Count - back; i++)
             _taken.Add((burst[i].Head, TokenOf(burst[i].Readable)));
+        if (_random.Next(2) == 0)
+        {
+            Complete();
+            Flush(); // which frees entries while some are out that are given back
+        }
+
         _device.GiveBack(back);
     }
 
@@ -151,8 +160,10 @@ internal sealed class TrackedRing : IDisposable
     {
         int inFlight = _device.InFlight;
         _beforeFlush = _generations[0].Ring(RingSize);
+        _hasRefilled = false;
         _device.Flush();
         _beforeFlush = null;
+        _hasRefilled = false;
         foreach (ulong shown in Shown(inFlight - _device.InFlight))
             _open.Remove(shown).Should().BeTrue();
     }
@@ -191,8 +202,16 @@ internal sealed class TrackedRing : IDisposable
         if (generation == MostDeaths || DiesQuietly)
             return;
         Deaths++;
+        bool published = _hasRefilled || (_beforeFlush is not null && !_beforeFlush.AsSpan().SequenceEqual(_generations[0].Ring(RingSize)));
+        if (published && !_hasRefilled)
+        {
+            // The driver is quicker than the death.
+            _hasRefilled = true;
+            Drain();
+            Submit();
+        }
+
         _generations[generation + 1].Take(_generations[generation], RingSize, AreaSize);
-        bool published = _beforeFlush is not null && !_beforeFlush.AsSpan().SequenceEqual(_generations[0].Ring(RingSize));
         List<ulong> expected = [.. _open];
         if (published)
             expected.RemoveAll((_features & VirtioFeatures.InOrder) == 0 ? _completed.Contains : _open.TakeWhile(_completed.Contains).ToHashSet().Contains);
