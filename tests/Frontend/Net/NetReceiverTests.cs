@@ -382,13 +382,15 @@ public sealed class NetReceiverTests : NetQueueBench
     }
 
     [Fact]
-    public void R08_a_header_that_changes_while_it_is_read_is_one_of_its_values()
+    public void R08_a_header_that_changes_while_it_is_read_is_checked_as_it_was_read()
     {
         StartReceiver(packed: false, VirtioNetFeatures.MergeableBuffers | VirtioNetFeatures.GuestChecksum);
         HandChain chain = Device.All()[0];
         byte[] good = Header(new(VirtioNetHeaderFlags.NeedsChecksum, 0, 0, 0, 34, 16, 1));
         byte[][] headers = [good, Header(new(VirtioNetHeaderFlags.NeedsChecksum, 0, 0, 0, 34, 0xFFF0, 1)), Header(new(0, 0, 0, 0, 0, 0, 65535)), Header(new(0, 0, 0, 0, 0, 0, 0))];
         Fill(chain, [.. good, .. Bytes(100)]);
+        // The writer stores eight bytes and then four: a header may have the offset of another one, never one that leaves the packet.
+        PacketOffload[] allowed = [default, PacketOffload.ForChecksum(34, 16), PacketOffload.ForChecksum(34, 0)];
         bool stop = false;
         Thread mutator = new(() =>
         {
@@ -406,7 +408,7 @@ public sealed class NetReceiverTests : NetQueueBench
                 if (Receiver.ReceiveBurst(got) == 1)
                 {
                     taken++;
-                    if (got[0].Length != 100 || !(got[0].Offload.IsNone || got[0].Offload == PacketOffload.ForChecksum(34, 16)))
+                    if (got[0].Length != 100 || !allowed.Contains(got[0].Offload))
                         Assert.Fail($"{got[0].Length} bytes, {got[0].Offload}");
                 }
 
