@@ -38,6 +38,12 @@ internal static partial class BackendLog
     [LoggerMessage(3010, LogLevel.Debug, "listening on {Path}")]
     public static partial void Listening(ILogger logger, string path);
 
+    [LoggerMessage(3011, LogLevel.Error, "a handler of an event threw")]
+    public static partial void EventHandlerFailed(ILogger logger, Exception exception);
+
+    [LoggerMessage(3012, LogLevel.Debug, "{Path}: no front-end yet, trying again in {Seconds} s: {Reason}")]
+    public static partial void ConnectLater(ILogger logger, string path, double seconds, string reason);
+
     [LoggerMessage(3101, LogLevel.Debug, "queue {Queue}: started with {Size} descriptors at index {Base}, enabled: {Enabled}")]
     public static partial void QueueStarted(ILogger logger, int queue, int size, uint @base, bool enabled);
 

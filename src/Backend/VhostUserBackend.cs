@@ -15,16 +15,21 @@ namespace Vhost.Backend;
 /// </code>
 /// </example>
 /// <remarks>All members may be used from any thread.</remarks>
-public sealed class VhostUserBackend : IAsyncDisposable
+public sealed partial class VhostUserBackend : IAsyncDisposable
 {
+    /// <summary>
+    /// The meter of all back-ends of the process (System.Diagnostics.Metrics): <c>vhost.backend.connections</c>, and for each queue <c>vhost.queue.requests</c>, <c>batches</c>, <c>kicks</c>,
+    /// <c>calls</c>, <c>calls.suppressed</c>, <c>recovered</c>, <c>faults</c> and <c>in_flight</c>, with the tags <c>backend</c> (<see cref="Name"/>) and <c>queue</c>.
+    /// </summary>
+    public const string MeterName = "Vhost.Backend";
+
     private static readonly TimeSpan AcceptRetry = TimeSpan.FromMilliseconds(100);
-    private static readonly TimeSpan ReconnectDelay = TimeSpan.FromMilliseconds(100);
 
     private readonly IVhostUserDevice _device;
     private readonly VhostUserBackendOptions _options;
     private readonly ILogger _logger;
     private readonly LogBudget _budget;
-    private readonly HeldQueues _held;
+    private readonly BackendCommon _common;
     private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly CancellationTokenSource _disposing = new();
     private volatile BackendSession? _session;
@@ -42,11 +47,24 @@ public sealed class VhostUserBackend : IAsyncDisposable
         Check(device, _options);
         _logger = ContainedLogger.Around((_options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger("Vhost.Backend"));
         _budget = new LogBudget(_options.TimeProvider);
-        _held = new HeldQueues(device.QueueCount);
+        QueueCounters[] counters = [.. Enumerable.Range(0, device.QueueCount).Select(static _ => new QueueCounters())];
+        _events = new BackendEvents(this, _logger, device.QueueCount);
+        _common = new BackendCommon(device, _options, _logger, _budget, new HeldQueues(device.QueueCount), _events, counters);
+        Name = _options.Name ?? string.Empty;
+        BackendMetrics.Watch(this);
     }
 
     /// <summary>Whether a front-end is connected.</summary>
     public bool IsConnected => _session is not null;
+
+    /// <summary><see cref="VhostUserBackendOptions.Name"/>, or the path of the socket that is or was last used; empty before.</summary>
+    public string Name { get; private set; }
+
+    /// <summary>What is going on with the front-end that is connected: features, memory, queues; null when there is none. Each value is right by itself; the session goes on meanwhile.</summary>
+    public BackendStatus? GetStatus() => _session?.GetStatus();
+
+    /// <summary>What each queue has done since the back-end was made, by index.</summary>
+    public IReadOnlyList<QueueStatistics> GetStatistics() => Array.ConvertAll(_common.Counters, static counters => counters.Snapshot());
 
     /// <summary>Listens on a socket that is created for it and serves front-ends until cancelled. The socket file is removed at the end.</summary>
     /// <param name="socketPath">Path of the socket; a stale file there is replaced.</param>
@@ -68,32 +86,12 @@ public sealed class VhostUserBackend : IAsyncDisposable
     {
         ArgumentNullException.ThrowIfNull(listener);
         using CancellationTokenSource linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
+        NameAfter(listener.Path);
         BackendLog.Listening(_logger, listener.Path ?? "an inherited socket");
         while (!linked.IsCancellationRequested)
         {
             if (await TryAcceptAsync(listener, linked.Token).ConfigureAwait(false) is { } connection)
                 await ServeAsync(connection, () => listener.HasWaiting, linked.Token).ConfigureAwait(false);
-        }
-    }
-
-    /// <summary>Client mode: connects to a front-end that listens, and connects again whenever it went away, until cancelled.</summary>
-    /// <param name="socketPath">Path of the front-end's socket. It may appear later.</param>
-    /// <param name="stopping">Ends connecting and the session that runs.</param>
-    public async Task ConnectAsync(string socketPath, CancellationToken stopping = default)
-    {
-        using CancellationTokenSource linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
-        try
-        {
-            while (true)
-            {
-                VhostUserConnection connection = await VhostUserConnection.ConnectAsync(socketPath, ConnectOptions(), linked.Token).ConfigureAwait(false);
-                await ServeAsync(connection, linked.Token).ConfigureAwait(false);
-                await Task.Delay(ReconnectDelay, _options.TimeProvider, linked.Token).ConfigureAwait(false);
-            }
-        }
-        catch (OperationCanceledException) when (linked.IsCancellationRequested)
-        {
-            // Asked to stop.
         }
     }
 
@@ -119,12 +117,14 @@ public sealed class VhostUserBackend : IAsyncDisposable
     /// <summary>Ends what runs: stops fetching, drains, unmaps and closes, in that order.</summary>
     public async ValueTask DisposeAsync()
     {
+        BackendMetrics.Forget(this);
         await _disposing.CancelAsync().ConfigureAwait(false);
         await _turn.WaitAsync().ConfigureAwait(false);
         _turn.Release();
     }
 
-    private async Task ServeAsync(VhostUserConnection connection, Func<bool> connectionsWait, CancellationToken stopping)
+    /// <returns>Whether the front-end has said anything.</returns>
+    private async Task<bool> ServeAsync(VhostUserConnection connection, Func<bool> connectionsWait, CancellationToken stopping)
     {
         using CancellationTokenSource linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
         Interlocked.Increment(ref _waiting);
@@ -135,7 +135,7 @@ public sealed class VhostUserBackend : IAsyncDisposable
         catch (OperationCanceledException)
         {
             await connection.DisposeAsync().ConfigureAwait(false);
-            return;
+            return false;
         }
         finally
         {
@@ -145,8 +145,10 @@ public sealed class VhostUserBackend : IAsyncDisposable
         try
         {
             bool SomebodyWaits() => Volatile.Read(ref _waiting) > 0 || connectionsWait();
-            _session = new BackendSession(connection, _device, _options, _logger, _budget, _held, SomebodyWaits);
-            await _session.RunAsync(linked.Token).ConfigureAwait(false);
+            BackendSession session = new(connection, _common, SomebodyWaits);
+            _session = session;
+            await session.RunAsync(linked.Token).ConfigureAwait(false);
+            return session.HasHeard;
         }
         finally
         {
@@ -155,6 +157,8 @@ public sealed class VhostUserBackend : IAsyncDisposable
             _turn.Release();
         }
     }
+
+    private void NameAfter(string? path) => Name = _options.Name ?? path ?? Name;
 
     private static void Check(IVhostUserDevice device, VhostUserBackendOptions options)
     {
@@ -171,6 +175,7 @@ public sealed class VhostUserBackend : IAsyncDisposable
         CheckTime(options.MessageTimeout, nameof(options.MessageTimeout));
         CheckTime(options.FirstMessageTimeout, nameof(options.FirstMessageTimeout));
         CheckTime(options.IdleTimeout, nameof(options.IdleTimeout));
+        options.Retry?.Validate();
     }
 
     private static void CheckTime(TimeSpan time, string name)
@@ -182,15 +187,6 @@ public sealed class VhostUserBackend : IAsyncDisposable
 
     private VhostUserConnectionOptions ConnectionOptions() => new()
     {
-        SendTimeout = _options.SendTimeout,
-        MessageTimeout = _options.MessageTimeout,
-        TimeProvider = _options.TimeProvider,
-        Logger = _logger,
-    };
-
-    private VhostUserConnectOptions ConnectOptions() => new()
-    {
-        RetryFor = Timeout.InfiniteTimeSpan,
         SendTimeout = _options.SendTimeout,
         MessageTimeout = _options.MessageTimeout,
         TimeProvider = _options.TimeProvider,

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using Vhost.Protocol;
 
 namespace Vhost.Backend;
 
@@ -7,6 +8,20 @@ public sealed record VhostUserBackendOptions
 {
     /// <summary>Most memory regions that a back-end serves (the limit of libvhost-user and QEMU).</summary>
     public const int MemorySlotLimit = 509;
+
+    /// <summary>What the back-end is called in measurements (<see cref="VhostUserBackend.MeterName"/>). Default: the path of the socket that it listens on or connects to.</summary>
+    public string? Name { get; init; }
+
+    /// <summary>Feature bits of the device that are not offered. Default: none are held back.</summary>
+    public VirtioFeatures WithheldFeatures { get; init; }
+
+    /// <summary>
+    /// Protocol bits that are not offered, for a front-end that cannot do with them or a test that must do without. Default: none are held back; the back-end offers all that it implements.
+    /// </summary>
+    public VhostUserProtocolFeatures WithheldProtocolFeatures { get; init; }
+
+    /// <summary>How <see cref="VhostUserBackend.ConnectAsync"/> looks for its front-end; null: it tries once, and ends with its front-end.</summary>
+    public ConnectRetry? Retry { get; init; } = new();
 
     /// <summary>How queues wait for the driver. Default: <see cref="QueueDispatch.Async"/>.</summary>
     public QueueDispatch Dispatch { get; init; } = QueueDispatch.Async;

@@ -58,7 +58,10 @@ internal sealed class KickPump
                     if (kick.IsCompleted)
                         await Task.Yield();
                     await kick.ConfigureAwait(false);
-                    _worth.Count(_source.TryConsume(), _queue.Batches);
+                    bool consumed = _source.TryConsume();
+                    if (consumed)
+                        _queue.Kicked();
+                    _worth.Count(consumed, _queue.Batches);
                 }
 
                 _kicked();

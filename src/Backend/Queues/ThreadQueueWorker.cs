@@ -99,8 +99,11 @@ internal class ThreadQueueWorker : QueueWorker
 
         int ready = EventNotifier.WaitAny(_withKick, looksAgain ? PollInterval : Timeout.InfiniteTimeSpan);
         bool consumed = ready >= 0 && _withKick[ready].TryConsume();
-        if (ready == _withKick.Length - 1)
-            _worth.Count(consumed, Queue.Batches);
+        if (ready != _withKick.Length - 1)
+            return;
+        if (consumed)
+            Queue.Kicked();
+        _worth.Count(consumed, Queue.Batches);
     }
 
     /// <summary>What the device has going on shows up with the first request.</summary>

@@ -24,6 +24,8 @@ public sealed partial class DeviceVirtqueue
     private ChainBatch _batch;
     private GuestMemoryLease _lease;
     private EventNotifier? _call;
+    private QueueCounters _counters = new();
+    private BackendEvents? _events;
 
     /// <summary>Chains of the batch that were handed out.</summary>
     private int _handed;
@@ -155,7 +157,8 @@ public sealed partial class DeviceVirtqueue
             return;
         }
 
-        InFlight -= _staged;
+        int staged = _staged;
+        InFlight -= staged;
         _staged = 0;
         if (Streamed)
         {
@@ -166,15 +169,22 @@ public sealed partial class DeviceVirtqueue
         _inflight?.Publishing();
         bool wantsCall = _split is not null ? _split.Publish() : _packed!.Publish();
         _inflight?.Published();
+        _counters.Published(staged, wantsCall);
         if (wantsCall)
         {
-            _call?.Signal();
-            Calls++;
+            NotifyDriver();
         }
         else
         {
             SuppressedCalls++;
         }
+    }
+
+    private void NotifyDriver()
+    {
+        Calls++;
+        _call?.Signal();
+        _events?.TellNotified(Index);
     }
 
     /// <summary>Declares the queue unusable, for a device that cannot go on with it.</summary>

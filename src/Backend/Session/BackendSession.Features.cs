@@ -16,7 +16,7 @@ internal sealed partial class BackendSession
     private int _status;
 
     private VirtioFeatures OfferedFeatures() =>
-        (_device.Features & (~TransportBits | SupportedTransportBits)) | VirtioFeatures.VhostUserProtocolFeatures;
+        (_device.Features & (~TransportBits | SupportedTransportBits) & ~_options.WithheldFeatures) | VirtioFeatures.VhostUserProtocolFeatures;
 
     private VhostUserProtocolFeatures OfferedProtocolFeatures()
     {
@@ -25,7 +25,9 @@ internal sealed partial class BackendSession
             | VhostUserProtocolFeatures.InflightShmFd;
         if (_device is IVhostUserNetDevice)
             offered |= VhostUserProtocolFeatures.Rarp | VhostUserProtocolFeatures.NetMtu;
-        return _device.ConfigLength > 0 ? offered | VhostUserProtocolFeatures.Config : offered;
+        if (_device.ConfigLength > 0)
+            offered |= VhostUserProtocolFeatures.Config;
+        return offered & ~_options.WithheldProtocolFeatures;
     }
 
     private Answer GetFeatures() => Answer.Reply(new VhostUserU64((ulong)_state.Offered));
@@ -72,10 +74,11 @@ internal sealed partial class BackendSession
     private Answer SetMtu(ulong mtu)
     {
         bool taken = false;
-        bool called = TryCallDevice(() => taken = ((IVhostUserNetDevice)_device).TrySetMtu(mtu), out string failure);
-        return called && taken
-            ? Answer.Done
-            : Answer.Refuse(VhostUserViolation.BadValue, $"VHOST_USER_NET_SET_MTU: the device does not take an MTU of {mtu}{failure}");
+        bool called = TryCallDevice(() => taken = mtu <= int.MaxValue && ((IVhostUserNetDevice)_device).TrySetMtu(mtu), out string failure);
+        if (!called || !taken)
+            return Answer.Refuse(VhostUserViolation.BadValue, $"VHOST_USER_NET_SET_MTU: the device does not take an MTU of {mtu}{failure}");
+        _mtu = (int)mtu;
+        return Answer.Done;
     }
 
     private Answer AnnounceAddress(ulong address)

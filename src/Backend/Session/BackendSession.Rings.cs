@@ -37,6 +37,7 @@ internal sealed partial class BackendSession
             return;
         }
 
+        queue.Count(_counters[vring.Index], _events);
         (uint start, int left, bool discarded) = (queue.Base, queue.LeftByLast, queue.IsLeftDiscarded); // the worker's from now on
         try
         {
@@ -50,6 +51,7 @@ internal sealed partial class BackendSession
         }
 
         BackendLog.QueueStarted(_logger, vring.Index, vring.Size, start, vring.Enabled);
+        _counters[vring.Index].Recovered(left);
         if (left > 0)
             BackendLog.RequestsLeft(_logger, vring.Index, left);
         if (discarded && _budget.TryTake())
@@ -119,6 +121,8 @@ internal sealed partial class BackendSession
             Interlocked.Or(ref _status, StatusNeedsReset);
         if (_budget.TryTake())
             BackendLog.QueueBroken(_logger, queue.Index, queue.Fault, queue.FaultDetail ?? string.Empty);
+        _counters[queue.Index].Broke();
         _vrings[queue.Index].SignalError();
+        _events.TellBroken(queue.Index);
     }
 }

@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 using Vhost.Protocol;
@@ -23,29 +24,31 @@ internal sealed partial class BackendSession
     private readonly QueueWorkerContext _workerContext;
     private readonly Func<bool> _somebodyWaits;
     private readonly HeldQueues _held;
+    private readonly BackendEvents _events;
+    private readonly QueueCounters[] _counters;
     private readonly byte[] _acknowledgement = new byte[sizeof(ulong)];
     private NegotiatedState _state;
 
     /// <summary>Takes ownership of <paramref name="connection"/>. <paramref name="somebodyWaits"/> says whether another one waits for its turn.</summary>
-    public BackendSession(
-        VhostUserConnection connection, IVhostUserDevice device, VhostUserBackendOptions options, ILogger logger, LogBudget budget, HeldQueues held, Func<bool> somebodyWaits)
+    public BackendSession(VhostUserConnection connection, BackendCommon common, Func<bool> somebodyWaits)
     {
         _connection = connection;
-        _device = device;
-        _options = options;
-        _logger = logger;
-        _budget = budget;
-        _held = held;
+        (_device, _options, _logger, _budget, _held, _events, _counters) = common;
         _somebodyWaits = somebodyWaits;
-        _vrings = [.. Enumerable.Range(0, device.QueueCount).Select(index => new VringState(index))];
-        _workerContext = new QueueWorkerContext(device, options, logger, QueueBroke);
+        _vrings = [.. Enumerable.Range(0, _device.QueueCount).Select(index => new VringState(index))];
+        _workerContext = new QueueWorkerContext(_device, _options, _logger, QueueBroke);
         _state = new NegotiatedState(OfferedFeatures(), VirtioFeatures.None, OfferedProtocolFeatures(), VhostUserProtocolFeatures.None);
+        _shownState = new StrongBox<NegotiatedState>(_state);
     }
+
+    /// <summary>Whether a message came.</summary>
+    internal bool HasHeard { get; private set; }
 
     /// <summary>Serves the front-end until it goes away, breaks the rules or <paramref name="stopping"/> is cancelled. Does not throw.</summary>
     public async Task RunAsync(CancellationToken stopping)
     {
         BackendLog.Connected(_logger, _connection.Name);
+        _events.TellConnected(_connection.Name);
         try
         {
             await ReceiveAllAsync(stopping).ConfigureAwait(false);
@@ -74,12 +77,14 @@ internal sealed partial class BackendSession
             using VhostUserMessage? message = await ReceiveAsync(first, stopping).ConfigureAwait(false);
             if (message is null)
                 return;
+            HasHeard = true;
             if (_logger.IsEnabled(LogLevel.Trace))
                 BackendLog.Received(_logger, MessageText.Describe(VhostUserChannel.Main, message.Header, message.Payload, message.DescriptorCount));
 
             // Decided before the handler runs: the message that negotiates REPLY_ACK is not itself acknowledged.
             bool acknowledge = WantsAcknowledgement(message.Header);
             Answer answer = await DecideAsync(message).ConfigureAwait(false);
+            TellChanges();
             await SendAnswerAsync(message.Header, answer, acknowledge, stopping).ConfigureAwait(false);
         }
     }
@@ -160,6 +165,8 @@ internal sealed partial class BackendSession
             BackendLog.SessionFailed(_logger, _connection.Name, e);
         }
 
+        _state = _state with { Features = VirtioFeatures.None };
+        TellChanges();
         foreach (VringState vring in _vrings)
             vring.CloseDescriptors();
         _memory.Dispose();
@@ -167,6 +174,7 @@ internal sealed partial class BackendSession
         await CloseBackendChannelAsync().ConfigureAwait(false);
         await _connection.DisposeAsync().ConfigureAwait(false);
         TryCallDevice(_device.Reset, out _);
+        _events.TellDisconnected(_connection.Name);
     }
 
     /// <summary>Calls into the device; what it throws is an answer, not an accident.</summary>

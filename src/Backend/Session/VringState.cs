@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vhost.Protocol;
 
 namespace Vhost.Backend;
@@ -8,8 +9,14 @@ namespace Vhost.Backend;
 /// </summary>
 internal sealed class VringState(int index)
 {
+    private const long NoBase = -1;
+
     private readonly Lock _errorGate = new();
     private EventNotifier? _error;
+
+    // Whole for whoever looks from outside (BackendSession.Status.cs).
+    private StrongBox<VhostUserVringAddress>? _address;
+    private long _base = NoBase;
 
     public int Index { get; } = index;
 
@@ -17,10 +24,18 @@ internal sealed class VringState(int index)
     public ushort Size { get; set; }
 
     /// <summary>The addresses as the front-end said them; they are looked up when the ring starts.</summary>
-    public VhostUserVringAddress? Address { get; set; }
+    public VhostUserVringAddress? Address
+    {
+        get => _address?.Value;
+        set => _address = value is { } said ? new StrongBox<VhostUserVringAddress>(said) : null;
+    }
 
     /// <summary>Where the ring goes on: what SET_VRING_BASE said, or where it stopped. Null: a fresh ring.</summary>
-    public uint? Base { get; set; }
+    public uint? Base
+    {
+        get => Volatile.Read(ref _base) is var known and not NoBase ? (uint)known : null;
+        set => Volatile.Write(ref _base, value ?? NoBase);
+    }
 
     public EventNotifier? Kick { get; set; }
 
@@ -32,6 +47,12 @@ internal sealed class VringState(int index)
 
     /// <summary>Runs the ring; null while stopped, or while started without memory.</summary>
     public QueueWorker? Worker { get; set; }
+
+    /// <summary>Any thread.</summary>
+    public QueueState State => !Started ? QueueState.Stopped
+        : Worker is not { } worker ? QueueState.WaitsForMemory
+        : worker.Queue.Fault != VirtqueueFault.None ? QueueState.Broken
+        : Enabled ? QueueState.Running : QueueState.Disabled;
 
     public void ReplaceError(EventNotifier? error)
     {

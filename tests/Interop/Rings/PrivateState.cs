@@ -9,7 +9,7 @@ namespace Vhost.Interop.Tests;
 internal static class PrivateState
 {
     private static readonly HashSet<Type> _irrelevant = [typeof(GuestMemory), typeof(GuestMemoryLease), typeof(EventNotifier), typeof(RegionWindow)];
-    private static readonly HashSet<string> _counters = ["Calls", "SuppressedCalls", "Batches", "_segments", "_chains"];
+    private static readonly HashSet<string> _counters = ["Calls", "SuppressedCalls", "Batches", "_segments", "_chains", "_counters"];
 
     public static void Append(StringBuilder text, object? value)
     {

@@ -1,0 +1,13 @@
+using Microsoft.Extensions.Logging;
+
+namespace Vhost.Backend;
+
+/// <summary>What outlives the sessions of a back-end, which run one after the other.</summary>
+internal sealed record BackendCommon(
+    IVhostUserDevice Device,
+    VhostUserBackendOptions Options,
+    ILogger Logger,
+    LogBudget Budget,
+    HeldQueues Held,
+    BackendEvents Events,
+    QueueCounters[] Counters);

@@ -1,0 +1,164 @@
+using System.Collections.Concurrent;
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Backend.Tests.Status;
+
+/// <summary>What an application hears of the life of a front-end, and in which order.</summary>
+public class EventTests
+{
+    private readonly ConcurrentQueue<string> _heard = new();
+
+    [Fact]
+    public async Task A_front_end_comes_runs_a_queue_and_goes()
+    {
+        await using (VhostUserBackend backend = Listened(new EchoDevice(), out VhostUserConnection end))
+        {
+            await using RawFrontend frontend = new(end);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
+            await frontend.NegotiateAsync();
+            await frontend.AddMemoryAsync(guest);
+            await frontend.StartAsync(ring);
+            await ring.EchoAsync(1);
+            await frontend.StopAsync(ring);
+        }
+
+        _heard.Should().Equal(
+            "connected",
+            "features None -> 0x170000003",
+            "queue 0 Stopped -> Disabled",
+            "device started",
+            "queue 0 Disabled -> Running",
+            "queue 0 Running -> Stopped",
+            "device stopped",
+            "features 0x170000003 -> None",
+            "disconnected");
+    }
+
+    [Fact]
+    public async Task A_lost_front_end_stops_the_device_before_its_memory_is_unmapped()
+    {
+        BackendStatus? whenStopped = null;
+        VhostUserBackend backend = Listened(new EchoDevice(), out VhostUserConnection end);
+        backend.DeviceStopped += (_, _) => whenStopped = backend.GetStatus();
+        using TestGuest guest = new();
+        using TestRing ring = new(guest, 0);
+        await using (RawFrontend frontend = new(end))
+        {
+            await frontend.NegotiateAsync();
+            await frontend.AddMemoryAsync(guest);
+            await frontend.StartAsync(ring);
+            await ring.EchoAsync(1);
+        }
+
+        await Eventually.TrueAsync(() => _heard.Any(line => line == "disconnected"));
+        await backend.DisposeAsync();
+        whenStopped!.Memory.Should().ContainSingle();
+        whenStopped.Queues.Should().OnlyContain(queue => queue.State == QueueState.Stopped);
+    }
+
+    [Fact]
+    public async Task The_front_end_hears_that_a_queue_stopped_after_the_application()
+    {
+        await using VhostUserBackend backend = Listened(new EchoDevice(), out VhostUserConnection end);
+        await using RawFrontend frontend = new(end);
+        using TestGuest guest = new();
+        using TestRing ring = new(guest, 0);
+        await frontend.NegotiateAsync();
+        await frontend.AddMemoryAsync(guest);
+        for (byte round = 0; round < 20; round++)
+        {
+            await frontend.StartAsync(ring, @base: round);
+            await ring.EchoAsync(round);
+            await frontend.StopAsync(ring);
+            _heard.Count(line => line == "device stopped").Should().Be(round + 1);
+        }
+    }
+
+    [Fact]
+    public async Task A_queue_that_breaks_is_told_by_whoever_finds_it_and_the_others_go_on()
+    {
+        EchoDevice device = new() { ThrowingQueue = 0 };
+        await using VhostUserBackend backend = Listened(device, out VhostUserConnection end);
+        await using RawFrontend frontend = new(end);
+        using TestGuest guest = new();
+        using TestRing broken = new(guest, 0);
+        using TestRing other = new(guest, 1);
+        await frontend.NegotiateAsync();
+        await frontend.AddMemoryAsync(guest);
+        await frontend.StartAsync(other);
+        await frontend.StartAsync(broken);
+        broken.SubmitAndKick(1);
+
+        await Eventually.TrueAsync(() => _heard.Any(line => line.StartsWith("queue 0", StringComparison.Ordinal) && line.EndsWith("-> Broken", StringComparison.Ordinal)));
+
+        await other.EchoAsync(2);
+        await frontend.BarrierAsync();
+        _heard.Should().NotContain("device stopped");
+        backend.GetStatistics()[0].Faults.Should().Be(1);
+        backend.GetStatus()!.Queues[0].Should().Match<QueueStatus>(queue => queue.State == QueueState.Broken && queue.Fault == VirtqueueFault.DeviceFailed && queue.FaultDetail!.Contains("told to fail"));
+    }
+
+    [Fact]
+    public async Task A_handler_that_throws_costs_nobody_anything()
+    {
+        LogRecorder log = new(Microsoft.Extensions.Logging.LogLevel.Error);
+        VhostUserBackend backend = Listened(new EchoDevice(), out VhostUserConnection end, new VhostUserBackendOptions { LoggerFactory = log }, throwing: true);
+        await using (backend)
+        {
+            await using RawFrontend frontend = new(end);
+            using TestGuest guest = new();
+            using TestRing ring = new(guest, 0);
+            await frontend.NegotiateAsync();
+            await frontend.AddMemoryAsync(guest);
+            await frontend.StartAsync(ring);
+            await ring.EchoAsync(1);
+        }
+
+        _heard.Should().Contain("device started").And.Contain("device stopped").And.Contain("disconnected");
+        log.Entries.Should().Contain(entry => entry.Text.Contains("a handler of an event threw"));
+    }
+
+    [Fact]
+    public async Task Notifications_of_the_driver_are_told_by_queue()
+    {
+        int notified = 0;
+        await using VhostUserBackend backend = Listened(new EchoDevice(), out VhostUserConnection end);
+        backend.DriverNotified += (_, told) => Interlocked.Add(ref notified, told.Queue == 1 ? 1 : 1000);
+        await using RawFrontend frontend = new(end);
+        using TestGuest guest = new();
+        using TestRing ring = new(guest, 1);
+        await frontend.NegotiateAsync();
+        await frontend.AddMemoryAsync(guest);
+        await frontend.StartAsync(ring);
+        for (byte i = 0; i < 5; i++)
+            await ring.EchoAsync(i);
+        await frontend.StopAsync(ring);
+
+        notified.Should().Be(5);
+        backend.GetStatistics()[1].Should().Match<QueueStatistics>(queue => queue.Calls == 5 && queue.Completed == 5 && queue.Batches == 5 && queue.Kicks >= 1);
+    }
+
+    private VhostUserBackend Listened(EchoDevice device, out VhostUserConnection end, VhostUserBackendOptions? options = null, bool throwing = false)
+    {
+        (end, VhostUserConnection ours) = VhostUserConnection.CreatePair();
+        VhostUserBackend backend = new(device, options);
+        if (throwing)
+        {
+            backend.Connected += (_, _) => throw new InvalidOperationException("the test's handler");
+            backend.QueueStateChanged += (_, _) => throw new InvalidOperationException("the test's handler");
+        }
+
+        backend.Connected += (_, _) => _heard.Enqueue("connected");
+        backend.Disconnected += (_, _) => _heard.Enqueue("disconnected");
+        backend.DeviceStarted += (_, _) => _heard.Enqueue("device started");
+        backend.DeviceStopped += (_, _) => _heard.Enqueue("device stopped");
+        backend.FeaturesChanged += (_, told) => _heard.Enqueue($"features {Text(told.Before)} -> {Text(told.Now)}");
+        backend.QueueStateChanged += (_, told) => _heard.Enqueue($"queue {told.Queue} {told.Before} -> {told.Now}");
+        _ = backend.ServeAsync(ours);
+        return backend;
+    }
+
+    private static string Text(VirtioFeatures features) => features == VirtioFeatures.None ? "None" : $"0x{(ulong)features:x}";
+}
