@@ -81,6 +81,9 @@ public sealed record VhostUserBackendOptions
     /// <summary>Where log lines go; null: nowhere.</summary>
     public ILoggerFactory? LoggerFactory { get; init; }
 
+    /// <summary>For tests: called after every store into an in-flight area, where the process may end.</summary>
+    internal Action? InflightStored { get; init; }
+
     /// <summary>The clock for time-outs.</summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
 }

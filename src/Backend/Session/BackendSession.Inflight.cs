@@ -38,7 +38,7 @@ internal sealed partial class BackendSession
         try
         {
             using SharedMemory memory = SharedMemory.Map(message.TakeDescriptor(0), said.MmapOffset, said.MmapSize, _options.RequireSealedMemory);
-            InflightArea next = new(memory, said);
+            InflightArea next = new(memory, said) { Stored = _options.InflightStored };
             _inflight?.Dispose();
             _inflight = next;
             BackendLog.InflightArea(_logger, _connection.Name, DescriptorInfo.FileNumber(memory.Descriptor), said.MmapSize, said.QueueCount, said.QueueSize);

@@ -40,6 +40,31 @@ public sealed class InflightRecoveryTests
         deaths.Should().BeGreaterThan(5000);
     }
 
+    /// <summary>A packed batch hides behind its first descriptor: the ones behind it stand in the ring already when the back-end ends, and the next batch is another one.</summary>
+    [Theory]
+    [InlineData(VirtioFeatures.None)]
+    [InlineData(VirtioFeatures.RingPacked)]
+    public void What_was_completed_and_not_shown_does_not_show_behind_the_next_ones_completions(VirtioFeatures features)
+    {
+        using SuccessionRing ring = new(16, features);
+        ring.Submit(10);
+        ring.Take(10);
+        ring.Complete(3, 4, 5, 6, 7, 8, 9);
+        ring.Succeed();
+
+        ring.Take(10).Should().Equal(0, 1, 2, 3, 4, 5, 6, 7, 8, 9);
+        foreach (ulong one in new ulong[] { 9, 0, 2, 1, 5, 4 })
+        {
+            ring.Complete(one);
+            ring.Shown().Should().Equal(one);
+        }
+
+        ring.Submit(6);
+        ring.Take(6).Should().Equal(10, 11, 12, 13, 14, 15);
+        ring.Complete(3, 6, 7, 8, 15, 14, 13, 12, 11, 10);
+        ring.Shown().Should().Equal(3, 6, 7, 8, 15, 14, 13, 12, 11, 10);
+    }
+
     /// <summary>The front-end can write into the area: the worst that comes of it is what its own driver sees.</summary>
     [Theory]
     [InlineData(VirtioFeatures.None)]

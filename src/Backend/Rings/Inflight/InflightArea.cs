@@ -24,6 +24,9 @@ internal sealed class InflightArea : IDisposable
     /// <summary>Its size, and the queues that have a part in it.</summary>
     internal VhostUserInflight Said { get; }
 
+    /// <summary>For tests: see <see cref="InflightPart.Stored"/>.</summary>
+    internal Action? Stored { get; init; }
+
     /// <summary>What keeps a queue from noting its requests here; null: nothing.</summary>
     internal string? WhyNot(in VirtqueueSetup setup)
     {
@@ -50,7 +53,7 @@ internal sealed class InflightArea : IDisposable
         ulong size = InflightLayout.PartSize(Said.QueueSize, setup.IsPacked);
         GuestMemoryLease lease = _memory.Acquire();
         if (MappedWindow.TryOpen(_memory, new GuestAddress((ulong)setup.Index * size), size, out MappedWindow window))
-            return new InflightPart(window, lease, setup.IsPacked ? setup.Size : Said.QueueSize); // positions in a packed ring's part go around with the ring
+            return new InflightPart(window, lease, setup.IsPacked ? setup.Size : Said.QueueSize) { Stored = Stored }; // positions in a packed ring's part go around with the ring
         lease.Dispose();
         return null;
     }

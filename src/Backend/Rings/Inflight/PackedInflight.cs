@@ -181,7 +181,24 @@ internal sealed class PackedInflight : InflightTracker
         for (uint entry = 0; entry < Part.Entries; entry++)
             _next[entry] = Part.Read<ushort>(InflightLayout.PackedAt(entry) + InflightLayout.PackedNextAt);
         bool[] known = new bool[Part.Entries];
-        return TryWalkFree(known) && TryFindLeft(known);
+        if (!TryWalkFree(known) || !TryFindLeft(known))
+            return false;
+        TakeBackUnseen();
+        return true;
+    }
+
+    /// <summary>
+    /// The last back-end may have ended after it had written used descriptors behind the first one of a batch, which hides them from the driver. The next batch is another one: they
+    /// would be taken for its part. Nobody else writes here: all of it is the device's.
+    /// </summary>
+    private void TakeBackUnseen()
+    {
+        for (PackedPosition at = _used; at.Word != _taken.Word; at.Advance(1))
+        {
+            PackedDescriptor descriptor = _ring.ReadUsedDescriptor(at.Index);
+            if (at.IsUsed(descriptor.Flags))
+                _ring.PublishUsed(at.Index, new PackedDescriptor(0, descriptor.Length, descriptor.Id, at.AvailableFlags));
+        }
     }
 
     private bool TryReadPositions(out PackedPosition now, out PackedPosition before)
