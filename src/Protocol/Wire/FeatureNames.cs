@@ -69,6 +69,11 @@ public static class FeatureNames
         (16, "SECURE_ERASE"),
         (17, "ZONED"));
 
+    private static readonly string?[] _consoleNames = BuildTable(
+        (0, "SIZE"),
+        (1, "MULTIPORT"),
+        (2, "EMERG_WRITE"));
+
     private static readonly string?[] _netNames = BuildTable(
         (0, "CSUM"),
         (1, "GUEST_CSUM"),
@@ -133,6 +138,9 @@ public static class FeatureNames
 
     /// <summary>Names one bit of a network device's feature word, 0 to 63, for example <c>MRG_RXBUF</c>; a bit without a name becomes <c>bit 4</c>.</summary>
     public static string OfNetBit(int bit) => Find(bit, _netNames) ?? OfVirtioBit(bit);
+
+    /// <summary>Names one bit of a console device's feature word, 0 to 63, for example <c>MULTIPORT</c>; a bit without a name becomes <c>bit 3</c>.</summary>
+    public static string OfConsoleBit(int bit) => Find(bit, _consoleNames) ?? OfVirtioBit(bit);
 
     private static string Describe(ulong word, Func<int, string> nameOfBit)
     {

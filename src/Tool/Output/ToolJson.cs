@@ -12,5 +12,6 @@ namespace Vhost.Tool;
 [JsonSerializable(typeof(NetBenchReport))]
 [JsonSerializable(typeof(ServeReport))]
 [JsonSerializable(typeof(EntropyReport))]
+[JsonSerializable(typeof(ConsoleReport))]
 [JsonSerializable(typeof(CapabilitiesReport))]
 internal sealed partial class ToolJson : JsonSerializerContext;

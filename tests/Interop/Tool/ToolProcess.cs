@@ -14,6 +14,9 @@ internal static class ToolProcess
     /// <summary>Signals have their usual effect, also where the tests run under <c>nohup</c> or in the background.</summary>
     internal static ChildProcess Start(params IEnumerable<string> arguments) => ChildProcess.Start("env", ["--default-signal", "dotnet", Assembly, .. arguments]);
 
+    /// <summary>Runs a line of the shell, with the usual effect of signals.</summary>
+    internal static ChildProcess StartShell(string line) => ChildProcess.Start("env", "--default-signal", "sh", "-c", line);
+
     internal static Task<ChildProcess.Outcome> RunAsync(params IEnumerable<string> arguments) => ChildProcess.RunAsync("dotnet", arguments.Prepend(Assembly));
 
     /// <summary>Starts <c>serve blk</c> and returns when it serves.</summary>

@@ -27,10 +27,28 @@ public sealed class SystemHeaderTests
         Header(text, "linux/virtio_config.h", VirtioConfig);
         Header(text, "linux/virtio_ring.h", VirtioRing);
         Header(text, "linux/virtio_blk.h", VirtioBlk);
+        Header(text, "linux/virtio_console.h", VirtioConsole);
         Header(text, "linux/virtio_gpu.h", VirtioGpu);
         Header(text, "linux/virtio_crypto.h", VirtioCrypto);
         Errno(text);
         return text.ToString();
+    }
+
+    private static void VirtioConsole(StringBuilder text)
+    {
+        Size(text, "struct virtio_console_config", VirtioConsoleConfig.Size, ("cols", 0), ("rows", 2), ("max_nr_ports", 4), ("emerg_wr", VirtioConsoleConfig.EmergencyWriteOffset));
+        Size(text, "struct virtio_console_control", VirtioConsoleControl.Size, ("id", 0), ("event", 4), ("value", 6));
+        Constant(text, "1 << VIRTIO_CONSOLE_F_SIZE", (ulong)VirtioConsoleFeatures.Size);
+        Constant(text, "1 << VIRTIO_CONSOLE_F_MULTIPORT", (ulong)VirtioConsoleFeatures.MultiPort);
+        Constant(text, "1 << VIRTIO_CONSOLE_F_EMERG_WRITE", (ulong)VirtioConsoleFeatures.EmergencyWrite);
+        Constant(text, "VIRTIO_CONSOLE_DEVICE_READY", (ulong)VirtioConsoleEvent.DeviceReady);
+        Constant(text, "VIRTIO_CONSOLE_PORT_ADD", (ulong)VirtioConsoleEvent.DeviceAdd);
+        Constant(text, "VIRTIO_CONSOLE_PORT_REMOVE", (ulong)VirtioConsoleEvent.DeviceRemove);
+        Constant(text, "VIRTIO_CONSOLE_PORT_READY", (ulong)VirtioConsoleEvent.PortReady);
+        Constant(text, "VIRTIO_CONSOLE_CONSOLE_PORT", (ulong)VirtioConsoleEvent.ConsolePort);
+        Constant(text, "VIRTIO_CONSOLE_RESIZE", (ulong)VirtioConsoleEvent.Resize);
+        Constant(text, "VIRTIO_CONSOLE_PORT_OPEN", (ulong)VirtioConsoleEvent.PortOpen);
+        Constant(text, "VIRTIO_CONSOLE_PORT_NAME", (ulong)VirtioConsoleEvent.PortName);
     }
 
     private static void Header(StringBuilder text, string name, Action<StringBuilder> assertions)
