@@ -10,9 +10,10 @@ public sealed class PublicApiTests
     [InlineData("Protocol")]
     [InlineData("Frontend")]
     [InlineData("Backend")]
+    [InlineData("Hosting")]
     public void The_public_api_is_the_checked_in_one(string folder)
     {
-        string text = PublicApiText.Render(Assembly.Load("Vhost." + folder));
+        string text = PublicApiText.Render(Assembly.Load(folder == "Hosting" ? "Vhost.Backend.Hosting" : "Vhost." + folder));
         CheckedInText.Compare(RepositoryRoot.File("src", folder, "PublicApi.txt"), text, "UPDATE_API").Should().BeNull();
     }
 }

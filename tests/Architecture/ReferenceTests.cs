@@ -12,12 +12,14 @@ public sealed class ReferenceTests
         ["Vhost.Protocol"] = [],
         ["Vhost.Frontend"] = ["Vhost.Protocol"],
         ["Vhost.Backend"] = ["Vhost.Protocol"],
+        ["Vhost.Backend.Hosting"] = ["Vhost.Protocol", "Vhost.Backend"],
     };
 
     [Theory]
     [InlineData("Vhost.Protocol")]
     [InlineData("Vhost.Frontend")]
     [InlineData("Vhost.Backend")]
+    [InlineData("Vhost.Backend.Hosting")]
     public void An_assembly_references_only_what_it_stands_on(string name)
     {
         IEnumerable<string> ours = Assembly.Load(name).GetReferencedAssemblies()
@@ -30,12 +32,13 @@ public sealed class ReferenceTests
     [InlineData("Protocol")]
     [InlineData("Frontend")]
     [InlineData("Backend")]
+    [InlineData("Hosting")]
     public void A_project_references_only_what_it_stands_on(string folder)
     {
         XDocument project = Project(folder);
         IEnumerable<string> references = project.Descendants("ProjectReference")
             .Select(reference => Path.GetFileNameWithoutExtension(reference.Attribute("Include")!.Value));
-        references.Should().BeSubsetOf(_allowed["Vhost." + folder]);
+        references.Should().BeSubsetOf(_allowed[Name(folder)]);
     }
 
     [Fact]
@@ -55,10 +58,13 @@ public sealed class ReferenceTests
     [InlineData("Vhost.Protocol")]
     [InlineData("Vhost.Frontend")]
     [InlineData("Vhost.Backend")]
+    [InlineData("Vhost.Backend.Hosting")]
     public void An_assembly_has_one_namespace(string name) =>
         Assembly.Load(name).GetTypes()
             .Where(type => type.Namespace is { } space && space.StartsWith("Vhost", StringComparison.Ordinal))
             .Should().OnlyContain(type => type.Namespace == name);
+
+    private static string Name(string folder) => folder == "Hosting" ? "Vhost.Backend.Hosting" : "Vhost." + folder;
 
     private static XDocument Project(string folder) =>
         XDocument.Load(Directory.EnumerateFiles(RepositoryRoot.File("src", folder), "*.csproj").Single());

@@ -1,0 +1,172 @@
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
+using Microsoft.Win32.SafeHandles;
+using Vhost.Protocol;
+
+namespace Vhost.Backend.Hosting;
+
+/// <summary>
+/// A back-end that the host starts and stops. Got from the container by its name: <c>provider.GetRequiredKeyedService&lt;HostedVhostUserBackend&gt;("disk")</c>.
+/// </summary>
+/// <remarks>
+/// The device is made when the host starts, and disposed after the back-end has stopped. Stopping ends listening, then the session: queues are drained at most
+/// <see cref="HostedBackendOptions.DrainTimeout"/>, and everything together takes at most the host's own time. Threading: any thread.
+/// </remarks>
+public sealed class HostedVhostUserBackend : IHostedService, IAsyncDisposable
+{
+    private readonly IServiceProvider _services;
+    private readonly Func<IServiceProvider, IVhostUserDevice> _makeDevice;
+    private readonly ILoggerFactory _logs;
+    private readonly ILogger _logger;
+    private readonly CancellationTokenSource _stopping = new();
+    private VhostUserBackend? _backend;
+    private IVhostUserDevice? _device;
+    private Task _serving = Task.CompletedTask;
+    private bool _isStarted;
+    private int _disposed;
+
+    internal HostedVhostUserBackend(string name, IServiceProvider services, Func<IServiceProvider, IVhostUserDevice> makeDevice)
+    {
+        Name = name;
+        _services = services;
+        _makeDevice = makeDevice;
+        _logs = services.GetService<ILoggerFactory>() ?? NullLoggerFactory.Instance;
+        _logger = _logs.CreateLogger("Vhost.Backend.Hosting");
+    }
+
+    /// <summary>Raised when <see cref="State"/> may have changed, by whatever changed it; handlers must not wait.</summary>
+    public event EventHandler? Changed;
+
+    /// <summary>The name that it was registered with.</summary>
+    public string Name { get; }
+
+    /// <summary>The device.</summary>
+    /// <exception cref="InvalidOperationException">The host has not started it yet.</exception>
+    public IVhostUserDevice Device => _device ?? throw NotStarted();
+
+    /// <summary>The back-end, for its events and queries.</summary>
+    /// <exception cref="InvalidOperationException">The host has not started it yet.</exception>
+    public VhostUserBackend Backend => _backend ?? throw NotStarted();
+
+    /// <summary>Why it cannot go on; null while it can.</summary>
+    public Exception? Failure { get; private set; }
+
+    /// <summary>Where it is served, in words; empty before the start.</summary>
+    public string Where { get; private set; } = "";
+
+    /// <summary>What it does.</summary>
+    public HostedBackendState State => Failure is not null ? HostedBackendState.Failed
+        : _stopping.IsCancellationRequested ? HostedBackendState.Stopped
+        : !_isStarted ? HostedBackendState.NotStarted
+        : _backend!.IsConnected ? HostedBackendState.Connected
+        : HostedBackendState.Waiting;
+
+    /// <summary>Opens the socket and begins to serve.</summary>
+    /// <param name="cancellationToken">Not used: nothing here waits.</param>
+    /// <exception cref="OptionsValidationException">An option is out of its range.</exception>
+    /// <exception cref="IOException">The socket cannot be used.</exception>
+    public Task StartAsync(CancellationToken cancellationToken)
+    {
+        HostedBackendOptions options = _services.GetRequiredService<IOptionsMonitor<HostedBackendOptions>>().Get(Name);
+        _device = _makeDevice(_services);
+        _backend = new VhostUserBackend(_device, options.ForBackend(_logs));
+        _backend.Connected += (_, _) => Changed?.Invoke(this, EventArgs.Empty);
+        _backend.Disconnected += (_, _) => Changed?.Invoke(this, EventArgs.Empty);
+        Func<Task> serve = Open(options, _backend);
+        _isStarted = true;
+        HostingLog.Serving(_logger, Name, Where);
+        _serving = Task.Run(() => ServeAsync(serve), CancellationToken.None);
+        return Task.CompletedTask;
+    }
+
+    /// <summary>Stops to serve, after what is under way has been finished as far as there is time.</summary>
+    /// <param name="cancellationToken">The host's time is over.</param>
+    public async Task StopAsync(CancellationToken cancellationToken)
+    {
+        if (Volatile.Read(ref _disposed) != 0)
+            return;
+        await _stopping.CancelAsync().ConfigureAwait(false);
+        Changed?.Invoke(this, EventArgs.Empty);
+        await _serving.WaitAsync(cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (_serving.IsCompleted)
+            HostingLog.Stopped(_logger, Name);
+        else
+            HostingLog.LeftBehind(_logger, Name);
+    }
+
+    /// <summary>Stops, if that has not been done, and disposes the device.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+            return;
+        await _stopping.CancelAsync().ConfigureAwait(false);
+        if (!_serving.IsCompleted)
+            return; // left behind: the device is still used
+        if (_backend is not null)
+            await _backend.DisposeAsync().ConfigureAwait(false);
+        if (_device is IAsyncDisposable asynchronous)
+            await asynchronous.DisposeAsync().ConfigureAwait(false);
+        else
+            (_device as IDisposable)?.Dispose();
+        _stopping.Dispose();
+    }
+
+    /// <summary>Opens what is served, so that a socket that cannot be used fails the start of the host, and systemd is told of readiness when it is true.</summary>
+    private Func<Task> Open(HostedBackendOptions options, VhostUserBackend backend)
+    {
+        if (_services.GetRequiredService<SystemdSockets>().TryTake(options.SocketName ?? Name) is { } inherited)
+            return OpenInherited(inherited, options.SocketName ?? Name, backend);
+        string path = options.SocketPath ?? throw new OptionsValidationException(
+            Name, typeof(HostedBackendOptions), [$"Back-end '{Name}': SocketPath is missing, and the service manager passes no socket named '{options.SocketName ?? Name}'."]);
+        Where = options.Client ? $"the front-end that listens on {path}" : path;
+        if (options.Client)
+            return () => backend.ConnectAsync(path, _stopping.Token);
+        VhostUserListener listener = VhostUserListener.Listen(path, options.ForListener());
+        return () => ListenAsync(backend, listener);
+    }
+
+    private Func<Task> OpenInherited(SafeFileHandle socket, string name, VhostUserBackend backend)
+    {
+        Where = $"inherited socket '{name}'";
+        if (InheritedSocket.Inspect(socket) == InheritedSocketKind.Connected)
+        {
+            VhostUserConnection connection = VhostUserConnection.Adopt(socket);
+            return async () =>
+            {
+                await backend.ServeAsync(connection, _stopping.Token).ConfigureAwait(false);
+                _services.GetRequiredService<IHostApplicationLifetime>().StopApplication(); // the one connection that this process was started for
+            };
+        }
+
+        VhostUserListener listener = VhostUserListener.Adopt(socket);
+        return () => ListenAsync(backend, listener);
+    }
+
+    private async Task ListenAsync(VhostUserBackend backend, VhostUserListener listener)
+    {
+        await using (listener.ConfigureAwait(false))
+        {
+            await backend.ListenAsync(listener, _stopping.Token).ConfigureAwait(false);
+        }
+    }
+
+    private async Task ServeAsync(Func<Task> serve)
+    {
+        try
+        {
+            await serve().ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            Failure = e;
+            HostingLog.Failed(_logger, Name, e);
+            Changed?.Invoke(this, EventArgs.Empty);
+            _services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
+        }
+    }
+
+    private InvalidOperationException NotStarted() => new($"The host has not started back-end '{Name}' yet.");
+}

@@ -1,0 +1,84 @@
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Diagnostics.HealthChecks;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Options;
+
+namespace Vhost.Backend.Hosting;
+
+/// <summary>Registers back-ends with a host.</summary>
+public static class VhostUserHostingExtensions
+{
+    /// <summary>Registers a back-end that the host starts and stops. Any number may be registered, each under a name of its own.</summary>
+    /// <param name="services">The host's services.</param>
+    /// <param name="name">Its name: of its options, of its health check, of the socket that systemd passes for it.</param>
+    /// <param name="configure">Sets its options.</param>
+    /// <param name="device">Makes the device when the host starts. The device belongs to the host, which disposes it.</param>
+    /// <exception cref="ArgumentException">The name is empty, or was used before.</exception>
+    public static IServiceCollection AddVhostUserBackend(
+        this IServiceCollection services, string name, Action<HostedBackendOptions> configure, Func<IServiceProvider, IVhostUserDevice> device)
+    {
+        ArgumentNullException.ThrowIfNull(configure);
+        Add(services, name, device);
+        services.AddSingleton<IConfigureOptions<HostedBackendOptions>>(new ConfigureNamedOptions<HostedBackendOptions>(name, configure));
+        return services;
+    }
+
+    /// <summary>Registers a back-end whose options come from configuration.</summary>
+    /// <param name="services">The host's services.</param>
+    /// <param name="name">Its name: of its options, of its health check, of the socket that systemd passes for it.</param>
+    /// <param name="section">Its settings, named like the properties of <see cref="HostedBackendOptions"/>.</param>
+    /// <param name="device">Makes the device when the host starts. The device belongs to the host, which disposes it.</param>
+    /// <exception cref="ArgumentException">The name is empty, or was used before.</exception>
+    public static IServiceCollection AddVhostUserBackend(
+        this IServiceCollection services, string name, IConfiguration section, Func<IServiceProvider, IVhostUserDevice> device)
+    {
+        ArgumentNullException.ThrowIfNull(section);
+        Add(services, name, device);
+        services.AddSingleton<IConfigureOptions<HostedBackendOptions>>(new HostedBackendSettings(name, section));
+        return services;
+    }
+
+    /// <summary>
+    /// Adds a health check of a back-end: healthy while it waits for a front-end or serves one, failed when it is not started, cannot go on, or has a queue that broke.
+    /// </summary>
+    /// <param name="checks">The host's health checks.</param>
+    /// <param name="name">Name of the back-end, and of the check.</param>
+    /// <param name="failureStatus">What a failure is reported as. Null: unhealthy.</param>
+    /// <param name="tags">Tags of the check.</param>
+    public static IHealthChecksBuilder AddVhostUserBackend(
+        this IHealthChecksBuilder checks, string name, HealthStatus? failureStatus = null, IEnumerable<string>? tags = null)
+    {
+        ArgumentNullException.ThrowIfNull(checks);
+        return checks.Add(new HealthCheckRegistration(
+            name, services => new BackendHealthCheck(services.GetRequiredKeyedService<HostedVhostUserBackend>(name)), failureStatus, tags));
+    }
+
+    /// <summary>
+    /// Tells systemd what becomes of the host, where it wants to know (Type=notify): that it is ready, that it stops, what its back-ends do, and, with WatchdogSec=, that it lives.
+    /// </summary>
+    /// <param name="services">The host's services.</param>
+    public static IServiceCollection AddVhostUserSystemdNotifications(this IServiceCollection services)
+    {
+        ArgumentNullException.ThrowIfNull(services);
+        services.TryAddSingleton(SystemdSettings.FromEnvironment());
+        services.AddHostedService<SystemdNotifications>();
+        return services;
+    }
+
+    private static void Add(IServiceCollection services, string name, Func<IServiceProvider, IVhostUserDevice> device)
+    {
+        ArgumentNullException.ThrowIfNull(services);
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        ArgumentNullException.ThrowIfNull(device);
+        if (services.Any(service => service.ServiceType == typeof(HostedVhostUserBackend) && name.Equals(service.ServiceKey)))
+            throw new ArgumentException($"There is a back-end '{name}' already.", nameof(name));
+        services.AddOptions();
+        services.TryAddSingleton(SystemdSockets.FromEnvironment());
+        services.AddKeyedSingleton(name, (provider, _) => new HostedVhostUserBackend(name, provider, device));
+        services.AddSingleton<IHostedService>(provider => provider.GetRequiredKeyedService<HostedVhostUserBackend>(name));
+        services.AddSingleton(new HostedBackendName(name));
+        services.AddSingleton<IValidateOptions<HostedBackendOptions>>(new HostedBackendOptionsValidator(name));
+    }
+}
