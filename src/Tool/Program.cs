@@ -1,3 +1,3 @@
 using Vhost.Tool;
 
-return await ToolMain.RunAsync(args);
+return await ToolMain.RunAsync(args, ToolMain.CalledBy());

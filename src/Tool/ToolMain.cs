@@ -14,8 +14,26 @@ internal static class ToolMain
     private const int Failure = 1;
     private const int WrongCommandLine = 2;
 
-    internal static async Task<int> RunAsync(string[] arguments)
+    /// <summary>The name under which this program was started: of a link, where it was one; empty where the system does not tell.</summary>
+    internal static string CalledBy()
     {
+        try
+        {
+            return File.ReadAllText("/proc/self/cmdline").Split('\0')[0];
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            return "";
+        }
+    }
+
+    /// <summary>Does what the command line says.</summary>
+    /// <param name="arguments">The words of the command line.</param>
+    /// <param name="program">What the program was called by, which may be a link named after a device.</param>
+    internal static async Task<int> RunAsync(string[] arguments, string program = "")
+    {
+        if (ServedDevice.ByProgram(program) is { } device)
+            arguments = [ToolCommand.ServeName, device.Command, .. arguments];
         if (ToolCommand.CapabilitiesAskedFor(arguments) is { } capabilities)
         {
             ToolOutput.PrintJson(capabilities, ToolJson.Default.CapabilitiesReport);

@@ -7,8 +7,9 @@ internal static class ToolCommand
 {
     internal const string Name = "vhost-user";
 
+    internal const string ServeName = "serve";
+
     private const string CapabilitiesName = "--print-capabilities";
-    private const string ServeName = "serve";
 
     internal static RootCommand Build()
     {
@@ -19,6 +20,7 @@ internal static class ToolCommand
             Block(),
             Net(),
             Serve(),
+            DescribeCommand.Build(),
             Capabilities("Print what 'serve blk' can do, as the vhost-user specification's back-end program conventions ask for, and exit."),
         };
         return root;
@@ -34,8 +36,7 @@ internal static class ToolCommand
             return null;
         return arguments switch
         {
-            [ServeName, ServeRngCommand.Name, ..] => CapabilitiesReport.Rng,
-            [ServeName, ServeBlkCommand.Name, ..] => CapabilitiesReport.Block,
+            [ServeName, var device, ..] => ServedDevice.ByCommand(device)?.Capabilities,
             [var first, ..] when first.StartsWith('-') => CapabilitiesReport.Block,
             _ => null,
         };
@@ -61,5 +62,6 @@ internal static class ToolCommand
     {
         ServeBlkCommand.Build(),
         ServeRngCommand.Build(),
+        ServeConsoleCommand.Build(),
     };
 }

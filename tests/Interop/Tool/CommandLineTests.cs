@@ -83,7 +83,8 @@ public sealed class CommandLineTests
     [Theory]
     [InlineData("--print-capabilities", """{"type":"block","features":["read-only","blk-file"]}""")]
     [InlineData("serve blk --print-capabilities --whatever else", """{"type":"block","features":["read-only","blk-file"]}""")]
-    [InlineData("serve rng --whatever --print-capabilities", """{"type":"rng","features":[]}""")]
+    [InlineData("serve rng --whatever --print-capabilities", """{"type":"rng"}""")]
+    [InlineData("serve console --print-capabilities", """{"type":"console"}""")]
     public async Task Capabilities_are_printed_whatever_else_is_asked(string line, string answer)
     {
         ChildProcess.Outcome outcome = await ToolProcess.RunAsync(line.Split(' '));
@@ -96,6 +97,7 @@ public sealed class CommandLineTests
     [InlineData("--help", true)]
     [InlineData("serve blk --help", true)]
     [InlineData("serve rng --help", true)]
+    [InlineData("serve console --help", true)]
     [InlineData("serve --help", false)]
     [InlineData("probe --help", false)]
     [InlineData("blk bench --help", false)]
