@@ -68,6 +68,12 @@ internal static partial class BackendLog
     [LoggerMessage(3114, LogLevel.Warning, "queue {Queue}: what the in-flight area says cannot be of this ring; whatever it was about is not served again")]
     public static partial void LeftDiscarded(ILogger logger, int queue);
 
+    [LoggerMessage(3115, LogLevel.Warning, "queue {Queue}: {Count} entries of the in-flight area cannot be of this ring; what they were about is not served again, the others are")]
+    public static partial void LeftBad(ILogger logger, int queue, int count);
+
+    [LoggerMessage(3116, LogLevel.Warning, "queue {Queue}: a request that the back-end before had not answered is refused and given back with nothing written: {Detail}")]
+    public static partial void LeftRefused(ILogger logger, int queue, string detail);
+
     [LoggerMessage(3113, LogLevel.Debug, "{Peer}: in-flight area in file {File}: {Bytes} bytes for {Queues} queues of {Size} entries")]
     public static partial void InflightArea(ILogger logger, string peer, ulong file, ulong bytes, ushort queues, ushort size);
 

@@ -7,11 +7,19 @@ namespace Vhost.Backend;
 /// <remarks>Threading: the sessions of a back-end, which run one after the other.</remarks>
 internal sealed class HeldQueues(int queues)
 {
-    private readonly DeviceVirtqueue?[] _queues = new DeviceVirtqueue?[queues];
+    private readonly List<DeviceVirtqueue>[] _queues = [.. Enumerable.Range(0, queues).Select(static _ => new List<DeviceVirtqueue>())];
 
     /// <summary>A queue was stopped, or given up.</summary>
-    internal void Stopped(DeviceVirtqueue queue) => _queues[queue.Index] = queue.IsHeld ? queue : _queues[queue.Index];
+    internal void Stopped(DeviceVirtqueue queue)
+    {
+        if (queue.IsHeld)
+            _queues[queue.Index].Add(queue);
+    }
 
-    /// <summary>Whether the device still has requests that were taken from a queue with this index.</summary>
-    internal bool IsHeld(int index) => _queues[index] is { IsHeld: true };
+    /// <summary>Whether the device still has requests that were taken from a queue with this index, in whichever of its lives.</summary>
+    internal bool IsHeld(int index)
+    {
+        _queues[index].RemoveAll(static queue => !queue.IsHeld);
+        return _queues[index].Count > 0;
+    }
 }

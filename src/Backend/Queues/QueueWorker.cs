@@ -9,7 +9,8 @@ internal sealed record QueueWorkerContext(
     IVhostUserDevice Device,
     VhostUserBackendOptions Options,
     ILogger Logger,
-    Action<DeviceVirtqueue> Broken);
+    Action<DeviceVirtqueue> Broken,
+    Action<DeviceVirtqueue>? LeftRefused = null);
 
 /// <summary>
 /// The one that touches a started ring. The session never does: it posts a command and awaits its completion; the worker runs commands
@@ -32,6 +33,7 @@ internal abstract class QueueWorker
     private bool _enabled;
     private bool _broken;
     private bool _draining;
+    private bool _toldRefused;
     private volatile bool _forceStop;
     private volatile bool _abandoned;
     private TaskCompletionSource<uint>? _stopped;
@@ -52,8 +54,11 @@ internal abstract class QueueWorker
     /// <summary>Only the worker reads it, only a command changes it.</summary>
     protected EventNotifier? Kick { get; private set; }
 
-    /// <summary>The ring is served: enabled, not broken, not being stopped.</summary>
-    protected bool Active => _enabled && !_broken && !_draining;
+    /// <summary>
+    /// The ring is served: enabled, not broken, and not being stopped. One that is being stopped is still served as far as the back-end before had left requests: to the driver those
+    /// are taken, so where the ring goes on they would never come again.
+    /// </summary>
+    protected bool Active => _enabled && !_broken && (!_draining || Queue.HasLeft);
 
     protected bool CommandPosted => _commandPosted;
 
@@ -113,6 +118,7 @@ internal abstract class QueueWorker
         {
             _stopped = stopped;
             _draining = true;
+            Queue.TakesLeftOnly = true;
         });
         try
         {
@@ -138,6 +144,7 @@ internal abstract class QueueWorker
         catch (TimeoutException e)
         {
             _abandoned = true;
+            Queue.Abandon();
             throw new TimeoutException(
                 $"queue {Queue.Index} cannot be stopped: the device did not return from Process within {Options.DrainTimeout.TotalSeconds} s", e);
         }
@@ -190,7 +197,13 @@ internal abstract class QueueWorker
                 _context.Broken(Queue);
         }
 
-        if (_draining && (Queue.InFlight == 0 || _broken || _forceStop))
+        if (Queue.LeftRefused > 0 && !_toldRefused)
+        {
+            _toldRefused = true;
+            _context.LeftRefused?.Invoke(Queue);
+        }
+
+        if (_draining && ((Queue.InFlight == 0 && !Active) || _broken || _forceStop))
             FinishStop();
     }
 

@@ -17,7 +17,7 @@ public sealed partial class DeviceVirtqueue
     public ChainBurst TakeBurst(int max = MaxBurst)
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(max);
-        if (_handed == _batch.Count && !Fetch())
+        if ((_handed == _batch.Count && !Fetch()) || _isAbandoned)
         {
             return default;
         }

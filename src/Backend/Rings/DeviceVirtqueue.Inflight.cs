@@ -1,5 +1,3 @@
-using Vhost.Protocol;
-
 namespace Vhost.Backend;
 
 /// <summary>Requests that are noted in the front-end's in-flight area, so that the next back-end finds them.</summary>
@@ -7,6 +5,7 @@ public sealed partial class DeviceVirtqueue
 {
     private InflightTracker? _inflight;
     private int _detachedOut;
+    private volatile bool _isAbandoned;
 
     /// <summary>Chains at the front of the batch that the last back-end had left.</summary>
     private int _fetchedAgain;
@@ -17,10 +16,34 @@ public sealed partial class DeviceVirtqueue
     /// <summary>What the last back-end noted cannot be of this ring.</summary>
     internal bool IsLeftDiscarded => _inflight?.IsDiscarded ?? false;
 
+    /// <summary>Entries of requests that the last back-end noted and that cannot be of this ring.</summary>
+    internal int LeftBad => _inflight?.BadCount ?? 0;
+
+    /// <summary>Requests that the last back-end had taken and that this one refused, because their buffers are not what they must be; they were given back with nothing written.</summary>
+    internal int LeftRefused { get; private set; }
+
+    /// <summary>What was wrong with the last of them.</summary>
+    internal string? LeftRefusedDetail { get; private set; }
+
+    /// <summary>Whether requests wait here that the last back-end had taken: the driver will not show them again, so they are served before the ring comes to rest.</summary>
+    internal bool HasLeft => _inflight is { } inflight && (inflight.Waiting > 0 || _handed < Math.Min(_fetchedAgain, _batch.Count));
+
+    /// <summary>From now on only what the last back-end had left is taken: the ring comes to rest.</summary>
+    internal bool TakesLeftOnly { get; set; }
+
+    /// <summary>What is new comes when everything has been handed out that was left.</summary>
+    private bool MayFetchNew => !TakesLeftOnly && _inflight is not { Waiting: > 0 } && _batch.Count == _handed;
+
     /// <summary>
     /// Whether the device may still read and write buffers of this queue: it has not come back from a call, or has chains that outlive their turn. Any thread.
     /// </summary>
-    internal bool IsHeld => IsActive || Volatile.Read(ref _detachedOut) > 0;
+    internal bool IsHeld => _lease.Memory is not null || Volatile.Read(ref _detachedOut) > 0;
+
+    /// <summary>
+    /// The session has given the queue up because its device does not come back from a call, and goes on without it: whatever that thread still does, nothing of it is shown to the
+    /// driver or noted any more, and it gets no further request. Any thread. What it is in the middle of writing at this moment cannot be called back.
+    /// </summary>
+    internal void Abandon() => _isAbandoned = true;
 
     /// <summary>A detached chain was completed.</summary>
     internal void Released() => Interlocked.Decrement(ref _detachedOut);
@@ -38,10 +61,20 @@ public sealed partial class DeviceVirtqueue
     }
 
     /// <summary>What was left comes before anything new, so at first a batch has nothing else.</summary>
-    private VirtqueueFault FetchAgain()
+    private void FetchAgain()
     {
-        VirtqueueFault fault = _inflight!.Fetch(_batch);
+        while (!_inflight!.TryFetch(_batch, out ushort refused))
+            GiveBackRefused(refused);
         _fetchedAgain = _batch.Count;
-        return fault;
+    }
+
+    /// <summary>All that was handed out before is noted as taken, so that this one has its place in the order.</summary>
+    private void GiveBackRefused(ushort id)
+    {
+        LeftRefused++;
+        LeftRefusedDetail = _batch.FaultDetail;
+        InFlight++;
+        _inOrder?.Taken(id);
+        Complete(id, 0);
     }
 }

@@ -39,7 +39,7 @@ public sealed partial class DeviceVirtqueue
     internal int TakeLinear(Span<LinearChain> chains, bool deviceWrites, out bool isOther)
     {
         isOther = true;
-        if (_handed != _batch.Count || Fault != VirtqueueFault.None || _inflight is not null)
+        if (_handed != _batch.Count || Fault != VirtqueueFault.None || _inflight is not null || _isAbandoned)
             return 0;
         int count = _split is not null
             ? _split.FetchLinear(ref _batch.Window, chains, deviceWrites, InFlight, out isOther)
@@ -73,6 +73,8 @@ public sealed partial class DeviceVirtqueue
     internal void CompleteLinear(ReadOnlySpan<LinearChain> chains, ReadOnlySpan<uint> bytesWritten)
     {
         _linearTaken = 0;
+        if (_isAbandoned)
+            return;
         if (_inOrder is not { IsEmpty: false })
             StageLinear(chains, bytesWritten);
         else

@@ -82,13 +82,13 @@ public sealed partial class DeviceVirtqueue
     internal bool Streamed { get; set; }
 
     /// <summary>Whether the ring is mapped and may be touched.</summary>
-    private bool IsActive => _lease.Memory is not null;
+    private bool IsActive => _lease.Memory is not null && !_isAbandoned;
 
     /// <summary>Takes the next request. False when there is none, or when the queue is faulted.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool TryPop(out DescriptorChain chain)
     {
-        if (_handed == _batch.Count && !Fetch())
+        if ((_handed == _batch.Count && !Fetch()) || _isAbandoned)
         {
             chain = default;
             return false;
@@ -117,7 +117,7 @@ public sealed partial class DeviceVirtqueue
     {
         if (!IsActive)
         {
-            return; // the ring was taken away; nobody waits for the answer
+            return; // the ring was taken away, or another one serves it: nobody waits for the answer
         }
 
         if (_staged >= InFlight)
@@ -252,7 +252,9 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Fetches into the batch behind what is in it, all of which was handed out.</summary>
     private bool FetchMore()
     {
-        VirtqueueFault fault = _inflight is { Waiting: > 0 } ? FetchAgain()
+        if (_inflight is { Waiting: > 0 })
+            FetchAgain();
+        VirtqueueFault fault = !MayFetchNew ? VirtqueueFault.None
             : _split is not null ? _split.Fetch(_batch, InFlight)
             : _packed!.Fetch(_batch);
         if (fault != VirtqueueFault.None)

@@ -38,7 +38,7 @@ internal sealed partial class BackendSession
         }
 
         queue.Count(_counters[vring.Index], _events);
-        (uint start, int left, bool discarded) = (queue.Base, queue.LeftByLast, queue.IsLeftDiscarded); // the worker's from now on
+        (uint start, int left, int bad, bool discarded) = (queue.Base, queue.LeftByLast, queue.LeftBad, queue.IsLeftDiscarded); // the worker's from now on
         try
         {
             vring.Worker = QueueWorker.Start(queue, vring.Kick, vring.Enabled, _workerContext);
@@ -56,6 +56,8 @@ internal sealed partial class BackendSession
             BackendLog.RequestsLeft(_logger, vring.Index, left);
         if (discarded && _budget.TryTake())
             BackendLog.LeftDiscarded(_logger, vring.Index);
+        if (bad > 0 && _budget.TryTake())
+            BackendLog.LeftBad(_logger, vring.Index, bad);
     }
 
     /// <summary>The driver has chosen the packed format for all rings.</summary>
@@ -112,6 +114,13 @@ internal sealed partial class BackendSession
         }
 
         BackendLog.QueueStopped(_logger, vring.Index, BaseOf(vring));
+    }
+
+    /// <summary>On the worker of the queue, once.</summary>
+    private void LeftRefused(DeviceVirtqueue queue)
+    {
+        if (_budget.TryTake())
+            BackendLog.LeftRefused(_logger, queue.Index, queue.LeftRefusedDetail ?? string.Empty);
     }
 
     /// <summary>On the worker of the queue, once: the queue is out of service until it is stopped and started again. Others go on.</summary>

@@ -36,7 +36,7 @@ internal sealed partial class BackendSession
         (_device, _options, _logger, _budget, _held, _events, _counters) = common;
         _somebodyWaits = somebodyWaits;
         _vrings = [.. Enumerable.Range(0, _device.QueueCount).Select(index => new VringState(index))];
-        _workerContext = new QueueWorkerContext(_device, _options, _logger, QueueBroke);
+        _workerContext = new QueueWorkerContext(_device, _options, _logger, QueueBroke, LeftRefused);
         _state = new NegotiatedState(OfferedFeatures(), VirtioFeatures.None, OfferedProtocolFeatures(), VhostUserProtocolFeatures.None);
         _shownState = new StrongBox<NegotiatedState>(_state);
     }

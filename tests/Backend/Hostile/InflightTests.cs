@@ -45,6 +45,41 @@ public class InflightTests
         await bench.CheckInvariantsAsync(lines: null);
     }
 
+    /// <summary>To the driver they are taken, so behind them is where the queue goes on: one that is served answers them before it comes to rest, one that is not leaves them in the area.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task What_waits_to_be_served_again_when_a_queue_is_stopped_is_neither_lost_nor_repeated(bool enabled)
+    {
+        await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { DrainTimeout = TimeSpan.FromMilliseconds(100) });
+        using (TestGuest guest = new())
+        {
+            using TestRing ring = new(guest, 0);
+            (VhostUserInflight area, SafeFileHandle memory) = await LeaveThreeAsync(bench, guest, ring);
+            using (memory)
+            {
+                await using RawFrontend second = await bench.NegotiatedAsync(); // whose turn it is when the first one's has ended
+                LetGo(bench);
+                await second.AcceptedAsync(VhostUserRequest.SetInflightFd, RawFrontend.Bytes(area), memory);
+                await second.AddMemoryAsync(guest);
+                await second.DescribeAsync(ring);
+                await second.EnableAsync(ring, enabled);
+                await second.KickAsync(ring);
+                (await second.StopAsync(ring)).Should().Be(3);
+                ring.UsedIndex.Should().Be((ushort)(enabled ? 3 : 0));
+
+                await second.StartAsync(ring, 3);
+                for (byte fill = 1; fill <= 3; fill++)
+                    await ring.ExpectEchoAsync(fill);
+                await ring.EchoAsync(4);
+                (await second.StopAsync(ring)).Should().Be(4);
+            }
+        }
+
+        bench.Device.Processed.Should().Be(1 + 3 + 3 + 1, "the well-behaved front-end's, those that were kept, the same once more, and a new one");
+        await bench.CheckInvariantsAsync(lines: null);
+    }
+
     /// <summary>A device that keeps three requests, and a front-end that goes away.</summary>
     private static async Task<(VhostUserInflight Area, SafeFileHandle Memory)> LeaveThreeAsync(HostileBench bench, TestGuest guest, TestRing ring)
     {

@@ -1,3 +1,4 @@
+using Vhost.Backend;
 using Vhost.Protocol;
 
 namespace Vhost.Interop.Tests;
@@ -63,6 +64,72 @@ public sealed class InflightRecoveryTests
         ring.Take(6).Should().Equal(10, 11, 12, 13, 14, 15);
         ring.Complete(3, 6, 7, 8, 15, 14, 13, 12, 11, 10);
         ring.Shown().Should().Equal(3, 6, 7, 8, 15, 14, 13, 12, 11, 10);
+    }
+
+    /// <summary>The driver changed its buffers meanwhile, or somebody the area: the request is given back as it is, with nothing written.</summary>
+    [Theory]
+    [InlineData(VirtioFeatures.None)]
+    [InlineData(VirtioFeatures.InOrder)]
+    [InlineData(VirtioFeatures.RingPacked)]
+    [InlineData(VirtioFeatures.RingPacked | VirtioFeatures.InOrder)]
+    public void B29_A_request_that_is_refused_when_it_is_served_again_costs_no_other_one_anything(VirtioFeatures features)
+    {
+        using SuccessionRing ring = new(16, features);
+        ring.Submit(6);
+        ring.Take(6);
+        ring.Spoil(0);
+        ring.Spoil(3);
+        ring.Succeed();
+        ring.Submit(2);
+
+        ring.Take(8).Should().Equal(1, 2, 4, 5, 6, 7);
+        (ring.Device.Fault, ring.Device.LeftRefused).Should().Be((VirtqueueFault.None, 2));
+        ring.Device.LeftRefusedDetail.Should().Contain("buffer outside guest memory");
+        ring.Complete(1, 2, 4, 5, 6, 7);
+        ring.Shown().Should().BeEquivalentTo(new ulong[] { 0, 1, 2, 3, 4, 5, 6, 7 });
+        ring.Submit(1);
+        ring.Take(1).Should().Equal(8);
+    }
+
+    [Fact]
+    public void B29_An_entry_that_cannot_be_of_the_ring_costs_no_other_one_anything()
+    {
+        foreach ((ulong at, ushort value) in new[] { (InflightLayout.PackedCountAt, (ushort)0), (InflightLayout.PackedCountAt, (ushort)9), (InflightLayout.PackedIdAt, (ushort)16) })
+        {
+            using SuccessionRing ring = new(16, VirtioFeatures.RingPacked);
+            ring.Submit(5);
+            ring.Take(5);
+            ring.ChangeEntry(4, (part, entry) => part.Write(entry + at, value));
+            ring.Succeed();
+
+            (ring.Device.LeftBad, ring.Device.LeftByLast, ring.Device.IsLeftDiscarded).Should().Be((1, 4, false));
+            ring.Take(4).Should().Equal(0, 1, 2, 3);
+            ring.Complete(3, 1, 2, 0);
+            ring.Shown().Should().Equal(3, 1, 2, 0);
+        }
+    }
+
+    /// <summary>A list of free entries that leads back into itself, or out of the area.</summary>
+    [Theory]
+    [InlineData(5)]
+    [InlineData(17)]
+    [InlineData(65535)]
+    public void B29_A_broken_list_of_free_entries_costs_no_request_anything(int next)
+    {
+        using SuccessionRing ring = new(16, VirtioFeatures.RingPacked);
+        ring.Submit(5);
+        ring.Take(5);
+        ring.ChangeArea(part => part.Write(InflightLayout.PackedAt(7) + InflightLayout.PackedNextAt, (ushort)next));
+        ring.Succeed();
+
+        (ring.Device.LeftBad, ring.Device.LeftByLast).Should().Be((1, 5));
+        ring.Take(5).Should().Equal(0, 1, 2, 3, 4);
+        ring.Complete(4, 0);
+        ring.Shown().Should().Equal(4, 0);
+        ring.Submit(11);
+        ring.Take(11).Should().HaveCount(11);
+        ring.Succeed();
+        ring.Take(16).Should().Equal(1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     }
 
     /// <summary>The front-end can write into the area: the worst that comes of it is what its own driver sees.</summary>

@@ -34,21 +34,22 @@ internal sealed class SuccessionRing : IDisposable
 
     internal DeviceVirtqueue Device => _devices[^1];
 
+    private VirtqueueSetup Setup
+    {
+        get
+        {
+            VringSettings described = _driver.Describe(0, _kick, call: null);
+            return new VirtqueueSetup(
+                0, _size, User(described.DescriptorTable), User(described.AvailableRing), User(described.UsedRing), IsPacked ? 0x8000_8000 : 0, _features);
+        }
+    }
+
     private bool IsPacked => (_features & VirtioFeatures.RingPacked) != 0;
 
     /// <summary>The next one begins. What the one before had staged or fetched is lost with it, as with its process.</summary>
-    /// <param name="change">Changes the area before.</param>
-    internal void Succeed(Action<InflightPart>? change = null)
+    internal void Succeed()
     {
-        VringSettings described = _driver.Describe(0, _kick, call: null);
-        VirtqueueSetup setup = new(
-            0, _size, User(described.DescriptorTable), User(described.AvailableRing), User(described.UsedRing), IsPacked ? 0x8000_8000 : 0, _features);
-        if (change is not null)
-        {
-            using InflightPart part = _area.Open(setup)!;
-            change(part);
-        }
-
+        VirtqueueSetup setup = Setup;
         _devices.Add(DeviceVirtqueue.TryActivate(_memory, setup, null, _area.Open(setup), out _, out string why) ?? throw new InvalidOperationException(why));
         _heads.Clear();
     }
@@ -67,12 +68,37 @@ internal sealed class SuccessionRing : IDisposable
         _driver.Publish();
     }
 
-    /// <summary>Changes a request behind the device's back.</summary>
-    internal void Write<T>(GuestAddress at, T value)
-        where T : unmanaged
+    /// <summary>Gives the buffer of a request that was taken an address that is in no memory, where the next device will look for it.</summary>
+    internal void Spoil(ulong token)
     {
+        const ulong Nowhere = 0xFFFF_FFFF_0000;
+        ushort head = _heads[token];
+        if (IsPacked)
+        {
+            ChangeEntry(token, (part, entry) => part.Write(entry + InflightLayout.PackedAddressAt, Nowhere));
+            return;
+        }
+
         using GuestMemoryLease lease = _memory.Acquire();
-        lease.TryWrite(at, value).Should().BeTrue();
+        lease.TryWrite(new GuestAddress(_driver.Describe(0, _kick, call: null).DescriptorTable.Value + (16UL * head)), Nowhere).Should().BeTrue();
+    }
+
+    internal void ChangeArea(Action<InflightPart> change)
+    {
+        using InflightPart part = _area.Open(Setup)!;
+        change(part);
+    }
+
+    /// <summary>Changes the entry of a request that was taken, in the area of a packed ring.</summary>
+    internal void ChangeEntry(ulong token, Action<InflightPart, ulong> change)
+    {
+        using InflightPart part = _area.Open(Setup)!;
+        for (uint i = 0; i < _size; i++)
+        {
+            ulong entry = InflightLayout.PackedAt(i);
+            if (part.Read<byte>(entry + InflightLayout.MarkAt) == 1 && part.Read<ushort>(entry + InflightLayout.PackedIdAt) == _heads[token])
+                change(part, entry);
+        }
     }
 
     /// <summary>The device takes at most so many.</summary>

@@ -85,14 +85,22 @@ internal sealed class TrackedRing : IDisposable
         DeviceVirtqueue next = Activate(1);
         int left = next.LeftByLast;
         left.Should().BeLessThanOrEqualTo(_options.Size);
-        for (int taken = 0; next.TryPop(out DescriptorChain chain); taken++)
+        HashSet<ushort> heads = [];
+        int taken = 0;
+        for (; next.TryPop(out DescriptorChain chain); taken++)
         {
             taken.Should().BeLessThan(2 * _options.Size);
+            chain.Head.Should().BeLessThan(_options.Size);
+            (heads.Add(chain.Head) || taken >= left - next.LeftRefused).Should().BeTrue("what was left is handed out once");
             next.Complete(chain, 0);
         }
 
         next.Flush();
+        next.InFlight.Should().Be(0);
         next.Deactivate();
+        DeviceVirtqueue last = Activate(1);
+        last.LeftByLast.Should().Be(0, "all of it was served, whatever it was");
+        last.Deactivate();
         return left;
     }
 
@@ -218,11 +226,33 @@ internal sealed class TrackedRing : IDisposable
 
         DeviceVirtqueue next = Activate(generation + 1);
         List<ulong> got = [];
+        List<ushort> heads = [];
         while (next.TryPop(out DescriptorChain chain))
+        {
             got.Add(TokenOf(chain.Readable));
+            heads.Add(chain.Head);
+        }
+
         next.Fault.Should().Be(VirtqueueFault.None, next.FaultDetail);
         got.Should().Equal(expected);
-        next.Deactivate();
+        Answer(next, heads, generation + 1);
+    }
+
+    /// <summary>The next one lives, and leaves nothing.</summary>
+    private void Answer(DeviceVirtqueue device, List<ushort> heads, int generation)
+    {
+        bool before = DiesQuietly;
+        DiesQuietly = true;
+        foreach (ushort head in heads)
+            device.Complete(head, 0);
+        device.Flush();
+        device.InFlight.Should().Be(0);
+        device.Deactivate();
+        DeviceVirtqueue last = Activate(generation);
+        last.LeftByLast.Should().Be(0);
+        last.TryPop(out _).Should().BeFalse("everything was served");
+        last.Deactivate();
+        DiesQuietly = before;
     }
 
     private static ulong TokenOf(GuestBuffers buffers)

@@ -28,6 +28,9 @@ internal abstract class InflightTracker(InflightPart part) : IDisposable
     /// <summary>What the last back-end left cannot be of this ring, and was thrown away.</summary>
     internal bool IsDiscarded { get; private protected set; }
 
+    /// <summary>Entries of requests that cannot be of this ring: each was thrown away alone.</summary>
+    internal int BadCount { get; private protected set; }
+
     protected InflightPart Part { get; } = part;
 
     /// <summary>What the next request is numbered with: requests are handed out again in this order.</summary>
@@ -37,17 +40,25 @@ internal abstract class InflightTracker(InflightPart part) : IDisposable
     protected ReadOnlySpan<ushort> Staged => CollectionsMarshal.AsSpan(_staged);
 
     /// <summary>Fetches requests again that the last back-end left, as many as fit.</summary>
-    internal VirtqueueFault Fetch(ChainBatch batch)
+    /// <param name="batch">Where they go.</param>
+    /// <param name="refused">The id of one that comes next and is refused: its buffers are not, or not any more, what they must be. It is left no longer.</param>
+    /// <returns>False when one is refused, which happens only while nothing waits in the batch before it.</returns>
+    internal bool TryFetch(ChainBatch batch, out ushort refused)
     {
-        while (!batch.IsFull && Waiting > 0)
+        for (; !batch.IsFull && Waiting > 0; _nextRecovered++)
         {
-            VirtqueueFault fault = FetchAgain(_recovered[_nextRecovered], batch);
-            if (fault != VirtqueueFault.None)
-                return fault;
-            _nextRecovered++;
+            ushort name = _recovered[_nextRecovered];
+            if (FetchAgain(name, batch) == VirtqueueFault.None)
+                continue;
+            refused = IdOf(name);
+            if (batch.Count > 0)
+                return true;
+            _recovered.RemoveAt(_nextRecovered);
+            return false;
         }
 
-        return VirtqueueFault.None;
+        refused = 0;
+        return true;
     }
 
     /// <summary>So many that were fetched again last are as if they had not been.</summary>
@@ -77,6 +88,9 @@ internal abstract class InflightTracker(InflightPart part) : IDisposable
 
     /// <summary>The entry of a request that is being completed; a driver may use its id again from now on.</summary>
     protected abstract ushort EntryOf(ushort id);
+
+    /// <summary>The id of a request that the last back-end left.</summary>
+    protected abstract ushort IdOf(ushort name);
 
     /// <summary>Strikes out what was staged.</summary>
     protected abstract void StrikeOut();

@@ -122,6 +122,8 @@ internal sealed class PackedInflight : InflightTracker
         return entry;
     }
 
+    protected override ushort IdOf(ushort name) => _idOf[name];
+
     protected override void StrikeOut()
     {
         foreach (ushort first in Staged)
@@ -181,8 +183,8 @@ internal sealed class PackedInflight : InflightTracker
         for (uint entry = 0; entry < Part.Entries; entry++)
             _next[entry] = Part.Read<ushort>(InflightLayout.PackedAt(entry) + InflightLayout.PackedNextAt);
         bool[] known = new bool[Part.Entries];
-        if (!TryWalkFree(known) || !TryFindLeft(known))
-            return false;
+        bool isWhole = TryWalkFree(known);
+        FindLeft(known, isWhole);
         TakeBackUnseen();
         return true;
     }
@@ -210,6 +212,7 @@ internal sealed class PackedInflight : InflightTracker
         return used < Part.Entries && oldUsed < Part.Entries;
     }
 
+    /// <summary>Finds the entries that nobody uses. False when their list is broken; those before that are free.</summary>
     private bool TryWalkFree(bool[] known)
     {
         for (ushort entry = _free; entry != Part.Entries; entry = _next[entry])
@@ -223,17 +226,25 @@ internal sealed class PackedInflight : InflightTracker
     }
 
     /// <summary>Finds the requests among the entries that are not free, and makes all others free.</summary>
-    private bool TryFindLeft(bool[] known)
+    /// <param name="known">The free ones.</param>
+    /// <param name="isListWhole">Whether their list can be kept.</param>
+    private void FindLeft(bool[] known, bool isListWhole)
     {
         List<(ulong Number, ushort Name)> left = [];
         uint descriptors = 0;
+        bool[] isFree = [.. known];
+        BadCount = isListWhole ? 0 : 1;
         for (ushort entry = 0; entry < Part.Entries; entry++)
         {
             ulong at = InflightLayout.PackedAt(entry);
             if (known[entry] || Part.Read<byte>(at + InflightLayout.MarkAt) == 0)
                 continue;
             if (!TryReadChain(entry, known))
-                return false;
+            {
+                BadCount++;
+                continue;
+            }
+
             descriptors += _count[entry];
             left.Add((Part.Read<ulong>(at + InflightLayout.CounterAt), entry));
         }
@@ -241,28 +252,51 @@ internal sealed class PackedInflight : InflightTracker
         Recover(left);
         _taken = _used;
         _taken.Advance(descriptors);
+        if (!isListWhole)
+            Dissolve(known, isFree);
         WriteFree(known);
-        return true;
     }
 
+    /// <summary>No entry is on the list of free ones any more. One that is marked as taken and was on it is free first: otherwise its request would be served again, should this one end here.</summary>
+    private void Dissolve(bool[] known, bool[] isFree)
+    {
+        for (uint entry = 0; entry < Part.Entries; entry++)
+        {
+            if (!isFree[entry])
+                continue;
+            Part.Write<byte>(InflightLayout.PackedAt(entry) + InflightLayout.MarkAt, 0);
+            known[entry] = false;
+        }
+
+        _free = (ushort)Part.Entries;
+    }
+
+    /// <summary>False when it is no chain of this ring; its entries are for others then.</summary>
     private bool TryReadChain(ushort first, bool[] known)
     {
         ushort count = Part.Read<ushort>(InflightLayout.PackedAt(first) + InflightLayout.PackedCountAt);
-        if (count == 0)
-            return false;
+        int read = 0;
         ushort at = first;
-        for (int i = 0; i < count; i++)
+        for (; read < count && at < Part.Entries && !known[at]; read++)
         {
-            if (at >= Part.Entries || known[at])
-                return false;
             known[at] = true;
             _last[first] = at;
             at = _next[at];
         }
 
-        ushort id = Part.Read<ushort>(InflightLayout.PackedAt(_last[first]) + InflightLayout.PackedIdAt);
-        if (id >= Part.Entries || _entryOf[id] != None)
+        ushort id = read == 0 ? None : Part.Read<ushort>(InflightLayout.PackedAt(_last[first]) + InflightLayout.PackedIdAt);
+        if (read != count || id >= Part.Entries || _entryOf[id] != None)
+        {
+            at = first;
+            for (; read > 0; read--)
+            {
+                known[at] = false;
+                at = _next[at];
+            }
+
             return false;
+        }
+
         (_count[first], _idOf[first], _entryOf[id]) = (count, id, first);
         return true;
     }

@@ -63,6 +63,8 @@ internal sealed class SplitInflight : InflightTracker
 
     protected override ushort EntryOf(ushort id) => id;
 
+    protected override ushort IdOf(ushort name) => name;
+
     protected override void StrikeOut()
     {
         foreach (ushort head in Staged)
