@@ -25,12 +25,13 @@ for argument in "$@"; do
 done
 
 # program:package
-peers="qemu-storage-daemon:qemu-system-common qemu-img:qemu-utils qemu-io:qemu-utils dpdk-testpmd:dpdk-dev gcc:gcc"
+peers="qemu-storage-daemon:qemu-system-common qemu-img:qemu-utils qemu-io:qemu-utils dpdk-testpmd:dpdk-dev gcc:gcc
+  qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio depmod:kmod e2fsck:e2fsprogs"
 
 missing_packages() {
   local peer
   for peer in $peers; do
-    command -v "${peer%%:*}" > /dev/null || echo "${peer##*:}"
+    PATH=$PATH:/usr/sbin:/sbin command -v "${peer%%:*}" > /dev/null || echo "${peer##*:}"
   done
   # The test that compares with the system headers includes these.
   [ -e /usr/include/stdio.h ] || echo libc6-dev
@@ -55,6 +56,12 @@ if [ -n "$packages" ]; then
     fi
     rm -f "$log"
   fi
+fi
+
+# The guests of the tests: nothing is installed for them, but a kernel package is fetched once.
+if [ "$install" = yes ] && command -v apt-get > /dev/null; then
+  tests/guest-image.sh || { [ "$(id -u)" -eq 0 ] && apt-get -qq update && tests/guest-image.sh; } ||
+    echo "There is no guest; tests that boot one will be skipped."
 fi
 
 if [ "$build" = yes ]; then
@@ -106,7 +113,7 @@ done
 
 # The data path once more as a processor without vector instructions runs it: packets, rings and the memory under them.
 vectors="FullyQualifiedName~Net|FullyQualifiedName~Packet|FullyQualifiedName~Burst|FullyQualifiedName~Linear|FullyQualifiedName~Virtqueue|FullyQualifiedName~GuestBuffers|FullyQualifiedName~BothHalves"
-others="FullyQualifiedName!~NetBench&FullyQualifiedName!~.External&FullyQualifiedName!~.Tool&FullyQualifiedName!~.Bench&FullyQualifiedName!~.Documentation"
+others="FullyQualifiedName!~NetBench&FullyQualifiedName!~.Guests&FullyQualifiedName!~.External&FullyQualifiedName!~.Tool&FullyQualifiedName!~.Bench&FullyQualifiedName!~.Documentation"
 export DOTNET_EnableHWIntrinsic=0
 for project in tests/{Protocol,Frontend,Backend,Interop}/*.Tests.csproj; do
   run "$(basename "$project" .csproj)-plain" "$project" --filter "($vectors)&$others"

@@ -70,8 +70,8 @@ public sealed class ChildProcess : IAsyncDisposable
     /// <summary>Waits for a line on standard error that contains a text.</summary>
     public Task<string> ErrorLineAsync(string part) => LineAsync(_errors, part, 0);
 
-    /// <summary>Waits for a line on standard output that contains a text, not looking at the first lines.</summary>
-    public Task<string> OutputLineAsync(string part, int from = 0) => LineAsync(_output, part, from);
+    /// <summary>Waits for a line on standard output that contains a text, not looking at the first lines; 30 seconds when no limit is given.</summary>
+    public Task<string> OutputLineAsync(string part, int from = 0, TimeSpan? within = null) => LineAsync(_output, part, from, within);
 
     /// <summary>Waits for the end and for all of the output; 30 seconds when no limit is given.</summary>
     public async Task<Outcome> EndAsync(TimeSpan? within = null)
@@ -102,10 +102,10 @@ public sealed class ChildProcess : IAsyncDisposable
         _process.Dispose();
     }
 
-    private async Task<string> LineAsync(LineBuffer lines, string part, int from)
+    private async Task<string> LineAsync(LineBuffer lines, string part, int from, TimeSpan? within = null)
     {
         Task<string> line = lines.FirstAsync(text => text.Contains(part, StringComparison.Ordinal), from);
-        await Task.WhenAny(line, _process.WaitForExitAsync(), Task.Delay(_deadline));
+        await Task.WhenAny(line, _process.WaitForExitAsync(), Task.Delay(within ?? _deadline));
         return line.IsCompletedSuccessfully
             ? await line
             : throw new TimeoutException($"No line with '{part}'; exited: {_process.HasExited}; standard error: {string.Join(" | ", Errors)}");

@@ -1,0 +1,47 @@
+namespace Vhost.Interop.Tests.Guests;
+
+/// <summary>A Linux guest keeps a file system on our disk.</summary>
+[Collection(GuestCollection.Name)]
+public sealed class DiskTests : IDisposable
+{
+    private const long DiskSize = 256 << 20;
+    private const int Files = 12;
+
+    private readonly TempFolder _folder = new();
+
+    private string Image => _folder.File("disk.img");
+
+    public void Dispose() => _folder.Dispose();
+
+    [SkippableTheory]
+    [InlineData(1, false)]
+    [InlineData(4, true)]
+    public async Task Files_of_a_guest_are_in_the_image(int queues, bool packed)
+    {
+        _folder.Image("disk.img", DiskSize);
+        await using ServedDisk disk = await ServedDisk.ServeAsync(Image, _folder.File("s"), queues);
+        await using Guest guest = await Guest.BootAsync(new GuestCommand { Processors = queues > 1 ? 2 : 1 }.WithDisk(disk.Socket, queues, packed));
+
+        await guest.RunAsync("modprobe virtio_blk");
+        (await guest.RunAsync("cat /sys/block/vda/size")).Should().Be("524288");
+        Feature(await guest.RunAsync("cat /sys/block/vda/device/features"), bit: 34).Should().Be(packed, "RING_PACKED was asked for or not");
+        await guest.RunAsync("mkfs.ext4 -q /dev/vda");
+        await guest.RunAsync("mount /dev/vda /mnt");
+        await guest.RunAsync(GuestFiles.Prepare);
+        await guest.RunAsync($"for i in $(seq {Files}); do {GuestFiles.WriteOne} || exit; done");
+        string written = await guest.RunAsync("cd /mnt; sha256sum f*");
+        await guest.RunAsync("echo 3 > /proc/sys/vm/drop_caches");
+        (await guest.RunAsync("cd /mnt; sha256sum f*")).Should().Be(written, "it reads from the disk what it wrote");
+        await guest.RunAsync("rm /mnt/f12; sync; umount /mnt");
+        await guest.PowerOffAsync();
+        await disk.StopAsync();
+
+        disk.Complaints.Should().BeEmpty();
+        await ImageCheck.ShouldBeCleanAsync(Image);
+        await ImageCheck.ExtractAsync(Image, _folder.File("files"));
+        GuestFiles.ShouldBe(_folder.File("files"), 1, Files - 1);
+        File.Exists(_folder.File("files/f12")).Should().BeFalse("it was removed");
+    }
+
+    private static bool Feature(string features, int bit) => features[bit] == '1';
+}

@@ -1,0 +1,57 @@
+using System.Globalization;
+
+namespace Vhost.Interop.Tests.Guests;
+
+/// <summary>How QEMU is started with devices of ours: the command line of <c>docs/guests.md</c>.</summary>
+internal sealed record GuestCommand
+{
+    internal const string Program = "qemu-system-x86_64";
+
+    /// <summary>The Debian package that brings it.</summary>
+    internal const string Package = "qemu-system-x86";
+
+    /// <summary>Memory of the guest in MiB; shared, because the back-end maps it.</summary>
+    public int Megabytes { get; init; } = 256;
+
+    public int Processors { get; init; } = 1;
+
+    /// <summary>Ends QEMU when the guest restarts itself.</summary>
+    public bool EndsAtReboot { get; init; } = true;
+
+    /// <summary>Options of devices, each list one line of the document.</summary>
+    public IReadOnlyList<IReadOnlyList<string>> Devices { get; init; } = [];
+
+    /// <summary>Adds options of any device, for example a netdev with its front-end.</summary>
+    internal GuestCommand With(params string[] options) => this with { Devices = [.. Devices, options] };
+
+    /// <summary>Adds a disk served on a socket. QEMU connects again a second after it has lost the back-end.</summary>
+    internal GuestCommand WithDisk(string socket, int queues = 1, bool packed = false, string id = "disk0") =>
+        With(
+            "-chardev", Text($"socket,id={id},path={socket},reconnect=1"),
+            "-device", Text($"vhost-user-blk-pci,chardev={id},num-queues={queues}{(packed ? ",packed=on" : "")}"));
+
+    /// <summary>Adds a source of entropy served on a socket; it must be served when QEMU starts.</summary>
+    internal GuestCommand WithEntropy(string socket) =>
+        With("-chardev", Text($"socket,id=rng0,path={socket}"), "-device", "vhost-user-rng-pci,chardev=rng0");
+
+    /// <summary>Adds a place to plug a device into while the guest runs.</summary>
+    internal GuestCommand WithSlot(string id) => With("-device", Text($"pcie-root-port,id={id}"));
+
+    /// <summary>Everything behind the program, without the consoles.</summary>
+    internal IReadOnlyList<IReadOnlyList<string>> Options(GuestImage image) =>
+    [
+        ["-accel", "tcg", "-machine", "q35,memory-backend=mem", "-smp", Text($"{Processors}"), "-m", Text($"{Megabytes}M")],
+        ["-object", Text($"memory-backend-memfd,id=mem,size={Megabytes}M,share=on")],
+        ["-nic", "none", .. EndsAtReboot ? (string[])["-no-reboot"] : []],
+        ["-kernel", image.Kernel, "-initrd", image.Initramfs, "-append", "console=ttyS0 panic=-1 loglevel=4"],
+        .. Devices,
+    ];
+
+    /// <summary>The command as a person types it, a guest's console on the terminal.</summary>
+    internal string Document() => string.Join(
+        " \\\n  ", Options(GuestImage.Documented).Select(line => string.Join(' ', line.Select(Quote))).Prepend($"{Program} -nographic"));
+
+    private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
+
+    private static string Quote(string argument) => argument.Contains(' ', StringComparison.Ordinal) ? $"\"{argument}\"" : argument;
+}
