@@ -56,6 +56,12 @@ internal static partial class FrontendLog
     [LoggerMessage(2070, LogLevel.Warning, "The back-end does not note the requests it works on (INFLIGHT_SHMFD): when it is lost the client ends")]
     public static partial void CannotReconnect(ILogger logger);
 
+    [LoggerMessage(2074, LogLevel.Debug, "The back-end does not note the requests it works on (INFLIGHT_SHMFD): when it is lost the rings are made anew and what it did not answer is submitted again")]
+    public static partial void RingsWillBeRebuilt(ILogger logger);
+
+    [LoggerMessage(2075, LogLevel.Information, "Queue {Queue}: {Count} requests that the lost back-end had not answered are submitted again")]
+    public static partial void RingRebuilt(ILogger logger, int queue, int count);
+
     [LoggerMessage(2071, LogLevel.Warning, "The back-end was lost, the next one is looked for: {Reason}")]
     public static partial void BackendLost(ILogger logger, string reason);
 

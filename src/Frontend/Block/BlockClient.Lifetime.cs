@@ -33,6 +33,7 @@ public sealed partial class BlockClient
             queue.Close();
         foreach (EventNotifier notifier in _notifiers)
             notifier.Dispose();
+        _carried?.Dispose();
         _memory?.Dispose();
         _region?.Dispose();
         _completion.TrySetResult();
@@ -108,7 +109,7 @@ public sealed partial class BlockClient
         DriverVirtqueue ring = DriverVirtqueue.Create(_memory!, new GuestAddress(at), options, Frontend.AcknowledgedFeatures);
         BlockSlots slots = new(_memory!, ring.Place, new GuestAddress(at + ringBytes), depth, _options.BufferSize);
         OverdueWatch overdue = new(depth, _options.RequestTimeout, selfTimed: _options.Polled);
-        BlockQueue queue = new(index, ring, slots, depth, _options.BufferSize, kick, overdue) { Broken = OnBroken };
+        BlockQueue queue = new(index, ring, slots, depth, _options.BufferSize, kick, overdue, CanRebuild) { Broken = OnBroken, GivesUpBackend = GiveUpBackend };
         _queues = [.. _queues, queue];
         if (_options.Polled)
             queue.DisarmCall();

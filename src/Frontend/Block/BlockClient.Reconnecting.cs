@@ -13,7 +13,13 @@ public sealed partial class BlockClient
     /// <summary>Gets a session with the next back-end; null when there is no way to.</summary>
     private Func<VhostUserFrontendOptions, CancellationToken, ValueTask<VhostUserFrontend>>? _nextSession;
     private InflightRegion? _region;
+
+    /// <summary>The memory that the lost back-end had; the next one gets the same.</summary>
+    private GuestMemory? _carried;
     private int _reconnections;
+
+    /// <summary>Why the back-end is given up although its connection lives.</summary>
+    private TaskCompletionSource<Exception> _givenUp = NewReason();
 
     /// <summary>Raised when the back-end was lost and the next one is being looked for (<see cref="BlockClientOptions.Reconnect"/>); requests wait meanwhile.</summary>
     public event EventHandler? ConnectionLost;
@@ -24,22 +30,48 @@ public sealed partial class BlockClient
     /// <summary>How many back-ends have taken over from another one.</summary>
     public int Reconnections => Volatile.Read(ref _reconnections);
 
+    /// <summary>Whether rings may be made anew for a back-end that follows.</summary>
+    private bool CanRebuild => _nextSession is not null && _options.Reconnect is { RebuildRings: true };
+
+    private bool CanGoOn => _nextSession is not null && _options.Reconnect is { } policy && (_region is not null || policy.RebuildRings);
+
     private async Task WatchAsync()
     {
-        while (true)
+        while (await EndOfSessionAsync().ConfigureAwait(false) is { } reason)
         {
-            try
-            {
-                await Frontend.Completion.ConfigureAwait(false);
+            if (!await TryGoOnAsync(reason).ConfigureAwait(false))
                 return;
-            }
-            catch (Exception reason)
-            {
-                if (!await TryGoOnAsync(reason).ConfigureAwait(false))
-                    return;
-            }
+            Volatile.Write(ref _givenUp, NewReason());
         }
     }
+
+    /// <summary>Why the session ended, or is to be ended; null when it was disposed.</summary>
+    private async Task<Exception?> EndOfSessionAsync()
+    {
+        Task<Exception> givenUp = Volatile.Read(ref _givenUp).Task;
+        try
+        {
+            Task session = Frontend.Completion;
+            if (await Task.WhenAny(session, givenUp).ConfigureAwait(false) != session)
+                return await givenUp.ConfigureAwait(false);
+            await session.ConfigureAwait(false);
+            return null;
+        }
+        catch (Exception reason)
+        {
+            return reason;
+        }
+    }
+
+    private bool GiveUpBackend(Exception reason)
+    {
+        if (!CanGoOn)
+            return false;
+        Volatile.Read(ref _givenUp).TrySetResult(reason);
+        return true;
+    }
+
+    private static TaskCompletionSource<Exception> NewReason() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>Has the back-end make the region, if the client is to outlive it.</summary>
     private async ValueTask PrepareReconnectAsync(CancellationToken cancellationToken)
@@ -48,15 +80,17 @@ public sealed partial class BlockClient
             return;
         if ((Frontend.ProtocolFeatures & VhostUserProtocolFeatures.InflightShmFd) != 0)
             _region = await Frontend.CreateInflightRegionAsync(_queues.Length, _options.QueueSize, cancellationToken).ConfigureAwait(false);
-        if (_region is null)
-            FrontendLog.CannotReconnect(_log);
-        else
+        if (_region is not null)
             await Frontend.UseInflightRegionAsync(_region, cancellationToken).ConfigureAwait(false);
+        else if (CanGoOn)
+            FrontendLog.RingsWillBeRebuilt(_log);
+        else
+            FrontendLog.CannotReconnect(_log);
     }
 
     private async Task<bool> TryGoOnAsync(Exception reason)
     {
-        if (_region is null || _nextSession is null || reason is not VhostUserException { ShouldReconnect: true })
+        if (!CanGoOn || reason is not VhostUserException { ShouldReconnect: true })
         {
             FailAll(reason);
             return false;
@@ -69,7 +103,10 @@ public sealed partial class BlockClient
         try
         {
             ConnectionLost?.Invoke(this, EventArgs.Empty); // one that throws ends the client: what is outstanding must not wait for ever
+            GuestMemory memory = GuestMemory.Create([.. lost.Memory.Regions]); // with what the caller has added
             await lost.DisposeAsync().ConfigureAwait(false);
+            _carried?.Dispose();
+            _carried = memory;
             VhostUserFrontend next = await FindNextAsync(lost.Summary, reason).ConfigureAwait(false);
             Interlocked.Exchange(ref _frontend, next);
             if (_ending.IsCancellationRequested)
@@ -141,20 +178,37 @@ public sealed partial class BlockClient
             {
                 Replaces = last,
                 WantedFeatures = last.AcknowledgedFeatures & ~VirtioFeatures.VhostUserProtocolFeatures,
-                RequiredProtocolFeatures = options.RequiredProtocolFeatures | VhostUserProtocolFeatures.InflightShmFd,
+                RequiredProtocolFeatures = options.RequiredProtocolFeatures | (_region is null ? VhostUserProtocolFeatures.None : VhostUserProtocolFeatures.InflightShmFd),
             },
             stop).ConfigureAwait(false);
         try
         {
-            await next.SetMemoryAsync(_memory!, stop).ConfigureAwait(false);
-            await next.UseInflightRegionAsync(_region!, stop).ConfigureAwait(false);
-            await next.StartVringsAsync([.. _rings.Select((ring, index) => ring with { Base = _queues[index].Base })], stop).ConfigureAwait(false);
+            await next.SetMemoryAsync(_carried!, stop).ConfigureAwait(false);
+            if (_region is not null)
+                await next.UseInflightRegionAsync(_region, stop).ConfigureAwait(false);
+            else
+                Rebuild();
+            await next.StartVringsAsync([.. _rings.Select((ring, index) => ring with { Base = BaseOf(index, next) })], stop).ConfigureAwait(false);
             return next;
         }
         catch
         {
             await next.DisposeAsync().ConfigureAwait(false);
             throw;
+        }
+    }
+
+    private VringBase BaseOf(int queue, VhostUserFrontend session) => _region is not null
+        ? _queues[queue].Base
+        : (session.AcknowledgedFeatures & VirtioFeatures.RingPacked) != 0 ? VringBase.FreshPacked : VringBase.FreshSplit;
+
+    /// <summary>Also before another try, for which one that failed may have done some of the work.</summary>
+    private void Rebuild()
+    {
+        foreach (BlockQueue queue in _queues)
+        {
+            int count = _options.Polled ? queue.Rebuild() : _transferQueues[queue.Index].Rebuild();
+            FrontendLog.RingRebuilt(_log, queue.Index, count);
         }
     }
 

@@ -51,7 +51,7 @@ public sealed record BlockClientOptions
 
     /// <summary>
     /// How long a request may stay in the device before the back-end is given up and everything outstanding fails with
-    /// <see cref="VhostUserTimeoutException"/>; at least 40 ms. <see cref="Timeout.InfiniteTimeSpan"/>: for ever.
+    /// <see cref="VhostUserTimeoutException"/>; at least 40 ms. With <see cref="Reconnect"/> nothing fails: the next back-end is looked for, and has as long again. <see cref="Timeout.InfiniteTimeSpan"/>: for ever.
     /// The asynchronous form looks at its rings once in a second (in a quarter of this if that is less) also when the device does not call.
     /// </summary>
     public TimeSpan RequestTimeout { get; init; } = TimeSpan.FromSeconds(30);
@@ -61,8 +61,9 @@ public sealed record BlockClientOptions
 
     /// <summary>
     /// What to do when the back-end is lost. Null, the default: the client ends, and everything outstanding fails. Otherwise the next back-end is looked for where the
-    /// first one was (<see cref="BlockClient.ConnectAsync"/>, or the listener of <see cref="BlockClient.AcceptAsync"/>, which must live as long), and goes on with the requests that are under way; see
-    /// <see cref="InflightRegion"/>. Without effect, but for a warning, where the back-end does not offer INFLIGHT_SHMFD, and on a connection made elsewhere.
+    /// first one was (<see cref="BlockClient.ConnectAsync"/>, or the listener of <see cref="BlockClient.AcceptAsync"/>, which must live as long), and goes on with the requests that are under way: with an
+    /// <see cref="InflightRegion"/>, or, where the back-end does not offer INFLIGHT_SHMFD, on rings that are made anew (<see cref="ReconnectPolicy.RebuildRings"/>). The next one must offer the features that
+    /// the driver has. Without effect on a connection made elsewhere.
     /// </summary>
     public ReconnectPolicy? Reconnect { get; init; }
 

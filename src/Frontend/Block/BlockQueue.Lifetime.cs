@@ -16,10 +16,16 @@ public sealed partial class BlockQueue
     private bool _inside;
     private bool _closed;
 
+    /// <summary>Whoever wants in waits, or learns that the queue is closed.</summary>
+    private bool _barred;
+
     /// <summary>Called, once at least, when the queue finds out by itself that it cannot go on.</summary>
     internal Action<Exception>? Broken { get; set; }
 
-    internal bool IsIdle => _ring.InFlight == 0;
+    /// <summary>Asked when a request is overdue: whether somebody goes on with the next back-end, so that nothing fails.</summary>
+    internal Func<Exception, bool>? GivesUpBackend { get; set; }
+
+    internal bool IsIdle => InFlight == 0;
 
     /// <summary>From now on every call throws <paramref name="reason"/>; the first reason stays.</summary>
     internal void Fail(Exception reason) => Interlocked.CompareExchange(ref _failure, reason, null);
@@ -32,11 +38,18 @@ public sealed partial class BlockQueue
     {
         Fail(new ObjectDisposedException(nameof(BlockClient)));
         Volatile.Write(ref _closed, true);
-
-        // The partner of the plain store in Enter: after this the other thread has either been seen inside, or will see that the queue is closed.
-        Interlocked.MemoryBarrierProcessWide();
-        if (SpinWait.SpinUntil(() => !Volatile.Read(ref _inside), LongestCall))
+        if (TryBar())
             _ring.Dispose();
+    }
+
+    /// <summary>Nobody comes in any more, and whoever was inside has left. False when a thread does not leave in time.</summary>
+    private bool TryBar()
+    {
+        Volatile.Write(ref _barred, true);
+
+        // The partner of the plain store in Enter: after this the other thread has either been seen inside, or will see that the queue is barred.
+        Interlocked.MemoryBarrierProcessWide();
+        return SpinWait.SpinUntil(() => !Volatile.Read(ref _inside), LongestCall);
     }
 
     /// <summary>Where the ring is to go on, for a back-end that has no better source.</summary>
@@ -45,7 +58,11 @@ public sealed partial class BlockQueue
     /// <summary>While suspended no request is overdue.</summary>
     internal void Suspend(bool suspended) => _overdue.IsSuspended = suspended;
 
-    internal void DisarmCall() => _ring.DisarmCall();
+    internal void DisarmCall()
+    {
+        _isDisarmed = true;
+        _ring.DisarmCall();
+    }
 
     internal bool ArmCall() => _ring.ArmCall();
 
@@ -57,6 +74,8 @@ public sealed partial class BlockQueue
             return;
         VhostUserTimeoutException late = new(string.Create(
             CultureInfo.InvariantCulture, $"Queue {Index}: a request has been in the device for more than {_overdue.Limit.TotalSeconds:0.###} s; the back-end is given up."));
+        if (GivesUpBackend?.Invoke(late) == true)
+            return;
         Fail(late);
         Broken?.Invoke(late);
         throw late;
@@ -80,16 +99,23 @@ public sealed partial class BlockQueue
     private void Enter()
     {
         Volatile.Write(ref _inside, true);
-        if (Volatile.Read(ref _closed))
-            ThrowClosed();
+        if (Volatile.Read(ref _barred))
+            EnterBarred();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void Leave() => Volatile.Write(ref _inside, false);
 
-    private void ThrowClosed()
+    private void EnterBarred()
     {
-        Leave();
-        throw Volatile.Read(ref _failure) ?? new ObjectDisposedException(nameof(BlockClient));
+        do
+        {
+            Leave();
+            if (Volatile.Read(ref _closed))
+                throw Volatile.Read(ref _failure) ?? new ObjectDisposedException(nameof(BlockClient));
+            SpinWait.SpinUntil(() => !Volatile.Read(ref _barred) || Volatile.Read(ref _closed));
+            Volatile.Write(ref _inside, true);
+        }
+        while (Volatile.Read(ref _barred));
     }
 }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using Vhost.Protocol;
 
 namespace Vhost.Frontend;
@@ -24,7 +25,7 @@ public sealed partial class BlockQueue
     /// <summary>For each slot in flight, the bytes an OK must have written; <see cref="Free"/> for a slot that is not.</summary>
     private readonly ulong[] _expected;
 
-    internal BlockQueue(int index, DriverVirtqueue ring, BlockSlots slots, int depth, int bufferSize, EventNotifier kick, OverdueWatch overdue)
+    internal BlockQueue(int index, DriverVirtqueue ring, BlockSlots slots, int depth, int bufferSize, EventNotifier kick, OverdueWatch overdue, bool canRebuild)
     {
         Index = index;
         Depth = depth;
@@ -36,6 +37,7 @@ public sealed partial class BlockQueue
         _expected = new ulong[depth];
         Array.Fill(_expected, Free);
         _overdue = overdue;
+        _outstanding = canRebuild ? new OutstandingRequests(depth) : null;
     }
 
     /// <summary>Which queue of the device this is.</summary>
@@ -48,7 +50,7 @@ public sealed partial class BlockQueue
     public int BufferSize { get; }
 
     /// <summary>Requests submitted and not collected.</summary>
-    public int InFlight => _ring.InFlight;
+    public int InFlight => _ring.InFlight + _collected.Count;
 
     /// <summary>Copies data into a slot's buffer, to be written to the disk.</summary>
     /// <param name="slot">A slot that is not in flight.</param>
@@ -149,6 +151,8 @@ public sealed partial class BlockQueue
             _slots.WriteHeader(slot, header);
             submitted = _ring.TrySubmit(chain[..(1 + output.Length)], writable[..(input.Length + 1)], (ulong)slot);
             Note(slot, submitted, Sum(input));
+            if (submitted)
+                _outstanding?.Note(slot, header, chain[..(1 + output.Length)], writable[..(input.Length + 1)]);
         }
         finally
         {
@@ -183,6 +187,8 @@ public sealed partial class BlockQueue
         Enter();
         try
         {
+            if (_collected.Count > 0)
+                return TakeCollected(completions);
             count = _ring.Drain(_drained.AsSpan(0, Math.Min(completions.Length, _drained.Length)));
             for (int i = 0; i < count; i++)
                 completions[i] = Complete(_drained[i]);
@@ -208,14 +214,11 @@ public sealed partial class BlockQueue
         Enter();
         try
         {
-            _slots.WriteHeader(slot, new VirtioBlkRequestHeader(type, 0, offset / VirtioBlkRequestHeader.SectorSize));
-            ReadOnlySpan<GuestBuffer> chain = _slots.Chain(slot, (uint)length);
-            submitted = length == 0
-                ? _ring.TrySubmit(chain[..1], chain[2..], (ulong)slot)
-                : deviceWrites
-                    ? _ring.TrySubmit(chain[..1], chain[1..], (ulong)slot)
-                    : _ring.TrySubmit(chain[..2], chain[2..], (ulong)slot);
+            VirtioBlkRequestHeader header = new(type, 0, offset / VirtioBlkRequestHeader.SectorSize);
+            submitted = TrySubmitPlain(slot, header, (uint)length, deviceWrites);
             Note(slot, submitted, deviceWrites ? (uint)length : 0);
+            if (submitted)
+                _outstanding?.Note(slot, header, (uint)length, deviceWrites);
         }
         finally
         {
@@ -223,6 +226,18 @@ public sealed partial class BlockQueue
         }
 
         return submitted || NoRoom();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool TrySubmitPlain(int slot, in VirtioBlkRequestHeader header, uint length, bool deviceWrites)
+    {
+        _slots.WriteHeader(slot, header);
+        ReadOnlySpan<GuestBuffer> chain = _slots.Chain(slot, length);
+        return length == 0
+            ? _ring.TrySubmit(chain[..1], chain[2..], (ulong)slot)
+            : deviceWrites
+                ? _ring.TrySubmit(chain[..1], chain[1..], (ulong)slot)
+                : _ring.TrySubmit(chain[..2], chain[2..], (ulong)slot);
     }
 
     private bool TrySubmitRange(VirtioBlkRequestType type, int slot, ulong offset, ulong length, VirtioBlkRangeFlags flags)

@@ -159,6 +159,15 @@ internal sealed class BlockTransferQueue
         }
     }
 
+    /// <summary>See <see cref="BlockQueue.Rebuild"/>.</summary>
+    internal int Rebuild()
+    {
+        lock (_gate)
+        {
+            return _queue.Rebuild();
+        }
+    }
+
     /// <summary>Makes the loop look for what has ended.</summary>
     internal void Wake() => _call.Signal();
 

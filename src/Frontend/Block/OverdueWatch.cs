@@ -20,7 +20,12 @@ internal sealed class OverdueWatch(int slots, TimeSpan timeout, bool selfTimed)
     internal bool IsSuspended
     {
         get => _isSuspended;
-        set => _isSuspended = value;
+        set
+        {
+            if (!value)
+                Array.Clear(_ages); // whoever works on them now has just begun
+            _isSuspended = value;
+        }
     }
 
     internal TimeSpan Limit { get; } = timeout;

@@ -11,7 +11,17 @@ public sealed class BlockReconnectTests : IDisposable
 {
     private const int BlockLength = 4096;
 
+    /// <summary>Guest address of memory of the test's own.</summary>
+    private const ulong Own = 0x1_0000;
+
     private static readonly ReconnectPolicy _quick = new() { Delay = TimeSpan.FromMilliseconds(5) };
+
+    /// <summary>Notes requests nowhere, and does not wait for them when it ends.</summary>
+    private static readonly VhostUserBackendOptions _forgetful = new()
+    {
+        WithheldProtocolFeatures = VhostUserProtocolFeatures.InflightShmFd,
+        DrainTimeout = TimeSpan.FromMilliseconds(50),
+    };
 
     private readonly TempFolder _folder = new();
 
@@ -154,6 +164,121 @@ public sealed class BlockReconnectTests : IDisposable
         got.Should().Equal(bytes);
     }
 
+    /// <summary>The first back-end takes requests, notes them nowhere and answers none.</summary>
+    [Theory]
+    [InlineData(VirtioFeatures.EventIndex, 0)]
+    [InlineData(VirtioFeatures.None, 4)]
+    [InlineData(VirtioFeatures.RingPacked, 0)]
+    [InlineData(VirtioFeatures.RingPacked | VirtioFeatures.InOrder, 4)]
+    public async Task Without_a_region_rings_are_made_anew_and_what_was_not_answered_is_submitted_again(VirtioFeatures ring, int indirect)
+    {
+        const int Writes = 100; // more than a ring of 64 entries holds at once
+        int taken = 0;
+        Life first = new(SocketPath, new MisbehavingDisk(queue => Interlocked.Add(ref taken, queue.TakeBurst().Count)), _forgetful);
+        using MemoryStorage storage = new(1 << 20);
+        BlockClientOptions options = new() { Reconnect = _quick, RingFeatures = ring, IndirectBuffers = indirect, QueueSize = 64 };
+        await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath, options);
+        byte[][] blocks = [.. Enumerable.Range(0, Writes).Select(static i => Enumerable.Repeat((byte)(i + 1), BlockLength).ToArray())];
+        Task[] writes = [.. blocks.Select((block, i) => disk.WriteAsync((ulong)(i * BlockLength), block).AsTask())];
+        Task flush = disk.FlushAsync().AsTask();
+        await Eventually.TrueAsync(() => Volatile.Read(ref taken) > 0);
+        await first.DisposeAsync();
+
+        await using Life second = new(SocketPath, new BlockDevice(storage, new BlockDeviceOptions()), _forgetful);
+
+        await Task.WhenAll([.. writes, flush]).InTime();
+        disk.Reconnections.Should().Be(1);
+        for (int i = 0; i < Writes; i++)
+        {
+            byte[] got = new byte[BlockLength];
+            await disk.ReadAsync((ulong)(i * BlockLength), got).InTime();
+            got.Should().Equal(blocks[i]);
+        }
+    }
+
+    /// <summary>Of three requests one was answered and not collected: it comes back with its answer, the others with the next one's, in order.</summary>
+    [Theory]
+    [InlineData(VirtioFeatures.None)]
+    [InlineData(VirtioFeatures.RingPacked)]
+    public async Task Without_a_region_what_a_polling_thread_had_not_collected_comes_back_once(VirtioFeatures ring)
+    {
+        int answered = 0;
+        Life first = new(SocketPath, new MisbehavingDisk(queue =>
+        {
+            while (queue.TryPop(out DescriptorChain chain))
+            {
+                if (Interlocked.Increment(ref answered) == 2)
+                {
+                    chain.Writable.Slice(chain.Writable.Length - 1).TryWrite((byte)VirtioBlkStatus.Unsupported);
+                    queue.Complete(chain, 1);
+                }
+            }
+        }), _forgetful);
+        using MemoryStorage storage = new(1 << 20);
+        await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath, new BlockClientOptions { Polled = true, Reconnect = _quick, RingFeatures = ring });
+        using GuestMemory own = GuestRam.Create(0x1000, Own);
+        await disk.Frontend.AddMemoryAsync(own.Regions[0]);
+        BlockQueue queue = disk.Queues[0];
+        queue.TrySubmit(5, new VirtioBlkRequestHeader(VirtioBlkRequestType.ZoneAppend, 0, 0), [], []).Should().BeTrue();
+        Submit(disk, 7);
+        Submit(disk, 3);
+        queue.TrySubmit(9, new VirtioBlkRequestHeader(VirtioBlkRequestType.In, 0, 0), [], [new GuestBuffer(new GuestAddress(Own), 512)]).Should().BeTrue();
+        queue.Publish();
+        await Eventually.TrueAsync(() => Volatile.Read(ref answered) == 4);
+        await first.DisposeAsync();
+
+        await using Life second = new(SocketPath, new BlockDevice(storage, new BlockDeviceOptions()), _forgetful);
+
+        BlockCompletion[] done = new BlockCompletion[8];
+        int count = 0;
+        await Eventually.TrueAsync(() => (count += queue.Poll(done.AsSpan(count))) == 4);
+        done.Take(4).Should().Equal(
+            new BlockCompletion(7, VirtioBlkStatus.Unsupported),
+            new BlockCompletion(5, VirtioBlkStatus.IoError),
+            new BlockCompletion(3, VirtioBlkStatus.Ok),
+            new BlockCompletion(9, VirtioBlkStatus.Ok));
+        queue.InFlight.Should().Be(0);
+        Submit(disk, 5);
+        await Eventually.TrueAsync(() => queue.Poll(done) == 1);
+    }
+
+    [Fact]
+    public async Task Without_a_region_and_without_making_rings_anew_the_client_ends_with_its_back_end()
+    {
+        using MemoryStorage storage = new(1 << 20);
+        Life only = new(SocketPath, new BlockDevice(storage, new BlockDeviceOptions()), _forgetful);
+        await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath, new BlockClientOptions { Reconnect = _quick with { RebuildRings = false } });
+
+        await only.DisposeAsync();
+
+        await ((Func<Task>)(() => disk.Completion.InTime())).Should().ThrowAsync<VhostUserDisconnectedException>();
+    }
+
+    /// <summary>It is given up, and whoever comes next gets the request: here the same one, which has learnt to answer.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_request_that_is_overdue_ends_the_back_end_and_not_the_client(bool hasRegion)
+    {
+        bool answers = false;
+        Action<DeviceVirtqueue> good = MisbehavingDisk.Answer(VirtioBlkStatus.Ok, static chain => chain.Writable.Length);
+        MisbehavingDisk device = new(queue =>
+        {
+            if (Volatile.Read(ref answers))
+                good(queue);
+            else
+                queue.TakeBurst();
+        });
+        await using Life life = new(SocketPath, device, hasRegion ? _forgetful with { WithheldProtocolFeatures = 0 } : _forgetful);
+        await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath, new BlockClientOptions { Reconnect = _quick, RequestTimeout = TimeSpan.FromMilliseconds(400) });
+        disk.ConnectionLost += (_, _) => Volatile.Write(ref answers, true);
+
+        await disk.ReadAsync(0, new byte[BlockLength]).InTime();
+
+        disk.Reconnections.Should().BeGreaterThan(0);
+        disk.Completion.IsCompleted.Should().BeFalse();
+    }
+
     private static void Submit(BlockClient disk, int slot)
     {
         disk.Queues[0].TrySubmitRead(slot, 0, BlockLength).Should().BeTrue();
@@ -187,8 +312,13 @@ public sealed class BlockReconnectTests : IDisposable
         private readonly Task _serving;
 
         internal Life(string socketPath, IBlockStorage storage, BlockDeviceOptions? options = null, bool client = false)
+            : this(socketPath, new BlockDevice(storage, options ?? new BlockDeviceOptions()), new VhostUserBackendOptions(), client)
         {
-            _backend = new VhostUserBackend(new BlockDevice(storage, options ?? new BlockDeviceOptions()));
+        }
+
+        internal Life(string socketPath, IVhostUserDevice device, VhostUserBackendOptions options, bool client = false)
+        {
+            _backend = new VhostUserBackend(device, options);
             _serving = client ? _backend.ConnectAsync(socketPath, _stop.Token) : _backend.ListenAsync(socketPath, _stop.Token);
         }
 
