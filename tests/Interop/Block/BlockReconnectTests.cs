@@ -275,7 +275,7 @@ public sealed class BlockReconnectTests : IDisposable
 
         await disk.ReadAsync(0, new byte[BlockLength]).InTime();
 
-        disk.Reconnections.Should().BeGreaterThan(0);
+        await Eventually.TrueAsync(() => disk.Reconnections > 0);
         disk.Completion.IsCompleted.Should().BeFalse();
     }
 
