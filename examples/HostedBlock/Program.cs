@@ -2,7 +2,6 @@
 //
 //   truncate -s 64M /tmp/disk.img
 //   dotnet run -c Release --project examples/HostedBlock -- --Image=/tmp/disk.img --VhostUser:disk:SocketPath=/tmp/disk.sock
-using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Vhost.Backend;
