@@ -19,4 +19,7 @@ public enum QueueDispatch
     /// <see cref="IVhostUserDevice.QueueStarted"/> hands over. One thread may so serve many queues of many devices.
     /// </summary>
     Application,
+
+    /// <summary>The threads of <see cref="VhostUserBackendOptions.Threads"/>, which serve many queues each.</summary>
+    SharedThreads,
 }

@@ -172,6 +172,8 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
                 $"{options.MaxMemorySlots} memory slots; 1 to {VhostUserBackendOptions.MemorySlotLimit} can be served", nameof(options));
         }
 
+        if (options.Dispatch == QueueDispatch.SharedThreads && options.Threads is null)
+            throw new ArgumentException("Dispatch is SharedThreads, but there are no Threads", nameof(options));
         CheckTime(options.MessageTimeout, nameof(options.MessageTimeout));
         CheckTime(options.FirstMessageTimeout, nameof(options.FirstMessageTimeout));
         CheckTime(options.IdleTimeout, nameof(options.IdleTimeout));

@@ -28,9 +28,18 @@ public sealed record VhostUserBackendOptions
 
     /// <summary>
     /// Processors that the queues' threads are bound to: queue <c>i</c> to <c>Processors[i % Processors.Count]</c>.
-    /// Empty: not bound. Without effect for <see cref="QueueDispatch.Async"/>.
+    /// Empty: not bound. Only for <see cref="QueueDispatch.DedicatedThread"/> and <see cref="QueueDispatch.BusyPoll"/>.
     /// </summary>
     public IReadOnlyList<int> Processors { get; init; } = [];
+
+    /// <summary>The threads that serve the queues with <see cref="QueueDispatch.SharedThreads"/>. Stay the caller's, and may serve other back-ends too.</summary>
+    public QueueThreads? Threads { get; init; }
+
+    /// <summary>
+    /// Which of <see cref="Threads"/> serves a queue, from 0: called with the index of a queue when it starts. Default: one that has the fewest queues then.
+    /// An index that there is not ends the connection.
+    /// </summary>
+    public Func<int, int>? ThreadOf { get; init; }
 
     /// <summary>
     /// Longest time that stopping a queue waits for requests that the device has not completed, and that another change of a running queue waits for the

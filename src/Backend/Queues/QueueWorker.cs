@@ -77,13 +77,29 @@ internal abstract class QueueWorker
         QueueWorker worker = context.Device.DispatchOf(queue.Index, context.Options.Dispatch) switch
         {
             QueueDispatch.Async => new AsyncQueueWorker(queue, kick, context),
-            QueueDispatch.DedicatedThread => new ThreadQueueWorker(queue, kick, context),
             QueueDispatch.Application => new ApplicationQueueWorker(queue, kick, context),
-            _ => new PollingQueueWorker(queue, kick, context),
+            QueueDispatch.SharedThreads => new ThreadQueueWorker(queue, kick, context, SharedThread(queue.Index, context.Options), isOwn: false),
+            QueueDispatch way => new ThreadQueueWorker(queue, kick, context, OwnThread(queue.Index, way == QueueDispatch.BusyPoll, context), isOwn: true),
         };
         worker._enabled = enabled;
         worker.Begin();
         return worker;
+    }
+
+    private static QueueThread SharedThread(int queue, VhostUserBackendOptions options)
+    {
+        QueueThreads threads = options.Threads ?? throw new InvalidOperationException($"Queue {queue} is to be served by shared threads, but the options name none (Threads).");
+        return threads.Choose(options.ThreadOf?.Invoke(queue));
+    }
+
+    /// <summary>A thread that ends with the queue.</summary>
+    private static QueueThread OwnThread(int queue, bool polls, QueueWorkerContext context)
+    {
+        IReadOnlyList<int> processors = context.Options.Processors;
+        int? processor = processors.Count > 0 ? processors[queue % processors.Count] : null;
+        QueueThread thread = new(polls, processor, reason => BackendLog.PinFailed(context.Logger, queue, processor!.Value, reason.Message));
+        thread.Start($"vhost queue {queue}");
+        return thread;
     }
 
     public Task SetEnabledAsync(bool enabled) => AskAsync(() => _enabled = enabled);

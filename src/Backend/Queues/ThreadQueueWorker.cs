@@ -1,146 +1,108 @@
-using System.Diagnostics.CodeAnalysis;
 using Vhost.Protocol;
 
 namespace Vhost.Backend;
 
-/// <summary>A thread that blocks until the kick or a command comes.</summary>
-[SuppressMessage("Design", "CA1001", Justification = "The thread owns the event and disposes it when it ends.")]
-internal class ThreadQueueWorker : QueueWorker
+/// <summary>A queue that is served by a <see cref="QueueThread"/>: one of its own, which ends with it, or one that it shares.</summary>
+internal sealed class ThreadQueueWorker(DeviceVirtqueue queue, EventNotifier? kick, QueueWorkerContext context, QueueThread thread, bool isOwn)
+    : QueueWorker(queue, kick, context)
 {
-    private readonly EventNotifier _wake = new();
-    private EventNotifier[] _withoutKick;
-    private EventNotifier[] _withKick;
-    private bool _awaitsWork;
+    private const int NotAwaited = -1;
+
     private KickWorth _worth;
-    private int _requests;
-    private volatile bool _asleep;
+    private int _kickPlace = NotAwaited;
+    private int _workPlace = NotAwaited;
 
-    public ThreadQueueWorker(DeviceVirtqueue queue, EventNotifier? kick, QueueWorkerContext context)
-        : base(queue, kick, context)
+    /// <summary>The pause that a kick of little worth costs was taken.</summary>
+    private bool _rested;
+
+    /// <summary>The driver was told not to kick, and not asked to since.</summary>
+    private bool _disarmed;
+
+    private bool _failed;
+
+    /// <summary>Has stopped, or cannot go on: the thread forgets it.</summary>
+    internal bool HasEnded => Stopped || _failed;
+
+    internal bool IsServed => Active;
+
+    /// <summary>Runs commands and looks at the ring. True: there was work.</summary>
+    internal bool TakeTurn()
     {
-        _withoutKick = [_wake];
-        _withKick = [_wake, kick ?? _wake];
-    }
-
-    /// <summary>How often anybody asked for attention; compared before sleeping.</summary>
-    protected int Requests => Volatile.Read(ref _requests);
-
-    protected override void Begin()
-    {
-        Thread thread = new(ThreadMain) { IsBackground = true, Name = $"vhost queue {Queue.Index}" };
-        thread.Start();
-    }
-
-    protected override void WakeUp()
-    {
-        // The increment is a full fence. Either it is seen before the worker sleeps, or the flag is seen here: no request is lost,
-        // and a worker that is awake costs no system call.
-        Interlocked.Increment(ref _requests);
-        if (!_asleep)
-            return;
-        try
+        if (CommandPosted)
         {
-            _wake.Signal();
-        }
-        catch (ObjectDisposedException)
-        {
-            // The ring stopped between the two lines.
-        }
-    }
-
-    protected override Task KickReplaced()
-    {
-        _withKick[^1] = Kick ?? _wake;
-        _worth = default;
-        return Task.CompletedTask;
-    }
-
-    /// <summary>The loop of the thread; returns when the ring has stopped.</summary>
-    protected virtual void Loop()
-    {
-        while (true)
-        {
-            int seen = Requests;
+            _disarmed = false;
             RunCommands();
-            if (Active)
-                Queue.DisarmKick();
-            Work();
-            if (Stopped)
-                return;
-            if (MayWait())
-                SleepUnlessAsked(seen);
         }
-    }
 
-    /// <summary>Blocks until the kick or a request for attention later than <paramref name="seen"/>.</summary>
-    protected void SleepUnlessAsked(int seen)
-    {
-        _asleep = true;
-        Interlocked.MemoryBarrier();
-        if (Requests == seen)
-            Sleep();
-        _asleep = false;
-    }
-
-    private void Sleep()
-    {
-        AwaitWorkToo();
-        bool kicked = Active && Kick is not null && !_worth.IsBroken;
-        bool pause = Active && (Kick is null || _worth.IsLow);
-        bool looksAgain = Queue.Work is { IsIdle: false };
-        if (pause || !kicked)
+        if (Active && !_disarmed)
         {
-            int asked = EventNotifier.WaitAny(_withoutKick, pause || looksAgain ? PollInterval : Timeout.InfiniteTimeSpan);
-            if (asked >= 0)
-                _withoutKick[asked].TryConsume();
-            if (asked >= 0 || !kicked)
-                return;
+            _disarmed = true;
+            Queue.DisarmKick();
         }
 
-        int ready = EventNotifier.WaitAny(_withKick, looksAgain ? PollInterval : Timeout.InfiniteTimeSpan);
-        bool consumed = ready >= 0 && _withKick[ready].TryConsume();
-        if (ready != _withKick.Length - 1)
-            return;
-        if (consumed)
-            Queue.Kicked();
-        _worth.Count(consumed, Queue.Batches);
+        return Look();
     }
 
-    /// <summary>What the device has going on shows up with the first request.</summary>
-    private void AwaitWorkToo()
+    /// <summary>Looks at the ring. True: there was work.</summary>
+    internal bool Look()
     {
-        if (_awaitsWork || Queue.Work is not { } work)
-            return;
-        _withoutKick = [_wake, work.Completed];
-        _withKick = [_wake, work.Completed, Kick ?? _wake];
-        _awaitsWork = true;
-    }
-
-    private void ThreadMain()
-    {
+        uint before = Queue.Batches;
         try
         {
-            PinToProcessor();
-            Loop();
+            Work();
         }
         catch (Exception e)
         {
+            _failed = true;
             BackendLog.WorkerFailed(Logger, Queue.Index, e);
         }
-        finally
-        {
-            _asleep = false;
-            _wake.Dispose();
-        }
+
+        return Queue.Batches != before;
     }
 
-    private void PinToProcessor()
+    /// <summary>Asks for kicks. False: there is something to do.</summary>
+    internal bool Rest()
     {
-        if (Options.Processors.Count == 0)
+        _disarmed = false;
+        return MayWait();
+    }
+
+    /// <summary>Adds what this queue waits for. True: it is to be looked at again soon without any of that.</summary>
+    internal bool AddTo(NotifierSet awaited)
+    {
+        bool hasKick = Active && Kick is not null && !_worth.IsBroken;
+        bool pauses = _worth.IsLow && !_rested;
+        _kickPlace = hasKick && !pauses ? awaited.Add(Kick!) : NotAwaited;
+        _workPlace = Queue.Work is { } work ? awaited.Add(work.Completed) : NotAwaited;
+        _rested = true;
+        return (Active && (!hasKick || pauses)) || Queue.Work is { IsIdle: false };
+    }
+
+    internal void Consume(NotifierSet awaited)
+    {
+        if (_workPlace != NotAwaited && awaited.IsReady(_workPlace))
+            Queue.Work!.Completed.TryConsume();
+        if (_kickPlace == NotAwaited || !awaited.IsReady(_kickPlace))
             return;
-        int processor = Options.Processors[Queue.Index % Options.Processors.Count];
-        int errno = Libc.BindThreadToProcessors(processor);
-        if (errno != 0)
-            BackendLog.PinFailed(Logger, Queue.Index, processor, new LinuxException("sched_setaffinity", errno).Message);
+        bool consumed = Kick!.TryConsume();
+        if (consumed)
+            Queue.Kicked();
+        _worth.Count(consumed, Queue.Batches);
+        _rested = false;
+    }
+
+    protected override void Begin()
+    {
+        thread.Add(this);
+        if (isOwn)
+            thread.EndWhenEmpty();
+    }
+
+    protected override void WakeUp() => thread.WakeUp();
+
+    protected override Task KickReplaced()
+    {
+        _worth = default;
+        return Task.CompletedTask;
     }
 }

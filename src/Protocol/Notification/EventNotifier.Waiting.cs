@@ -38,22 +38,27 @@ public sealed partial class EventNotifier
         int held = 0;
         try
         {
-            for (; held < notifiers.Length; held++)
-            {
-                bool added = false;
-                notifiers[held]._descriptor.DangerousAddRef(ref added);
-                elements[held] = new() { Descriptor = (int)notifiers[held]._descriptor.DangerousGetHandle(), Events = Libc.POLLIN };
-            }
-
+            for (; held < notifiers.Length; held++) elements[held] = new() { Descriptor = notifiers[held].Hold(), Events = Libc.POLLIN };
             return PollUntil(elements, timeout);
         }
         finally
         {
-            while (held > 0) notifiers[--held]._descriptor.DangerousRelease();
+            while (held > 0) notifiers[--held].LetGo();
         }
     }
 
-    private static int PollUntil(Span<Libc.PollDescriptor> elements, TimeSpan timeout)
+    /// <summary>Keeps the descriptor open until <see cref="LetGo"/>, whoever disposes this meanwhile.</summary>
+    internal int Hold()
+    {
+        bool added = false;
+        _descriptor.DangerousAddRef(ref added);
+        return (int)_descriptor.DangerousGetHandle();
+    }
+
+    internal void LetGo() => _descriptor.DangerousRelease();
+
+    /// <returns>The first element that is readable, or -1 when the time passed.</returns>
+    internal static int PollUntil(Span<Libc.PollDescriptor> elements, TimeSpan timeout)
     {
         long started = Stopwatch.GetTimestamp();
         while (true)

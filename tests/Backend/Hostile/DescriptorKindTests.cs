@@ -57,6 +57,7 @@ public class DescriptorKindTests
     [Theory]
     [InlineData(QueueDispatch.Async)]
     [InlineData(QueueDispatch.DedicatedThread)]
+    [InlineData(QueueDispatch.SharedThreads)]
     [InlineData(QueueDispatch.BusyPoll)]
     public async Task B10_A_pipe_is_a_notification_and_its_wrong_end_harms_nobody(QueueDispatch dispatch)
     {

@@ -74,6 +74,7 @@ public class KickTests
     [Theory]
     [InlineData(QueueDispatch.Async)]
     [InlineData(QueueDispatch.DedicatedThread)]
+    [InlineData(QueueDispatch.SharedThreads)]
     public async Task B40_A_kick_whose_other_end_is_gone_does_not_spin(QueueDispatch dispatch)
     {
         await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch });
@@ -99,6 +100,7 @@ public class KickTests
     [Theory]
     [InlineData(QueueDispatch.Async)]
     [InlineData(QueueDispatch.DedicatedThread)]
+    [InlineData(QueueDispatch.SharedThreads)]
     public async Task B40_A_kick_that_never_ends_does_not_spin_and_work_is_found(QueueDispatch dispatch)
     {
         await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch });

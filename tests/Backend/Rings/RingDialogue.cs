@@ -3,7 +3,7 @@ namespace Vhost.Backend.Tests.Rings;
 /// <summary>A negotiated front-end with one region of memory and one ring that is not described yet, for each way to wait.</summary>
 internal static class RingDialogue
 {
-    public static TheoryData<QueueDispatch> Dispatches => [QueueDispatch.Async, QueueDispatch.DedicatedThread, QueueDispatch.BusyPoll];
+    public static TheoryData<QueueDispatch> Dispatches => [QueueDispatch.Async, QueueDispatch.DedicatedThread, QueueDispatch.BusyPoll, QueueDispatch.SharedThreads];
 
     public static async Task RunAsync(QueueDispatch dispatch, Func<RawFrontend, TestGuest, TestRing, Task> dialogue, int lines = 0)
     {

@@ -15,6 +15,7 @@ internal sealed class HostileBench : IAsyncDisposable
     private readonly VhostUserBackend _backend;
     private readonly Task _serving;
     private readonly bool _judgesStalls;
+    private readonly QueueThreads? _threads;
     private Bystander? _bystander;
     private ProcessCounts? _baseline;
     private ProcessHealth? _health;
@@ -24,7 +25,8 @@ internal sealed class HostileBench : IAsyncDisposable
         Device = device;
         // A polling worker takes a processor and the test another: on two there is nothing left for a bystander, whoever is at fault.
         _judgesStalls = options.Dispatch != QueueDispatch.BusyPoll || Environment.ProcessorCount > 2;
-        _backend = new VhostUserBackend(device, options with { LoggerFactory = Log });
+        _threads = options.Dispatch == QueueDispatch.SharedThreads ? new QueueThreads(1) : null;
+        _backend = new VhostUserBackend(device, options with { LoggerFactory = Log, Threads = _threads });
         _serving = _backend.ListenAsync(_socket.Path, _stop.Token);
     }
 
@@ -93,6 +95,7 @@ internal sealed class HostileBench : IAsyncDisposable
         await _stop.CancelAsync();
         await _serving.WaitAsync(TimeSpan.FromSeconds(20));
         await _backend.DisposeAsync();
+        _threads?.Dispose();
         _socket.Dispose();
         _stop.Dispose();
     }

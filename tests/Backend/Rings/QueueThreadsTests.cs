@@ -1,0 +1,177 @@
+using System.Collections.Concurrent;
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Backend.Tests.Rings;
+
+/// <summary>Few threads serve the queues of many back-ends.</summary>
+[Collection(ProcessCounts.Name)]
+public class QueueThreadsTests
+{
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Forty_back_ends_share_two_threads(bool poll)
+    {
+        using QueueThreads threads = new(2, poll: poll);
+        ConcurrentDictionary<int, byte> seen = new();
+        List<Served> all = [];
+        for (int i = 0; i < 40; i++)
+            all.Add(await Served.StartAsync(threads, device: new EchoDevice { AfterTurn = _ => seen.TryAdd(Environment.CurrentManagedThreadId, 0) }));
+
+        threads.QueuesPerThread.Should().Equal([40, 40], "each queue goes to a thread with the fewest");
+        for (byte round = 0; round < 3; round++)
+        {
+            foreach (Served one in all)
+            {
+                await one.First.EchoAsync(round);
+                await one.Second.EchoAsync(round);
+            }
+        }
+
+        seen.Should().HaveCount(2);
+        foreach (Served one in all)
+            await one.DisposeAsync();
+        await Eventually.TrueAsync(() => threads.QueuesPerThread.Sum() == 0);
+    }
+
+    [Fact]
+    public async Task The_application_says_which_thread_serves_which_queue()
+    {
+        using QueueThreads threads = new(3);
+        ConcurrentDictionary<int, string?> by = new();
+        EchoDevice device = new() { AfterTurn = queue => by[queue.Index] = Thread.CurrentThread.Name };
+        await using Served served = await Served.StartAsync(threads, threadOf: queue => queue == 0 ? 2 : 1, device: device);
+        await served.First.EchoAsync(1);
+        await served.Second.EchoAsync(2);
+
+        by.Should().Contain(0, "vhost queues 2").And.Contain(1, "vhost queues 1");
+    }
+
+    [Fact]
+    public async Task A_queue_that_is_never_empty_does_not_keep_its_thread_from_another()
+    {
+        using QueueThreads threads = new(1);
+        await using Served served = await Served.StartAsync(threads);
+        using CancellationTokenSource enough = new();
+        Task flood = Task.Run(async () =>
+        {
+            while (!enough.IsCancellationRequested)
+                await served.First.EchoAsync(7);
+        });
+        for (byte i = 0; i < 50; i++)
+            await served.Second.EchoAsync(i);
+        await enough.CancelAsync();
+        await flood;
+    }
+
+    [Fact]
+    public async Task R17_a_kick_that_is_signalled_for_ever_leaves_the_thread_to_the_others()
+    {
+        using QueueThreads threads = new(1);
+        await using Served served = await Served.StartAsync(threads);
+        using CancellationTokenSource enough = new();
+        Thread kicker = new(() =>
+        {
+            while (!enough.IsCancellationRequested)
+                served.First.Kick.Signal();
+        });
+        kicker.Start();
+        for (byte i = 0; i < 50; i++)
+            await served.Second.EchoAsync(i);
+        await served.First.EchoAsync(9);
+        await enough.CancelAsync();
+        kicker.Join();
+    }
+
+    [Fact]
+    public async Task A_thread_that_there_is_not_ends_the_connection_that_needs_it_and_no_other()
+    {
+        using QueueThreads threads = new(1);
+        LogRecorder log = new(Microsoft.Extensions.Logging.LogLevel.Warning);
+        await using Served good = await Served.StartAsync(threads);
+        await Served.ExpectLostAsync(new VhostUserBackendOptions { Dispatch = QueueDispatch.SharedThreads, Threads = threads, ThreadOf = static _ => 1, LoggerFactory = log });
+        await good.First.EchoAsync(1);
+        log.Entries.Should().ContainSingle();
+    }
+
+    [Fact]
+    public async Task Threads_that_were_disposed_serve_what_they_have_and_take_nothing_new()
+    {
+        using QueueThreads threads = new(1);
+        await using (Served early = await Served.StartAsync(threads))
+        {
+            threads.Dispose();
+            threads.Dispose();
+            await early.First.EchoAsync(1);
+            await Served.ExpectLostAsync(new VhostUserBackendOptions { Dispatch = QueueDispatch.SharedThreads, Threads = threads });
+            await early.Second.EchoAsync(2);
+        }
+
+        threads.QueuesPerThread.Should().Equal(0);
+    }
+
+    [Fact]
+    public void What_cannot_be_is_said_at_once()
+    {
+        ((Action)(() => new QueueThreads(0).Dispose())).Should().Throw<ArgumentOutOfRangeException>();
+        ((Action)(() => new QueueThreads(1025).Dispose())).Should().Throw<ArgumentOutOfRangeException>();
+        ((Action)(() => new QueueThreads(1, [1023]).Dispose())).Should().Throw<LinuxException>().WithMessage("*processor 1023*");
+        ((Action)(() => _ = new VhostUserBackend(new EchoDevice(), new VhostUserBackendOptions { Dispatch = QueueDispatch.SharedThreads }))).Should().Throw<ArgumentException>().WithMessage("*Threads*");
+    }
+
+    /// <summary>A back-end with both its queues running.</summary>
+    private sealed class Served : IAsyncDisposable
+    {
+        private readonly TestGuest _guest = new();
+        private readonly VhostUserBackend _backend;
+        private readonly RawFrontend _frontend;
+
+        private Served(VhostUserBackendOptions options, EchoDevice device)
+        {
+            (VhostUserConnection end, VhostUserConnection ours) = VhostUserConnection.CreatePair();
+            (First, Second) = (new TestRing(_guest, 0), new TestRing(_guest, 1));
+            _backend = new VhostUserBackend(device, options);
+            _frontend = new RawFrontend(end);
+            _ = _backend.ServeAsync(ours);
+        }
+
+        public TestRing First { get; }
+
+        public TestRing Second { get; }
+
+        public static async Task<Served> StartAsync(QueueThreads threads, Func<int, int>? threadOf = null, EchoDevice? device = null)
+        {
+            Served served = new(new VhostUserBackendOptions { Dispatch = QueueDispatch.SharedThreads, Threads = threads, ThreadOf = threadOf }, device ?? new EchoDevice());
+            await served.PrepareAsync();
+            await served._frontend.StartAsync(served.First);
+            await served._frontend.StartAsync(served.Second);
+            await served._frontend.BarrierAsync();
+            return served;
+        }
+
+        public static async Task ExpectLostAsync(VhostUserBackendOptions options)
+        {
+            await using Served served = new(options, new EchoDevice());
+            await served.PrepareAsync();
+            await served._frontend.DescribeAsync(served.First);
+            await served._frontend.KickAsync(served.First);
+            await served._frontend.ExpectClosedAsync();
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            await _frontend.DisposeAsync();
+            await _backend.DisposeAsync();
+            First.Dispose();
+            Second.Dispose();
+            _guest.Dispose();
+        }
+
+        private async Task PrepareAsync()
+        {
+            await _frontend.NegotiateAsync();
+            await _frontend.AddMemoryAsync(_guest);
+        }
+    }
+}
