@@ -29,7 +29,7 @@ internal static partial class BackendLog
     [LoggerMessage(3007, LogLevel.Trace, "received {Message}", SkipEnabledCheck = true)]
     public static partial void Received(ILogger logger, string message);
 
-    [LoggerMessage(3008, LogLevel.Debug, "the device threw; the line that follows from it says the rest")]
+    [LoggerMessage(3008, LogLevel.Debug, "the device or a message hook threw; the line that follows from it says the rest")]
     public static partial void DeviceFailed(ILogger logger, Exception exception);
 
     [LoggerMessage(3009, LogLevel.Warning, "a connection could not be accepted; trying again: {Reason}")]
@@ -38,7 +38,7 @@ internal static partial class BackendLog
     [LoggerMessage(3010, LogLevel.Debug, "listening on {Path}")]
     public static partial void Listening(ILogger logger, string path);
 
-    [LoggerMessage(3011, LogLevel.Error, "a handler of an event threw")]
+    [LoggerMessage(3011, LogLevel.Error, "a handler of an event, or a message hook that was told of a message, threw")]
     public static partial void EventHandlerFailed(ILogger logger, Exception exception);
 
     [LoggerMessage(3012, LogLevel.Debug, "{Path}: no front-end yet, trying again in {Seconds} s: {Reason}")]

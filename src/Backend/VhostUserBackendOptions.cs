@@ -87,6 +87,9 @@ public sealed record VhostUserBackendOptions
     /// </summary>
     public bool CloseOnUnknownRequest { get; init; }
 
+    /// <summary>Sees messages before and after the back-end; null: nobody does.</summary>
+    public IVhostUserMessageHook? MessageHook { get; init; }
+
     /// <summary>Where log lines go; null: nowhere.</summary>
     public ILoggerFactory? LoggerFactory { get; init; }
 

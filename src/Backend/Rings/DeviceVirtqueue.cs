@@ -23,7 +23,7 @@ public sealed partial class DeviceVirtqueue
 
     private ChainBatch _batch;
     private GuestMemoryLease _lease;
-    private EventNotifier? _call;
+    private volatile EventNotifier? _call;
     private QueueCounters _counters = new();
     private BackendEvents? _events;
 
@@ -172,19 +172,12 @@ public sealed partial class DeviceVirtqueue
         _counters.Published(staged, wantsCall);
         if (wantsCall)
         {
-            NotifyDriver();
+            DriverWantsCall();
         }
         else
         {
             SuppressedCalls++;
         }
-    }
-
-    private void NotifyDriver()
-    {
-        Calls++;
-        _call?.Signal();
-        _events?.TellNotified(Index);
     }
 
     /// <summary>Declares the queue unusable, for a device that cannot go on with it.</summary>

@@ -49,6 +49,23 @@ internal sealed class PackedDeviceRing
 
     internal PackedPosition NextUsed => _published;
 
+    /// <summary>Chains that the driver has offered and nobody has taken: one turn of the ring at most.</summary>
+    internal int CountAvailable(int most)
+    {
+        PackedPosition at = _nextAvailable;
+        int chains = 0;
+        for (uint left = _ring.Size; left > 0 && chains < most; left--)
+        {
+            ushort flags = _ring.ReadFlags(at.Index);
+            if (!at.IsAvailable(flags))
+                break;
+            chains += (flags & (ushort)DescriptorFlags.Next) == 0 ? 1 : 0;
+            at.Advance(1);
+        }
+
+        return chains;
+    }
+
     /// <summary>Requests that are noted there are walked in this ring from now on.</summary>
     /// <param name="inflight">Where; null: nowhere.</param>
     /// <param name="adopt">Whether those that are noted already are in flight from now on.</param>

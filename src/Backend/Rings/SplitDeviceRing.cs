@@ -59,6 +59,13 @@ internal sealed class SplitDeviceRing
 
     internal ushort NextAvailable => _nextAvailable;
 
+    /// <summary>Entries that the driver has offered and nobody has taken, as far as the ring has place for them.</summary>
+    internal int CountAvailable(int most)
+    {
+        int offered = (ushort)(_ring.ReadAvailableIndex() - _nextAvailable);
+        return Math.Min(Math.Min(offered, (int)_ring.Size), most);
+    }
+
     /// <summary>Requests that are noted there are walked in this ring from now on.</summary>
     internal void Track(SplitInflight? inflight) => inflight?.Use(_walker);
 

@@ -85,6 +85,7 @@ internal sealed partial class BackendSession
             bool acknowledge = WantsAcknowledgement(message.Header);
             Answer answer = await DecideAsync(message).ConfigureAwait(false);
             TellChanges();
+            TellHook(message.Header, answer);
             await SendAnswerAsync(message.Header, answer, acknowledge, stopping).ConfigureAwait(false);
         }
     }
@@ -101,6 +102,8 @@ internal sealed partial class BackendSession
     private ValueTask<Answer> DecideAsync(VhostUserMessage message)
     {
         MessageCheck check = MessageValidator.CheckRequest(VhostUserChannel.Main, message.Header, message.DescriptorCount, _state);
+        if (_options.MessageHook is { } hook && (check.IsValid || check.Violation == VhostUserViolation.UnknownRequest) && AskHook(hook, message) is { } answer)
+            return ValueTask.FromResult(answer);
         return check.IsValid ? DispatchAsync(message) : ValueTask.FromResult(AnswerTo(check, message.Header));
     }
 

@@ -1,7 +1,7 @@
 namespace Vhost.Backend;
 
 /// <summary>
-/// Counts for one queue of a back-end over all its starts. Each field has one writer at a time: kicks are counted where they are consumed, recovered requests by the session,
+/// Counts for one queue of a back-end over all its starts. Each field but one has one writer at a time: kicks are counted where they are consumed, recovered requests by the session,
 /// the rest by the worker. Readers see each figure whole.
 /// </summary>
 internal sealed class QueueCounters
@@ -14,15 +14,16 @@ internal sealed class QueueCounters
     private long _recovered;
     private long _faults;
 
-    internal void Published(int requests, bool called)
+    internal void Published(int requests, bool wantsCall)
     {
         _completed += requests;
         _batches++;
-        if (called)
-            _calls++;
-        else
+        if (!wantsCall)
             _suppressedCalls++;
     }
+
+    /// <summary>The driver was notified. Any thread.</summary>
+    internal void Called() => Interlocked.Increment(ref _calls);
 
     internal void Kicked() => _kicks++;
 

@@ -309,4 +309,52 @@ public sealed class DeviceVirtqueueTests : DeviceQueueBench
             }
         }
     }
+
+    [Fact]
+    public void Calls_that_are_deferred_are_sent_once_by_whoever_sends_them()
+    {
+        Queue q = Start(8);
+        q.Device.DefersCalls = true;
+        q.OfferSimple(0);
+        q.ServeAll();
+        q.OfferSimple(1);
+        q.ServeAll();
+        Call.TryConsume().Should().BeFalse();
+
+        q.Device.CallDriver().Should().BeTrue();
+        q.Device.CallDriver().Should().BeFalse("nothing was completed since");
+
+        Call.TryConsume().Should().BeTrue();
+        q.Ring.AvailableFlags = 1;
+        q.OfferSimple(2);
+        q.ServeAll();
+        q.Device.CallDriver().Should().BeFalse("the driver does not want to be called");
+    }
+
+    [Fact]
+    public void What_is_available_is_counted_without_taking_it()
+    {
+        Queue q = Start(8);
+        q.Device.CountAvailable(100).Should().Be(0);
+        for (ushort i = 0; i < 5; i++)
+            q.OfferSimple(i);
+
+        q.Device.CountAvailable(100).Should().Be(5);
+        q.Device.CountAvailable(3).Should().Be(3);
+        q.Device.TryPop(out _).Should().BeTrue();
+        q.Device.CountAvailable(100).Should().Be(4);
+        q.OfferSimple(5);
+        q.Device.CountAvailable(100).Should().Be(5, "the others were fetched already");
+        ((Action)(() => q.Device.CountAvailable(0))).Should().Throw<ArgumentOutOfRangeException>();
+    }
+
+    [Fact]
+    public void R04_an_index_that_runs_away_is_no_more_than_the_ring()
+    {
+        Queue q = Start(8);
+        q.Ring.AvailableIndex = 40000;
+        q.Device.CountAvailable(int.MaxValue).Should().Be(8);
+        q.Device.TryPop(out _).Should().BeFalse();
+        q.Device.CountAvailable(8).Should().Be(0, "the queue is broken");
+    }
 }

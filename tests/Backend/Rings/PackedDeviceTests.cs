@@ -355,6 +355,19 @@ public sealed class PackedDeviceTests : IDisposable
     }
 
     [Fact]
+    public void What_is_available_is_counted_by_chain_for_one_turn_at_most()
+    {
+        _device.CountAvailable(9).Should().Be(0);
+        _ring.Offer(1, Data + 0x100, 8, id: 3, RawPackedRing.Write);
+        _ring.Offer(0, Data, 4, id: 0, RawPackedRing.Next);
+        _ring.Offer(2, Data, 4, id: 1);
+        _device.CountAvailable(9).Should().Be(2);
+        _device.CountAvailable(1).Should().Be(1);
+        _ring.Offer(3, Data, 4, id: 2, RawPackedRing.Next);
+        _device.CountAvailable(9).Should().Be(2, "the last chain has no end");
+    }
+
+    [Fact]
     public void Serving_allocates_nothing()
     {
         Restart(256, VirtioFeatures.EventIndex);

@@ -1,0 +1,68 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>Notifying the driver, now or later, and how much it has offered.</summary>
+public sealed partial class DeviceVirtqueue
+{
+    /// <summary>1: completed requests were shown, the driver wants to be told, and was not yet.</summary>
+    private int _callWanted;
+
+    /// <summary>
+    /// Whether <see cref="Flush"/> leaves notifying the driver to <see cref="CallDriver"/>: for a data path that hands this system call to another thread. Default: false.
+    /// </summary>
+    public bool DefersCalls { get; set; }
+
+    /// <summary>
+    /// Notifies the driver if a <see cref="Flush"/> has found since the last time that it wants to be. Whoever defers calls must call this soon after each flush, or drivers that sleep wait for ever.
+    /// </summary>
+    /// <returns>Whether the driver was notified.</returns>
+    /// <remarks>Threading: any thread, unlike everything else here.</remarks>
+    public bool CallDriver()
+    {
+        if (Interlocked.Exchange(ref _callWanted, 0) == 0)
+            return false;
+        try
+        {
+            _counters.Called();
+            _call?.Signal();
+            _events?.TellNotified(Index);
+            return true;
+        }
+        catch (ObjectDisposedException)
+        {
+            return false; // the queue was stopped, or is told another descriptor, which is signalled then
+        }
+    }
+
+    /// <summary>
+    /// Counts requests that the driver has offered and that were not taken yet. It does not check them: a driver that breaks the rules is found when they are taken.
+    /// </summary>
+    /// <param name="most">Where to stop counting, 1 or more; on a packed ring counting costs time for each.</param>
+    /// <returns>0 to <paramref name="most"/>.</returns>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="most"/> is less than 1.</exception>
+    public int CountAvailable(int most)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(most, 1);
+        if (Fault != VirtqueueFault.None || !IsActive)
+            return 0;
+        int known = Fetched + (_inflight?.Waiting ?? 0);
+        if (known >= most)
+            return most;
+        return known + (_split is not null ? _split.CountAvailable(most - known) : _packed!.CountAvailable(most - known));
+    }
+
+    private void DriverWantsCall()
+    {
+        Calls++;
+        if (DefersCalls)
+        {
+            Volatile.Write(ref _callWanted, 1);
+            return;
+        }
+
+        _counters.Called();
+        _call?.Signal();
+        _events?.TellNotified(Index);
+    }
+}
