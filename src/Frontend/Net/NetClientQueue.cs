@@ -75,6 +75,19 @@ public abstract class NetClientQueue
             _call.Signal();
     }
 
+    /// <summary>Ends a wait, this one or the next. Any thread, also when the client is gone.</summary>
+    private protected void Wake()
+    {
+        try
+        {
+            _call.Signal();
+        }
+        catch (ObjectDisposedException)
+        {
+            // Nobody waits any more.
+        }
+    }
+
     /// <summary>From now on nobody gets in.</summary>
     internal void BeginClose()
     {
@@ -180,13 +193,15 @@ public abstract class NetClientQueue
     }
 
     /// <summary>Waits for the device's call, which it is asked for only meanwhile.</summary>
-    private protected async ValueTask WaitForCallAsync(CancellationToken cancellationToken)
+    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <param name="whateverIsThere">Wait although the device has done with something: it is no use at present.</param>
+    private protected async ValueTask WaitForCallAsync(CancellationToken cancellationToken, bool whateverIsThere = false)
     {
         bool wait;
         Enter();
         try
         {
-            wait = Ring.ArmCall();
+            wait = Ring.ArmCall() || whateverIsThere;
         }
         finally
         {

@@ -12,6 +12,9 @@ public sealed partial class NetReceiver
     /// <summary>Places of lent packets that the device has not got back.</summary>
     private int _lentPlaces;
 
+    /// <summary>The caller was last told that too many packets are lent: what waits for him is a release, not the packets that are there.</summary>
+    private volatile bool _lendsNoMore;
+
     /// <summary>
     /// Lends received packets to the caller, where they lie. Their buffers go back to the device with the first call of this queue that follows their release
     /// (<see cref="ReceiveBurst"/>, <see cref="LendBurst"/> or <see cref="WaitAsync"/>). Never waits.
@@ -43,7 +46,14 @@ public sealed partial class NetReceiver
     }
 
     /// <summary>A loan has ended. Any thread.</summary>
-    internal void Return(LentPlaces places) => _returned.Push(places);
+    internal void Return(LentPlaces places)
+    {
+        _returned.Push(places);
+
+        // The push is a full fence: either it is found before the wait, or the wait is seen here.
+        if (_lendsNoMore)
+            Wake();
+    }
 
     private protected override int Held => Ring.InFlight + Volatile.Read(ref _lentPlaces);
 
@@ -60,7 +70,11 @@ public sealed partial class NetReceiver
             if (!usable)
                 continue;
             if (_lentPlaces > 0 && _lentPlaces + buffers > Shape.Slots / 2)
+            {
+                _lendsNoMore = lent == 0;
                 break;
+            }
+
             if (!TryLend(buffers, out packets[lent]))
                 continue;
             bytes += packets[lent].Length;
@@ -111,6 +125,7 @@ public sealed partial class NetReceiver
     {
         if (_returned.IsEmpty)
             return;
+        _lendsNoMore = false;
         for (LentBuffer? next = _returned.TakeAll(); next is LentPlaces places;)
         {
             next = places.Below;

@@ -15,6 +15,9 @@ public sealed partial class NetReceiver : NetClientQueue
     private readonly GuestBuffer[] _reposted = new GuestBuffer[Chunk];
     private readonly ulong[] _tokens = new ulong[Chunk];
     private readonly bool _classify;
+
+    /// <summary>Bytes of the longest packet in one buffer.</summary>
+    private readonly uint _room;
     private int _next;
     private int _end;
     private int _count;
@@ -32,6 +35,7 @@ public sealed partial class NetReceiver : NetClientQueue
         _memory = memory.Memory;
         _places = memory.Places;
         _classify = classify;
+        _room = Math.Min(_slots.Room, NetQueueShape.LongestPacket);
         _done = new DriverCompletion[Math.Max(shape.Slots, Chunk)];
         _most = shape.Slots < 128 ? 0 : Math.Min(shape.Slots / 8, Chunk / 2);
         ring.DisarmCall();
@@ -54,6 +58,7 @@ public sealed partial class NetReceiver : NetClientQueue
         try
         {
             TakeBack();
+            _lendsNoMore = false; // copying goes on
             while (received < packets.Length)
             {
                 Span<PacketBuffer> chunk = packets.Slice(received, Math.Min(packets.Length - received, Chunk));
@@ -73,12 +78,15 @@ public sealed partial class NetReceiver : NetClientQueue
         return received;
     }
 
-    /// <summary>Waits until there may be a packet, for callers that do not poll. It may return without reason.</summary>
+    /// <summary>
+    /// Waits until there may be a packet, for callers that do not poll; after a <see cref="LendBurst"/> that gave nothing because too many are lent, until one is released. It may
+    /// return without reason.
+    /// </summary>
     /// <param name="cancellationToken">Ends the wait.</param>
     /// <exception cref="OperationCanceledException">The wait was cancelled.</exception>
     /// <exception cref="ObjectDisposedException">The client was disposed.</exception>
     /// <exception cref="VhostUserException">The queue is broken or the peer lost.</exception>
-    public ValueTask WaitAsync(CancellationToken cancellationToken = default) => HasPacket() ? ValueTask.CompletedTask : WaitForCallAsync(cancellationToken);
+    public ValueTask WaitAsync(CancellationToken cancellationToken = default) => HasPacket() ? ValueTask.CompletedTask : WaitForCallAsync(cancellationToken, _lendsNoMore);
 
     /// <summary>Gives the device all buffers, once the ring is started.</summary>
     internal void Start()
@@ -96,7 +104,7 @@ public sealed partial class NetReceiver : NetClientQueue
             TakeBack();
             if (_count > 0 || _isSubmitted)
                 Finish();
-            return _next < _end && (!Shape.Mergeable || !IsMerged(out int buffers) || buffers <= _end - _next || IsContradiction(buffers));
+            return !_lendsNoMore && _next < _end && (!Shape.Mergeable || !IsMerged(out int buffers) || buffers <= _end - _next || IsContradiction(buffers));
         }
         finally
         {
@@ -116,6 +124,8 @@ public sealed partial class NetReceiver : NetClientQueue
                 continue;
             _ = IsMerged(out int buffers);
             PacketBuffer packet = packets[received];
+            if (packet is null)
+                PacketBuffer.ThrowMissing(received);
             if (!TryReceiveMerged(packet, buffers, out bool good))
                 break;
             bytes += good ? packet.PacketLength : 0;
@@ -143,6 +153,7 @@ public sealed partial class NetReceiver : NetClientQueue
         bool mergeable = Shape.Mergeable;
         bool readsHeader = Shape.ReadsHeader;
         uint header = slots.HeaderLength;
+        uint room = _room;
         int stop = _next + Math.Min(_end - _next, Math.Min(packets.Length, Chunk - _count));
         int received = 0;
         long sum = 0;
@@ -164,7 +175,7 @@ public sealed partial class NetReceiver : NetClientQueue
             _next++;
             _reposted[_count] = _places[slot];
             _tokens[_count++] = slot;
-            if (done.LengthClamped || length - 1 >= slots.Room || !TryAccept(ref word, out ushort checksumOffset, rest, length))
+            if (done.LengthClamped || length - 1 >= room || !TryAccept(ref word, out ushort checksumOffset, rest, length))
             {
                 Counters.Errors++;
                 continue;

@@ -38,7 +38,7 @@ public sealed partial class NetSender : NetClientQueue
         _arena = memory.Arena;
         _places = memory.Places;
         _classify = classify;
-        _plainRoom = shape.SeparateHeader ? 0 : _slots.Room;
+        _plainRoom = shape.SeparateHeader ? 0 : Math.Min(_slots.Room, NetQueueShape.LongestPacket);
         _chain = new GuestBuffer[((NetQueueShape.BigBuffer + shape.SlotSize - 1) / shape.SlotSize) + 1];
         _free = new NetSlotQueue(shape.Slots);
         _next = new ushort[shape.Slots];
@@ -162,9 +162,14 @@ public sealed partial class NetSender : NetClientQueue
         long bytes = 0;
         while (true)
         {
-            taken += StagePlain(packets[taken..], ref bytes);
+            int plain = StagePlain(packets[taken..], ref bytes);
+            taken += plain;
             Submit();
-            if (taken == packets.Length || packets[taken] is not { } packet || IsPlain(packet) || !TrySendOther(packet, out refused))
+            if (taken == packets.Length || packets[taken] is not { } packet)
+                break;
+            if (plain > 0 && IsPlain(packet))
+                continue; // a segment of the arena is full, perhaps not the next one
+            if (IsPlain(packet) || !TrySendOther(packet, out refused))
                 break;
             bytes += packet.PacketLength;
             taken++;

@@ -1,11 +1,10 @@
-using System.Globalization;
 using System.Runtime.CompilerServices;
 using Vhost.Protocol;
 
 namespace Vhost.Frontend;
 
 /// <summary>The driver's side of a split ring: its own indices and its private record, and the accesses to the shared words in their order.</summary>
-internal sealed class SplitDriverRing
+internal sealed partial class SplitDriverRing
 {
     private readonly SplitRing _ring;
     private readonly DriverDescriptors _descriptors;
@@ -16,6 +15,7 @@ internal sealed class SplitDriverRing
     // What stands in the ring, as far as it came from here. A word that would not change is not written: the device's processor keeps its copy of the line.
     private readonly VirtqueueDescriptor[] _written;
     private readonly ushort[] _offered;
+    private readonly UnshownRequests _unshown;
 
     /// <summary>The available index including entries that are written but not shown yet.</summary>
     private ushort _stagedAvailableIndex;
@@ -45,6 +45,7 @@ internal sealed class SplitDriverRing
         _indirect = indirect;
         _written = new VirtqueueDescriptor[ring.Size];
         _offered = new ushort[ring.Size];
+        _unshown = new UnshownRequests((int)ring.Size);
         _inOrder = (features & VirtioFeatures.InOrder) != 0 ? new ushort[ring.Size] : null;
         _descriptors = new DriverDescriptors((int)ring.Size, sparing && _inOrder is null);
         _eventIndex = (features & VirtioFeatures.EventIndex) != 0;
@@ -116,148 +117,6 @@ internal sealed class SplitDriverRing
         return _eventIndex
             ? EventIndex.Passed(_ring.ReadAvailEvent(), _publishedAvailableIndex, _shownBefore)
             : (_ring.ReadUsedFlags() & SplitRingLayout.NoNotify) == 0;
-    }
-
-    /// <summary>Collects completions until there are no more, the span is full, or the device broke a rule.</summary>
-    internal int Drain(Span<DriverCompletion> completions, int inFlight, ref DriverFault fault)
-    {
-        if (fault.Kind != VirtqueueFault.None)
-        {
-            return 0;
-        }
-
-        // It cannot have done with more than it was shown.
-        inFlight -= (ushort)(_stagedAvailableIndex - _publishedAvailableIndex);
-        return _inOrder is null ? DrainUnordered(completions, inFlight, ref fault) : DrainInOrder(_inOrder, completions, inFlight, ref fault);
-    }
-
-    private int DrainInOrder(ushort[] order, Span<DriverCompletion> completions, int inFlight, ref DriverFault fault)
-    {
-        int count = 0;
-        while (count < completions.Length)
-        {
-            int taken = _batchLeft > 0 ? TakeOfBatch(order, completions[count..]) : 0;
-            if (taken == 0)
-            {
-                if (_nextUsed == _cachedUsedIndex && !RefreshUsed(inFlight - count, ref fault))
-                {
-                    break;
-                }
-
-                taken = TakeEach(order, completions[count..]);
-                if (taken == 0 && !TryOpenBatch(order, ref fault))
-                {
-                    break;
-                }
-            }
-
-            count += taken;
-        }
-
-        return count;
-    }
-
-    /// <summary>Takes the oldest requests as long as the element of each names it.</summary>
-    private int TakeEach(ushort[] order, Span<DriverCompletion> completions)
-    {
-        SplitRing ring = _ring;
-        DriverDescriptors.Cursor descriptors = _descriptors.Open();
-        uint oldest = _oldest;
-        uint next = _nextUsed;
-        int most = Math.Min(completions.Length, (ushort)(_cachedUsedIndex - next));
-        int count = 0;
-        for (; count < most; count++)
-        {
-            ulong element = ring.ReadUsedElement(next + (uint)count);
-            if ((uint)element != order[(oldest + (uint)count) & ring.Mask] || !descriptors.TryRelease((uint)element, out DriverRequest request))
-            {
-                break;
-            }
-
-            completions[count] = request.Complete((uint)(element >> 32));
-        }
-
-        descriptors.Close();
-        _oldest = (ushort)(oldest + (uint)count);
-        _nextUsed = (ushort)(next + (uint)count);
-        return count;
-    }
-
-    /// <summary>
-    /// One element may stand for a batch, named by its last request; the requests before it count as used completely (virtio 1.2, 2.7.9).
-    /// The device moves on in the used ring by the size of the batch.
-    /// </summary>
-    private bool TryOpenBatch(ushort[] order, ref DriverFault fault)
-    {
-        ulong element = _ring.ReadUsedElement(_nextUsed);
-        int most = (ushort)(_cachedUsedIndex - _nextUsed);
-        int place = most - 1;
-        while (place >= 0 && order[(ushort)(_oldest + place) & _ring.Mask] != (uint)element)
-        {
-            place--;
-        }
-
-        _batchLeft = place + 1;
-        _batchLength = (uint)(element >> 32);
-        if (place < 0)
-        {
-            fault.Set(
-                VirtqueueFault.UnknownCompletion,
-                string.Create(CultureInfo.InvariantCulture, $"used element {_nextUsed}: id {(uint)element} is not one of the {most} oldest requests in flight"));
-        }
-
-        return place >= 0;
-    }
-
-    private int TakeOfBatch(ushort[] order, Span<DriverCompletion> completions)
-    {
-        DriverDescriptors.Cursor descriptors = _descriptors.Open();
-        int count = Math.Min(completions.Length, _batchLeft);
-        for (int i = 0; i < count; i++)
-        {
-            _ = descriptors.TryRelease(order[(ushort)(_oldest + i) & _ring.Mask], out DriverRequest request);
-            completions[i] = i + 1 == _batchLeft ? request.Complete(_batchLength) : request.CompleteWhole();
-        }
-
-        descriptors.Close();
-        _batchLeft -= count;
-        _oldest += (ushort)count;
-        _nextUsed += (ushort)count;
-        return count;
-    }
-
-    private int DrainUnordered(Span<DriverCompletion> completions, int inFlight, ref DriverFault fault)
-    {
-        if (_nextUsed == _cachedUsedIndex && !RefreshUsed(inFlight, ref fault))
-        {
-            return 0;
-        }
-
-        SplitRing ring = _ring;
-        DriverDescriptors.Cursor descriptors = _descriptors.Open();
-        ushort next = _nextUsed;
-        int most = Math.Min(completions.Length, (ushort)(_cachedUsedIndex - next));
-        ulong element = 0;
-        int count = 0;
-        for (; count < most; count++)
-        {
-            element = ring.ReadUsedElement((uint)(next + count));
-            if (!descriptors.TryRelease((uint)element, out DriverRequest request))
-            {
-                break;
-            }
-
-            completions[count] = request.Complete((uint)(element >> 32));
-        }
-
-        descriptors.Close();
-        _nextUsed = (ushort)(next + count);
-        if (count < most)
-        {
-            SetUnknown((uint)element, ref fault);
-        }
-
-        return count;
     }
 
     /// <summary>Asks for a call. True when there is still nothing to collect.</summary>
@@ -364,24 +223,4 @@ internal sealed class SplitDriverRing
         WriteDescriptor(_ring, ref _written[index], index, new VirtqueueDescriptor(table.Address.Value, table.Length, DescriptorFlags.Indirect, 0), stream: false);
         return index;
     }
-
-    private bool RefreshUsed(int inFlight, ref DriverFault fault)
-    {
-        ushort index = _ring.ReadUsedIndex();
-        int used = (ushort)(index - _nextUsed);
-        if (used > inFlight)
-        {
-            fault.Set(
-                VirtqueueFault.IndexRunaway,
-                string.Create(CultureInfo.InvariantCulture, $"used index {index} is {used} ahead of {_nextUsed}, but the device was shown only {inFlight} requests that it has not used"));
-            return false;
-        }
-
-        _cachedUsedIndex = index;
-        return used != 0;
-    }
-
-    private void SetUnknown(uint id, ref DriverFault fault) => fault.Set(
-        VirtqueueFault.UnknownCompletion,
-        string.Create(CultureInfo.InvariantCulture, $"used element {_nextUsed}: id {id} is not a request in flight (ring size {_ring.Size})"));
 }

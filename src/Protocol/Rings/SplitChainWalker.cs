@@ -42,7 +42,7 @@ internal readonly struct SplitChainWalker(SplitRing ring, ChainBatch batch, Virt
             VirtqueueDescriptor descriptor = _ring.ReadDescriptor(index);
             if ((descriptor.Flags & DescriptorFlags.Indirect) != 0)
             {
-                return WalkIndirect(head, descriptor, _ring.Size - steps);
+                return WalkIndirect(head, descriptor, steps);
             }
 
             VirtqueueFault fault = _batch.Add(descriptor.Address, descriptor.Length, (descriptor.Flags & DescriptorFlags.Write) != 0);
@@ -67,20 +67,23 @@ internal readonly struct SplitChainWalker(SplitRing ring, ChainBatch batch, Virt
         return _batch.Fault(VirtqueueFault.ChainTooLong, "descriptors in a chain (or it loops)", _ring.Size + 1UL, _ring.Size);
     }
 
-    private VirtqueueFault WalkIndirect(ushort head, in VirtqueueDescriptor descriptor, uint limit)
+    /// <summary>The rest of a chain, of which <paramref name="before"/> direct descriptors were added already.</summary>
+    private VirtqueueFault WalkIndirect(ushort head, in VirtqueueDescriptor descriptor, uint before)
     {
         if (!_indirectNegotiated)
         {
             return _batch.Fault(VirtqueueFault.IndirectNotNegotiated, "flags of a descriptor (INDIRECT_DESC is not negotiated)", (ulong)descriptor.Flags, 3);
         }
 
-        VirtqueueFault fault = _batch.CopyIndirectTable(descriptor, limit, out ReadOnlySpan<VirtqueueDescriptor> table);
+        VirtqueueFault fault = _batch.CopyIndirectTable(descriptor, _ring.Size - before, out ReadOnlySpan<VirtqueueDescriptor> table);
         if (fault != VirtqueueFault.None)
         {
             return fault;
         }
 
-        return IsInOrder(table) && _batch.TryAddShort(head, 1, table) ? VirtqueueFault.None : WalkTable(head, table);
+        // The short way is for a chain that is the table and nothing else: it would forget what came before.
+        ushort descriptors = (ushort)(before + 1);
+        return before == 0 && IsInOrder(table) && _batch.TryAddShort(head, descriptors, table) ? VirtqueueFault.None : WalkTable(head, descriptors, table);
     }
 
     /// <summary>Whether each entry of a table leads to the one behind it, and the last nowhere.</summary>
@@ -97,7 +100,7 @@ internal readonly struct SplitChainWalker(SplitRing ring, ChainBatch batch, Virt
         return (table[^1].Flags & DescriptorFlags.Next) == 0;
     }
 
-    private VirtqueueFault WalkTable(ushort head, ReadOnlySpan<VirtqueueDescriptor> table)
+    private VirtqueueFault WalkTable(ushort head, ushort descriptors, ReadOnlySpan<VirtqueueDescriptor> table)
     {
         int index = 0;
         for (int steps = 0; steps < table.Length; steps++)
@@ -117,7 +120,7 @@ internal readonly struct SplitChainWalker(SplitRing ring, ChainBatch batch, Virt
 
             if ((entry.Flags & DescriptorFlags.Next) == 0)
             {
-                _batch.End(head, 1);
+                _batch.End(head, descriptors);
                 return VirtqueueFault.None;
             }
 

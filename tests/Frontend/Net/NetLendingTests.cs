@@ -1,4 +1,5 @@
 using Vhost.Protocol;
+using Vhost.Tests.Support;
 
 namespace Vhost.Frontend.Tests;
 
@@ -148,5 +149,54 @@ public sealed class NetLendingTests : NetQueueBench
         byte[] bytes = new byte[packet.Length];
         packet.CopyTo(bytes).Should().Be(packet.Length);
         return bytes;
+    }
+
+    [Fact]
+    public async Task Who_has_too_much_waits_for_a_release_and_not_for_the_packets_that_are_there()
+    {
+        StartReceiver(packed: false, size: 8);
+        List<HandChain> offered = Device.All();
+        for (int i = 0; i < 6; i++)
+        {
+            Fill(offered[i], [.. One, .. Bytes(60, i)]);
+            Device.Use(offered[i], 72);
+        }
+
+        LentPacket[] lent = new LentPacket[8];
+        Receiver.LendBurst(lent).Should().Be(4);
+        Receiver.LendBurst(lent.AsSpan(4)).Should().Be(0);
+
+        Task wait = Receiver.WaitAsync().AsTask();
+        wait.IsCompleted.Should().BeFalse();
+        _ = Task.Run(() => lent[0].Release());
+        await wait.InTime();
+
+        Receiver.LendBurst(lent.AsSpan(4)).Should().Be(1);
+        BytesOf(lent[4]).Should().Equal(Bytes(60, 4));
+        foreach (LentPacket packet in lent.AsSpan(1, 4))
+            packet.Release();
+        Receiver.ReceiveBurst(Rent(8)).Should().Be(1);
+    }
+
+    [Fact]
+    public async Task Who_copies_after_lending_too_much_is_not_kept_from_it()
+    {
+        StartReceiver(packed: false, size: 8);
+        List<HandChain> offered = Device.All();
+        for (int i = 0; i < 6; i++)
+        {
+            Fill(offered[i], [.. One, .. Bytes(60, i)]);
+            Device.Use(offered[i], 72);
+        }
+
+        LentPacket[] lent = new LentPacket[8];
+        Receiver.LendBurst(lent).Should().Be(4);
+        Receiver.LendBurst(lent.AsSpan(4)).Should().Be(0);
+        Receiver.ReceiveBurst(Rent(1)).Should().Be(1);
+        await Receiver.WaitAsync().InTime();
+        Receiver.ReceiveBurst(Rent(8)).Should().Be(1);
+        foreach (LentPacket packet in lent.AsSpan(0, 4))
+            packet.Release();
+        Receiver.ReceiveBurst(Rent(8)).Should().Be(0);
     }
 }

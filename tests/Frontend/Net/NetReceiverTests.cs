@@ -141,7 +141,11 @@ public sealed class NetReceiverTests : NetQueueBench
             Pool.Return(more); // it still hangs on the other
         }
 
-        ((Action)(() => Receiver.ReceiveBurst(broken!))).Should().Throw<Exception>();
+        Action receive = () => Receiver.ReceiveBurst(broken!);
+        if (returned)
+            receive.Should().Throw<InvalidOperationException>();
+        else
+            receive.Should().Throw<ArgumentException>().WithMessage("*1*");
 
         BytesOf(got[0]).Should().Equal(Bytes(60));
         Receiver.ReceiveBurst(got).Should().Be(2, "the first was delivered before");
@@ -379,6 +383,38 @@ public sealed class NetReceiverTests : NetQueueBench
         Receiver.ReceiveBurst(got).Should().Be(1);
 
         BytesOf(got[0]).Should().Equal(Bytes(60));
+    }
+
+    [Theory]
+    [InlineData(65550, 1)]
+    [InlineData(65551, 0)]
+    public void F14_a_packet_longer_than_any_can_be_is_an_error_wherever_it_fits(int length, int received)
+    {
+        StartReceiver(packed: false, net: 0, size: 4, buffer: 65600);
+        HandChain chain = Device.All()[0];
+        Device.Use(chain, (uint)length + 12);
+        PacketPool pool = new(2, 65536);
+        pool.TryRent(out PacketBuffer? packet).Should().BeTrue();
+
+        Receiver.ReceiveBurst([packet!]).Should().Be(received);
+
+        Receiver.Statistics.Errors.Should().Be(1 - received);
+    }
+
+    [Fact]
+    public void A_missing_buffer_is_named_for_a_packet_of_several_pieces_too()
+    {
+        StartReceiver(packed: false);
+        List<HandChain> offered = Device.All();
+        Fill(offered[0], [.. Header(new(0, 0, 0, 0, 0, 0, 2)), .. Bytes(500)]);
+        Device.Use(offered[0], 512);
+        Fill(offered[1], Bytes(100));
+        Device.Use(offered[1], 100);
+        ((Action)(() => Receiver.ReceiveBurst(new PacketBuffer[1]))).Should().Throw<ArgumentException>();
+
+        PacketBuffer[] got = Rent(1);
+        Receiver.ReceiveBurst(got).Should().Be(1, "it was not lost");
+        got[0].PacketLength.Should().Be(600);
     }
 
     [Fact]

@@ -175,4 +175,43 @@ public sealed class NetSenderTests : NetQueueBench
         for (int i = 0; i < 200; i++)
             Get(got[i]).Should().Equal([.. new byte[12], .. Bytes(16 + i, i)]);
     }
+
+    [Theory]
+    [InlineData(false, 1518)]
+    [InlineData(true, 1518)]
+    [InlineData(false, 1000)]
+    [InlineData(false, 2036)]
+    public void A_burst_ends_only_where_there_is_no_room(bool packed, int length)
+    {
+        StartSender(packed, size: 256, buffer: 2048);
+        PacketPool pool = new(260);
+        PacketBuffer[] packets = new PacketBuffer[260];
+        pool.RentBurst(packets);
+        for (int i = 0; i < packets.Length; i++)
+            packets[i].TryCopyFrom(Bytes(length, i)).Should().BeTrue();
+
+        Sender.SendBurst(packets.AsSpan(0, 64)).Should().Be(64);
+        Sender.SendBurst(packets.AsSpan(64)).Should().Be(192, "that is what the ring has left");
+
+        List<HandChain> got = Device.All();
+        for (int i = 0; i < got.Count; i++)
+            Get(got[i]).Should().Equal([.. new byte[12], .. Bytes(length, i)]);
+    }
+
+    [Fact]
+    public void A_packet_longer_than_any_can_be_is_refused_wherever_it_would_fit()
+    {
+        StartSender(packed: false, size: 16, buffer: 65600);
+        PacketPool pool = new(1, 65536, 4096);
+        pool.TryRent(out PacketBuffer? packet).Should().BeTrue();
+        packet!.Append(65536);
+        packet.Prepend(14);
+        Sender.SendBurst([packet]).Should().Be(1);
+        (Sender.Statistics.Packets, Sender.Statistics.Refused).Should().Be((1, 0), "65550 bytes are allowed");
+        packet.Prepend(1);
+
+        Sender.SendBurst([packet]).Should().Be(1);
+
+        (Sender.Statistics.Packets, Sender.Statistics.Refused).Should().Be((1, 1));
+    }
 }

@@ -179,6 +179,33 @@ public sealed class SplitChainWalkerTests : IDisposable
     }
 
     [Theory]
+    [InlineData(1, false)]
+    [InlineData(1, true)]
+    [InlineData(2, false)]
+    [InlineData(2, true)]
+    [InlineData(3, false)]
+    [InlineData(7, false)]
+    public void R07_direct_buffers_in_front_of_a_table_are_part_of_the_chain(int direct, bool writable)
+    {
+        ulong table = Data + 0x100;
+        for (ushort i = 0; i < direct; i++)
+            _ring.Descriptor(i, Data + (0x1000UL * (i + 1UL)), 16, RawSplitRing.Next, (ushort)(i + 1));
+        _ring.Descriptor((ushort)direct, table, direct == 7 ? 16u : 32u, RawSplitRing.Indirect);
+        _ring.DescriptorAt(table, Data + 0x9000, 512, (ushort)((writable ? RawSplitRing.Write : 0) | (direct == 7 ? 0 : RawSplitRing.Next)), 1);
+        _ring.DescriptorAt(table + 16, Data + 0xA000, 1, RawSplitRing.Write);
+        List<uint> all = [.. Enumerable.Repeat(16u, direct), 512u];
+        List<uint> readable = writable ? all[..direct] : all;
+        List<uint> written = [.. writable ? [512u] : Array.Empty<uint>(), .. direct == 7 ? Array.Empty<uint>() : [1u]];
+
+        Walked walker = Walk(0, out VirtqueueFault fault);
+
+        fault.Should().Be(VirtqueueFault.None);
+        Lengths(walker.Readable).Should().Equal(readable);
+        Lengths(walker.Writable).Should().Equal(written);
+        walker.ReadableLength.Should().Be((uint)readable.Sum(length => length));
+    }
+
+    [Theory]
     [InlineData(0u, RawSplitRing.Indirect, VirtqueueFault.BadIndirectTable)] // no bytes
     [InlineData(24u, RawSplitRing.Indirect, VirtqueueFault.BadIndirectTable)] // not a multiple of 16
     [InlineData(9 * 16u, RawSplitRing.Indirect, VirtqueueFault.BadIndirectTable)] // longer than the ring

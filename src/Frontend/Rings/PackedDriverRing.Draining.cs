@@ -1,0 +1,244 @@
+using System.Globalization;
+using System.Runtime.CompilerServices;
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+// What the device gives back.
+internal sealed partial class PackedDriverRing
+{
+    /// <summary>Collects completions until there are no more, the span is full, or the device broke a rule.</summary>
+    internal int Drain(Span<DriverCompletion> completions, ref DriverFault fault)
+    {
+        if (fault.Kind != VirtqueueFault.None)
+        {
+            return 0;
+        }
+
+        return _inOrder is null ? DrainUnordered(completions, ref fault) : DrainInOrder(_inOrder, completions, ref fault);
+    }
+
+    private int DrainInOrder(ushort[] order, Span<DriverCompletion> completions, ref DriverFault fault)
+    {
+        int count = 0;
+        while (count < completions.Length)
+        {
+            int taken = _batchId >= 0 ? TakeOfBatch(order, completions[count..], ref fault) : TakeEach(order, completions[count..]);
+            if (taken == 0 && (fault.Kind != VirtqueueFault.None || !TryOpenBatch(order, ref fault)))
+            {
+                break;
+            }
+
+            count += taken;
+        }
+
+        return count;
+    }
+
+    /// <summary>Takes the oldest requests as long as the used descriptor of each names it.</summary>
+    private int TakeEach(ushort[] order, Span<DriverCompletion> completions)
+    {
+        PackedRing ring = _ring;
+        Buffer[] all = _buffers;
+        PackedPosition at = _nextUsed;
+        uint oldest = _oldest;
+        ushort freeId = _freeId;
+        int free = _free;
+        int left = Shown;
+        int count = 0;
+        while (count < completions.Length)
+        {
+            PackedDescriptor used = ring.ReadUsedDescriptor(at.Index);
+            ushort id = order[oldest];
+            if (!at.IsUsed(used.Flags) || used.Id != id || all[id].Count == 0 || all[id].Count > left)
+            {
+                break;
+            }
+
+            ref Buffer held = ref all[id];
+            completions[count++] = held.Request.Complete(UsedLength(used));
+            at.Advance(held.Count);
+            left -= held.Count;
+            free += held.Count;
+            held.Count = 0;
+            held.NextFree = freeId;
+            freeId = id;
+            oldest = Next(oldest);
+        }
+
+        _nextUsed = at;
+        _oldest = oldest;
+        _freeId = freeId;
+        _free = free;
+        return count;
+    }
+
+    /// <summary>One used descriptor may stand for a batch, named by its last request (virtio 1.2, 2.8.9). False when there is none, or the device broke a rule.</summary>
+    private bool TryOpenBatch(ushort[] order, ref DriverFault fault)
+    {
+        PackedDescriptor used = _ring.ReadUsedDescriptor(_nextUsed.Index);
+        if (!_nextUsed.IsUsed(used.Flags))
+        {
+            return false;
+        }
+
+        // The oldest itself: it was not there yet when it was looked for.
+        if (!IsInOrder(order, used.Id))
+        {
+            return Unknown(used.Id, ref fault);
+        }
+
+        _batchId = used.Id;
+        _batchLength = UsedLength(used);
+        return true;
+    }
+
+    private int TakeOfBatch(ushort[] order, Span<DriverCompletion> completions, ref DriverFault fault)
+    {
+        int left = Shown;
+        int count = 0;
+        while (count < completions.Length && _batchId >= 0)
+        {
+            ushort id = order[_oldest];
+            ref Buffer held = ref _buffers[id];
+            if (held.Count > left)
+            {
+                Unknown((ushort)_batchId, ref fault);
+                break;
+            }
+
+            left -= held.Count;
+            bool last = id == _batchId;
+            completions[count++] = last ? held.Request.Complete(_batchLength) : held.Request.CompleteWhole();
+            _batchId = last ? -1 : _batchId;
+            _nextUsed.Advance(held.Count);
+            _free += held.Count;
+            held.Count = 0;
+            held.NextFree = _freeId;
+            _freeId = id;
+            _oldest = Next(_oldest);
+        }
+
+        return count;
+    }
+
+    /// <summary>Without WRITE the length means nothing.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static uint UsedLength(in PackedDescriptor used) => used.Is(DescriptorFlags.Write) ? used.Length : 0;
+
+    private static void PrefetchBatch(in PackedRing ring, PackedPosition at, int most)
+    {
+        if (at.IsUsed(ring.ReadUsedDescriptor(at.Index).Flags))
+        {
+            ring.PrefetchBehind(at.Index, (uint)most);
+        }
+    }
+
+    private int DrainUnordered(Span<DriverCompletion> completions, ref DriverFault fault)
+    {
+        PackedRing ring = _ring;
+        Buffer[] all = _buffers;
+        PackedPosition at = _nextUsed;
+        ushort freeId = _freeId;
+        int free = _free;
+        int left = Shown;
+        int count = 0;
+        int unknown = -1;
+        UnshownRequests? unshown = MarkUnshown();
+        PrefetchBatch(ring, at, completions.Length);
+        while (count < completions.Length)
+        {
+            PackedDescriptor used = ring.ReadUsedDescriptor(at.Index);
+            if (!at.IsUsed(used.Flags))
+            {
+                break;
+            }
+
+            ushort id = used.Id;
+            if (id >= (uint)all.Length || all[id].Count == 0 || all[id].Count > left || (unshown is not null && unshown.Has(id)))
+            {
+                unknown = id;
+                break;
+            }
+
+            ref Buffer held = ref all[id];
+            completions[count++] = held.Request.Complete(UsedLength(used));
+            if (held.Count == 1)
+            {
+                at.Advance(1); // known without the record: the next descriptor need not wait for it
+                left--;
+                free++;
+            }
+            else
+            {
+                at.Advance(held.Count);
+                left -= held.Count;
+                free += held.Count;
+            }
+
+            held.Count = 0;
+            held.NextFree = freeId;
+            freeId = id;
+        }
+
+        _nextUsed = at;
+        _freeId = freeId;
+        _free = free;
+        ForgetUnshown(unshown);
+        if (unknown >= 0)
+        {
+            Unknown((ushort)unknown, ref fault);
+        }
+
+        return count;
+    }
+
+    /// <summary>The requests that were written since the last publication; null, as nearly always, when there is none.</summary>
+    private UnshownRequests? MarkUnshown()
+    {
+        foreach (ushort id in _stagedIds.AsSpan(0, _stagedRequests))
+        {
+            _unshown.Add(id);
+        }
+
+        return _stagedRequests == 0 ? null : _unshown;
+    }
+
+    private void ForgetUnshown(UnshownRequests? unshown)
+    {
+        foreach (ushort id in _stagedIds.AsSpan(0, _stagedRequests))
+        {
+            unshown!.Remove(id);
+        }
+    }
+
+    private bool Unknown(ushort id, ref DriverFault fault)
+    {
+        fault.Set(
+            VirtqueueFault.UnknownCompletion,
+            string.Create(CultureInfo.InvariantCulture, $"used descriptor {_nextUsed.Index}: id {id} is not a request in flight that the device was shown (ring size {_ring.Size})"));
+        return false;
+    }
+
+    /// <summary>Whether a request with this id is in flight, seen from the oldest one on.</summary>
+    private bool IsInOrder(ushort[] order, ushort id)
+    {
+        if (id >= _buffers.Length || _buffers[id].Count == 0)
+        {
+            return false;
+        }
+
+        uint place = _oldest;
+        do
+        {
+            if (order[place] == id)
+            {
+                return true;
+            }
+
+            place = Next(place);
+        }
+        while (place != _newest);
+        return false;
+    }
+}
