@@ -28,7 +28,7 @@ internal sealed class NetPortQueue(bool isApplications)
 
     internal OffloadRules Offloads { get; private set; }
 
-    internal bool IsStarted => Volatile.Read(ref _application) is not null || Volatile.Read(ref _last) is not null;
+    internal bool IsStarted => Volatile.Read(ref _application) is not null || Volatile.Read(ref _last) is { IsActive: true };
 
     internal void Configure(VirtioFeatures acknowledged, in OffloadRules offloads)
     {

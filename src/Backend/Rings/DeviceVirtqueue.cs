@@ -81,8 +81,8 @@ public sealed partial class DeviceVirtqueue
     /// <summary>The device has written into buffers with <see cref="PacketStream"/> since the last publication.</summary>
     internal bool Streamed { get; set; }
 
-    /// <summary>Whether the ring is mapped and may be touched.</summary>
-    private bool IsActive => _lease.Memory is not null && !_isAbandoned;
+    /// <summary>Whether the ring is mapped and may be touched. Any thread may ask.</summary>
+    internal bool IsActive => _lease.Memory is not null && !_isAbandoned;
 
     /// <summary>Takes the next request. False when there is none, or when the queue is faulted.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

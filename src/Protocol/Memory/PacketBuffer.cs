@@ -140,16 +140,19 @@ public sealed partial class PacketBuffer
 
     /// <summary>Hangs a further packet behind this one, which then owns its buffers.</summary>
     /// <param name="tail">Where the packet goes on; not part of this or another packet.</param>
-    /// <exception cref="ArgumentException">It is part of this packet already.</exception>
+    /// <exception cref="ArgumentException">The two have a buffer in common.</exception>
     public void Chain(PacketBuffer tail)
     {
         ArgumentNullException.ThrowIfNull(tail);
         PacketBuffer last = this;
-        for (PacketBuffer? part = this; part is not null; part = part._next)
+        while (last._next is { } next)
+            last = next;
+
+        // Whatever the two have in common, the last buffer of this packet is part of it.
+        for (PacketBuffer? part = tail; part is not null; part = part._next)
         {
-            if (ReferenceEquals(part, tail))
-                throw new ArgumentException("The buffer is part of this packet already.", nameof(tail));
-            last = part;
+            if (ReferenceEquals(part, last))
+                throw new ArgumentException("The two packets have a buffer in common.", nameof(tail));
         }
 
         last._next = tail;

@@ -91,6 +91,7 @@ internal static class NetBenchRun
         {
             measured = Measure(settings, workers, clock, hasGone, stop);
             acknowledged = features();
+            TellWhatIsMissing(RingFeatures(settings) & ~acknowledged);
         }
         finally
         {
@@ -99,6 +100,15 @@ internal static class NetBenchRun
         }
 
         return Report(settings, workers, measured, acknowledged);
+    }
+
+    /// <summary>The other side decides too: what is measured may be another ring than was asked for.</summary>
+    private static void TellWhatIsMissing(VirtioFeatures missing)
+    {
+        if (missing.HasFlag(VirtioFeatures.RingPacked))
+            ToolOutput.PrintNotice("asked for a packed ring, got a split one: the other side does not take it. Give --ring packed on both sides.");
+        if (missing.HasFlag(VirtioFeatures.InOrder))
+            ToolOutput.PrintNotice("asked for IN_ORDER and did not get it: the other side does not take it. Give --in-order on both sides.");
     }
 
     private static Measurement Measure(NetBenchSettings settings, NetBenchWorker[] workers, BenchClock clock, Func<bool> hasGone, CancellationToken stop)

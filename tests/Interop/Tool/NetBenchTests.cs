@@ -8,6 +8,21 @@ public sealed class NetBenchTests
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(90);
 
+    [Fact]
+    public async Task Who_asks_for_a_ring_that_the_other_side_does_not_take_is_told()
+    {
+        using TempSocket socket = new();
+        string[] common = ["--socket", socket.Path, "--json"];
+        await using ChildProcess back = ToolProcess.Start(["net", "bench", "--role", "back-end", "--mode", "rxonly", "--seconds", "30", .. common]);
+        await using ChildProcess front = ToolProcess.Start(["net", "bench", "--role", "front-end", "--mode", "txonly", "--seconds", "1", "--ring", "packed", "--in-order", .. common]);
+
+        ChildProcess.Outcome[] outcomes = await Task.WhenAll(front.EndAsync(Patience), back.EndAsync(Patience));
+
+        Text(ToolProcess.Parse(outcomes[0]), "ring").Should().Be("split");
+        string.Join(' ', outcomes[0].Errors).Should().Contain("--ring packed on both sides").And.Contain("--in-order on both sides");
+        string.Join(' ', outcomes[1].Errors).Should().NotContain("on both sides");
+    }
+
     [Theory]
     [InlineData("txonly", "rxonly", "split", "")]
     [InlineData("rxonly", "txonly", "packed", "--mergeable --size 1518")]

@@ -101,6 +101,8 @@ public sealed class PacketBufferTests
         first.Chain(second);
         first.Chain(third);
 
+        ((Action)(() => third.Chain(first))).Should().Throw<ArgumentException>("it would never end");
+        ((Action)(() => second.Chain(first))).Should().Throw<ArgumentException>("it would never end");
         first.PacketLength.Should().Be(6);
         second.Next.Should().BeSameAs(third);
         byte[] all = new byte[6];
