@@ -22,7 +22,7 @@ public sealed partial class BlockDevice
         requests?.Advance();
         BlockTurn turn = new(queue, requests, ref counters);
         int notHandedOver = 0;
-        while (!turn.IsFull)
+        while (!turn.IsOver)
         {
             ChainBurst burst = turn.Take(_batchSize);
             if (burst.Count == 0)

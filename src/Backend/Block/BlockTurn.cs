@@ -9,13 +9,18 @@ internal ref struct BlockTurn
     // One request may name four gigabytes, the same page again and again, or a range to be zeroed.
     private const ulong MostBytes = 64 << 20;
 
+    // Pieces cost more than bytes: 64 of them take a system call.
+    private const uint MostPieces = 1 << 14;
+
     private readonly DeviceVirtqueue _queue;
+    private readonly uint _cost;
     private int _requests;
     private ulong _bytes;
 
     internal BlockTurn(DeviceVirtqueue queue, BlockRequests? later, ref BlockRequestCounters counters)
     {
         _queue = queue;
+        _cost = queue.Cost;
         Later = later;
         Counters = ref counters;
     }
@@ -27,6 +32,9 @@ internal ref struct BlockTurn
     internal BlockRequests? Later { get; }
 
     internal readonly bool IsFull => _requests >= MostRequests || _bytes >= MostBytes;
+
+    /// <summary>No more is to be taken from the ring: the turn is full, or what was taken so far was in many pieces.</summary>
+    internal readonly bool IsOver => IsFull || _queue.Cost - _cost > MostPieces;
 
     /// <summary>Nothing else was taken with the request, and nothing waits behind it.</summary>
     internal bool IsAlone { get; private set; }

@@ -126,11 +126,12 @@ public sealed partial class FileStorage : IBlockStorage
     {
         Span<byte> buffer = BounceBuffer.OfThisThread;
         uint done = 0;
-        while (done < destination.Length)
+        while (destination.Length > 0)
         {
-            Span<byte> asked = buffer[..(int)Math.Min(destination.Length - done, BounceBuffer.Size)];
+            Span<byte> asked = buffer[..(int)Math.Min(destination.Length, BounceBuffer.Size)];
             int read = RandomAccess.Read(_file, asked, (long)(offset + done));
-            destination.Slice(done).CopyFrom(asked[..read]);
+            destination.CopyFrom(asked[..read]);
+            destination = destination.Slice((uint)read);
             bool end = IsEnd(offset + done, (uint)read, (uint)asked.Length);
             done += (uint)read;
             if (end)
@@ -143,11 +144,12 @@ public sealed partial class FileStorage : IBlockStorage
     private void WriteThroughBuffer(ulong offset, GuestBuffers source)
     {
         Span<byte> buffer = BounceBuffer.OfThisThread;
-        for (uint done = 0; done < source.Length;)
+        while (source.Length > 0)
         {
-            int count = source.Slice(done).CopyTo(buffer);
-            RandomAccess.Write(_file, buffer[..count], (long)(offset + done));
-            done += (uint)count;
+            int count = source.CopyTo(buffer);
+            RandomAccess.Write(_file, buffer[..count], (long)offset);
+            source = source.Slice((uint)count);
+            offset += (uint)count;
         }
     }
 }

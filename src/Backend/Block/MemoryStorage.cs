@@ -32,13 +32,12 @@ public sealed class MemoryStorage : IBlockStorage
     /// <inheritdoc/>
     public void Read(ulong offset, GuestBuffers destination)
     {
-        uint done = 0;
-        while (done < destination.Length)
+        while (destination.Length > 0)
         {
             int start = (int)(offset & (ChunkSize - 1));
-            uint count = Math.Min((uint)(ChunkSize - start), destination.Length - done);
+            uint count = Math.Min((uint)(ChunkSize - start), destination.Length);
             byte[]? chunk = Volatile.Read(ref _chunks[(int)(offset >> ChunkShift)]);
-            GuestBuffers part = destination.Slice(done, count);
+            GuestBuffers part = destination.Slice(0, count);
             if (chunk is null)
             {
                 part.Fill(0);
@@ -48,7 +47,7 @@ public sealed class MemoryStorage : IBlockStorage
                 part.CopyFrom(chunk.AsSpan(start, (int)count));
             }
 
-            done += count;
+            destination = destination.Slice(count);
             offset += count;
         }
     }
@@ -56,13 +55,12 @@ public sealed class MemoryStorage : IBlockStorage
     /// <inheritdoc/>
     public void Write(ulong offset, GuestBuffers source)
     {
-        uint done = 0;
-        while (done < source.Length)
+        while (source.Length > 0)
         {
             int start = (int)(offset & (ChunkSize - 1));
-            uint count = Math.Min((uint)(ChunkSize - start), source.Length - done);
-            source.Slice(done, count).CopyTo(Chunk((int)(offset >> ChunkShift)).AsSpan(start, (int)count));
-            done += count;
+            uint count = Math.Min((uint)(ChunkSize - start), source.Length);
+            source.Slice(0, count).CopyTo(Chunk((int)(offset >> ChunkShift)).AsSpan(start, (int)count));
+            source = source.Slice(count);
             offset += count;
         }
     }

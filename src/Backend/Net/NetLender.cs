@@ -2,7 +2,10 @@ using Vhost.Protocol;
 
 namespace Vhost.Backend;
 
-/// <summary>The loans of one port: the objects that stand for them, and how many are out. It outlives sessions, as loans may.</summary>
+/// <summary>
+/// The loans of one queue: the objects that stand for them, and how many are out. Loans may outlive their queue; the next one has a lender of its own, since a thread that
+/// is held up inside of the old one may still take from there.
+/// </summary>
 internal sealed class NetLender
 {
     private LentBufferStack _returned;

@@ -8,6 +8,9 @@ public sealed partial class NetPort
 {
     private const uint LongestPacket = 65550;
 
+    /// <summary>Chains that one call may drop: a guest that sends nothing else must not keep a thread that has other guests to serve.</summary>
+    private const int MostDropped = 64;
+
     /// <summary>An address to announce, with bit 63 set; 0: none.</summary>
     private ulong _announced;
 
@@ -15,7 +18,10 @@ public sealed partial class NetPort
     /// <param name="packets">
     /// Buffers to receive into, one for each packet; what was in them is gone. A packet that is longer than its buffer takes further ones of the same pool.
     /// </param>
-    /// <returns>How many of them hold a packet now, from the first on; 0 when there is none at present, or no guest.</returns>
+    /// <returns>
+    /// How many of them hold a packet now, from the first on; 0 when there is none at present, or no guest, or when so many chains were no packets that the rest is left
+    /// to the next call, for which <see cref="WaitForPacketsAsync"/> does not wait.
+    /// </returns>
     /// <exception cref="ArgumentException">A buffer is null. Packets may have been received into those before it; of the others none is lost.</exception>
     public int DequeueBurst(Span<PacketBuffer> packets)
     {
@@ -24,7 +30,7 @@ public sealed partial class NetPort
             return received;
         try
         {
-            return received + Dequeue(queue, packets[received..]);
+            return Dequeue(queue, packets, received);
         }
         catch
         {
@@ -43,6 +49,8 @@ public sealed partial class NetPort
     {
         if (packets.IsEmpty)
             return 0;
+        if (packets[0] is null)
+            PacketBuffer.ThrowMissing(0);
         ulong address = Interlocked.Exchange(ref _announced, 0);
         if (address == 0)
             return 0;
@@ -51,20 +59,37 @@ public sealed partial class NetPort
         return packets[0].TryCopyFrom(packet) ? 1 : 0;
     }
 
-    private int Dequeue(DeviceVirtqueue queue, Span<PacketBuffer> packets)
+    private int Dequeue(DeviceVirtqueue queue, Span<PacketBuffer> packets, int received)
     {
-        int received = 0;
+        NetQueueCounters counters = _fromGuest.Counters;
+        int first = received;
         long bytes = 0;
-        while (received < packets.Length)
+        int chains = 0;
+        uint cost = queue.Cost;
+        (long errors, long noBuffers) = (counters.Errors, counters.NoBuffers);
+        try
         {
-            int count = DequeueLinear(queue, packets, ref received, ref bytes, out bool ended);
-            if (ended || (count == 0 && DequeueAny(queue, packets, ref received, ref bytes) == 0))
-                break;
+            while (received < packets.Length && chains - (received - first) <= MostDropped)
+            {
+                int count = DequeueLinear(queue, packets, ref received, ref bytes, out bool ended);
+                if (ended)
+                    break;
+                if (count == 0)
+                    count = DequeueAny(queue, packets, ref received, ref bytes);
+                if (count == 0 || queue.Cost - cost > queue.MostCost)
+                    break;
+                chains += count;
+                (errors, noBuffers) = (counters.Errors, counters.NoBuffers);
+            }
+        }
+        catch
+        {
+            (counters.Errors, counters.NoBuffers) = (errors, noBuffers); // the chains go back to the ring, and are met again
+            Count(packets[first..received], bytes, counters);
+            throw;
         }
 
-        _fromGuest.Counters.Count(received, bytes);
-        if (_classify)
-            _fromGuest.Counters.Classify(packets[..received]);
+        Count(packets[first..received], bytes, counters);
         return received;
     }
 
@@ -132,11 +157,20 @@ public sealed partial class NetPort
     /// <returns>How many chains were taken.</returns>
     private int DequeueAny(DeviceVirtqueue queue, Span<PacketBuffer> packets, ref int received, ref long bytes)
     {
+        if (!queue.FetchAnyway())
+            return 0;
         ChainBurst burst = queue.TakeBurst(packets.Length - received);
+        int next = received;
+        long sum = 0;
         try
         {
             for (int i = 0; i < burst.Count; i++)
-                received += TryReceive(burst.Readable(i), packets[received], ref bytes) ? 1 : 0;
+            {
+                PacketBuffer packet = packets[next];
+                if (packet is null)
+                    PacketBuffer.ThrowMissing(next);
+                next += TryReceive(burst.Readable(i), packet, ref sum) ? 1 : 0;
+            }
         }
         catch
         {
@@ -145,6 +179,8 @@ public sealed partial class NetPort
         }
 
         queue.Complete(burst);
+        received = next;
+        bytes += sum;
         return burst.Count;
     }
 

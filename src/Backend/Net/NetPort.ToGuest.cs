@@ -17,7 +17,8 @@ public sealed partial class NetPort
     /// </summary>
     /// <param name="packets">Each the first buffer of a packet.</param>
     /// <returns>
-    /// How many were taken, from the first on: fewer when the guest has no room at present, is not there, or does not use this pair (<see cref="NetDevice.ActivePairs"/>). One that the guest cannot be given (see
+    /// How many were taken, from the first on: fewer when the guest has no room at present, is not there, or does not use this pair (<see cref="NetDevice.ActivePairs"/>), or when
+    /// its chains are so long that the rest is left to the next call. One that the guest cannot be given (see
     /// <see cref="NetQueueStatistics.Refused"/>) is taken and dropped.
     /// </returns>
     /// <exception cref="ArgumentException">A buffer is null; packets before it may have been taken.</exception>
@@ -28,6 +29,7 @@ public sealed partial class NetPort
         try
         {
             int taken = 0;
+            uint cost = queue.Cost;
             while (taken < packets.Length)
             {
                 int count = EnqueueLinear(queue, packets[taken..], out bool ended);
@@ -38,7 +40,7 @@ public sealed partial class NetPort
                     continue;
                 count = EnqueueAny(queue, packets[taken..], out bool refused);
                 taken += refused ? count + 1 : count;
-                if (count == 0 && !refused)
+                if ((count == 0 && !refused) || queue.Cost - cost > queue.MostCost)
                     break;
             }
 
@@ -91,7 +93,7 @@ public sealed partial class NetPort
         if (used < count)
             queue.GiveBackLinear(chains.AsSpan(used, count - used));
         queue.CompleteLinear(chains.AsSpan(0, used), lengths.AsSpan(0, used));
-        Count(packets[..used], bytes);
+        Count(packets[..used], bytes, _toGuest.Counters);
         return used;
     }
 
@@ -112,17 +114,19 @@ public sealed partial class NetPort
             MappedBytes.Copy(packet.Address, at, length);
     }
 
-    private void Count(ReadOnlySpan<PacketBuffer> taken, long bytes)
+    private void Count(ReadOnlySpan<PacketBuffer> packets, long bytes, NetQueueCounters counters)
     {
-        _toGuest.Counters.Count(taken.Length, bytes);
+        counters.Count(packets.Length, bytes);
         if (_classify)
-            _toGuest.Counters.Classify(taken);
+            counters.Classify(packets);
     }
 
     /// <summary>Puts packets into one burst of the guest's buffers, up to one that cannot be sent, which is not counted among them.</summary>
     private int EnqueueAny(DeviceVirtqueue queue, ReadOnlySpan<PacketBuffer> packets, out bool refused)
     {
         refused = false;
+        if (!queue.FetchAnyway())
+            return 0;
         ChainBurst burst = queue.TakeBurst(packets.Length);
         int taken = 0;
         int used = 0;
@@ -151,7 +155,7 @@ public sealed partial class NetPort
         }
 
         Complete(queue, burst, used);
-        Count(packets[..taken], bytes);
+        Count(packets[..taken], bytes, _toGuest.Counters);
         return taken;
     }
 

@@ -99,8 +99,7 @@ public sealed partial class NetPort
     /// <summary>A queue that nobody serves: whatever is on it stays there.</summary>
     internal static void Ignore(DeviceVirtqueue queue)
     {
-        queue.See();
-        queue.LeaveSeen();
+        queue.LeaveOnRing();
     }
 
     internal void Forget()

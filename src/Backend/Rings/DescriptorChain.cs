@@ -39,6 +39,10 @@ public readonly ref struct DescriptorChain
     /// Takes the chain out of the worker's turn: it can be kept, passed to another thread and completed later. It holds the guest's memory
     /// until it is completed. Call it before the next <see cref="DeviceVirtqueue.TryPop"/>. Use it instead of <see cref="DeviceVirtqueue.Complete(in DescriptorChain, uint)"/>, not beside it.
     /// </summary>
+    /// <remarks>
+    /// A driver can make its chains very long, and this cannot fail, so the queue sees to the limit: while the detached chains of it have together more than 65536 pieces and
+    /// twice <see cref="DeviceVirtqueue.Size"/>, nothing more is taken from the ring. It goes on when some are completed, without anything to be done for it.
+    /// </remarks>
     /// <exception cref="InvalidOperationException">The queue has taken further requests meanwhile.</exception>
     public DetachedChain Detach() => _queue.Detach(this);
 }

@@ -9,8 +9,11 @@ namespace Vhost.Backend;
 /// <remarks>Pooled by its queue: after <see cref="Complete"/> the object may stand for another chain and must not be touched.</remarks>
 public sealed class DetachedChain
 {
+    /// <summary>Pieces that nearly no chain has more of: room that each object has.</summary>
+    internal const int FewSegments = 8;
+
     private readonly DeviceVirtqueue _queue;
-    private BufferSegment[] _segments = new BufferSegment[8];
+    private BufferSegment[] _segments = new BufferSegment[FewSegments];
     private int _readableCount;
     private int _count;
     private uint _readableLength;
@@ -30,6 +33,9 @@ public sealed class DetachedChain
     public GuestBuffers Writable => new(_segments.AsSpan(_readableCount, _count - _readableCount), _writableLength);
 
     internal uint BytesWritten { get; private set; }
+
+    /// <summary>What the chain counts for among those that are detached: its pieces, and one.</summary>
+    internal int Weight => _count + 1;
 
     /// <summary>Gives the chain back to the driver; the queue's worker publishes it.</summary>
     /// <param name="bytesWritten">Bytes written to the start of <see cref="Writable"/>.</param>
@@ -51,17 +57,20 @@ public sealed class DetachedChain
 
         _lease.Dispose();
         _lease = default;
-        _queue.Released();
+        _queue.Released(Weight);
     }
 
-    internal void Hold(ChainBatch batch, in FetchedChain chain, GuestMemory table)
+    /// <summary>Takes a chain.</summary>
+    /// <returns>For how many segments more than before there is room now.</returns>
+    internal int Hold(ChainBatch batch, in FetchedChain chain, GuestMemory table)
     {
         Head = chain.Id;
         _readableCount = chain.ReadableEnd - chain.First;
         _count = chain.End - chain.First;
         _readableLength = chain.ReadableLength;
         _writableLength = chain.WritableLength;
-        if (_segments.Length < _count)
+        int more = Math.Max(_count - _segments.Length, 0);
+        if (more > 0)
         {
             _segments = new BufferSegment[_count];
         }
@@ -69,5 +78,19 @@ public sealed class DetachedChain
         batch.Segments(chain).CopyTo(_segments);
         _lease = table.Acquire();
         Volatile.Write(ref _outstanding, 1);
+        return more;
+    }
+
+    /// <summary>Gives up room that few chains need.</summary>
+    /// <returns>For how many segments.</returns>
+    internal int Shrink()
+    {
+        int less = _segments.Length - FewSegments;
+        if (less > 0)
+        {
+            _segments = new BufferSegment[FewSegments];
+        }
+
+        return less;
     }
 }

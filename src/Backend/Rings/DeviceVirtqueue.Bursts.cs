@@ -17,7 +17,7 @@ public sealed partial class DeviceVirtqueue
     public ChainBurst TakeBurst(int max = MaxBurst)
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(max);
-        if ((_handed == _batch.Count && !Fetch()) || _isAbandoned)
+        if ((_handed == _batch.Count && !FetchUnlessHeld()) || _isAbandoned)
         {
             return default;
         }
@@ -29,6 +29,11 @@ public sealed partial class DeviceVirtqueue
         NoteTaken(first, _handed);
         return new ChainBurst(this, _batch, first, count);
     }
+
+    /// <summary>
+    /// Sees to it that there is something to take, as far as there is anything, also while too much is detached: for a device that gives back at once what it takes now.
+    /// </summary>
+    internal bool FetchAnyway() => _handed != _batch.Count || Fetch();
 
     private void NoteTaken(int first, int end)
     {

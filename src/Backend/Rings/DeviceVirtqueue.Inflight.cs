@@ -4,7 +4,6 @@ namespace Vhost.Backend;
 public sealed partial class DeviceVirtqueue
 {
     private InflightTracker? _inflight;
-    private int _detachedOut;
     private volatile bool _isAbandoned;
 
     /// <summary>Chains at the front of the batch that the last back-end had left.</summary>
@@ -35,18 +34,10 @@ public sealed partial class DeviceVirtqueue
     private bool MayFetchNew => !TakesLeftOnly && _inflight is not { Waiting: > 0 } && _batch.Count == _handed;
 
     /// <summary>
-    /// Whether the device may still read and write buffers of this queue: it has not come back from a call, or has chains that outlive their turn. Any thread.
-    /// </summary>
-    internal bool IsHeld => _lease.Memory is not null || Volatile.Read(ref _detachedOut) > 0;
-
-    /// <summary>
     /// The session has given the queue up because its device does not come back from a call, and goes on without it: whatever that thread still does, nothing of it is shown to the
     /// driver or noted any more, and it gets no further request. Any thread. What it is in the middle of writing at this moment cannot be called back.
     /// </summary>
     internal void Abandon() => _isAbandoned = true;
-
-    /// <summary>A detached chain was completed.</summary>
-    internal void Released() => Interlocked.Decrement(ref _detachedOut);
 
     private void NoteTaken(int place)
     {

@@ -41,6 +41,15 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Batches fetched since the ring was started, to see whether a turn found something; wraps.</summary>
     internal uint Batches { get; private set; }
 
+    /// <summary>Buffers that were walked and pieces of memory that were found since the ring was started, but for chains of one piece; wraps.</summary>
+    internal uint Cost { get; private set; }
+
+    /// <summary>
+    /// How far <see cref="Cost"/> may go in one call of whoever serves other queues too. A driver whose chains share descriptors can make each of them as long as the ring;
+    /// nobody needs more than twice the ring, and for the longest packet a piece for each of its bytes, twice.
+    /// </summary>
+    internal uint MostCost => (uint)_batch.MostBuffers;
+
     /// <summary>Resolves and checks everything about a ring at once. Null, and the reason, when a part is not usable.</summary>
     /// <param name="table">The memory.</param>
     /// <param name="setup">What the front-end said.</param>
@@ -108,8 +117,9 @@ public sealed partial class DeviceVirtqueue
             return true;
         }
 
-        bool leaves = _leaves;
+        bool leaves = _leaves && !(_leavesHeld && !HoldsTooMuch); // what was completed meanwhile on this thread wakes nobody
         _leaves = false;
+        _leavesHeld = false;
         if (!leaves && (_handed != _batch.Count || _inflight is { Waiting: > 0 }))
         {
             return false;
@@ -130,6 +140,20 @@ public sealed partial class DeviceVirtqueue
 
     /// <summary>What was seen stays on the ring: the next <see cref="ArmKick"/> asks for a kick for what comes after it.</summary>
     internal void LeaveSeen() => _leaves = true;
+
+    /// <summary>The device takes nothing at present, whatever is on the ring: the next <see cref="ArmKick"/> asks for a kick for what comes after it.</summary>
+    internal void LeaveOnRing()
+    {
+        See();
+        LeaveSeen();
+    }
+
+    /// <summary>What is on the ring stays there as long as so much is detached. The end of that wakes the worker.</summary>
+    internal void LeaveWhileHeld()
+    {
+        LeaveOnRing();
+        _leavesHeld = true;
+    }
 
     /// <summary>The device has fetched all there is and it is too little: the next <see cref="ArmKick"/> asks for a kick for what comes after it.</summary>
     internal void LeaveFetched()
@@ -171,7 +195,7 @@ public sealed partial class DeviceVirtqueue
     {
         chain.Release();
         Complete(chain.Head, bytesWritten);
-        _pool.Push(chain);
+        Pool(chain);
     }
 
     internal void HandBack(DetachedChain chain)
@@ -197,7 +221,7 @@ public sealed partial class DeviceVirtqueue
         while (_handedBack.TryDequeue(out DetachedChain? chain))
         {
             Complete(chain.Head, chain.BytesWritten);
-            _pool.Push(chain);
+            Pool(chain);
         }
     }
 }

@@ -40,7 +40,11 @@ public sealed partial class DeviceVirtqueue
     {
         isOther = true;
         if (_handed != _batch.Count || Fault != VirtqueueFault.None || _inflight is not null || _isAbandoned)
+        {
+            _leaves = false;
             return 0;
+        }
+
         int count = _split is not null
             ? _split.FetchLinear(ref _batch.Window, chains, deviceWrites, InFlight, out isOther)
             : _packed!.FetchLinear(ref _batch.Window, chains, deviceWrites, out isOther);

@@ -13,7 +13,6 @@ namespace Vhost.Backend;
 public sealed partial class DeviceVirtqueue
 {
     private readonly ConcurrentQueue<DetachedChain> _handedBack = new();
-    private readonly Stack<DetachedChain> _pool = new();
     private readonly InOrderCompletions? _inOrder;
     private readonly VirtqueueSetup _setup;
 
@@ -35,6 +34,9 @@ public sealed partial class DeviceVirtqueue
 
     /// <summary>The device has looked at what is on the ring and leaves it there.</summary>
     private bool _leaves;
+
+    /// <summary>It does so only for as long as too much is detached.</summary>
+    private bool _leavesHeld;
 
     private DeviceVirtqueue(in VirtqueueSetup setup, in MappedRing ring, GuestMemoryLease lease, EventNotifier? call, InflightPart? inflight)
     {
@@ -84,11 +86,11 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Whether the ring is mapped and may be touched. Any thread may ask.</summary>
     internal bool IsActive => _lease.Memory is not null && !_isAbandoned;
 
-    /// <summary>Takes the next request. False when there is none, or when the queue is faulted.</summary>
+    /// <summary>Takes the next request. False when there is none, when the queue is faulted, or while too much is detached (<see cref="DescriptorChain.Detach"/>).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool TryPop(out DescriptorChain chain)
     {
-        if ((_handed == _batch.Count && !Fetch()) || _isAbandoned)
+        if ((_handed == _batch.Count && !FetchUnlessHeld()) || _isAbandoned)
         {
             chain = default;
             return false;
@@ -184,33 +186,6 @@ public sealed partial class DeviceVirtqueue
     /// <param name="detail">Why, in words.</param>
     public void Fail(string detail) => Break(VirtqueueFault.DeviceFailed, detail);
 
-    /// <summary>Makes objects for chains that outlive a turn, so that detaching so many at once allocates nothing.</summary>
-    internal void MakeDetachable(int chains)
-    {
-        _pool.EnsureCapacity(chains);
-        while (_pool.Count < chains)
-            _pool.Push(new DetachedChain(this));
-    }
-
-    internal DetachedChain Detach(in DescriptorChain chain)
-    {
-        int place = chain.Place;
-        if (place >= _handed || _batch[place].Id != chain.Head)
-        {
-            throw new InvalidOperationException(
-                string.Create(CultureInfo.InvariantCulture, $"Queue {Index}: chain {chain.Head} is not one of those taken last, so it cannot be detached any more."));
-        }
-
-        if (!_pool.TryPop(out DetachedChain? detached))
-        {
-            detached = new DetachedChain(this);
-        }
-
-        Interlocked.Increment(ref _detachedOut);
-        detached.Hold(_batch, _batch[place], _lease.Memory);
-        return detached;
-    }
-
     private void ThrowCompletedTwice(ushort head) => throw new InvalidOperationException(
         string.Create(CultureInfo.InvariantCulture, $"Queue {Index}: chain {head} completed, but all {InFlight} chains taken are completed already."));
 
@@ -245,11 +220,13 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Fetches into the batch behind what is in it, all of which was handed out.</summary>
     private bool FetchMore()
     {
+        int before = _batch.Cost;
         if (_inflight is { Waiting: > 0 })
             FetchAgain();
         VirtqueueFault fault = !MayFetchNew ? VirtqueueFault.None
             : _split is not null ? _split.Fetch(_batch, InFlight)
             : _packed!.Fetch(_batch);
+        Cost += (uint)(_batch.Cost - before);
         if (fault != VirtqueueFault.None)
         {
             Break(fault, _batch.FaultDetail);

@@ -3,57 +3,62 @@ using System.Numerics;
 namespace Vhost.Backend;
 
 /// <summary>
-/// Completions held back until every request taken before them is done too, as VIRTIO_F_IN_ORDER demands (virtio 1.2, 2.7.9).
+/// Completions held back until every request taken before them is done too, as VIRTIO_F_IN_ORDER demands (virtio 1.2, 2.7.9). Nothing is looked for: a driver may have as many
+/// requests open as its ring has entries, and the device complete them in any order.
 /// </summary>
 internal sealed class InOrderCompletions
 {
+    private const int None = -1;
+
     private readonly Entry[] _entries;
     private readonly uint _mask;
+
+    /// <summary>For each head the place of the request taken last with it that is not done.</summary>
+    private readonly int[] _openOf;
     private uint _oldest;
     private uint _next;
 
-    /// <summary>The place behind the request that was completed last.</summary>
-    private uint _behindLast;
-
     /// <summary>Nothing taken.</summary>
-    /// <param name="size">Of the ring: no more requests can be out at once.</param>
+    /// <param name="size">Of the ring: no more requests can be out at once, and all heads are below.</param>
     internal InOrderCompletions(uint size)
     {
         uint entries = BitOperations.RoundUpToPowerOf2(size);
         _entries = new Entry[entries];
         _mask = entries - 1;
+        _openOf = new int[size];
+        Array.Fill(_openOf, None);
     }
 
     /// <summary>Nothing that was taken is still open.</summary>
     internal bool IsEmpty => _oldest == _next;
 
-    internal void Taken(ushort head) => _entries[_next++ & _mask] = new Entry { Head = head };
+    internal void Taken(ushort head)
+    {
+        int place = (int)(_next++ & _mask);
+        _entries[place] = new Entry { Head = head, OpenBefore = _openOf[head] };
+        _openOf[head] = place;
+    }
 
     /// <summary>Forgets the requests taken last, which were given back untouched.</summary>
-    internal void Untake(int count) => _next -= (uint)count;
+    internal void Untake(int count)
+    {
+        for (; count > 0; count--)
+        {
+            ref readonly Entry entry = ref _entries[--_next & _mask];
+            _openOf[entry.Head] = entry.OpenBefore;
+        }
+    }
 
-    /// <summary>
-    /// Marks an open request with this head; the same head twice is the driver's doing and harmless. Looked for behind the one that was completed last, where it mostly is,
-    /// however long the oldest one stays out.
-    /// </summary>
+    /// <summary>Marks an open request with this head; the same head twice is the driver's doing and harmless.</summary>
     internal void Completed(ushort head, uint bytesWritten)
     {
-        uint open = _next - _oldest;
-        uint at = _behindLast - _oldest < open ? _behindLast - _oldest : 0;
-        for (uint left = open; left > 0; left--)
-        {
-            ref Entry entry = ref _entries[(_oldest + at) & _mask];
-            at = at + 1 < open ? at + 1 : 0;
-            if (entry.Head == head && !entry.Done)
-            {
-                entry.Done = true;
-                entry.BytesWritten = bytesWritten;
-                _behindLast = _oldest + at;
-                return;
-            }
-        }
-
-        throw new InvalidOperationException($"Chain {head} was completed, but is not in flight.");
+        int place = head < _openOf.Length ? _openOf[head] : None;
+        if (place == None)
+            throw new InvalidOperationException($"Chain {head} was completed, but is not in flight.");
+        ref Entry entry = ref _entries[place];
+        _openOf[head] = entry.OpenBefore;
+        entry.Done = true;
+        entry.BytesWritten = bytesWritten;
     }
 
     internal bool TryTakeOldest(out ushort head, out uint bytesWritten)
@@ -70,5 +75,8 @@ internal sealed class InOrderCompletions
         public ushort Head;
         public bool Done;
         public uint BytesWritten;
+
+        /// <summary>The place of the one before with the same head that is not done either.</summary>
+        public int OpenBefore;
     }
 }

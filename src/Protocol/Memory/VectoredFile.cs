@@ -13,9 +13,9 @@ internal static unsafe class VectoredFile
     internal static ulong Transfer(GuestBuffers buffers, SafeHandle file, ulong fileOffset, bool write)
     {
         ulong done = 0;
-        while (done < buffers.Length)
+        while (buffers.Length > 0)
         {
-            ulong moved = TransferSome(buffers.Slice((uint)done), file, checked((long)(fileOffset + done)), write, out ulong asked);
+            ulong moved = TransferSome(buffers, file, checked((long)(fileOffset + done)), write, out ulong asked);
             if (moved == 0 && write)
             {
                 throw new LinuxException("pwritev: nothing written", Libc.EIO);
@@ -23,6 +23,7 @@ internal static unsafe class VectoredFile
 
             bool end = !write && IsEnd(file, fileOffset + done, moved, asked);
             done += moved;
+            buffers = buffers.Slice((uint)moved); // from where the last call has ended: pieces are passed over once, however many there are
             if (end)
             {
                 break;

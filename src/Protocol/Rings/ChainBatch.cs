@@ -44,12 +44,14 @@ internal sealed class ChainBatch
     private int _walked;
     private int _limit = Capacity;
     private int _segmentLimit;
+    private int _walkLimit;
 
     internal ChainBatch(uint ringSize, GuestMemory table)
     {
         _ringSize = ringSize;
         Window = new RegionWindow(table);
         _segmentLimit = (int)ringSize + (4 * Capacity);
+        _walkLimit = _segmentLimit;
     }
 
     /// <summary>Chains in the batch.</summary>
@@ -69,6 +71,9 @@ internal sealed class ChainBatch
 
     /// <summary>As many as there are bytes in the longest packet, twice, and the ring's entries.</summary>
     internal int MostBuffers => (2 << 16) + (2 * (int)_ringSize);
+
+    /// <summary>Buffers that were walked and pieces of memory that were found since the batch was empty: what it has cost.</summary>
+    internal int Cost => _walked + _segmentEnd;
 
     /// <summary>What was wrong with the last chain, in words.</summary>
     internal string? FaultDetail { get; private set; }
@@ -94,6 +99,7 @@ internal sealed class ChainBatch
         _walked = 0;
         _limit = Capacity;
         _segmentLimit = (int)_ringSize + (4 * Capacity);
+        _walkLimit = _segmentLimit;
     }
 
     /// <summary>Makes room for as many chains again behind those that are in it.</summary>
@@ -101,6 +107,7 @@ internal sealed class ChainBatch
     {
         _limit = Count + Capacity;
         _segmentLimit = _segmentEnd + (int)_ringSize + (4 * Capacity);
+        _walkLimit = _walked + (int)_ringSize + (4 * Capacity);
         if (_chains.Length < _limit)
             Array.Resize(ref _chains, Math.Max(_limit, 2 * _chains.Length));
     }
@@ -215,6 +222,10 @@ internal sealed class ChainBatch
     {
         _chains[Count++] = new FetchedChain(id, descriptors, _first, _readableEnd, _segmentCount, (uint)_readable, (uint)_writable);
         _segmentEnd = _segmentCount;
+        if (_walked >= _walkLimit)
+        {
+            _limit = Count; // as many buffers without bytes leave no segments behind, and no chain more is walked for them either
+        }
     }
 
     /// <summary>Takes the chain that was ended last out of the batch again.</summary>

@@ -47,6 +47,25 @@ public sealed class BlockTurnTests
         bench.ServeTurn(0).Should().Be(Offered - 1, "small ones share a turn");
     }
 
+    /// <summary>Requests may share their descriptors, so that each has as many pieces as the ring has entries; the kernel takes 64 in a call.</summary>
+    [Fact]
+    public void R04_a_turn_ends_after_requests_in_many_pieces()
+    {
+        const int Pieces = 1536;
+        using BlockBench bench = new(new NullStorage(1UL << 40), ringSize: 2048);
+        bench.PutHeader((uint)VirtioBlkRequestType.In, 0);
+        bench.Describe(
+            [new(BlockBench.HeaderAt + 0x10_0000, 16, false), .. Enumerable.Range(0, Pieces).Select(_ => new ChainBuffer(BlockBench.DataAt + 0x10_0000, 1, true)), new(BlockBench.StatusAt + 0x10_0000, 1, true)]);
+
+        int served = bench.ServeTurn(100);
+
+        for (int turns = 1; served < 100; turns++)
+        {
+            served.Should().BeInRange(turns, 10 * turns);
+            served += bench.ServeTurn(0);
+        }
+    }
+
     [Fact]
     public void Storage_that_fails_for_some_requests_of_a_turn_fails_those_alone()
     {

@@ -35,16 +35,53 @@ public sealed class NetFromGuestTests : NetPortBench
             ulong at = Data + ((ulong)i * 1024);
             Put(at, [.. Header(), .. Bytes(60 + i)]);
             Transmit.Offer(deviceWrites: false, pieces == 1 ? [(at, 72 + i)] : [(at, 12), (at + 12, 60 + i)]);
+            if (i == 0)
+                Transmit.Offer(deviceWrites: false, pieces == 1 ? [(at, 12)] : [(at, 11), (at, 1)]); // no packet
         }
 
         PacketBuffer[] got = Rent(3);
 
-        ((Action)(() => Port.DequeueBurst([got[0], null!, got[2]]))).Should().Throw<Exception>();
+        for (int i = 0; i < 3; i++)
+            ((Action)(() => Port.DequeueBurst([got[0], null!, got[2]]))).Should().Throw<ArgumentException>().WithMessage("*Buffer 1*");
 
         Transmit.Used.Should().BeEmpty();
+        (Port.FromGuest.Errors, Port.FromGuest.Packets).Should().Be((0, 0), "everything is met again");
         Port.FromGuest.InFlight.Should().Be(0);
         Port.DequeueBurst(got).Should().Be(3);
         got.Select(BytesOf).Should().BeEquivalentTo([Bytes(60), Bytes(61), Bytes(62)], options => options.WithStrictOrdering());
+        (Port.FromGuest.Errors, Port.FromGuest.Packets).Should().Be((1, 3));
+    }
+
+    [Fact]
+    public void A_burst_with_a_missing_buffer_far_behind_counts_what_was_received_before_it()
+    {
+        Start(packed: false, size: 128);
+        Put(Data, [.. Header(), .. Bytes(60)]);
+        for (int i = 0; i < 80; i++)
+            Transmit.Offer(deviceWrites: false, (Data, i == 3 ? 12 : 72));
+        PacketBuffer[] got = new PacketBuffer[79];
+        new PacketPool(128).RentBurst(got).Should().Be(79);
+
+        ((Action)(() => Port.DequeueBurst([.. got[..70], null!, .. got[71..]]))).Should().Throw<ArgumentException>().WithMessage("*Buffer 70*");
+
+        int taken = Transmit.Used.Count;
+        (Port.FromGuest.Packets, Port.FromGuest.Errors, Port.FromGuest.Bytes).Should().Be((taken - 1, 1, 60 * (taken - 1)));
+        Port.DequeueBurst(got).Should().Be(80 - taken);
+        (Port.FromGuest.Packets, Port.FromGuest.Errors).Should().Be((79, 1));
+    }
+
+    [Fact]
+    public void An_announcement_is_not_lost_to_a_missing_buffer()
+    {
+        Start(packed: false);
+        Port.Announce(new MacAddress(0x525400123456));
+
+        ((Action)(() => Port.DequeueBurst([null!]))).Should().Throw<ArgumentException>().WithMessage("*Buffer 0*");
+
+        PacketBuffer[] got = Rent(2);
+        Port.DequeueBurst(got).Should().Be(1);
+        got[0].PacketLength.Should().Be(RarpPacket.Size);
+        Port.DequeueBurst(got).Should().Be(0);
     }
 
     [Theory]
