@@ -1,5 +1,4 @@
 using System.Globalization;
-using Vhost.Protocol;
 
 namespace Vhost.Backend;
 
