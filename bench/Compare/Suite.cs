@@ -66,16 +66,11 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
 
         if (stop.IsCancellationRequested)
             return;
-        CompareFeatures(ours[^1], peers.LastOrDefault());
+        foreach ((Sample our, Sample peer) in ours.Zip(peers).Where(round => !Sample.AgreedTheSame(round.First, round.Second)).Take(1))
+            Say($"  not the same features of rings: ours {our.RingFeatures}; the peer's {peer.RingFeatures}");
         _samples[contest.Rows[0].Name] = ours;
         double line = Math.Round(Quantiles.Of(distances).Median);
         _rows.AddRange(plans.Select(plan => Row.From(plan, ours, peers) with { LineNs = line, Unsteady = unsteady }));
-    }
-
-    private void CompareFeatures(Sample ours, Sample? peer)
-    {
-        if (ours.RingFeatures is { } our && peer?.RingFeatures is { } other && our != other)
-            Say($"  not the same features of rings: ours {our}; the peer's {other}");
     }
 
     /// <summary>Neighbouring runs. When the processors moved meanwhile they are run again, a few times at most.</summary>

@@ -26,7 +26,7 @@ try
     Console.WriteLine(result ?? $"'{args[0]}' is not known.");
     return result is null ? 2 : 0;
 }
-catch (VhostUserException failure)
+catch (Exception failure) when (failure is VhostUserException or InvalidOperationException)
 {
     await Console.Error.WriteLineAsync(failure.Message);
     return 1;

@@ -7,7 +7,7 @@ namespace Vhost.Bench.Control;
 
 /// <summary>
 /// Polled 4 KiB reads, 32 at a time, into 512 buffers that are spread over a number of regions of memory. Ring and headers are in a region of their own,
-/// which counts where all 509 are used.
+/// which has some of the buffers too where every region that there can be is asked for.
 /// </summary>
 internal sealed class RegionRate
 {
@@ -23,11 +23,13 @@ internal sealed class RegionRate
     private static readonly TimeSpan _warmUp = TimeSpan.FromSeconds(1.5);
 
     private readonly BlockQueue _queue;
-    private readonly GuestBuffer[] _buffers;
+
+    /// <summary>Null: that of the slot, in the region of the ring.</summary>
+    private readonly GuestBuffer?[] _buffers;
     private readonly BlockCompletion[] _completions = new BlockCompletion[Depth];
     private int _next;
 
-    private RegionRate(BlockQueue queue, GuestBuffer[] buffers)
+    private RegionRate(BlockQueue queue, GuestBuffer?[] buffers)
     {
         _queue = queue;
         _buffers = buffers;
@@ -36,21 +38,23 @@ internal sealed class RegionRate
     internal static async Task<string> MeasureAsync(string socket, int regions, TimeSpan interval)
     {
         await using BlockClient disk = await BlockClient.ConnectAsync(socket, new BlockClientOptions { Polled = true });
-        int added = Math.Min(regions, disk.Frontend.MaxMemorySlots - 1);
+        int most = disk.Frontend.MaxMemorySlots;
+        if (regions < 1 || regions > most)
+            throw new InvalidOperationException(string.Create(CultureInfo.InvariantCulture, $"--regions {regions}: the back-end takes 1 to {most}."));
+        int added = Math.Min(regions, most - 1);
         List<SharedMemory> memory = new();
         try
         {
-            int buffersEach = (Buffers + added - 1) / added;
+            int buffersEach = (Buffers + regions - 1) / regions;
             for (int i = 0; i < added; i++)
             {
                 memory.Add(SharedMemory.CreateSealed("regions", (ulong)(buffersEach * BlockBytes)));
                 await disk.Frontend.AddMemoryAsync(new GuestMemoryRegion(At(i), memory[i]));
             }
 
-            GuestBuffer[] buffers =
-                [.. Enumerable.Range(0, Buffers).Select(i => new GuestBuffer(new GuestAddress(At(i % added).Value + (ulong)(i / added * BlockBytes)), BlockBytes))];
+            GuestBuffer?[] buffers = [.. Enumerable.Range(0, Buffers).Select(i => i % regions < added ? Buffer(i % regions, i / regions) : (GuestBuffer?)null)];
             double rate = new RegionRate(disk.Queues[0], buffers).Run(interval);
-            return string.Create(CultureInfo.InvariantCulture, $$"""{"regions":{{added + 1}},"requests_per_second":{{rate:0}}}""");
+            return string.Create(CultureInfo.InvariantCulture, $$"""{"regions":{{regions}},"requests_per_second":{{rate:0}}}""");
         }
         finally
         {
@@ -60,6 +64,8 @@ internal sealed class RegionRate
     }
 
     private static GuestAddress At(int region) => new(FirstRegion + ((ulong)region * RegionDistance));
+
+    private static GuestBuffer Buffer(int region, int place) => new(new GuestAddress(At(region).Value + (ulong)(place * BlockBytes)), BlockBytes);
 
     private double Run(TimeSpan interval)
     {
@@ -98,9 +104,12 @@ internal sealed class RegionRate
 
     private void Submit(int slot)
     {
-        GuestBuffer buffer = _buffers[_next];
+        GuestBuffer? buffer = _buffers[_next];
         _next = (_next + Stride) % Buffers;
-        if (!_queue.TrySubmit(slot, new VirtioBlkRequestHeader(VirtioBlkRequestType.In, 0, (ulong)(slot * (BlockBytes / 512))), [], [buffer]))
+        bool submitted = buffer is { } somewhere
+            ? _queue.TrySubmit(slot, new VirtioBlkRequestHeader(VirtioBlkRequestType.In, 0, (ulong)(slot * (BlockBytes / 512))), [], [somewhere])
+            : _queue.TrySubmitRead(slot, (ulong)(slot * BlockBytes), BlockBytes);
+        if (!submitted)
             throw new InvalidOperationException("The ring has no room.");
     }
 }

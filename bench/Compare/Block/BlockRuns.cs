@@ -18,7 +18,7 @@ internal static class BlockRuns
             bench, bench.Options.BackendProcessor, ["serve", "blk", "--socket-path", socket, .. storage.OurArguments(bench, direct), "--poll", "--json"]);
         (double rate, double allocated, string command) = await DriveAsync(bench, socket, depth, bench.Options.Seconds);
         JsonElement served = await server.StopAsync();
-        double servedAllocated = served.FigureOrNull("allocated_bytes_per_op") ?? 0;
+        double servedAllocated = served.Figure("allocated_bytes_per_op");
         bench.Log(string.Create(CultureInfo.InvariantCulture, $"  bytes allocated for a request: front-end {allocated}, back-end {servedAllocated}"));
         return new Sample(Figure(rate, depth), $"{server.Command} & {command}") { Allocated = Math.Max(allocated, servedAllocated) };
     }

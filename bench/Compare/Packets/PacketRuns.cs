@@ -34,7 +34,9 @@ internal static class PacketRuns
 
         // Whoever fails first says why; the other one would wait for it.
         await await Task.WhenAny(receiving, sending);
-        JsonElement received = Checked(receiver, await receiving);
+        JsonElement received = Checked(receiver, await receiving, traffic, receives: true);
+        if (received.Figure("astray") > 0)
+            throw new BenchException($"'{receiver.Command}' received packets out of their order: some were lost, or came twice.");
         JsonElement sent = await sending;
         return new Sample(received.Figure("mpps"), $"{backend.Command} & {frontend.Command}")
         {
@@ -60,7 +62,7 @@ internal static class PacketRuns
             ours ??= traffic.StartOurs(bench, frontend: true, socket, seconds + Spare);
             await TrafficAsync(peer, ours);
             double rate = await RateAsync(peer, _warmUp, TimeSpan.FromSeconds(seconds));
-            JsonElement result = Checked(ours, await ours.StopAsync());
+            JsonElement result = Checked(ours, await ours.StopAsync(), traffic, receives: oursIsFrontend != traffic.FrontendSends);
             Check(peer, traffic);
             string features = Features(peer);
             await peer.QuitAsync();
@@ -148,9 +150,13 @@ internal static class PacketRuns
             throw new BenchException($"testpmd does not use its path '{wanted}' but: {string.Join(", ", peer.Paths)}.");
     }
 
-    /// <summary>Every packet that our side looked at was what it should be.</summary>
-    private static JsonElement Checked(Ours ours, JsonElement result)
+    /// <summary>Every packet that our side looked at was what it should be, and had the size that it should have. DPDK's receiver does not look at what it receives.</summary>
+    private static JsonElement Checked(Ours ours, JsonElement result, PacketTraffic traffic, bool receives)
     {
+        if (receives && result.Figure("verified") == 0)
+            throw new BenchException($"'{ours.Command}' has looked at no packet.");
+        if (result.Figure("bytes") != result.Figure("packets") * traffic.Size)
+            throw new BenchException(string.Create(CultureInfo.InvariantCulture, $"'{ours.Command}': {result.Figure("bytes")} bytes in {result.Figure("packets")} packets of {traffic.Size}."));
         if (result.FigureOrNull("bad") is > 0 and { } bad)
             throw new BenchException(string.Create(CultureInfo.InvariantCulture, $"'{ours.Command}' received {bad} packets that were not what was sent."));
         return result;

@@ -41,7 +41,7 @@ internal sealed record Row
     /// <summary>The value of the goal in the unit of the ratio or, without a peer, of the row; null without one.</summary>
     public double? Goal { get; init; }
 
-    /// <summary>Whether the goal was met; null without one.</summary>
+    /// <summary>Whether the goal was met; null without one. Where both sides of a round agreed on other features of rings it was not, whatever the figures.</summary>
     public bool? Met { get; init; }
 
     /// <summary>Why the row could not be measured.</summary>
@@ -54,6 +54,7 @@ internal sealed record Row
         bool compares = plan.HasPeer && peers.Count > 0;
         Quantiles our = Quantiles.Of(ours.Select(sample => sample.Of(plan)));
         Quantiles judged = compares ? Quantiles.Of(ours.Zip(peers, plan.Ratio)) : our;
+        bool isFair = !compares || ours.Zip(peers, Sample.AgreedTheSame).All(agreed => agreed);
         double[] emptyPolls = [.. ours.Select(sample => sample.EmptyPolls).OfType<double>()];
         return new Row
         {
@@ -68,7 +69,7 @@ internal sealed record Row
             Rounds = ours.Count,
             EmptyPolls = emptyPolls.Length > 0 ? Rounded(Quantiles.Of(emptyPolls).Median) : null,
             Goal = plan.Goal?.Value,
-            Met = plan.Goal?.IsMet(judged),
+            Met = isFair ? plan.Goal?.IsMet(judged) : plan.Goal is null ? null : false,
         };
     }
 

@@ -20,6 +20,9 @@ internal sealed record Sample(double Value, string Command)
     /// <summary>Of these, what decides how much work a ring is; must be the same on both sides of a comparison.</summary>
     public string? RingFeatures { get; init; }
 
+    /// <summary>Whether two neighbours did the same work, as far as that is known.</summary>
+    internal static bool AgreedTheSame(Sample ours, Sample peer) => ours.RingFeatures is null || peer.RingFeatures is null || ours.RingFeatures == peer.RingFeatures;
+
     /// <summary>The figure of a row.</summary>
     internal double Of(RowPlan row) => Parts.TryGetValue(row.Name, out double figure) ? figure : Value;
 }

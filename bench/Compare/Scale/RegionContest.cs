@@ -46,6 +46,8 @@ internal sealed class RegionContest : Contest
             "--seconds", bench.Options.Seconds.ToString(CultureInfo.InvariantCulture));
         JsonElement result = await frontend.ResultAsync(_deadline);
         await server.StopAsync();
+        if (result.Figure("regions") != count)
+            throw new BenchException(string.Create(CultureInfo.InvariantCulture, $"'{frontend.Command}' used {result.Figure("regions")} regions."));
         return (result.Figure("requests_per_second") / 1e6, $"{server.Command} & {frontend.Command}");
     }
 

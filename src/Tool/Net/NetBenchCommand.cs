@@ -23,7 +23,7 @@ internal static class NetBenchCommand
     private static readonly Option<bool> _inOrder = new("--in-order") { Description = "Use buffers in order." };
     private static readonly Option<int> _queues = ToolOptions.Number("--queues", "Pairs of queues, each with a thread.", 1, 127, 1);
     private static readonly Option<int> _queueSize = ToolOptions.Number("--ring-size", "Entries of each ring: a front-end makes them, a back-end takes none that are larger.", 2, 32768, 256);
-    private static readonly Option<int> _seconds = ToolOptions.Number("--seconds", "Length of the measured interval, which begins a second after the first packet.", 1, 3600, 3);
+    private static readonly Option<int> _seconds = ToolOptions.Number("--seconds", "Length of the measured interval, which begins half a second after the first packet.", 1, 3600, 3);
     private static readonly Option<bool> _statistics = new("--statistics") { Description = "Count size classes and multicast as well." };
     private static readonly Option<bool> _hugePages = new("--huge-pages") { Description = "Put the shared memory of a front-end on huge pages of 2 MiB, which must be reserved." };
     private static readonly Option<int[]> _processors = ToolOptions.Processors("The thread of each pair of queues is bound to one of these processors, in turn, and all else to the first.");

@@ -36,7 +36,13 @@ internal sealed record NetBenchReport
     /// <summary>Received packets of the sample that are not.</summary>
     public required long Bad { get; init; }
 
-    /// <summary>Bytes that the whole process allocated on the managed heap in the measured interval, divided by the packets in it.</summary>
+    /// <summary>
+    /// Verified packets that carry another number than that of the packets that had come before on their queue. Between two of these commands none must: some were lost, or
+    /// came twice, or in another order. A peer that drops packets, or began to send before, gives such figures too.
+    /// </summary>
+    public required long Astray { get; init; }
+
+    /// <summary>Bytes that the whole process allocated on the managed heap in the measured interval, divided by the packets in it; rounded up.</summary>
     public required decimal AllocatedBytesPerPacket { get; init; }
 
     internal IEnumerable<(string Name, string Value)> Rows()
@@ -46,7 +52,7 @@ internal sealed record NetBenchReport
         yield return ("packets", FormattableString.Invariant($"{Packets} in {Seconds} s"));
         yield return ("rate", FormattableString.Invariant($"{Mpps} M packets/s"));
         yield return ("empty polls", FormattableString.Invariant($"{EmptyPollsPercent} %"));
-        yield return ("sample", FormattableString.Invariant($"{Verified} verified, {Bad} bad"));
+        yield return ("sample", FormattableString.Invariant($"{Verified} verified, {Bad} bad, {Astray} with a number that was not next"));
         yield return ("allocated", FormattableString.Invariant($"{AllocatedBytesPerPacket} bytes a packet"));
     }
 }

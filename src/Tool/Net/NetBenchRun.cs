@@ -152,14 +152,9 @@ internal static class NetBenchRun
 
     private static NetBenchReport Report(NetBenchSettings settings, NetBenchWorker[] workers, in Measurement measured, VirtioFeatures acknowledged)
     {
-        long sound = 0;
-        long bad = 0;
+        NetBenchSample sample = default;
         foreach (NetBenchWorker worker in workers)
-        {
-            (long workersSound, long workersBad) = worker.Verify();
-            sound += workersSound;
-            bad += workersBad;
-        }
+            sample += worker.Verify();
 
         NetBenchFigures figures = measured.Figures;
         return new NetBenchReport
@@ -176,8 +171,9 @@ internal static class NetBenchRun
             Mpps = Rounding.ToThousandths(figures.Packets / measured.Seconds / 1e6),
             Bytes = figures.Bytes,
             EmptyPollsPercent = Rounding.ToThousandths(100.0 * figures.EmptyPolls / Math.Max(figures.Polls, 1)),
-            Verified = sound,
-            Bad = bad,
+            Verified = sample.Sound,
+            Bad = sample.Bad,
+            Astray = sample.Astray,
             AllocatedBytesPerPacket = Rounding.PerOperation(measured.Allocated, figures.Packets),
         };
     }

@@ -18,6 +18,9 @@ internal sealed class NetBenchWorker
     private readonly PacketBuffer[] _packets;
     private readonly byte[] _samples;
     private readonly int[] _sampleLengths = new int[MostSamples];
+
+    /// <summary>How many packets had come before each of the sample.</summary>
+    private readonly long[] _sampleIndexes = new long[MostSamples];
     private readonly int _sampleSize;
     private readonly int? _processor;
     private ulong _bursts;
@@ -49,13 +52,21 @@ internal sealed class NetBenchWorker
     internal void Start() => new Thread(Run) { IsBackground = true, Name = "net bench" }.Start();
 
     /// <summary>Judges the sample, once the worker has ended.</summary>
-    internal (long Sound, long Bad) Verify()
+    internal NetBenchSample Verify()
     {
         int kept = Math.Min(_sampled, MostSamples);
         long sound = 0;
+        long astray = 0;
         for (int i = 0; i < kept; i++)
-            sound += NumberedPacket.IsSound(_samples.AsSpan(i * _sampleSize, _sampleLengths[i])) ? 1 : 0;
-        return (sound, kept - sound);
+        {
+            ReadOnlySpan<byte> packet = _samples.AsSpan(i * _sampleSize, _sampleLengths[i]);
+            if (!NumberedPacket.IsSound(packet))
+                continue;
+            sound++;
+            astray += NumberedPacket.TryReadNumber(packet, out ulong number) && number != (ulong)_sampleIndexes[i] ? 1 : 0;
+        }
+
+        return new NetBenchSample(sound, kept - sound, astray);
     }
 
     private void Run()
@@ -140,7 +151,7 @@ internal sealed class NetBenchWorker
         {
             Span<LentPacket> packets = lent.AsSpan(0, _port.Lend(lent));
             if (!packets.IsEmpty && ++_bursts % SampleEvery == 1)
-                Sample(packets[0]);
+                Sample(packets);
             long bytes = 0;
             foreach (LentPacket packet in packets)
             {
@@ -155,7 +166,7 @@ internal sealed class NetBenchWorker
     private void Take(ReadOnlySpan<PacketBuffer> packets)
     {
         if (++_bursts % SampleEvery == 1)
-            Sample(packets[0]);
+            Sample(packets);
         long bytes = 0;
         foreach (PacketBuffer packet in packets)
             bytes += packet.PacketLength;
@@ -178,16 +189,31 @@ internal sealed class NetBenchWorker
         kept.CopyTo(packet[MacAddress.Size..]);
     }
 
-    private void Sample(PacketBuffer packet)
+    private void Sample(ReadOnlySpan<PacketBuffer> packets)
     {
-        int place = _sampled++ % MostSamples;
-        _sampleLengths[place] = packet.CopyTo(_samples.AsSpan(place * _sampleSize, _sampleSize));
+        for (int i = 0; i < packets.Length; i++)
+        {
+            int place = NextSample(i);
+            _sampleLengths[place] = packets[i].CopyTo(_samples.AsSpan(place * _sampleSize, _sampleSize));
+        }
     }
 
-    private void Sample(LentPacket packet)
+    private void Sample(ReadOnlySpan<LentPacket> packets)
     {
-        int place = _sampled++ % MostSamples;
-        _sampleLengths[place] = packet.CopyTo(_samples.AsSpan(place * _sampleSize, _sampleSize));
+        for (int i = 0; i < packets.Length; i++)
+        {
+            int place = NextSample(i);
+            _sampleLengths[place] = packets[i].CopyTo(_samples.AsSpan(place * _sampleSize, _sampleSize));
+        }
+    }
+
+    /// <summary>A place for one packet of the burst that has just come, the oldest of the sample once all are used.</summary>
+    private int NextSample(int placeInBurst)
+    {
+        int place = _sampled % MostSamples;
+        _sampled = _sampled == (2 * MostSamples) - 1 ? MostSamples : _sampled + 1;
+        _sampleIndexes[place] = _count + placeInBurst;
+        return place;
     }
 
     private void Count(int packets, long bytes)
@@ -198,6 +224,16 @@ internal sealed class NetBenchWorker
         if (packets == 0)
             Volatile.Write(ref _empty, _empty + 1);
     }
+}
+
+/// <summary>What a look at a sample of the received packets gave.</summary>
+/// <param name="Sound">Packets that are what a sender builds.</param>
+/// <param name="Bad">Packets that are not.</param>
+/// <param name="Astray">Of the sound ones with a number, those whose number is not that of packets that had come before: some were lost, or came twice, or in another order.</param>
+internal readonly record struct NetBenchSample(long Sound, long Bad, long Astray)
+{
+    public static NetBenchSample operator +(NetBenchSample left, NetBenchSample right) =>
+        new(left.Sound + right.Sound, left.Bad + right.Bad, left.Astray + right.Astray);
 }
 
 /// <summary>What a worker has counted.</summary>

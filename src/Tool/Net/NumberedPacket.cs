@@ -15,6 +15,8 @@ internal static class NumberedPacket
     private const ushort EtherType = 0x88B5;
     private const ushort IpV4 = 0x0800;
     private const int IpHeader = 20;
+    private const byte Udp = 17;
+    private const int UdpHeader = 8;
 
     private static ReadOnlySpan<byte> Addresses => [0x02, 0, 0, 0, 0, 0x02, 0x02, 0, 0, 0, 0, 0x01];
 
@@ -34,7 +36,14 @@ internal static class NumberedPacket
         BinaryPrimitives.WriteUInt64LittleEndian(packet[ComplementAt..], ~number);
     }
 
-    /// <summary>Whether a packet is one of these, whole; or one of another generator's with a sound IPv4 header.</summary>
+    /// <summary>The number of a sound packet. False for one of another generator's.</summary>
+    internal static bool TryReadNumber(ReadOnlySpan<byte> packet, out ulong number)
+    {
+        number = BinaryPrimitives.ReadUInt64LittleEndian(packet[NumberAt..]);
+        return BinaryPrimitives.ReadUInt16BigEndian(packet[12..]) == EtherType;
+    }
+
+    /// <summary>Whether a packet is one of these, whole; or one of another generator's with a sound IPv4 header and, if it is UDP, a length there that agrees.</summary>
     internal static bool IsSound(ReadOnlySpan<byte> packet)
     {
         if (packet.Length < Shortest)
@@ -62,13 +71,18 @@ internal static class NumberedPacket
 
     private static bool IsSoundIp(ReadOnlySpan<byte> ip)
     {
-        if (ip.Length < IpHeader || ip[0] != 0x45 || BinaryPrimitives.ReadUInt16BigEndian(ip[2..]) > ip.Length)
+        if (ip.Length < IpHeader || ip[0] != 0x45)
+            return false;
+        int length = BinaryPrimitives.ReadUInt16BigEndian(ip[2..]);
+        if (length < IpHeader || length > ip.Length)
             return false;
         uint sum = 0;
         for (int i = 0; i < IpHeader; i += 2)
             sum += BinaryPrimitives.ReadUInt16BigEndian(ip[i..]);
-        return (sum & 0xFFFF) + (sum >> 16) == 0xFFFF;
+        return (sum & 0xFFFF) + (sum >> 16) == 0xFFFF && (ip[9] != Udp || IsSoundUdp(ip[IpHeader..length]));
     }
+
+    private static bool IsSoundUdp(ReadOnlySpan<byte> udp) => udp.Length >= UdpHeader && BinaryPrimitives.ReadUInt16BigEndian(udp[4..]) == udp.Length;
 
     private static byte PatternAt(int place) => (byte)((place * 7) + 3);
 }

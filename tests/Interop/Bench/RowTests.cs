@@ -52,6 +52,19 @@ public sealed class RowTests
     public void Goal_of_a_time_is_a_limit(bool met, params double[] times) =>
         Row.From(new RowPlan("blk/null/1/pair", Units.Microseconds, HasPeer: false), Runs(times), []).Met.Should().Be(met);
 
+    [Theory]
+    [InlineData("split", "split", true)]
+    [InlineData("split", null, true)]
+    [InlineData("split", "packed", false)]
+    public void A_goal_is_not_met_when_both_sides_of_any_round_did_not_the_same_work(string ours, string? peer, bool met)
+    {
+        Sample[] our = [.. Runs(9, 9, 9).Select(run => run with { RingFeatures = ours })];
+        Sample[] peers = [.. Runs(1, 1, 1).Select((run, round) => run with { RingFeatures = round == 1 ? peer : ours })];
+
+        Row.From(new RowPlan("net/split/64/tx/pair", Units.MillionPackets), our, peers).Met.Should().Be(met);
+        Row.From(new RowPlan("scale/queues/1", Units.MillionPackets), our, peers).Met.Should().BeNull("it has no goal");
+    }
+
     [Fact]
     public void Json_has_exactly_the_agreed_members()
     {

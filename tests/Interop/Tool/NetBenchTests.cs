@@ -52,6 +52,7 @@ public sealed class NetBenchTests
             report.GetProperty("mpps").GetDecimal().Should().BeApproximately(rate, 0.001m + (rate / 100));
             report.GetProperty("empty_polls_percent").GetDecimal().Should().BeInRange(0, 100);
             report.GetProperty("bad").GetInt64().Should().Be(0);
+            report.GetProperty("astray").GetInt64().Should().Be(0, "none is lost and none comes twice");
             report.GetProperty("allocated_bytes_per_packet").GetDecimal().Should().BeGreaterThanOrEqualTo(0, "that it is 0 is shown where nothing else runs");
             report.GetProperty("verified").GetInt64().Should().BeGreaterThanOrEqualTo(mode == "rxonly" ? 1 : 0);
             string features = Text(report, "features");
@@ -95,6 +96,7 @@ public sealed class NetBenchTests
         report.GetProperty("bytes").GetInt64().Should().Be(report.GetProperty("packets").GetInt64() * 1518).And.BePositive();
         report.GetProperty("verified").GetInt64().Should().BePositive();
         report.GetProperty("bad").GetInt64().Should().Be(0);
+        report.GetProperty("astray").GetInt64().Should().Be(0);
     }
 
     [Theory]

@@ -199,7 +199,8 @@ public sealed class ToolUnitTests
     public void Zero_has_three_decimals()
     {
         Rounding.PerOperation(0, 1000).ToString(System.Globalization.CultureInfo.InvariantCulture).Should().Be("0.000");
-        Rounding.PerOperation(1, 3).ToString(System.Globalization.CultureInfo.InvariantCulture).Should().Be("0.333");
+        Rounding.PerOperation(1, 3).ToString(System.Globalization.CultureInfo.InvariantCulture).Should().Be("0.334");
+        Rounding.PerOperation(1, 1_000_000_000).ToString(System.Globalization.CultureInfo.InvariantCulture).Should().Be("0.001", "a byte is not nothing");
         Rounding.PerOperation(10, 0).ToString(System.Globalization.CultureInfo.InvariantCulture).Should().Be("0.000");
     }
 
