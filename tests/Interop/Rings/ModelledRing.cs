@@ -23,6 +23,9 @@ internal sealed class ModelledRing : IDisposable
     private Random _random = new(1);
     private readonly DriverVirtqueueOptions _options;
     private readonly Queue<ulong> _submitted = new();
+
+    /// <summary>Of requests of one buffer of some bytes, whether the device writes it.</summary>
+    private readonly Dictionary<ulong, bool> _singles = [];
     private readonly List<(ushort Head, ulong Token, uint Length)> _taken = [];
     private readonly Dictionary<ulong, uint> _completed = [];
     private readonly Dictionary<ulong, uint> _flushed = [];
@@ -65,6 +68,7 @@ internal sealed class ModelledRing : IDisposable
         _device = Activate(_memory, _driver, _features, _call);
         _random = new Random(1); // the same calls lead to the same state
         _submitted.Clear();
+        _singles.Clear();
         _taken.Clear();
         _completed.Clear();
         _flushed.Clear();
@@ -87,6 +91,12 @@ internal sealed class ModelledRing : IDisposable
             case Step.Drain when _flushed.Count > 0: Drain(); return true;
             case Step.ArmKick: ArmKick(); return true;
             case Step.ArmCall: ArmCall(); return true;
+            case Step.SubmitSingles: return SubmitSingles(deviceWrites: false);
+            case Step.SubmitSinglesToWrite: return SubmitSingles(deviceWrites: true);
+            case Step.Linear when _published > 0: Linear(deviceWrites: false, giveBack: 0); return true;
+            case Step.LinearButLast when _published > 0: Linear(deviceWrites: false, giveBack: 1); return true;
+            case Step.LinearToWrite when _published > 0: Linear(deviceWrites: true, giveBack: 0); return true;
+            case Step.TakeAndGiveBack when _published > 0: TakeAndGiveBack(); return true;
             default: return false;
         }
     }
@@ -157,10 +167,60 @@ internal sealed class ModelledRing : IDisposable
         bool submitted = _driver.TrySubmit(readable, writable, _nextToken);
         if (submitted)
         {
+            if (readable.Length + writable.Length == 1)
+                Note(readable.Length == 1 ? readable[0] : writable[0], deviceWrites: writable.Length == 1);
             _submitted.Enqueue(_nextToken++);
         }
 
         return submitted;
+    }
+
+    private void Note(GuestBuffer buffer, bool deviceWrites)
+    {
+        if (buffer.Length > 0)
+            _singles.Add(_nextToken, deviceWrites);
+    }
+
+    private bool SubmitSingles(bool deviceWrites)
+    {
+        GuestBuffer[] buffers = Buffers(2);
+        int submitted = _driver.SubmitBurst(buffers, deviceWrites, [_nextToken, _nextToken + 1]);
+        for (int i = 0; i < submitted; i++)
+        {
+            Note(buffers[i], deviceWrites);
+            _submitted.Enqueue(_nextToken++);
+        }
+
+        return submitted > 0;
+    }
+
+    private void Linear(bool deviceWrites, int giveBack)
+    {
+        int expected = _device.Fetched > 0 ? 0 : _submitted.Take(_published).TakeWhile(token => _singles.TryGetValue(token, out bool writes) && writes == deviceWrites).Count();
+        Span<LinearChain> chains = _device.LinearChains;
+        int count = _device.TakeLinear(chains, deviceWrites, out bool isOther);
+        count.Should().Be(expected);
+        isOther.Should().Be(expected < _published);
+        giveBack = Math.Min(giveBack, count);
+        _device.GiveBackLinear(chains[(count - giveBack)..count]);
+        count -= giveBack;
+        uint[] lengths = new uint[deviceWrites ? count : 0];
+        for (int i = 0; i < count; i++)
+        {
+            if (deviceWrites)
+                lengths[i] = chains[i].Length;
+            _completed.Add(_submitted.Dequeue(), deviceWrites ? lengths[i] : 0);
+        }
+
+        _device.CompleteLinear(chains[..count], lengths);
+        _published -= count;
+    }
+
+    private void TakeAndGiveBack()
+    {
+        ChainBurst burst = _device.TakeBurst();
+        burst.Count.Should().BeInRange(1, _published);
+        _device.GiveBack(burst.Count);
     }
 
     private void Publish()

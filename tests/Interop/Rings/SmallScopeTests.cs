@@ -9,6 +9,15 @@ namespace Vhost.Interop.Tests;
 /// </summary>
 public sealed class SmallScopeTests
 {
+    private static readonly Step[] _chainSteps =
+        [Step.SubmitReadable, Step.SubmitBoth, Step.Publish, Step.Take, Step.CompleteOldest, Step.CompleteNewest, Step.Flush, Step.Drain, Step.ArmKick, Step.ArmCall];
+
+    private static readonly Step[] _packetSteps =
+    [
+        Step.SubmitSingles, Step.SubmitSinglesToWrite, Step.SubmitBoth, Step.Publish, Step.Take, Step.CompleteOldest, Step.CompleteNewest, Step.Linear, Step.LinearButLast, Step.LinearToWrite,
+        Step.TakeAndGiveBack, Step.Flush, Step.Drain, Step.ArmKick, Step.ArmCall,
+    ];
+
     /// <summary>Calls more than in everyday runs: each makes the exploration about three times as large.</summary>
     private static int ExtraLength => int.Parse(Environment.GetEnvironmentVariable("VHOST_SCOPE_EXTRA") ?? "0", CultureInfo.InvariantCulture);
 
@@ -37,6 +46,35 @@ public sealed class SmallScopeTests
         }
     }
 
+    /// <summary>The same for the calls of a network device, between some of the others: there are more of them, so the orders are shorter.</summary>
+    public static TheoryData<int, VirtioFeatures, int> PacketScopes
+    {
+        get
+        {
+            TheoryData<int, VirtioFeatures, int> scopes = new();
+            foreach (VirtioFeatures features in new[] { VirtioFeatures.None, VirtioFeatures.EventIndex, VirtioFeatures.InOrder, VirtioFeatures.EventIndex | VirtioFeatures.InOrder })
+            {
+                scopes.Add(2, features, 7);
+                scopes.Add(4, features, 5);
+                scopes.Add(2, features | VirtioFeatures.RingPacked, 7);
+                scopes.Add(3, features | VirtioFeatures.RingPacked, 6);
+            }
+
+            return scopes;
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(PacketScopes))]
+    public void Every_order_of_calls_for_packets_keeps_every_buffer_too(int size, VirtioFeatures features, int length)
+    {
+        using ModelledRing ring = new(size, features, indirect: 0);
+        for (int turn = 0; turn < 2 * size; turn++)
+        {
+            Explore(ring, turn, length + ExtraLength, _packetSteps);
+        }
+    }
+
     [Theory]
     [MemberData(nameof(Scopes))]
     public void Every_order_of_calls_keeps_every_buffer_and_wakes_every_sleeper(int size, VirtioFeatures features, int indirect, int length)
@@ -45,11 +83,11 @@ public sealed class SmallScopeTests
         using ModelledRing ring = new(size, features, indirect);
         for (int turn = 0; turn < 2 * size; turn++)
         {
-            Explore(ring, turn, length);
+            Explore(ring, turn, length, _chainSteps);
         }
     }
 
-    private static void Explore(ModelledRing ring, int turn, int length)
+    private static void Explore(ModelledRing ring, int turn, int length, Step[] steps)
     {
         HashSet<string> seen = new(StringComparer.Ordinal);
         List<Step[]> frontier = new() { Array.Empty<Step>() };
@@ -58,7 +96,7 @@ public sealed class SmallScopeTests
             List<Step[]> next = new();
             foreach (Step[] path in frontier)
             {
-                foreach (Step step in Enum.GetValues<Step>())
+                foreach (Step step in steps)
                 {
                     Replay(ring, turn, path);
                     if (ring.TryDo(step) && seen.Add(ring.State()))
@@ -109,4 +147,22 @@ internal enum Step
     Drain,
     ArmKick,
     ArmCall,
+
+    /// <summary>A burst of two packets for the device.</summary>
+    SubmitSingles,
+
+    /// <summary>Two buffers for packets of the device.</summary>
+    SubmitSinglesToWrite,
+
+    /// <summary>Packets of one buffer are taken in one pass and completed with nothing written.</summary>
+    Linear,
+
+    /// <summary>The same, but the last of them is given back.</summary>
+    LinearButLast,
+
+    /// <summary>Buffers are taken in one pass, and completed with what was written to each.</summary>
+    LinearToWrite,
+
+    /// <summary>A burst of chains of any shape is taken and given back as a whole.</summary>
+    TakeAndGiveBack,
 }
