@@ -23,7 +23,7 @@ public sealed class HostedBackendOptions
     /// <summary>Name of a socket that the service manager passes (FileDescriptorName= of a socket unit). Null: the name of the back-end.</summary>
     public string? SocketName { get; set; }
 
-    /// <summary>How queues wait for the driver. Configuration: Async, DedicatedThread, BusyPoll or Application.</summary>
+    /// <summary>How queues wait for the driver. Configuration: Async, DedicatedThread, BusyPoll, Application, or SharedThreads for threads that <see cref="Backend"/> sets.</summary>
     public QueueDispatch Dispatch { get; set; }
 
     /// <summary>Processors of the queues' threads; see <see cref="VhostUserBackendOptions.Processors"/>. Configuration: a list, or text like 0,2-3.</summary>

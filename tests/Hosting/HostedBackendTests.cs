@@ -76,7 +76,7 @@ public sealed class HostedBackendTests : IDisposable
     [Theory]
     [InlineData("DrainTimeout", "soon", "VhostUser:disk:DrainTimeout 'soon': must be a time like 00:00:05, more than 00:00:00 and at most 1.00:00:00.")]
     [InlineData("DrainTimeout", "-00:00:01", "Back-end 'disk': DrainTimeout -00:00:01: must be more than 00:00:00, at most 1.00:00:00.")]
-    [InlineData("Dispatch", "Often", "VhostUser:disk:Dispatch 'Often': must be one of Async, DedicatedThread, BusyPoll, Application.")]
+    [InlineData("Dispatch", "Often", "VhostUser:disk:Dispatch 'Often': must be one of Async, DedicatedThread, BusyPoll, Application, SharedThreads.")]
     [InlineData("Processors", "1-x", "VhostUser:disk:Processors '1-x': must be processor numbers like 0,2-3, each from 0 to 1023.")]
     [InlineData("SocketMode", "888", "VhostUser:disk:SocketMode '888': must be octal permissions like 660.")]
     [InlineData("Client", "maybe", "VhostUser:disk:Client 'maybe': must be true or false.")]

@@ -17,7 +17,8 @@ public class LogFailureTests
         EchoDevice device = new() { ThrowingQueue = 0 };
         using TempSocket socket = new();
         using CancellationTokenSource stop = new();
-        VhostUserBackendOptions options = new() { Dispatch = dispatch, LoggerFactory = log, DrainTimeout = TimeSpan.FromMilliseconds(100) };
+        using QueueThreads threads = new(1);
+        VhostUserBackendOptions options = new() { Dispatch = dispatch, Threads = threads, LoggerFactory = log, DrainTimeout = TimeSpan.FromMilliseconds(100) };
         await using VhostUserBackend backend = new(device, options);
         Task serving = backend.ListenAsync(socket.Path, stop.Token);
         using TestGuest guest = new();
