@@ -58,6 +58,7 @@ public sealed class BlockTurnTests
             [new(BlockBench.HeaderAt + 0x10_0000, 16, false), .. Enumerable.Range(0, Pieces).Select(_ => new ChainBuffer(BlockBench.DataAt + 0x10_0000, 1, true)), new(BlockBench.StatusAt + 0x10_0000, 1, true)]);
 
         int served = bench.ServeTurn(100);
+        served.Should().BeInRange(1, 10);
 
         for (int turns = 1; served < 100; turns++)
         {

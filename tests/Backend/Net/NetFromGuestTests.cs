@@ -34,9 +34,9 @@ public sealed class NetFromGuestTests : NetPortBench
         {
             ulong at = Data + ((ulong)i * 1024);
             Put(at, [.. Header(), .. Bytes(60 + i)]);
-            Transmit.Offer(deviceWrites: false, pieces == 1 ? [(at, 72 + i)] : [(at, 12), (at + 12, 60 + i)]);
             if (i == 0)
                 Transmit.Offer(deviceWrites: false, pieces == 1 ? [(at, 12)] : [(at, 11), (at, 1)]); // no packet
+            Transmit.Offer(deviceWrites: false, pieces == 1 ? [(at, 72 + i)] : [(at, 12), (at + 12, 60 + i)]);
         }
 
         PacketBuffer[] got = Rent(3);
