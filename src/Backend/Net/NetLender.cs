@@ -6,7 +6,7 @@ namespace Vhost.Backend;
 /// The loans of one queue: the objects that stand for them, and how many are out. Loans may outlive their queue; the next one has a lender of its own, since a thread that
 /// is held up inside of the old one may still take from there.
 /// </summary>
-internal sealed class NetLender
+internal sealed class NetLender(DeviceVirtqueue queue) : ILender
 {
     private LentBufferStack _returned;
     private LentBuffer? _free;
@@ -25,6 +25,9 @@ internal sealed class NetLender
         Interlocked.Increment(ref _lent);
         return (LentChain)chain;
     }
+
+    /// <inheritdoc/>
+    public void TakeBackSoon() => queue.Wake?.Invoke();
 
     /// <summary>A loan has ended. Any thread.</summary>
     internal void Return(LentChain chain)
@@ -48,11 +51,15 @@ internal sealed class LentChain(NetLender lender) : LentBuffer
         _header = headerLength;
     }
 
-    protected override void GiveBack()
+    internal override ILender Owner => lender;
+
+    protected override void GiveBack(bool tell)
     {
         DetachedChain chain = _chain!;
         _chain = null;
         lender.Return(this);
-        chain.Complete(0);
+        chain.CompleteQuietly(0);
+        if (tell)
+            lender.TakeBackSoon();
     }
 }

@@ -42,6 +42,14 @@ public sealed class DetachedChain
     /// <exception cref="InvalidOperationException">The chain was completed before.</exception>
     public void Complete(uint bytesWritten)
     {
+        DeviceVirtqueue queue = _queue;
+        CompleteQuietly(bytesWritten);
+        queue.Wake?.Invoke();
+    }
+
+    /// <summary>The same, but the worker finds it only when somebody wakes it.</summary>
+    internal void CompleteQuietly(uint bytesWritten)
+    {
         Release();
         BytesWritten = bytesWritten;
         _queue.HandBack(this);

@@ -25,7 +25,7 @@ public sealed partial class DeviceVirtqueue
     internal bool HoldsTooMuch => Volatile.Read(ref _held) > MostHeld;
 
     /// <summary>What lends packets of this queue.</summary>
-    internal NetLender Lender => _lender ??= new NetLender();
+    internal NetLender Lender => _lender ??= new NetLender(this);
 
     /// <summary>Pieces that may be detached before no more chains are taken: as many as there are buffers in the ring, twice, and 65536.</summary>
     private int MostHeld => (1 << 16) + (2 * Size);

@@ -198,11 +198,8 @@ public sealed partial class DeviceVirtqueue
         Pool(chain);
     }
 
-    internal void HandBack(DetachedChain chain)
-    {
-        _handedBack.Enqueue(chain);
-        Wake?.Invoke();
-    }
+    /// <summary>Takes a chain that was completed elsewhere; <see cref="Wake"/> follows.</summary>
+    internal void HandBack(DetachedChain chain) => _handedBack.Enqueue(chain);
 
     /// <summary>Chains that were fetched and not handed out are as if they had never been looked at.</summary>
     private void GiveBackUnhanded()

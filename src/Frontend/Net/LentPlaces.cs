@@ -39,11 +39,15 @@ internal sealed class LentPlaces(NetReceiver owner) : LentBuffer
         _total += length;
     }
 
-    protected override void GiveBack()
+    internal override ILender Owner => owner;
+
+    protected override void GiveBack(bool tell)
     {
         GuestMemoryLease lease = _lease;
         _lease = default;
         owner.Return(this);
+        if (tell)
+            Owner.TakeBackSoon();
         lease.Dispose();
     }
 }

@@ -3,7 +3,7 @@ using Vhost.Protocol;
 namespace Vhost.Frontend;
 
 /// <summary>Received packets that are lent instead of copied.</summary>
-public sealed partial class NetReceiver
+public sealed partial class NetReceiver : ILender
 {
     private readonly GuestMemory _memory;
     private LentBufferStack _returned;
@@ -46,11 +46,12 @@ public sealed partial class NetReceiver
     }
 
     /// <summary>A loan has ended. Any thread.</summary>
-    internal void Return(LentPlaces places)
-    {
-        _returned.Push(places);
+    internal void Return(LentPlaces places) => _returned.Push(places);
 
-        // The push is a full fence: either it is found before the wait, or the wait is seen here.
+    /// <inheritdoc/>
+    void ILender.TakeBackSoon()
+    {
+        // What was returned was pushed, a full fence: either it is found before the wait, or the wait is seen here.
         if (_lendsNoMore)
             Wake();
     }

@@ -51,18 +51,31 @@ internal abstract class LentBuffer
 
     /// <summary>Ends the loan, once.</summary>
     /// <exception cref="InvalidOperationException">It was released before, or is being read.</exception>
-    internal void Release(long turn)
+    /// <param name="turn">Which loan.</param>
+    /// <param name="tell">Whether its owner hears of it at once; otherwise <see cref="Owner"/> is to be told later.</param>
+    internal void Release(long turn, bool tell)
     {
         long lent = (turn << TurnShift) | 1;
         long seen = Interlocked.CompareExchange(ref _state, (turn + 1) << TurnShift, lent);
         if (seen == lent)
-            GiveBack();
+            GiveBack(tell);
         else
             throw seen >> TurnShift == turn ? new InvalidOperationException("The lent packet is being read by another thread.") : Released();
     }
 
+    /// <summary>Who lends, and takes back what was released once he is told.</summary>
+    internal abstract ILender Owner { get; }
+
     /// <summary>The loan has ended. Any thread, once for each loan.</summary>
-    protected abstract void GiveBack();
+    /// <param name="tell">Tell the owner.</param>
+    protected abstract void GiveBack(bool tell);
+}
+
+/// <summary>Whoever lends packets.</summary>
+internal interface ILender
+{
+    /// <summary>Loans have ended. Any thread.</summary>
+    void TakeBackSoon();
 }
 
 /// <summary>Buffers that came back, put down by any thread and taken up all at once.</summary>

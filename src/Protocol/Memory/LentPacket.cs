@@ -87,7 +87,37 @@ public readonly struct LentPacket : IEquatable<LentPacket>
     {
         if (_buffer is null)
             throw LentBuffer.Released();
-        _buffer.Release(_turn);
+        _buffer.Release(_turn, tell: true);
+    }
+
+    /// <summary>
+    /// Gives the buffers of several packets back at once: whoever lent them hears of it once, and shows them to the other side together.
+    /// </summary>
+    /// <param name="packets">Packets of any queues, each released exactly once.</param>
+    /// <exception cref="InvalidOperationException">One was released before, or another thread reads it; those before it are released.</exception>
+    public static void ReleaseBurst(ReadOnlySpan<LentPacket> packets)
+    {
+        ILender? owner = null;
+        try
+        {
+            foreach (ref readonly LentPacket packet in packets)
+            {
+                LentBuffer buffer = packet._buffer ?? throw LentBuffer.Released();
+                ILender next = buffer.Owner;
+                if (!ReferenceEquals(next, owner))
+                {
+                    owner?.TakeBackSoon();
+                    owner = null;
+                }
+
+                buffer.Release(packet._turn, tell: false);
+                owner = next;
+            }
+        }
+        finally
+        {
+            owner?.TakeBackSoon();
+        }
     }
 
     /// <inheritdoc/>

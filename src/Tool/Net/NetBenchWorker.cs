@@ -154,11 +154,8 @@ internal sealed class NetBenchWorker
                 Sample(packets);
             long bytes = 0;
             foreach (LentPacket packet in packets)
-            {
                 bytes += packet.Length;
-                packet.Release();
-            }
-
+            LentPacket.ReleaseBurst(packets);
             Count(packets.Length, bytes);
         }
     }

@@ -50,6 +50,45 @@ public sealed class NetLendingTests : NetPortBench
         Broken.Should().BeEmpty();
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Packets_released_together_are_shown_to_the_guest_together(bool packed)
+    {
+        Start(packed);
+        Offer(8);
+        LentPacket[] lent = new LentPacket[8];
+        Port.LendBurst(lent).Should().Be(8);
+        NetQueueStatistics before = Port.FromGuest;
+
+        LentPacket.ReleaseBurst(lent.AsSpan(0, 6));
+        lent[6].Release();
+        lent[7].Release();
+
+        Transmit.Used.Should().HaveCount(8);
+        NetQueueStatistics after = Port.FromGuest;
+        (after.Notifications + after.SuppressedNotifications - before.Notifications - before.SuppressedNotifications).Should().Be(3, "six at once, and two by themselves");
+        after.InFlight.Should().Be(0);
+    }
+
+    [Fact]
+    public void One_that_was_released_before_ends_a_burst_of_releases_and_those_before_it_are_given_back()
+    {
+        Start(packed: false);
+        Offer(3);
+        LentPacket[] lent = new LentPacket[3];
+        Port.LendBurst(lent).Should().Be(3);
+        lent[1].Release();
+
+        ((Action)(() => LentPacket.ReleaseBurst(lent))).Should().Throw<InvalidOperationException>();
+
+        Transmit.Used.Should().HaveCount(2);
+        lent[2].IsLent.Should().BeTrue();
+        LentPacket.ReleaseBurst(lent.AsSpan(2));
+        LentPacket.ReleaseBurst([]);
+        Transmit.Used.Should().HaveCount(3);
+    }
+
     [Fact]
     public void A_released_packet_cannot_be_used_any_more_even_when_its_object_is_lent_again()
     {

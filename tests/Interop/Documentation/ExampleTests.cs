@@ -22,6 +22,15 @@ public sealed partial class ExampleTests
     }
 
     [Fact]
+    public async Task PacketLoopback_gets_every_packet_back()
+    {
+        ChildProcess.Outcome outcome = await ChildProcess.RunAsync("dotnet", Assembly("PacketLoopback"), "100000");
+
+        outcome.ExitCode.Should().Be(0, string.Join(" | ", outcome.Errors));
+        outcome.Output[^1].Should().Be("packets: ok returned=100000");
+    }
+
+    [Fact]
     public async Task HypervisorAttach_serves_a_guest_in_another_process()
     {
         ChildProcess.Outcome outcome = await ChildProcess.RunAsync("dotnet", Assembly("HypervisorAttach"));

@@ -58,7 +58,7 @@ public sealed class ReadmeSnippets
         // snippet: packets
         await using NetClient net = await NetClient.ConnectAsync(socketPath, cancellationToken: stop);
         PacketBuffer[] packets = new PacketBuffer[32];
-        new PacketPool(packets.Length).RentBurst(packets);
+        new PacketPool(2 * packets.Length).RentBurst(packets);         // a packet longer than its buffer takes a further one
         while (!stop.IsCancellationRequested)
         {
             int count = net.Receivers[0].ReceiveBurst(packets);         // copies out, never waits
