@@ -159,6 +159,8 @@ public sealed partial class BlockClient
 
     private void FailAll(Exception reason)
     {
+        foreach (BlockTransferQueue queue in _transferQueues)
+            queue.CollectLast();
         foreach (BlockQueue queue in _queues)
             queue.Fail(reason);
         foreach (BlockTransferQueue queue in _transferQueues)

@@ -9,6 +9,8 @@ namespace Vhost.Frontend;
 /// </summary>
 internal sealed class BlockTransferQueue
 {
+    private static readonly TimeSpan _longestLook = TimeSpan.FromSeconds(1);
+
     private readonly Lock _gate = new();
     private readonly BlockQueue _queue;
     private readonly EventNotifier _call;
@@ -131,6 +133,29 @@ internal sealed class BlockTransferQueue
         {
             if (Collect(_foundOutcomes) > 0)
                 Arm();
+        }
+        catch (Exception e)
+        {
+            Fail(e);
+        }
+        finally
+        {
+            _lookGate.Exit();
+        }
+    }
+
+    /// <summary>The back-end is gone: what it had completed before is done, whether its call or its farewell is seen first.</summary>
+    internal void CollectLast()
+    {
+        // Bounded: whoever is inside tells of outcomes, and an application may wait for the end of the client in there.
+        if (!_lookGate.TryEnter(_longestLook))
+            return;
+        try
+        {
+            while (Collect(_foundOutcomes) > 0)
+            {
+                // Until there is no more.
+            }
         }
         catch (Exception e)
         {
