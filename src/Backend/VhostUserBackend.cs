@@ -48,8 +48,8 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
         _logger = ContainedLogger.Around((_options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger("Vhost.Backend"));
         _budget = new LogBudget(_options.TimeProvider);
         QueueCounters[] counters = [.. Enumerable.Range(0, device.QueueCount).Select(static _ => new QueueCounters())];
-        _events = new BackendEvents(this, _logger, device.QueueCount);
-        _common = new BackendCommon(device, _options, _logger, _budget, new HeldQueues(device.QueueCount), _events, counters);
+        BackendEvents events = new(this, _logger, _budget, device.QueueCount);
+        _common = new BackendCommon(device, _options, _logger, _budget, new HeldQueues(device.QueueCount), events, counters);
         Name = _options.Name ?? string.Empty;
         BackendMetrics.Watch(this);
     }

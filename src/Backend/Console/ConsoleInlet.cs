@@ -118,19 +118,32 @@ internal sealed class ConsoleInlet
 
     private void Flush()
     {
-        ValueTask<FlushResult> flush = _writer.FlushAsync();
-        if (flush.IsCompletedSuccessfully)
-            _deaf |= flush.Result.IsCompleted;
+        Task<bool> flush = FlushAsync();
+        if (flush.IsCompleted)
+            _deaf |= flush.Result;
         else
-            _room = WatchAsync(flush.AsTask());
+            _room = WatchAsync(flush);
     }
 
-    private async Task WatchAsync(Task<FlushResult> flush)
+    /// <returns>Whether the application has closed its end: with an error of its own it has too, which comes back here as an exception.</returns>
+    private async Task<bool> FlushAsync()
     {
-        FlushResult result = await flush.ConfigureAwait(false);
+        try
+        {
+            return (await _writer.FlushAsync().ConfigureAwait(false)).IsCompleted;
+        }
+        catch (Exception)
+        {
+            return true;
+        }
+    }
+
+    private async Task WatchAsync(Task<bool> flush)
+    {
+        bool deaf = await flush.ConfigureAwait(false);
         lock (_gate)
         {
-            _deaf |= result.IsCompleted;
+            _deaf |= deaf;
             _room = Task.CompletedTask;
             TakeEmergency();
         }
@@ -138,7 +151,7 @@ internal sealed class ConsoleInlet
 
     private void TakeEmergency()
     {
-        if (!HasRoom || _emergency.Count == 0)
+        if (!HasRoom || _deaf || _emergency.Count == 0)
             return;
         int count = _emergency.Count;
         Span<byte> bytes = _writer.GetSpan(count);

@@ -12,14 +12,18 @@ internal sealed class HeldQueues(int queues)
     /// <summary>A queue was stopped, or given up.</summary>
     internal void Stopped(DeviceVirtqueue queue)
     {
-        if (queue.IsHeld)
+        if (queue.IsHeld && !_queues[queue.Index].Contains(queue))
             _queues[queue.Index].Add(queue);
+        Forget(queue.Index);
     }
 
     /// <summary>Whether the device still has requests that were taken from a queue with this index, in whichever of its lives.</summary>
     internal bool IsHeld(int index)
     {
-        _queues[index].RemoveAll(static queue => !queue.IsHeld);
+        Forget(index);
         return _queues[index].Count > 0;
     }
+
+    /// <summary>Those of which nothing is left: front-ends may come and go without end.</summary>
+    private void Forget(int index) => _queues[index].RemoveAll(static queue => !queue.IsHeld);
 }

@@ -83,12 +83,33 @@ internal sealed class QueueThread
         {
             if (_processor is { } processor && Libc.BindThreadToProcessors(processor) is var errno and not 0)
                 _notBound(new LinuxException("sched_setaffinity", errno));
-            Loop();
+            while (!TryLoop())
+            {
+                // What was served is lost, and said so; queues that start later are served all the same.
+            }
         }
         finally
         {
             _asleep = false;
             _wake.Dispose();
+        }
+    }
+
+    /// <summary>False: something failed that is none of one queue's affairs, as poll(2) without memory. Out of here it would end the process.</summary>
+    private bool TryLoop()
+    {
+        try
+        {
+            Loop();
+            return true;
+        }
+        catch (Exception e)
+        {
+            foreach (ThreadQueueWorker worker in _workers)
+                worker.GiveUp(e);
+            Interlocked.Add(ref _queues, -_workers.Count);
+            _workers.Clear();
+            return false;
         }
     }
 

@@ -53,11 +53,17 @@ internal sealed class ThreadQueueWorker(DeviceVirtqueue queue, EventNotifier? ki
         }
         catch (Exception e)
         {
-            _failed = true;
-            BackendLog.WorkerFailed(Logger, Queue.Index, e);
+            GiveUp(e);
         }
 
         return Queue.Batches != before;
+    }
+
+    /// <summary>The thread cannot go on with this queue.</summary>
+    internal void GiveUp(Exception reason)
+    {
+        _failed = true;
+        BackendLog.WorkerFailed(Logger, Queue.Index, reason);
     }
 
     /// <summary>Asks for kicks. False: there is something to do.</summary>

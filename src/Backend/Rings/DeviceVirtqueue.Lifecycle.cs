@@ -30,7 +30,7 @@ public sealed partial class DeviceVirtqueue
     }
 
     /// <summary>Counts there from now on, beside the figures of this start, and tells who wants to know that the driver was notified.</summary>
-    internal void Count(QueueCounters counters, BackendEvents events) => (_counters, _events) = (counters, events.DriverNotified is null ? null : events);
+    internal void Count(QueueCounters counters, BackendEvents events) => (_counters, _events) = (counters, events.TellsNotified ? events : null);
 
     /// <summary>A kick was consumed.</summary>
     internal void Kicked() => _counters.Kicked();

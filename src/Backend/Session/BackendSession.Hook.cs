@@ -26,7 +26,8 @@ internal sealed partial class BackendSession
         }
         catch (Exception e)
         {
-            BackendLog.EventHandlerFailed(_logger, e);
+            if (_budget.TryTake())
+                BackendLog.EventHandlerFailed(_logger, e);
         }
     }
 }

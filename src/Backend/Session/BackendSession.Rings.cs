@@ -132,6 +132,6 @@ internal sealed partial class BackendSession
             BackendLog.QueueBroken(_logger, queue.Index, queue.Fault, queue.FaultDetail ?? string.Empty);
         _counters[queue.Index].Broke();
         _vrings[queue.Index].SignalError();
-        _events.TellBroken(queue.Index);
+        _events.TellBroken(_connection.Name, queue.Index);
     }
 }

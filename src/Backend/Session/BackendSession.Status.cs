@@ -56,9 +56,6 @@ internal sealed partial class BackendSession
     {
         if (_shownState.Value != _state)
             _shownState = new StrongBox<NegotiatedState>(_state);
-        Span<QueueState> states = stackalloc QueueState[_vrings.Length];
-        for (int i = 0; i < states.Length; i++)
-            states[i] = _vrings[i].State;
-        _events.Tell(_connection.Name, _state.Features, states);
+        _events.Tell(_connection.Name, _state.Features, _vrings);
     }
 }

@@ -100,6 +100,22 @@ public sealed class ConsoleDeviceTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
+    public void What_the_guest_writes_is_thrown_away_once_the_application_wants_no_more(bool withError)
+    {
+        Start(packed: false);
+        Port.Input.Complete(withError ? new InvalidOperationException("the application's own") : null);
+        for (int i = 0; i < 3; i++)
+            _ring.Offer(deviceWrites: false, (Data, 5000));
+
+        for (int turn = 0; turn < 3; turn++)
+            Take();
+
+        _ring.Used.Should().HaveCount(3);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
     public void R09_Buffers_without_bytes_come_back_and_hold_nothing_up(bool packed)
     {
         Start(packed);

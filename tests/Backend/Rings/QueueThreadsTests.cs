@@ -112,6 +112,31 @@ public class QueueThreadsTests
     }
 
     [Fact]
+    public async Task What_no_queue_is_to_blame_for_costs_the_queues_that_are_there_and_not_the_process_or_the_thread()
+    {
+        using QueueThreads threads = new(1);
+        LogRecorder log = new(Microsoft.Extensions.Logging.LogLevel.Warning);
+        using GuestMemory memory = GuestRam.Create(0x10_0000);
+        using RawSplitRing ring = new(memory, 0, 8);
+        EventNotifier kick = new();
+        VirtqueueSetup setup = new(
+            0, 8, new UserAddress(ring.DescriptorTable.Value + GuestRam.UserOffset), new UserAddress(ring.AvailableRing.Value + GuestRam.UserOffset),
+            new UserAddress(ring.UsedRing.Value + GuestRam.UserOffset), 0, VirtioFeatures.Version1);
+        DeviceVirtqueue queue = DeviceVirtqueue.TryActivate(memory, setup, null, out _, out string why) ?? throw new InvalidOperationException(why);
+        VhostUserBackendOptions options = new() { Dispatch = QueueDispatch.SharedThreads, Threads = threads };
+        QueueWorker.Start(queue, kick, enabled: true, new QueueWorkerContext(new EchoDevice(), options, log.CreateLogger("test"), static _ => { }));
+
+        kick.Dispose(); // nobody may do this while the queue is served
+        queue.Wake!();
+
+        await Eventually.TrueAsync(() => threads.QueuesPerThread[0] == 0);
+        log.Entries.Should().ContainSingle(entry => entry.Text.Contains("ended unexpectedly"));
+        await using (Served next = await Served.StartAsync(threads))
+            await next.First.EchoAsync(1);
+        queue.Deactivate();
+    }
+
+    [Fact]
     public void What_cannot_be_is_said_at_once()
     {
         ((Action)(() => new QueueThreads(0).Dispose())).Should().Throw<ArgumentOutOfRangeException>();

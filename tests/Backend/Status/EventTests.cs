@@ -101,6 +101,30 @@ public class EventTests
     }
 
     [Fact]
+    public async Task A_device_whose_only_queue_breaks_has_stopped_without_a_word_of_the_front_end()
+    {
+        EchoDevice device = new();
+        await using VhostUserBackend backend = Listened(device, out VhostUserConnection end);
+        await using RawFrontend frontend = new(end);
+        using TestGuest guest = new();
+        using TestRing ring = new(guest, 0);
+        await frontend.NegotiateAsync();
+        await frontend.AddMemoryAsync(guest);
+        await frontend.StartAsync(ring);
+        await ring.EchoAsync(1);
+        await frontend.BarrierAsync();
+        device.ThrowingQueue = 0;
+        ring.SubmitAndKick(2);
+
+        await Eventually.TrueAsync(() => _heard.Any(line => line == "device stopped"));
+
+        await frontend.BarrierAsync();
+        await frontend.BarrierAsync();
+        _heard.Where(line => line.EndsWith("Broken", StringComparison.Ordinal)).Should().ContainSingle();
+        _heard.Should().NotContain(line => line.StartsWith("queue 0 Broken", StringComparison.Ordinal), "nothing takes that back before it is started again");
+    }
+
+    [Fact]
     public async Task A_handler_that_throws_costs_nobody_anything()
     {
         LogRecorder log = new(Microsoft.Extensions.Logging.LogLevel.Error);

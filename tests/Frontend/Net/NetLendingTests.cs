@@ -65,17 +65,7 @@ public sealed class NetLendingTests : NetQueueBench
     [Fact]
     public void At_most_half_of_the_buffers_are_lent_and_a_packet_that_needs_more_alone()
     {
-        StartReceiver(packed: false, size: 8);
-        List<HandChain> offered = Device.All();
-        for (int i = 0; i < 6; i++)
-        {
-            Fill(offered[i], [.. One, .. Bytes(60, i)]);
-            Device.Use(offered[i], 72);
-        }
-
-        LentPacket[] lent = new LentPacket[8];
-        Receiver.LendBurst(lent).Should().Be(4);
-        Receiver.LendBurst(lent.AsSpan(4)).Should().Be(0);
+        LentPacket[] lent = LendAsMuchAsThereMayBe();
         PacketBuffer[] got = Rent(8);
         Receiver.ReceiveBurst(got).Should().Be(2, "copying goes on");
         BytesOf(got[0]).Should().Equal(Bytes(60, 4));
@@ -154,17 +144,7 @@ public sealed class NetLendingTests : NetQueueBench
     [Fact]
     public async Task Who_has_too_much_waits_for_a_release_and_not_for_the_packets_that_are_there()
     {
-        StartReceiver(packed: false, size: 8);
-        List<HandChain> offered = Device.All();
-        for (int i = 0; i < 6; i++)
-        {
-            Fill(offered[i], [.. One, .. Bytes(60, i)]);
-            Device.Use(offered[i], 72);
-        }
-
-        LentPacket[] lent = new LentPacket[8];
-        Receiver.LendBurst(lent).Should().Be(4);
-        Receiver.LendBurst(lent.AsSpan(4)).Should().Be(0);
+        LentPacket[] lent = LendAsMuchAsThereMayBe();
 
         Task wait = Receiver.WaitAsync().AsTask();
         wait.IsCompleted.Should().BeFalse();
@@ -181,6 +161,18 @@ public sealed class NetLendingTests : NetQueueBench
     [Fact]
     public async Task Who_copies_after_lending_too_much_is_not_kept_from_it()
     {
+        LentPacket[] lent = LendAsMuchAsThereMayBe();
+        Receiver.ReceiveBurst(Rent(1)).Should().Be(1);
+        await Receiver.WaitAsync().InTime();
+        Receiver.ReceiveBurst(Rent(8)).Should().Be(1);
+        foreach (LentPacket packet in lent.AsSpan(0, 4))
+            packet.Release();
+        Receiver.ReceiveBurst(Rent(8)).Should().Be(0);
+    }
+
+    /// <summary>Four of six packets that are there, in a ring of eight.</summary>
+    private LentPacket[] LendAsMuchAsThereMayBe()
+    {
         StartReceiver(packed: false, size: 8);
         List<HandChain> offered = Device.All();
         for (int i = 0; i < 6; i++)
@@ -192,11 +184,6 @@ public sealed class NetLendingTests : NetQueueBench
         LentPacket[] lent = new LentPacket[8];
         Receiver.LendBurst(lent).Should().Be(4);
         Receiver.LendBurst(lent.AsSpan(4)).Should().Be(0);
-        Receiver.ReceiveBurst(Rent(1)).Should().Be(1);
-        await Receiver.WaitAsync().InTime();
-        Receiver.ReceiveBurst(Rent(8)).Should().Be(1);
-        foreach (LentPacket packet in lent.AsSpan(0, 4))
-            packet.Release();
-        Receiver.ReceiveBurst(Rent(8)).Should().Be(0);
+        return lent;
     }
 }
