@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text;
 using Vhost.Protocol;
 
@@ -35,18 +34,12 @@ public sealed record BlockDeviceOptions
 
     internal void Validate()
     {
-        Require(Queues is >= 1 and <= 256, "Queues", Queues, "1 to 256");
-        Require(MaxQueueSize is >= 4 and <= 32768 && int.IsPow2(MaxQueueSize), "MaxQueueSize", MaxQueueSize, "a power of two from 4 to 32768");
-        Require(LogicalBlockSize is >= 512 and <= LargestBlock && int.IsPow2(LogicalBlockSize), "LogicalBlockSize", LogicalBlockSize, "a power of two from 512 to 32768");
-        Require(MaxSegments is >= 1 and <= 32766, "MaxSegments", MaxSegments, "1 to 32766");
-        Require(MaxSegmentSize >= LogicalBlockSize, "MaxSegmentSize", MaxSegmentSize, "at least LogicalBlockSize");
+        OptionCheck.Require(Queues is >= 1 and <= 256, "Queues", Queues, "1 to 256");
+        OptionCheck.Require(MaxQueueSize is >= 4 and <= 32768 && int.IsPow2(MaxQueueSize), "MaxQueueSize", MaxQueueSize, "a power of two from 4 to 32768");
+        OptionCheck.Require(LogicalBlockSize is >= 512 and <= LargestBlock && int.IsPow2(LogicalBlockSize), "LogicalBlockSize", LogicalBlockSize, "a power of two from 512 to 32768");
+        OptionCheck.Require(MaxSegments is >= 1 and <= 32766, "MaxSegments", MaxSegments, "1 to 32766");
+        OptionCheck.Require(MaxSegmentSize >= LogicalBlockSize, "MaxSegmentSize", MaxSegmentSize, "at least LogicalBlockSize");
         if (Serial is null || Serial.Length > VirtioBlkRequestHeader.IdSize || !Ascii.IsValid(Serial))
             throw new ArgumentException($"Serial \"{Serial}\": must be at most {VirtioBlkRequestHeader.IdSize} ASCII characters.");
-    }
-
-    private static void Require(bool holds, string name, int value, string allowed)
-    {
-        if (!holds)
-            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"{name} {value}: must be {allowed}."));
     }
 }

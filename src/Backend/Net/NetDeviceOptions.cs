@@ -1,4 +1,3 @@
-using System.Globalization;
 using Vhost.Protocol;
 
 namespace Vhost.Backend;
@@ -7,10 +6,7 @@ namespace Vhost.Backend;
 public sealed record NetDeviceOptions
 {
     /// <summary>Everything that a driver may leave to the application or take from it: checksums, segmentation of TCP, fragmentation of UDP, ECN.</summary>
-    public const VirtioNetFeatures AllOffloads =
-        VirtioNetFeatures.Checksum | VirtioNetFeatures.HostTso4 | VirtioNetFeatures.HostTso6 | VirtioNetFeatures.HostEcn | VirtioNetFeatures.HostUfo
-        | VirtioNetFeatures.HostUso | VirtioNetFeatures.GuestChecksum | VirtioNetFeatures.GuestTso4 | VirtioNetFeatures.GuestTso6
-        | VirtioNetFeatures.GuestEcn | VirtioNetFeatures.GuestUfo | VirtioNetFeatures.GuestUso4 | VirtioNetFeatures.GuestUso6;
+    public const VirtioNetFeatures AllOffloads = OffloadRules.All;
 
     /// <summary>Pairs of a receive and a transmit queue, 1 to 127.</summary>
     public int QueuePairs { get; init; } = 1;
@@ -53,17 +49,10 @@ public sealed record NetDeviceOptions
 
     internal void Validate()
     {
-        Require(QueuePairs is >= 1 and <= 127, nameof(QueuePairs), QueuePairs, "1 to 127");
-        Require(MaxQueueSize is >= 2 and <= 32768 && int.IsPow2(MaxQueueSize), nameof(MaxQueueSize), MaxQueueSize, "a power of two from 2 to 32768");
-        Require(Mtu is null or (>= NetDevice.MinMtu and <= NetDevice.MaxMtu), nameof(Mtu), Mtu ?? 0, "68 to 65535");
-        Require(Speed is null or >= 0, nameof(Speed), Speed ?? 0, "0 or more");
-        if ((Offloads & ~AllOffloads) != 0)
-            throw new ArgumentException($"Offloads 0x{(ulong)(Offloads & ~AllOffloads):x}: only bits of AllOffloads can be chosen.");
-    }
-
-    private static void Require(bool holds, string name, int value, string allowed)
-    {
-        if (!holds)
-            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"{name} {value}: must be {allowed}."));
+        OptionCheck.Require(QueuePairs is >= 1 and <= 127, nameof(QueuePairs), QueuePairs, "1 to 127");
+        OptionCheck.Require(MaxQueueSize is >= 2 and <= 32768 && int.IsPow2(MaxQueueSize), nameof(MaxQueueSize), MaxQueueSize, "a power of two from 2 to 32768");
+        OptionCheck.Require(Mtu is null or (>= NetDevice.MinMtu and <= NetDevice.MaxMtu), nameof(Mtu), Mtu ?? 0, "68 to 65535");
+        OptionCheck.Require(Speed is null or >= 0, nameof(Speed), Speed ?? 0, "0 or more");
+        OffloadRules.RequireKnown(Offloads);
     }
 }

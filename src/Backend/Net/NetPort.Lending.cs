@@ -51,7 +51,8 @@ public sealed partial class NetPort
             }
 
             bytes += packets[lent].Length;
-            Classify(packets[lent]);
+            if (_classify)
+                _fromGuest.Counters.Classify(packets[lent]);
             lent++;
         }
 
@@ -77,15 +78,5 @@ public sealed partial class NetPort
         lent.Hold(chain.Detach(), _fromGuest.HeaderLength);
         packet = lent.Lend((int)length, word, checksumOffset);
         return true;
-    }
-
-    private void Classify(in LentPacket packet)
-    {
-        if (!_classify)
-            return;
-        Span<byte> start = stackalloc byte[MacAddress.Size];
-        packet.CopyTo(start);
-        MacAddress.TryRead(start, out MacAddress destination);
-        _fromGuest.Counters.Classify(packet.Length, destination);
     }
 }

@@ -15,11 +15,9 @@ public sealed partial class NetPort
     private int WriteOther(PacketBuffer packet, DeviceVirtqueue queue, ref ChainBurst burst, int first, out bool refused)
     {
         uint length = (uint)packet.PacketLength;
-        ulong word = packet.OffloadWord;
-        ushort checksumOffset = packet.ChecksumOffset;
-        int chains = 0;
+        (ulong word, ushort checksumOffset, int chains) = (0, 0, 0);
         refused = length - 1 >= LongestPacket
-            || !TryGetOffload(packet, length, ref word, ref checksumOffset)
+            || !_toGuest.Offloads.TryPrepare(packet, length, out word, out checksumOffset)
             || !TryFindRoom(queue, ref burst, first, length + _toGuest.HeaderLength, out chains);
         if (refused)
             _toGuest.Counters.Refused++;
@@ -28,24 +26,6 @@ public sealed partial class NetPort
         WriteHeader(burst[first].Writable, word, checksumOffset, chains);
         WriteData(packet, length, queue.Lengths(burst.Count), burst, first, chains);
         return chains;
-    }
-
-    private bool TryGetOffload(PacketBuffer packet, uint length, ref ulong word, ref ushort checksumOffset)
-    {
-        if (OffloadRules.IsNone(word))
-        {
-            (word, checksumOffset) = (0, 0);
-            return true;
-        }
-
-        OffloadVerdict verdict = _toGuest.Offloads.Judge(ref word, checksumOffset, length);
-        if (verdict == OffloadVerdict.CompleteChecksum)
-        {
-            packet.CompleteChecksum();
-            (word, checksumOffset) = (0, 0);
-        }
-
-        return verdict != OffloadVerdict.Refuse;
     }
 
     /// <summary>Finds how many chains hold so many bytes. None: not now, the guest has given too few. False: never.</summary>

@@ -1,4 +1,3 @@
-using System.Globalization;
 using Microsoft.Extensions.Logging;
 using Vhost.Protocol;
 
@@ -75,10 +74,10 @@ public sealed record BlockClientOptions
 
     internal void Validate()
     {
-        Require(Queues is >= 1 and <= VringLimits.MaxQueues, nameof(Queues), Queues, "1 to 256");
-        Require(QueueSize is >= 4 and <= VringLimits.MaxSize && int.IsPow2(QueueSize), nameof(QueueSize), QueueSize, "a power of two from 4 to 32768");
-        Require(IndirectBuffers >= 0 && IndirectBuffers <= QueueSize, nameof(IndirectBuffers), IndirectBuffers, "0 to QueueSize");
-        Require(BufferSize >= 4096 && BufferSize % 4096 == 0 && BufferSize <= 1 << 30, nameof(BufferSize), BufferSize, "a multiple of 4096 up to 1 GiB");
+        OptionCheck.Require(Queues is >= 1 and <= VringLimits.MaxQueues, nameof(Queues), Queues, "1 to 256");
+        OptionCheck.Require(QueueSize is >= 4 and <= VringLimits.MaxSize && int.IsPow2(QueueSize), nameof(QueueSize), QueueSize, "a power of two from 4 to 32768");
+        OptionCheck.Require(IndirectBuffers >= 0 && IndirectBuffers <= QueueSize, nameof(IndirectBuffers), IndirectBuffers, "0 to QueueSize");
+        OptionCheck.Require(BufferSize >= 4096 && BufferSize % 4096 == 0 && BufferSize <= 1 << 30, nameof(BufferSize), BufferSize, "a multiple of 4096 up to 1 GiB");
         if (RequestTimeout != Timeout.InfiniteTimeSpan && RequestTimeout < TimeSpan.FromMilliseconds(40))
             throw new ArgumentException($"RequestTimeout {RequestTimeout}: must be at least 40 ms, or infinite.");
         Reconnect?.Validate();
@@ -104,11 +103,5 @@ public sealed record BlockClientOptions
             LoggerFactory = LoggerFactory,
             TimeProvider = TimeProvider,
         };
-    }
-
-    private static void Require(bool holds, string name, int value, string allowed)
-    {
-        if (!holds)
-            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"{name} {value}: must be {allowed}."));
     }
 }

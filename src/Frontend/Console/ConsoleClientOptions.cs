@@ -1,4 +1,3 @@
-using System.Globalization;
 using Microsoft.Extensions.Logging;
 using Vhost.Protocol;
 
@@ -41,11 +40,11 @@ public sealed record ConsoleClientOptions
 
     internal void Validate()
     {
-        Require(Ports is >= 1 and <= VirtioConsoleQueues.MostPorts, nameof(Ports), Ports, "1 to 127");
-        Require(Ports == 1 || MultiPort, nameof(Ports), Ports, "1 without MultiPort");
-        Require(QueueSize is >= 2 and <= VringLimits.MaxSize && int.IsPow2(QueueSize), nameof(QueueSize), QueueSize, "a power of two from 2 to 32768");
-        Require(BufferSize is >= 256 and <= 65536, nameof(BufferSize), BufferSize, "256 to 65536");
-        Require(PipeSize is >= 4096 and <= 1 << 30, nameof(PipeSize), PipeSize, "4096 to 1073741824");
+        OptionCheck.Require(Ports is >= 1 and <= VirtioConsoleQueues.MostPorts, nameof(Ports), Ports, "1 to 127");
+        OptionCheck.Require(Ports == 1 || MultiPort, nameof(Ports), Ports, "1 without MultiPort");
+        OptionCheck.Require(QueueSize is >= 2 and <= VringLimits.MaxSize && int.IsPow2(QueueSize), nameof(QueueSize), QueueSize, "a power of two from 2 to 32768");
+        OptionCheck.Require(BufferSize is >= 256 and <= 65536, nameof(BufferSize), BufferSize, "256 to 65536");
+        OptionCheck.Require(PipeSize is >= 4096 and <= 1 << 30, nameof(PipeSize), PipeSize, "4096 to 1073741824");
         if ((RingFeatures & ~ChoosableRingFeatures) != 0)
             throw new ArgumentException("RingFeatures: only EVENT_IDX, IN_ORDER and RING_PACKED can be chosen.");
     }
@@ -64,11 +63,5 @@ public sealed record ConsoleClientOptions
             LoggerFactory = LoggerFactory,
             TimeProvider = TimeProvider,
         };
-    }
-
-    private static void Require(bool holds, string name, int value, string allowed)
-    {
-        if (!holds)
-            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"{name} {value}: must be {allowed}."));
     }
 }

@@ -1,4 +1,3 @@
-using System.Globalization;
 using Microsoft.Extensions.Logging;
 using Vhost.Protocol;
 
@@ -8,10 +7,7 @@ namespace Vhost.Frontend;
 public sealed record NetClientOptions
 {
     /// <summary>Everything that may be left to the device or taken from it: checksums, segmentation of TCP, fragmentation of UDP, ECN.</summary>
-    public const VirtioNetFeatures AllOffloads =
-        VirtioNetFeatures.Checksum | VirtioNetFeatures.HostTso4 | VirtioNetFeatures.HostTso6 | VirtioNetFeatures.HostEcn | VirtioNetFeatures.HostUfo
-        | VirtioNetFeatures.HostUso | VirtioNetFeatures.GuestChecksum | VirtioNetFeatures.GuestTso4 | VirtioNetFeatures.GuestTso6
-        | VirtioNetFeatures.GuestEcn | VirtioNetFeatures.GuestUfo | VirtioNetFeatures.GuestUso4 | VirtioNetFeatures.GuestUso6;
+    public const VirtioNetFeatures AllOffloads = OffloadRules.All;
 
     private const int MostPairs = 127;
 
@@ -93,16 +89,15 @@ public sealed record NetClientOptions
     internal void Validate()
     {
         bool packed = (RingFeatures & VirtioFeatures.RingPacked) != 0;
-        Require(QueuePairs is >= 1 and <= MostPairs, nameof(QueuePairs), QueuePairs, "1 to 127");
-        Require(
+        OptionCheck.Require(QueuePairs is >= 1 and <= MostPairs, nameof(QueuePairs), QueuePairs, "1 to 127");
+        OptionCheck.Require(
             QueueSize is >= 2 and <= VringLimits.MaxSize && (packed || int.IsPow2(QueueSize)), nameof(QueueSize), QueueSize, packed ? "2 to 32768" : "a power of two from 2 to 32768");
-        Require(BufferSize is >= 256 and <= 65600, nameof(BufferSize), BufferSize, "256 to 65600");
-        Require(IndirectBuffers >= 0 && IndirectBuffers <= QueueSize, nameof(IndirectBuffers), IndirectBuffers, "0 to QueueSize");
-        Require(Mtu is null or (>= 68 and <= 65535), nameof(Mtu), Mtu ?? 0, "68 to 65535");
+        OptionCheck.Require(BufferSize is >= 256 and <= 65600, nameof(BufferSize), BufferSize, "256 to 65600");
+        OptionCheck.Require(IndirectBuffers >= 0 && IndirectBuffers <= QueueSize, nameof(IndirectBuffers), IndirectBuffers, "0 to QueueSize");
+        OptionCheck.Require(Mtu is null or (>= 68 and <= 65535), nameof(Mtu), Mtu ?? 0, "68 to 65535");
         if ((RingFeatures & ~ChoosableRingFeatures) != 0)
             throw new ArgumentException("RingFeatures: only EVENT_IDX, IN_ORDER and RING_PACKED can be chosen; INDIRECT_DESC follows from IndirectBuffers.");
-        if ((Offloads & ~AllOffloads) != 0)
-            throw new ArgumentException($"Offloads 0x{(ulong)(Offloads & ~AllOffloads):x}: only bits of AllOffloads can be chosen.");
+        OffloadRules.RequireKnown(Offloads);
         if (IsLegacy && packed)
             throw new ArgumentException("RING_PACKED needs VERSION_1, which is among the unwanted features.");
     }
@@ -127,11 +122,5 @@ public sealed record NetClientOptions
             LoggerFactory = LoggerFactory,
             TimeProvider = TimeProvider,
         };
-    }
-
-    private static void Require(bool holds, string name, int value, string allowed)
-    {
-        if (!holds)
-            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"{name} {value}: must be {allowed}."));
     }
 }

@@ -7,7 +7,9 @@ namespace Vhost.Frontend;
 /// <remarks>
 /// <para>Once the queue is broken or the peer lost, and nothing is left to give, its calls throw: <see cref="VirtqueueException"/>, <see cref="VhostUserDisconnectedException"/>,
 /// <see cref="VhostUserProtocolException"/> or <see cref="VhostUserTimeoutException"/>. What was outstanding is lost then.</para>
-/// <para>Threading: one thread at a time. Disposing the client meanwhile is safe: the next call throws <see cref="ObjectDisposedException"/>.</para>
+/// <para>Threading: one thread at a time. Disposing the client meanwhile is safe: the next call throws <see cref="ObjectDisposedException"/>. A second thread that is
+/// met inside gets an <see cref="InvalidOperationException"/> that names the queue; that is a help in finding such a mistake and no lock: two that come in at the very same moment may miss
+/// each other, and what the queue does then is not said.</para>
 /// </remarks>
 public abstract class NetClientQueue
 {
@@ -130,12 +132,15 @@ public abstract class NetClientQueue
     /// <summary>Whether the queue is being closed, or was.</summary>
     internal bool IsClosed => Volatile.Read(ref _closed);
 
-    /// <summary>Two plain stores a call instead of a fence: the expensive half is in <see cref="BeginClose"/>.</summary>
+    /// <summary>
+    /// Two plain stores a call instead of a fence: the expensive half is in <see cref="BeginClose"/>. So is the look for another thread: of two that come in within
+    /// nanoseconds neither may see the other, of two that use the queue all the time one does soon.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private protected void Enter()
     {
-        if (_occupant != 0)
-            ThrowOccupied();
+        if (_inside || _occupant != 0)
+            ThrowInUse();
         Volatile.Write(ref _inside, true);
         if (Volatile.Read(ref _closed))
             ThrowClosed();
@@ -264,8 +269,9 @@ public abstract class NetClientQueue
             Ring.Dispose();
     }
 
-    private void ThrowOccupied() => throw new InvalidOperationException(
-        FormattableString.Invariant($"Queue {Index} is in use: a burst that was begun was neither sent nor disposed."));
+    private void ThrowInUse() => throw new InvalidOperationException(_occupant != 0
+        ? FormattableString.Invariant($"Queue {Index} is in use: a burst that was begun was neither sent nor disposed.")
+        : FormattableString.Invariant($"Queue {Index} is in use by another thread: it is for one at a time."));
 
     private void ThrowClosed()
     {

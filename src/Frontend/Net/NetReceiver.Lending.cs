@@ -79,7 +79,8 @@ public sealed partial class NetReceiver : ILender
             if (!TryLend(buffers, out packets[lent]))
                 continue;
             bytes += packets[lent].Length;
-            Classify(packets[lent]);
+            if (_classify)
+                Counters.Classify(packets[lent]);
             lent++;
         }
 
@@ -138,15 +139,5 @@ public sealed partial class NetReceiver : ILender
         }
 
         Finish();
-    }
-
-    private void Classify(in LentPacket packet)
-    {
-        if (!_classify)
-            return;
-        Span<byte> start = stackalloc byte[MacAddress.Size];
-        packet.CopyTo(start);
-        MacAddress.TryRead(start, out MacAddress destination);
-        Counters.Classify(packet.Length, destination);
     }
 }

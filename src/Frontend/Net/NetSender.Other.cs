@@ -9,9 +9,8 @@ public sealed partial class NetSender
     private bool TrySendOther(PacketBuffer packet, out bool refused)
     {
         uint length = (uint)packet.PacketLength;
-        ulong word = packet.OffloadWord;
-        ushort checksumOffset = packet.ChecksumOffset;
-        refused = length == 0 || length > (uint)MaxPacketLength || !TryGetOffload(packet, length, ref word, ref checksumOffset);
+        (ulong word, ushort checksumOffset) = (0, 0);
+        refused = length == 0 || length > (uint)MaxPacketLength || !Shape.Offloads.TryPrepare(packet, length, out word, out checksumOffset);
         if (refused)
         {
             Counters.Refused++;
@@ -22,7 +21,7 @@ public sealed partial class NetSender
         if (!HasRoom(pieces))
         {
             Collect();
-            if (!HasRoom(pieces))
+            if (!HasRoom(pieces) || Ring.Fault != VirtqueueFault.None)
                 return false;
         }
 
@@ -34,24 +33,6 @@ public sealed partial class NetSender
     }
 
     private bool HasRoom(uint pieces) => _free.Count >= pieces && Ring.FreeDescriptors >= pieces + (Shape.SeparateHeader ? 1 : 0);
-
-    private bool TryGetOffload(PacketBuffer packet, uint length, ref ulong word, ref ushort checksumOffset)
-    {
-        if (OffloadRules.IsNone(word))
-        {
-            (word, checksumOffset) = (0, 0);
-            return true;
-        }
-
-        OffloadVerdict verdict = Shape.Offloads.Judge(ref word, checksumOffset, length);
-        if (verdict == OffloadVerdict.CompleteChecksum)
-        {
-            packet.CompleteChecksum();
-            (word, checksumOffset) = (0, 0);
-        }
-
-        return verdict != OffloadVerdict.Refuse;
-    }
 
     /// <summary>Copies a packet into as many places as it takes, the first one behind its header, and lists them as the buffers of a chain.</summary>
     private int WritePieces(PacketBuffer packet, uint left, uint slot)

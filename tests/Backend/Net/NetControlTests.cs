@@ -5,20 +5,8 @@ using Vhost.Tests.Support;
 namespace Vhost.Backend.Tests;
 
 /// <summary>Commands of a driver that is written by hand, well-behaved and not.</summary>
-public sealed class NetControlTests : NetPortBench
+public sealed class NetControlTests : NetControlBench
 {
-    private const VirtioNetFeatures Everything = VirtioNetFeatures.MergeableBuffers | VirtioNetFeatures.Status | VirtioNetFeatures.ControlQueue | VirtioNetFeatures.ControlReceive
-        | VirtioNetFeatures.ControlReceiveExtra | VirtioNetFeatures.ControlVlan | VirtioNetFeatures.ControlMacAddress | VirtioNetFeatures.GuestAnnounce | VirtioNetFeatures.MultiQueue;
-
-    private const byte Done = 0;
-    private const byte Refused = 1;
-
-    private static readonly MacAddress Own = new(0x0000_0000_0002);
-    private static readonly MacAddress Other = new(0x0100_0000_0002);
-    private static readonly MacAddress Group = new(0x0100_0000_0001);
-
-    private int _control = 4;
-
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
@@ -87,7 +75,7 @@ public sealed class NetControlTests : NetPortBench
         MacAddress[] many = [.. Enumerable.Range(0, 7).Select(i => new MacAddress(((ulong)i << 40) | ((ulong)i << 8) | 2))];
         byte[] bytes = [1, 0, .. Table(many), .. Table(Group)];
         Put(Data + 0x1000, bytes);
-        HandRing ring = Ring(_control);
+        HandRing ring = Ring(ControlIndex);
         (ulong, int)[] pieces = [.. Enumerable.Range(0, bytes.Length).Select(i => (Data + 0x1000 + (ulong)i, 1)), (Data + 0x8000, 1)];
 
         ring.OfferMixed(bytes.Length, pieces);
@@ -139,32 +127,6 @@ public sealed class NetControlTests : NetPortBench
         Device.ReceiveFilter.Accepts(new byte[5]).Should().BeFalse();
     }
 
-    [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public async Task Pairs_beyond_those_in_use_get_no_packets(bool packed)
-    {
-        Start(packed);
-        Ring(2).Offer(deviceWrites: true, (Data, 2048));
-        await ServedAsync();
-        Device.ActivePairs.Should().Be(1, "a driver with a control queue starts with one pair");
-        Device.Ports[1].EnqueueBurst([Packet(Bytes(60))]).Should().Be(0);
-
-        (await SayAsync(4, 0, 0, 0)).Should().Be(Refused);
-        (await SayAsync(4, 0, 3, 0)).Should().Be(Refused);
-        (await SayAsync(4, 0, 2)).Should().Be(Refused);
-        (await SayAsync(4, 0, 2, 0, 0)).Should().Be(Refused);
-        Device.ActivePairs.Should().Be(1);
-        (await SayAsync(4, 0, 2, 0)).Should().Be(Done);
-        Device.Ports[1].EnqueueBurst([Packet(Bytes(60))]).Should().Be(1);
-        (await SayAsync(4, 0, 1, 0)).Should().Be(Done);
-        Ring(2).Offer(deviceWrites: true, (Data, 2048));
-        Device.Ports[1].EnqueueBurst([Packet(Bytes(60))]).Should().Be(0);
-        await StopAsync();
-        Device.Reset();
-        Device.ActivePairs.Should().Be(2);
-    }
-
     [Fact]
     public async Task An_announcement_is_asked_for_in_the_configuration_and_confirmed_here()
     {
@@ -196,44 +158,6 @@ public sealed class NetControlTests : NetPortBench
         Device.ReceiveFilter.AcceptsVlan(77).Should().BeTrue("a driver that cannot choose wants all");
     }
 
-    /// <summary>The guest offers buffers on all pairs; those of a pair that it does not use are no room, and no reason to look again and again.</summary>
-    [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public async Task Waiting_for_room_in_a_pair_that_the_guest_does_not_use_lasts_until_it_does(bool packed)
-    {
-        Start(packed);
-        (await SayAsync(4, 0, 1, 0)).Should().Be(Done);
-        Ring(2).Offer(deviceWrites: true, (Data + 0x1_0000, 2048));
-        NetPort port = Device.Ports[1];
-        port.EnqueueBurst([Packet(Bytes(60))]).Should().Be(0);
-        await port.WaitForRoomAsync().InTime(); // which the start ends
-        Task waiting = port.WaitForRoomAsync().AsTask();
-        Task patience = Task.Delay(TimeSpan.FromMilliseconds(50));
-        (await Task.WhenAny(waiting, patience)).Should().BeSameAs(patience, "there is nothing to be done about it");
-
-        (await SayAsync(4, 0, 2, 0)).Should().Be(Done);
-        await waiting.InTime();
-        port.EnqueueBurst([Packet(Bytes(60))]).Should().Be(1);
-    }
-
-    [Fact]
-    public async Task Waiting_for_room_in_a_pair_that_the_guest_does_not_use_ends_with_the_queue_and_with_its_token()
-    {
-        Start(packed: false);
-        (await SayAsync(4, 0, 1, 0)).Should().Be(Done);
-        NetPort port = Device.Ports[1];
-        await port.WaitForRoomAsync().InTime(); // which the start ends
-        using CancellationTokenSource cancel = new();
-        Task cancelled = port.WaitForRoomAsync(cancel.Token).AsTask();
-        await cancel.CancelAsync();
-        await cancelled.Awaiting(task => task.InTime()).Should().ThrowAsync<OperationCanceledException>();
-
-        Task waiting = port.WaitForRoomAsync().AsTask();
-        await StopAsync();
-        await waiting.InTime();
-    }
-
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
@@ -253,31 +177,12 @@ public sealed class NetControlTests : NetPortBench
     {
         Start(packed);
         Put(Data, [0, 0, 0]);
-        Ring(_control).Offer(deviceWrites: false, (Data, 3));
-        await Eventually.TrueAsync(() => Ring(_control).Used.Count == 1);
+        Ring(ControlIndex).Offer(deviceWrites: false, (Data, 3));
+        await Eventually.TrueAsync(() => Ring(ControlIndex).Used.Count == 1);
 
-        Ring(_control).Used[0].Length.Should().Be(0);
+        Ring(ControlIndex).Used[0].Length.Should().Be(0);
         Device.ReceiveFilter.Modes.Should().Be(NetReceiveModes.Promiscuous);
         (await SayAsync(0, 0, 0)).Should().Be(Done, "the queue goes on");
-    }
-
-    [Theory]
-    [InlineData(VirtioNetFeatures.None, -1)]
-    [InlineData(VirtioNetFeatures.ControlQueue, 2)]
-    [InlineData(VirtioNetFeatures.ControlQueue | VirtioNetFeatures.MultiQueue, 4)]
-    public void The_control_queue_lies_behind_all_pairs_or_behind_the_one(VirtioNetFeatures features, int control)
-    {
-        Start(packed: false, features, queues: 0, control: null);
-
-        for (int queue = 0; queue < 5; queue++)
-            Device.DispatchOf(queue, QueueDispatch.BusyPoll).Should().Be(queue == control ? QueueDispatch.Async : QueueDispatch.Application, "there is no handler");
-        Device.ActivePairs.Should().Be(2);
-    }
-
-    private void Start(bool packed, VirtioNetFeatures features = Everything, int queues = 4, int? control = 4)
-    {
-        _control = queues;
-        Start(packed, features, options: new NetDeviceOptions { QueuePairs = 2, Mac = Own }, queues: control is null ? queues : queues + 1);
     }
 
     private static byte[] Table(params MacAddress[] addresses)
@@ -288,28 +193,6 @@ public sealed class NetControlTests : NetPortBench
             addresses[i].Write(bytes.AsSpan(4 + (6 * i)));
         return bytes;
     }
-
-    private Task<byte> SayAsync(byte @class, byte command, params byte[] data) => SendAsync([@class, command, .. data]);
-
-    private async Task<byte> SendAsync(byte[] bytes)
-    {
-        HandRing ring = Ring(_control);
-        int before = ring.Used.Count;
-        Put(Data + 0x1000, [.. bytes, 0xEE]);
-        ulong answer = Data + 0x8000;
-        Put(answer, [0xEE, 0xEE]);
-        if (bytes.Length == 0)
-            ring.Offer(deviceWrites: true, (answer, 2));
-        else
-            ring.OfferMixed(1, (Data + 0x1000, bytes.Length), (answer, 2));
-        await Eventually.TrueAsync(() => ring.Used.Count == before + 1);
-        ring.Used[before].Length.Should().Be(1);
-        byte[] got = Get(answer, 2);
-        got[1].Should().Be(0xEE);
-        return got[0];
-    }
-
-    private Task<byte> ServedAsync() => SendAsync([]);
 
     private VirtioNetConfig Config()
     {

@@ -155,73 +155,6 @@ public sealed class NetTransferTests
     }
 
     [Theory]
-    [InlineData(QueueDispatch.Async)]
-    [InlineData(QueueDispatch.DedicatedThread)]
-    [InlineData(QueueDispatch.BusyPoll)]
-    public async Task Workers_call_the_handler_and_packets_come_back(QueueDispatch dispatch)
-    {
-        Echo echo = new();
-        await using NetLoopback net = await NetLoopback.StartAsync(new NetClientOptions { RingFeatures = VirtioFeatures.EventIndex }, dispatch: dispatch, handler: echo);
-        PacketTraffic traffic = PacketTraffic.Of(200);
-
-        await Task.Run(() => traffic.Pump(_pool, 5000, 32, (p, n) => traffic.Sent - traffic.Received > 200 ? 0 : net.Sender.SendBurst(p.AsSpan(0, n)), p => net.Receiver.ReceiveBurst(p)))
-            .WaitAsync(TimeSpan.FromSeconds(60));
-
-        net.Port.FromGuest.Packets.Should().Be(5000);
-        net.Port.DequeueBurst(Rent(1)).Should().Be(0, "this thread is not the worker");
-        net.Port.EnqueueBurst(Rent(1)).Should().Be(0);
-        net.Port.IsStarted.Should().BeTrue();
-        await ((Func<Task>)(() => net.Port.WaitForPacketsAsync().AsTask())).Should().ThrowAsync<InvalidOperationException>();
-    }
-
-    [Fact]
-    public async Task Both_sides_can_wait_instead_of_polling()
-    {
-        await using NetLoopback net = await NetLoopback.StartAsync(
-            new NetClientOptions { RingFeatures = VirtioFeatures.EventIndex, TimeProvider = new FakeTimeProvider() }); // nobody looks without being called
-        PacketBuffer[] packets = Rent(1);
-        PacketBuffer[] got = Rent(4);
-        for (int i = 0; i < 200; i++)
-        {
-            ValueTask arrival = net.Port.WaitForPacketsAsync();
-            packets[0].TryCopyFrom(new byte[100]).Should().BeTrue();
-            net.Sender.SendBurst(packets).Should().Be(1);
-            await arrival.InTime();
-            while (net.Port.DequeueBurst(got) == 0)
-                await net.Port.WaitForPacketsAsync().InTime();
-
-            ValueTask answer = net.Receiver.WaitAsync();
-            net.Port.EnqueueBurst(got.AsSpan(0, 1)).Should().Be(1);
-            await answer.InTime();
-            while (net.Receiver.ReceiveBurst(got) == 0)
-                await net.Receiver.WaitAsync().InTime();
-        }
-
-        await net.Port.WaitForRoomAsync(new CancellationTokenSource(TimeSpan.FromMilliseconds(20)).Token).AsTask().ContinueWith(_ => { }, TaskScheduler.Default).InTime();
-        net.Sender.Reclaim().Should().Be(256);
-        net.Sender.FreeBuffers.Should().Be(256);
-    }
-
-    [Fact]
-    public async Task A_sender_without_room_waits_for_the_device()
-    {
-        await using NetLoopback net = await NetLoopback.StartAsync(new NetClientOptions { QueueSize = 16, RingFeatures = VirtioFeatures.EventIndex, TimeProvider = new FakeTimeProvider() });
-        PacketBuffer[] packets = Rent(32);
-        new PacketTraffic(_ => 100).Build(packets);
-        net.Sender.SendBurst(packets).Should().Be(16);
-        net.Sender.SendBurst(packets).Should().Be(0);
-        net.Sender.Statistics.InFlight.Should().Be(16);
-        ValueTask room = net.Sender.WaitAsync();
-        net.Port.DequeueBurst(Rent(32)).Should().Be(16);
-        await room.InTime();
-        net.Sender.Reclaim().Should().Be(16);
-        net.Sender.MaxPacketLength.Should().Be((16 * 2048) - 12);
-        packets[0].TryCopyFrom(new byte[(16 * 2048) - 11]).Should().BeTrue();
-        net.Sender.SendBurst(packets.AsSpan(0, 1)).Should().Be(1);
-        net.Sender.Statistics.Refused.Should().Be(1, "it can never be sent");
-    }
-
-    [Theory]
     [InlineData(VirtioFeatures.None)]
     [InlineData(Packed)]
     public async Task Several_pairs_carry_packets_beside_each_other(VirtioFeatures ring)
@@ -323,39 +256,6 @@ public sealed class NetTransferTests
 
     private void ToGuest(NetLoopback net, PacketTraffic traffic, ulong total, int burst) =>
         traffic.Pump(_pool, total, burst, (p, n) => net.Port.EnqueueBurst(p.AsSpan(0, n)), p => net.Receiver.ReceiveBurst(p));
-
-    /// <summary>Sends back what comes, through a line between the two workers.</summary>
-    private sealed class Echo : INetHandler
-    {
-        private readonly PacketPool _pool = new(600);
-        private readonly System.Collections.Concurrent.ConcurrentQueue<PacketBuffer> _line = new();
-        private readonly PacketBuffer[] _burst = new PacketBuffer[32];
-
-        public void FromGuest(NetPort port)
-        {
-            int rented = _pool.RentBurst(_burst);
-            int count;
-            while ((count = port.DequeueBurst(_burst.AsSpan(0, rented))) > 0)
-            {
-                for (int i = 0; i < count; i++)
-                    _line.Enqueue(_burst[i]);
-                _pool.ReturnBurst(_burst.AsSpan(count, rented - count));
-                rented = _pool.RentBurst(_burst);
-            }
-
-            _pool.ReturnBurst(_burst.AsSpan(0, rented));
-            port.RequestToGuest();
-        }
-
-        public void ToGuest(NetPort port)
-        {
-            while (_line.TryPeek(out PacketBuffer? packet) && port.EnqueueBurst([packet]) == 1)
-            {
-                _line.TryDequeue(out _);
-                _pool.Return(packet);
-            }
-        }
-    }
 
     private static int SendInPlace(NetSender sender, ReadOnlySpan<PacketBuffer> packets)
     {

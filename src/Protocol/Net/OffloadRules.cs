@@ -6,6 +6,12 @@ namespace Vhost.Protocol;
 /// </summary>
 internal readonly struct OffloadRules
 {
+    /// <summary>Every feature that leaves work to the other side, in either direction.</summary>
+    internal const VirtioNetFeatures All =
+        VirtioNetFeatures.Checksum | VirtioNetFeatures.HostTso4 | VirtioNetFeatures.HostTso6 | VirtioNetFeatures.HostEcn | VirtioNetFeatures.HostUfo
+        | VirtioNetFeatures.HostUso | VirtioNetFeatures.GuestChecksum | VirtioNetFeatures.GuestTso4 | VirtioNetFeatures.GuestTso6
+        | VirtioNetFeatures.GuestEcn | VirtioNetFeatures.GuestUfo | VirtioNetFeatures.GuestUso4 | VirtioNetFeatures.GuestUso6;
+
     private const ulong FlagsAndType = 0xFFFF;
     private const int Ecn = 0x80;
 
@@ -47,6 +53,13 @@ internal readonly struct OffloadRules
 
     /// <summary>Nothing is left to do: the rest of the header means nothing.</summary>
     internal static bool IsNone(ulong word) => (word & FlagsAndType) == 0;
+
+    /// <exception cref="ArgumentException">The features are not all of <see cref="All"/>.</exception>
+    internal static void RequireKnown(VirtioNetFeatures chosen)
+    {
+        if ((chosen & ~All) != 0)
+            throw new ArgumentException($"Offloads 0x{(ulong)(chosen & ~All):x}: only bits of AllOffloads can be chosen.");
+    }
 
     /// <summary>
     /// Judges a header that came from the peer. What nobody negotiated or what points beyond the packet makes it unusable; flags that mean nothing are taken out.
@@ -90,6 +103,30 @@ internal readonly struct OffloadRules
         VirtioNetHeaderFlags allowed = (_checksum ? VirtioNetHeaderFlags.NeedsChecksum : 0) | (_dataValid ? VirtioNetHeaderFlags.DataValid : 0);
         word = (word & ~0xFFUL) | (byte)(flags & allowed);
         return needsChecksum && !_checksum ? OffloadVerdict.CompleteChecksum : OffloadVerdict.Send;
+    }
+
+    /// <summary>Gets the header of a packet that is to be sent, after completing its checksum where the peer does not. False when it cannot be sent.</summary>
+    /// <param name="packet">The packet.</param>
+    /// <param name="length">Its bytes.</param>
+    /// <param name="word">The first eight bytes of the header.</param>
+    /// <param name="checksumOffset">csum_offset.</param>
+    internal bool TryPrepare(PacketBuffer packet, uint length, out ulong word, out ushort checksumOffset)
+    {
+        (word, checksumOffset) = (packet.OffloadWord, packet.ChecksumOffset);
+        if (IsNone(word))
+        {
+            (word, checksumOffset) = (0, 0);
+            return true;
+        }
+
+        OffloadVerdict verdict = Judge(ref word, checksumOffset, length);
+        if (verdict == OffloadVerdict.CompleteChecksum)
+        {
+            packet.CompleteChecksum();
+            (word, checksumOffset) = (0, 0);
+        }
+
+        return verdict != OffloadVerdict.Refuse;
     }
 
     private static bool IsChecksumInside(ulong word, ushort checksumOffset, uint length) => (uint)(word >> 48) + checksumOffset + 2 <= length;

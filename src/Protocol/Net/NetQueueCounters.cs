@@ -63,6 +63,15 @@ internal sealed class NetQueueCounters
             CountGroup(destination);
     }
 
+    /// <summary>Counts the size and the kind of address of one packet that is lent.</summary>
+    internal void Classify(in LentPacket packet)
+    {
+        Span<byte> start = stackalloc byte[MacAddress.Size];
+        packet.CopyTo(start);
+        MacAddress.TryRead(start, out MacAddress destination);
+        Classify(packet.Length, destination);
+    }
+
     internal NetQueueStatistics Snapshot() => new()
     {
         Packets = Volatile.Read(ref _packets),
