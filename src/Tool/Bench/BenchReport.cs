@@ -25,7 +25,10 @@ internal sealed record BenchReport
 
     public required LatencyReport LatencyUs { get; init; }
 
-    /// <summary>Bytes that the whole process allocated on the managed heap in the measured interval, divided by the operations in it.</summary>
+    /// <summary>Bytes that the whole process allocated on the managed heap in the measured interval.</summary>
+    public required long AllocatedBytes { get; init; }
+
+    /// <summary>Bytes that the whole process allocated for each operation in the median of the steps of the measured interval (<see cref="AllocationSteps"/>); rounded up.</summary>
     public required decimal AllocatedBytesPerOp { get; init; }
 
     internal IEnumerable<(string Name, string Value)> Rows()

@@ -11,6 +11,9 @@ internal static class BenchRun
 {
     private const int SmallestRing = 128;
 
+    /// <summary>The parts of a measurement that are looked at one by one for what they allocate.</summary>
+    private const int Steps = 5;
+
     private static readonly TimeSpan _warmUp = TimeSpan.FromSeconds(1);
 
     internal static async Task<BenchReport> RunAsync(BenchSettings settings, CancellationToken stop)
@@ -74,18 +77,27 @@ internal static class BenchRun
     {
         WaitHandle[] interruptions = [stop.WaitHandle, clock.Failed];
         WaitHandle.WaitAny(interruptions, _warmUp);
-        long operationsBefore = Sum(workers);
+        AllocationSteps steps = new(Steps);
         long allocatedBefore = GC.GetTotalAllocatedBytes(precise: true);
+        long operationsBefore = Sum(workers);
         long started = Stopwatch.GetTimestamp();
         clock.Phase = BenchPhase.Measure;
 
-        WaitHandle.WaitAny(interruptions, TimeSpan.FromSeconds(settings.Seconds));
+        long operations = operationsBefore;
+        long allocated = allocatedBefore;
+        bool isInterrupted = false;
+        for (int step = 0; step < Steps && !isInterrupted; step++)
+        {
+            isInterrupted = WaitHandle.WaitAny(interruptions, TimeSpan.FromSeconds(settings.Seconds) / Steps) != WaitHandle.WaitTimeout;
+            long operationsNow = Sum(workers);
+            long allocatedNow = GC.GetTotalAllocatedBytes(precise: true);
+            steps.Add(allocatedNow - allocated, operationsNow - operations);
+            (operations, allocated) = (operationsNow, allocatedNow);
+        }
 
-        long operations = Sum(workers) - operationsBefore;
         double seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
-        long allocated = GC.GetTotalAllocatedBytes(precise: true) - allocatedBefore;
         clock.Phase = BenchPhase.Stop;
-        return Report(settings, workers, new Figures(operations, seconds, allocated));
+        return Report(settings, workers, new Figures(operations - operationsBefore, seconds, allocated - allocatedBefore, steps.PerOperation));
     }
 
     private static long Sum(BenchWorker[] workers)
@@ -114,9 +126,10 @@ internal static class BenchRun
             Iops = (long)(figures.Operations / figures.Seconds),
             BytesPerSecond = (long)(figures.Operations / figures.Seconds * settings.BlockSize),
             LatencyUs = latencies.Report(),
-            AllocatedBytesPerOp = Rounding.PerOperation(figures.Allocated, figures.Operations),
+            AllocatedBytes = figures.Allocated,
+            AllocatedBytesPerOp = figures.AllocatedPerOperation,
         };
     }
 
-    private readonly record struct Figures(long Operations, double Seconds, long Allocated);
+    private readonly record struct Figures(long Operations, double Seconds, long Allocated, decimal AllocatedPerOperation);
 }

@@ -42,7 +42,10 @@ internal sealed record NetBenchReport
     /// </summary>
     public required long Astray { get; init; }
 
-    /// <summary>Bytes that the whole process allocated on the managed heap in the measured interval, divided by the packets in it; rounded up.</summary>
+    /// <summary>Bytes that the whole process allocated on the managed heap in the measured interval.</summary>
+    public required long AllocatedBytes { get; init; }
+
+    /// <summary>Bytes that the whole process allocated for each packet in the median of the steps of the measured interval (<see cref="AllocationSteps"/>); rounded up.</summary>
     public required decimal AllocatedBytesPerPacket { get; init; }
 
     internal IEnumerable<(string Name, string Value)> Rows()

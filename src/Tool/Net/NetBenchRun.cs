@@ -127,6 +127,7 @@ internal static class NetBenchRun
         }
 
         WaitHandle.WaitAny(interruptions, _warmUp);
+        AllocationSteps allocated = new(4 * (settings.Seconds + 1));
         Moment start = Moment.Now(workers);
         clock.Phase = BenchPhase.Measure;
         Moment end = start;
@@ -135,11 +136,19 @@ internal static class NetBenchRun
         {
             if (WaitHandle.WaitAny(interruptions, left < _step ? left : _step) != WaitHandle.WaitTimeout)
                 break;
-            end = Moment.Now(workers);
+            Moment now = Moment.Now(workers);
+            allocated.Add(now.Allocated - end.Allocated, now.Figures.Packets - end.Figures.Packets);
+            end = now;
         }
 
         // What a peer that leaves costs is no part of the measurement, unless there is nothing else.
-        return start.Until(end.Ticks == start.Ticks ? Moment.Now(workers) : end);
+        if (end.Ticks == start.Ticks)
+        {
+            end = Moment.Now(workers);
+            allocated.Add(end.Allocated - start.Allocated, end.Figures.Packets - start.Figures.Packets);
+        }
+
+        return start.Until(end, allocated.PerOperation);
     }
 
     private static NetBenchFigures Sum(NetBenchWorker[] workers)
@@ -174,7 +183,8 @@ internal static class NetBenchRun
             Verified = sample.Sound,
             Bad = sample.Bad,
             Astray = sample.Astray,
-            AllocatedBytesPerPacket = Rounding.PerOperation(measured.Allocated, figures.Packets),
+            AllocatedBytes = measured.Allocated,
+            AllocatedBytesPerPacket = measured.AllocatedPerPacket,
         };
     }
 
@@ -184,13 +194,13 @@ internal static class NetBenchRun
         + ((acknowledged & VirtioFeatures.InOrder) != 0 ? "-inorder" : "")
         + (((ulong)acknowledged & (ulong)VirtioNetFeatures.MergeableBuffers) != 0 ? "-mergeable" : "");
 
-    private readonly record struct Measurement(NetBenchFigures Figures, double Seconds, long Allocated);
+    private readonly record struct Measurement(NetBenchFigures Figures, double Seconds, long Allocated, decimal AllocatedPerPacket);
 
     private readonly record struct Moment(NetBenchFigures Figures, long Ticks, long Allocated)
     {
         internal static Moment Now(NetBenchWorker[] workers) => new(Sum(workers), Stopwatch.GetTimestamp(), GC.GetTotalAllocatedBytes(precise: true));
 
-        internal Measurement Until(Moment end) =>
-            new(end.Figures - Figures, Stopwatch.GetElapsedTime(Ticks, end.Ticks).TotalSeconds, end.Allocated - Allocated);
+        internal Measurement Until(Moment end, decimal allocatedPerPacket) =>
+            new(end.Figures - Figures, Stopwatch.GetElapsedTime(Ticks, end.Ticks).TotalSeconds, end.Allocated - Allocated, allocatedPerPacket);
     }
 }

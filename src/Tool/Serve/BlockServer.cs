@@ -88,7 +88,7 @@ internal static class BlockServer
             MeasuredRequests = traffic.Requests,
             MeasuredSeconds = Rounding.ToThousandths(traffic.Seconds),
             Iops = traffic.Seconds > 0 ? (long)(traffic.Requests / traffic.Seconds) : 0,
-            AllocatedBytesPerOp = traffic.Requests > 0 ? Rounding.PerOperation(traffic.Allocated, traffic.Requests) : null,
+            AllocatedBytesPerOp = traffic.Requests > 0 ? traffic.AllocatedPerRequest : null,
         };
     }
 }

@@ -26,7 +26,7 @@ internal sealed record ServeReport
     /// <summary>Rate over the measured intervals.</summary>
     public required long Iops { get; init; }
 
-    /// <summary>Bytes that the whole process allocated on the managed heap over the measured intervals, divided by their requests; null without any.</summary>
+    /// <summary>Bytes that the whole process allocated for each request in the median of the measured intervals; rounded up; null without any.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.Never)]
     public required decimal? AllocatedBytesPerOp { get; init; }
 

@@ -66,7 +66,11 @@ internal sealed class TrafficSampler : IDisposable
 }
 
 /// <summary>Intervals of steady traffic, summed up.</summary>
-internal readonly record struct TrafficFigures(long Requests, double Seconds, long Allocated)
+/// <param name="Requests">Their requests.</param>
+/// <param name="Seconds">How long they took.</param>
+/// <param name="Allocated">Bytes that the process allocated in them.</param>
+/// <param name="AllocatedPerRequest">Bytes for each request in the median of them.</param>
+internal readonly record struct TrafficFigures(long Requests, double Seconds, long Allocated, decimal AllocatedPerRequest)
 {
     internal static TrafficFigures From(ReadOnlySpan<TrafficSampler.Sample> samples)
     {
@@ -83,15 +87,23 @@ internal readonly record struct TrafficFigures(long Requests, double Seconds, lo
         // Of few intervals none is given away at the end, and a single one counts, warm-up and all.
         int end = busy.Count >= 4 ? busy.Count - 1 : busy.Count;
         TrafficFigures sum = default;
+        AllocationSteps steps = new(busy.Count);
         for (int i = busy.Count > 1 ? (busy.Count + 3) / 4 : 0; i < end; i++)
-            sum = sum.Plus(samples[busy[i] - 1], samples[busy[i]]);
-        return sum;
+        {
+            TrafficSampler.Sample from = samples[busy[i] - 1];
+            TrafficSampler.Sample to = samples[busy[i]];
+            sum = sum.Plus(from, to);
+            steps.Add(to.Allocated - from.Allocated, to.Requests - from.Requests);
+        }
+
+        return sum with { AllocatedPerRequest = steps.PerOperation };
     }
 
     private TrafficFigures Plus(in TrafficSampler.Sample from, in TrafficSampler.Sample to) => new(
         Requests + to.Requests - from.Requests,
         Seconds + Stopwatch.GetElapsedTime(from.Timestamp, to.Timestamp).TotalSeconds,
-        Allocated + to.Allocated - from.Allocated);
+        Allocated + to.Allocated - from.Allocated,
+        AllocatedPerRequest);
 
     private static double Rate(ReadOnlySpan<TrafficSampler.Sample> samples, int i) =>
         (samples[i].Requests - samples[i - 1].Requests) / Math.Max(1.0, samples[i].Timestamp - samples[i - 1].Timestamp);

@@ -374,9 +374,8 @@ public sealed class PackedDeviceTests : IDisposable
         int place = 0;
         bool wrap = true;
         Serve(3000);
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        Serve(20_000);
-        (GC.GetAllocatedBytesForCurrentThread() - before).Should().Be(0);
+
+        Allocations.OfThisThread(() => Serve(20_000)).Should().Be(0);
 
         void Serve(int count)
         {

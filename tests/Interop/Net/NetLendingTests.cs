@@ -116,10 +116,7 @@ public sealed class NetLendingTests
         LentPacket[] lent = new LentPacket[16];
         Turn(100);
 
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        Turn(1000);
-
-        (GC.GetAllocatedBytesForCurrentThread() - before).Should().Be(0);
+        Allocations.OfThisThread(() => Turn(1000)).Should().Be(0);
 
         void Turn(int turns)
         {

@@ -179,10 +179,7 @@ public sealed class NetLossTests
         PacketTraffic.Of(size).Build(packets);
         Turn(100);
 
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        Turn(2000);
-
-        (GC.GetAllocatedBytesForCurrentThread() - before).Should().Be(0);
+        Allocations.OfThisThread(() => Turn(2000)).Should().Be(0);
 
         void Turn(int turns)
         {

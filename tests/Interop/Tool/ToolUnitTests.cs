@@ -93,12 +93,12 @@ public sealed class ToolUnitTests
     {
         LatencyHistogram histogram = new();
         histogram.Record(1);
-        long before = GC.GetAllocatedBytesForCurrentThread();
 
-        for (int i = 0; i < 1000; i++)
-            histogram.Record(i);
-
-        (GC.GetAllocatedBytesForCurrentThread() - before).Should().Be(0);
+        Allocations.OfThisThread(() =>
+        {
+            for (int i = 0; i < 1000; i++)
+                histogram.Record(i);
+        }).Should().Be(0);
     }
 
     [Fact]
@@ -128,6 +128,7 @@ public sealed class ToolUnitTests
 
         figures.Requests.Should().Be(5000);
         figures.Allocated.Should().Be(50);
+        figures.AllocatedPerRequest.Should().Be(0.010m);
         figures.Seconds.Should().BeApproximately(5 * 0.25, 1e-6);
     }
 
@@ -193,6 +194,24 @@ public sealed class ToolUnitTests
 
         figures.Requests.Should().Be(requests);
         figures.Allocated.Should().Be(allocated);
+    }
+
+    [Fact]
+    public void What_is_allocated_once_is_not_what_an_operation_allocates()
+    {
+        AllocationSteps once = new();
+        AllocationSteps always = new();
+        foreach (long bytes in new[] { 0, 0, 6464, 0, 0 })
+        {
+            once.Add(bytes, 1_000_000);
+            always.Add(bytes + 1_000_000, 1_000_000);
+        }
+
+        once.Add(5000, 0);
+
+        once.PerOperation.Should().Be(0.000m);
+        always.PerOperation.Should().Be(1.000m);
+        new AllocationSteps().PerOperation.Should().Be(0.000m);
     }
 
     [Fact]

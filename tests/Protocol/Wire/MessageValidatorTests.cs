@@ -1,4 +1,5 @@
 using FsCheck;
+using Vhost.Tests.Support;
 using FsCheck.Fluent;
 using PF = Vhost.Protocol.VhostUserProtocolFeatures;
 
@@ -270,10 +271,11 @@ public sealed class MessageValidatorTests
         VhostUserHeader request = VhostUserHeader.ForRequest(VhostUserRequest.GetConfig, 72);
         VhostUserHeader reply = request.AsReply(72);
         Judge();
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int i = 0; i < 1000; i++)
-            Judge();
-        (GC.GetAllocatedBytesForCurrentThread() - before).Should().Be(0);
+        Allocations.OfThisThread(() =>
+        {
+            for (int i = 0; i < 1000; i++)
+                Judge();
+        }).Should().Be(0);
 
         void Judge()
         {

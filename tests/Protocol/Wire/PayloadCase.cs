@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Vhost.Tests.Support;
 
 namespace Vhost.Protocol.Tests;
 
@@ -61,17 +62,14 @@ public sealed record PayloadCase<T>(T Sample, int Bytes, int[] Others, (int Offs
 
     public override void WriteTo(Span<byte> destination) => Sample.Write(destination);
 
-    public override long Allocated(byte[] buffer)
+    public override long Allocated(byte[] buffer) => Allocations.OfThisThread(() =>
     {
-        long before = GC.GetAllocatedBytesForCurrentThread();
         for (int i = 0; i < 1000; i++)
         {
             Sample.Write(buffer);
             T.TryRead(buffer, out _);
         }
-
-        return GC.GetAllocatedBytesForCurrentThread() - before;
-    }
+    });
 
     public override bool Decode(ReadOnlySpan<byte> payload, out object value)
     {
