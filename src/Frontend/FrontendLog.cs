@@ -62,6 +62,9 @@ internal static partial class FrontendLog
     [LoggerMessage(2075, LogLevel.Information, "Queue {Queue}: {Count} requests that the lost back-end had not answered are submitted again")]
     public static partial void RingRebuilt(ILogger logger, int queue, int count);
 
+    [LoggerMessage(2076, LogLevel.Information, "Queue {Queue}: the ring is made anew, {Count} packets that were under way are lost")]
+    public static partial void PacketsLost(ILogger logger, int queue, int count);
+
     [LoggerMessage(2071, LogLevel.Warning, "The back-end was lost, the next one is looked for: {Reason}")]
     public static partial void BackendLost(ILogger logger, string reason);
 

@@ -10,7 +10,7 @@ public sealed record ReconnectPolicy
     public TimeSpan Limit { get; init; } = Timeout.InfiniteTimeSpan;
 
     /// <summary>
-    /// What to do where the back-end notes nowhere which requests it has taken (no INFLIGHT_SHMFD). True, the default: the rings, which are the client's own, are made anew for the next back-end,
+    /// Of a <see cref="BlockClient"/>: what to do where the back-end notes nowhere which requests it has taken (no INFLIGHT_SHMFD). True, the default: the rings, which are the client's own, are made anew for the next back-end,
     /// and requests that the lost one had not answered are submitted again, in the order in which they were made. That is at least once: the lost one may have executed them, so two writes of the
     /// same block that are under way at the same time may be executed in either order, and more than once. Reads, writes, flushes, discards, write-zeroes, secure erases and identities are
     /// submitted again; any other request (<see cref="BlockQueue.TrySubmit(int, in Vhost.Protocol.VirtioBlkRequestHeader, ReadOnlySpan{GuestBuffer}, ReadOnlySpan{GuestBuffer})"/>) comes back with

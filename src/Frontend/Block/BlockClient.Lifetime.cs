@@ -18,7 +18,7 @@ public sealed partial class BlockClient
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
             return;
-        await _ending.CancelAsync().ConfigureAwait(false);
+        await _sessions.StopAsync().ConfigureAwait(false);
         if (_overdueTimer is not null)
             await _overdueTimer.DisposeAsync().ConfigureAwait(false);
         if (_lookTimer is not null)
@@ -26,36 +26,14 @@ public sealed partial class BlockClient
         Frontend.ConfigChanged -= OnConfigChanged;
         foreach (BlockTransferQueue queue in _transferQueues)
             await queue.StopAsync().ConfigureAwait(false);
-        await Frontend.DisposeAsync().ConfigureAwait(false);
-        await BoundedWait.ForAsync(_watch).ConfigureAwait(false);
-        await Frontend.DisposeAsync().ConfigureAwait(false); // a next one, that was there at the last moment
+        await _sessions.DisposeAsync().ConfigureAwait(false);
         foreach (BlockQueue queue in _queues)
             queue.Close();
         foreach (EventNotifier notifier in _notifiers)
             notifier.Dispose();
-        _carried?.Dispose();
         _memory?.Dispose();
         _region?.Dispose();
         _completion.TrySetResult();
-    }
-
-    private static async ValueTask<BlockClient> StartAsync(
-        VhostUserFrontend frontend,
-        BlockClientOptions options,
-        Func<VhostUserFrontendOptions, CancellationToken, ValueTask<VhostUserFrontend>>? nextSession,
-        CancellationToken cancellationToken)
-    {
-        BlockClient client = new(frontend, options) { _nextSession = nextSession };
-        try
-        {
-            await client.StartAsync(cancellationToken).ConfigureAwait(false);
-            return client;
-        }
-        catch
-        {
-            await client.DisposeAsync().ConfigureAwait(false);
-            throw;
-        }
     }
 
     private async ValueTask StartAsync(CancellationToken cancellationToken)
@@ -72,7 +50,7 @@ public sealed partial class BlockClient
         if (!_options.Polled)
             StartTimers();
         Frontend.ConfigChanged += OnConfigChanged;
-        _watch = WatchAsync();
+        _sessions.Watch(this);
     }
 
     private void StartTimers()

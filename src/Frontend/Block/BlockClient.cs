@@ -37,7 +37,7 @@ public sealed partial class BlockClient : IAsyncDisposable
     private readonly ILogger _log;
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<EventNotifier> _notifiers = [];
-    private VhostUserFrontend _frontend;
+    private readonly SessionSuccession _sessions;
     private VringSettings[] _rings = [];
     private BlockGeometry _geometry = null!;
     private BlockQueue[] _queues = [];
@@ -45,23 +45,22 @@ public sealed partial class BlockClient : IAsyncDisposable
     private GuestMemory? _memory;
     private ITimer? _overdueTimer;
     private ITimer? _lookTimer;
-    private Task _watch = Task.CompletedTask;
     private uint _nextQueue;
     private int _configChanges;
     private int _disposed;
 
-    private BlockClient(VhostUserFrontend frontend, BlockClientOptions options)
+    private BlockClient(VhostUserFrontend frontend, SessionSource source, BlockClientOptions options)
     {
-        _frontend = frontend;
         _options = options;
         _log = ContainedLogger.Around((options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger<BlockClient>());
+        _sessions = new SessionSuccession(frontend, source, options.Reconnect, options.ForSession(), _log);
     }
 
     /// <summary>Raised, with <see cref="Config"/> renewed, after the back-end said that the configuration space changed, as when a disk was resized.</summary>
     public event EventHandler? ConfigChanged;
 
     /// <summary>The session beneath: memory, features, raw requests. Its rings are the client's. Another one after each of <see cref="Reconnections"/>.</summary>
-    public VhostUserFrontend Frontend => Volatile.Read(ref _frontend);
+    public VhostUserFrontend Frontend => _sessions.Current;
 
     /// <summary>The device's configuration space, as it was read last.</summary>
     public VirtioBlkConfig Config => Geometry.Config;
@@ -100,51 +99,28 @@ public sealed partial class BlockClient : IAsyncDisposable
     /// <param name="options">What is wanted; null for the defaults.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="VhostUserException">The connection, the negotiation or the start failed.</exception>
-    public static async ValueTask<BlockClient> ConnectAsync(string socketPath, BlockClientOptions? options = null, CancellationToken cancellationToken = default)
-    {
-        options = Validated(options);
-        VhostUserFrontend frontend = await VhostUserFrontend.ConnectAsync(socketPath, options.ForSession(), cancellationToken).ConfigureAwait(false);
-        return await StartAsync(frontend, options, (session, stop) => VhostUserFrontend.ConnectAsync(socketPath, session, stop), cancellationToken).ConfigureAwait(false);
-    }
+    public static ValueTask<BlockClient> ConnectAsync(string socketPath, BlockClientOptions? options = null, CancellationToken cancellationToken = default) =>
+        StartAsync(SessionSource.Connecting(socketPath), options ?? new BlockClientOptions(), cancellationToken);
 
     /// <summary>Waits for a back-end that connects to us, and starts the device.</summary>
     /// <param name="listener">Where it connects; borrowed.</param>
     /// <param name="options">What is wanted; null for the defaults.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="VhostUserException">The negotiation or the start failed.</exception>
-    public static async ValueTask<BlockClient> AcceptAsync(VhostUserListener listener, BlockClientOptions? options = null, CancellationToken cancellationToken = default)
-    {
-        options = Validated(options);
-        VhostUserFrontend frontend = await VhostUserFrontend.AcceptAsync(listener, options.ForSession(), cancellationToken).ConfigureAwait(false);
-        return await StartAsync(frontend, options, (session, stop) => VhostUserFrontend.AcceptAsync(listener, session, stop), cancellationToken).ConfigureAwait(false);
-    }
+    public static ValueTask<BlockClient> AcceptAsync(VhostUserListener listener, BlockClientOptions? options = null, CancellationToken cancellationToken = default) =>
+        StartAsync(SessionSource.Accepting(listener), options ?? new BlockClientOptions(), cancellationToken);
 
     /// <summary>Starts the device over a connection that exists.</summary>
     /// <param name="connection">The client takes ownership, also when this method throws.</param>
     /// <param name="options">What is wanted; null for the defaults.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="VhostUserException">The negotiation or the start failed.</exception>
-    public static async ValueTask<BlockClient> StartAsync(VhostUserConnection connection, BlockClientOptions? options = null, CancellationToken cancellationToken = default)
+    public static ValueTask<BlockClient> StartAsync(VhostUserConnection connection, BlockClientOptions? options = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(connection);
-        try
-        {
-            options = Validated(options);
-        }
-        catch
-        {
-            await connection.DisposeAsync().ConfigureAwait(false);
-            throw;
-        }
-
-        VhostUserFrontend frontend = await VhostUserFrontend.StartAsync(connection, options.ForSession(), cancellationToken).ConfigureAwait(false);
-        return await StartAsync(frontend, options, nextSession: null, cancellationToken).ConfigureAwait(false);
+        return StartAsync(SessionSource.Only(connection), options ?? new BlockClientOptions(), cancellationToken);
     }
 
-    private static BlockClientOptions Validated(BlockClientOptions? options)
-    {
-        options ??= new BlockClientOptions();
-        options.Validate();
-        return options;
-    }
+    private static ValueTask<BlockClient> StartAsync(SessionSource source, BlockClientOptions options, CancellationToken cancellationToken) =>
+        source.StartAsync(options.Validate, options.ForSession, session => new BlockClient(session, source, options), client => client.StartAsync(cancellationToken), cancellationToken);
 }

@@ -22,21 +22,6 @@ public sealed partial class ConsoleClient
         _completion.TrySetResult();
     }
 
-    private static async ValueTask<ConsoleClient> StartAsync(VhostUserFrontend frontend, ConsoleClientOptions options, CancellationToken cancellationToken)
-    {
-        ConsoleClient client = new(frontend, options);
-        try
-        {
-            await client.StartAsync(cancellationToken).ConfigureAwait(false);
-            return client;
-        }
-        catch
-        {
-            await client.DisposeAsync().ConfigureAwait(false);
-            throw;
-        }
-    }
-
     private async ValueTask StartAsync(CancellationToken cancellationToken)
     {
         VirtioConsoleConfig config = await ReadConfigAsync(cancellationToken).ConfigureAwait(false);

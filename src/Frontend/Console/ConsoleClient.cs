@@ -71,35 +71,18 @@ public sealed partial class ConsoleClient : IAsyncDisposable
     /// <param name="options">What is wanted; null for the defaults.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="VhostUserException">The connection, the negotiation or the start failed.</exception>
-    public static async ValueTask<ConsoleClient> ConnectAsync(string socketPath, ConsoleClientOptions? options = null, CancellationToken cancellationToken = default)
-    {
-        options ??= new ConsoleClientOptions();
-        options.Validate();
-        VhostUserFrontend frontend = await VhostUserFrontend.ConnectAsync(socketPath, options.ForSession(), cancellationToken).ConfigureAwait(false);
-        return await StartAsync(frontend, options, cancellationToken).ConfigureAwait(false);
-    }
+    public static ValueTask<ConsoleClient> ConnectAsync(string socketPath, ConsoleClientOptions? options = null, CancellationToken cancellationToken = default) =>
+        StartAsync(SessionSource.Connecting(socketPath), options ?? new ConsoleClientOptions(), cancellationToken);
 
     /// <summary>Starts the device over a connection that exists.</summary>
     /// <param name="connection">The client takes ownership, also when this method throws.</param>
     /// <param name="options">What is wanted; null for the defaults.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="VhostUserException">The negotiation or the start failed.</exception>
-    public static async ValueTask<ConsoleClient> StartAsync(VhostUserConnection connection, ConsoleClientOptions? options = null, CancellationToken cancellationToken = default)
+    public static ValueTask<ConsoleClient> StartAsync(VhostUserConnection connection, ConsoleClientOptions? options = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(connection);
-        options ??= new ConsoleClientOptions();
-        try
-        {
-            options.Validate();
-        }
-        catch
-        {
-            await connection.DisposeAsync().ConfigureAwait(false);
-            throw;
-        }
-
-        VhostUserFrontend frontend = await VhostUserFrontend.StartAsync(connection, options.ForSession(), cancellationToken).ConfigureAwait(false);
-        return await StartAsync(frontend, options, cancellationToken).ConfigureAwait(false);
+        return StartAsync(SessionSource.Only(connection), options ?? new ConsoleClientOptions(), cancellationToken);
     }
 
     /// <summary>Writes one character past the queues, as a kernel does that has not set up its driver or is about to die (VIRTIO_CONSOLE_F_EMERG_WRITE).</summary>
@@ -116,4 +99,7 @@ public sealed partial class ConsoleClient : IAsyncDisposable
 
         return Frontend.WriteConfigAsync(VirtioConsoleConfig.EmergencyWriteOffset, new byte[] { character, 0, 0, 0 }, cancellationToken);
     }
+
+    private static ValueTask<ConsoleClient> StartAsync(SessionSource source, ConsoleClientOptions options, CancellationToken cancellationToken) =>
+        source.StartAsync(options.Validate, options.ForSession, session => new ConsoleClient(session, options), client => client.StartAsync(cancellationToken), cancellationToken);
 }

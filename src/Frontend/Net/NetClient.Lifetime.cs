@@ -21,10 +21,9 @@ public sealed partial class NetClient
             return;
         if (_lookTimer is not null)
             await _lookTimer.DisposeAsync().ConfigureAwait(false);
-        foreach (NetClientQueue queue in Queues())
-            queue.Fail(new ObjectDisposedException(nameof(NetClient)));
-        await Frontend.DisposeAsync().ConfigureAwait(false);
-        await BoundedWait.ForAsync(_watch).ConfigureAwait(false);
+        await _sessions.StopAsync().ConfigureAwait(false);
+        FailQueues(new ObjectDisposedException(nameof(NetClient)));
+        await _sessions.DisposeAsync().ConfigureAwait(false);
         CloseQueues();
         foreach (EventNotifier notifier in _notifiers)
             notifier.Dispose();
@@ -46,42 +45,27 @@ public sealed partial class NetClient
         }
     }
 
-    private static async ValueTask<NetClient> StartAsync(VhostUserFrontend frontend, NetClientOptions options, CancellationToken cancellationToken)
-    {
-        NetClient client = new(frontend, options);
-        try
-        {
-            await client.StartAsync(cancellationToken).ConfigureAwait(false);
-            return client;
-        }
-        catch
-        {
-            await client.DisposeAsync().ConfigureAwait(false);
-            throw;
-        }
-    }
-
     private async ValueTask StartAsync(CancellationToken cancellationToken)
     {
-        Config = await ReadConfigAsync(cancellationToken).ConfigureAwait(false);
-        bool hasMac = Config is not null && (Features & VirtioNetFeatures.Mac) != 0;
-        Mac = hasMac ? Config!.Value.Mac : _options.Mac ?? MacAddress.Random();
-        await SetMtuAsync(cancellationToken).ConfigureAwait(false);
+        VhostUserFrontend session = Frontend;
+        _config = await ReadConfigAsync(session, cancellationToken).ConfigureAwait(false);
+        Mac = (HasMac ? Config?.Mac : null) ?? _options.Mac ?? MacAddress.Random();
         bool multiQueue = (Features & VirtioNetFeatures.MultiQueue) != 0;
-        int pairs = multiQueue ? Math.Max(Frontend.QueueCount / 2, 1) : 1;
-        VringSettings[] rings = MakeQueues(pairs, ControlIndex(pairs));
-        await Frontend.SetMemoryAsync(_memory!, cancellationToken).ConfigureAwait(false);
-        await Frontend.StartVringsAsync(rings, cancellationToken).ConfigureAwait(false);
+        int pairs = multiQueue ? Math.Max(session.QueueCount / 2, 1) : 1;
+        _rings = MakeQueues(pairs, ControlIndex(session, Config, pairs));
+        await SetMtuAsync(session, cancellationToken).ConfigureAwait(false);
+        await session.SetMemoryAsync(_memory!, cancellationToken).ConfigureAwait(false);
+        await session.StartVringsAsync(_rings, cancellationToken).ConfigureAwait(false);
         foreach (NetReceiver receiver in _receivers)
             receiver.Start();
-        _watch = WatchAsync();
         _lookTimer = _options.TimeProvider.CreateTimer(static state => ((NetClient)state!).LookWithoutCall(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         foreach (NetClientQueue queue in Queues())
             queue.Waits = StartToLook;
 
         // With a control queue a device uses one pair until it is told more (virtio 1.2, 5.1.6.5.5).
-        if (Control is not null && multiQueue)
-            await Control.SetQueuePairsAsync(pairs, cancellationToken).ConfigureAwait(false);
+        if (Control is { } control && multiQueue)
+            await WhileAliveAsync(session, stop => control.SetQueuePairsAsync(pairs, stop), cancellationToken).ConfigureAwait(false);
+        _sessions.Watch(this);
     }
 
     /// <summary>A client that only polls has no timer that ticks.</summary>
@@ -97,20 +81,22 @@ public sealed partial class NetClient
             queue.LookWithoutCall();
     }
 
-    private async ValueTask<VirtioNetConfig?> ReadConfigAsync(CancellationToken cancellationToken)
+    private bool HasMac => (Features & VirtioNetFeatures.Mac) != 0;
+
+    private static async ValueTask<DeviceConfig?> ReadConfigAsync(VhostUserFrontend session, CancellationToken cancellationToken)
     {
-        if ((Frontend.ProtocolFeatures & VhostUserProtocolFeatures.Config) == 0)
+        if ((session.ProtocolFeatures & VhostUserProtocolFeatures.Config) == 0)
             return null;
         byte[] bytes = new byte[VirtioNetConfig.ClassicSize];
-        await Frontend.ReadConfigAsync(0, bytes, cancellationToken).ConfigureAwait(false);
-        return VirtioNetConfig.TryRead(bytes, out VirtioNetConfig config) ? config : null;
+        await session.ReadConfigAsync(0, bytes, cancellationToken).ConfigureAwait(false);
+        return VirtioNetConfig.TryRead(bytes, out VirtioNetConfig config) ? new DeviceConfig(config) : null;
     }
 
-    private async ValueTask SetMtuAsync(CancellationToken cancellationToken)
+    private async ValueTask SetMtuAsync(VhostUserFrontend session, CancellationToken cancellationToken)
     {
-        bool canBeTold = (Frontend.ProtocolFeatures & VhostUserProtocolFeatures.NetMtu) != 0 && (Features & VirtioNetFeatures.Mtu) != 0;
+        bool canBeTold = (session.ProtocolFeatures & VhostUserProtocolFeatures.NetMtu) != 0 && (Features & VirtioNetFeatures.Mtu) != 0;
         if (_options.Mtu is { } mtu && canBeTold)
-            await Frontend.Requests.NetSetMtuAsync((ulong)mtu, cancellationToken).ConfigureAwait(false);
+            await session.Requests.NetSetMtuAsync((ulong)mtu, cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>Lays everything out in one piece of memory: for each queue the ring, then the places for packets.</summary>
@@ -140,10 +126,10 @@ public sealed partial class NetClient
     }
 
     /// <summary>Where the control queue is; it counts the pairs that the device has, which is the device's word.</summary>
-    private int? ControlIndex(int pairs)
+    private static int? ControlIndex(VhostUserFrontend session, VirtioNetConfig? config, int pairs)
     {
-        int most = Config?.MaxQueuePairs is { } configured and not 0 ? configured : Frontend.Summary.MaxQueues / 2;
-        int? index = NetControlNumbers.IndexOf(Frontend.AcknowledgedFeatures, most);
+        int most = config?.MaxQueuePairs is { } configured and not 0 ? configured : session.Summary.MaxQueues / 2;
+        int? index = NetControlNumbers.IndexOf(session.AcknowledgedFeatures, most);
         if (index is { } one && (one < 2 * pairs || one >= VringLimits.MaxQueues))
         {
             throw new VhostUserProtocolException(
@@ -199,24 +185,11 @@ public sealed partial class NetClient
 
     private IEnumerable<NetClientQueue> AllPairs() => _senders.Concat<NetClientQueue>(_receivers);
 
-    private void FailAll(Exception reason)
+    private void FailQueues(Exception reason)
     {
         foreach (NetClientQueue queue in Queues())
             queue.Fail(reason);
-        if (_completion.TrySetException(reason))
-            _ = _completion.Task.Exception; // seen: nobody needs to await it
-    }
-
-    private async Task WatchAsync()
-    {
-        try
-        {
-            await Frontend.Completion.ConfigureAwait(false);
-        }
-        catch (Exception reason)
-        {
-            FailAll(reason);
-        }
+        Control?.Resume();
     }
 
     private static ulong RoundUp(ulong bytes) => (bytes + Page - 1) / Page * Page;

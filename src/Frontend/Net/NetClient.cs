@@ -1,3 +1,5 @@
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 using Vhost.Protocol;
 
 namespace Vhost.Frontend;
@@ -10,7 +12,7 @@ namespace Vhost.Frontend;
 /// <see cref="PacketPool"/> and shared memory, never wait and allocate nothing. Each queue is for one thread at a time; different queues run beside each other.</para>
 /// <para>Losing the back-end is never a hang: <see cref="Completion"/> throws <see cref="VhostUserDisconnectedException"/>, <see cref="VhostUserProtocolException"/> or
 /// <see cref="VhostUserTimeoutException"/>, and so does every call that has nothing to give any more: no packet that came before, no room for one to send. A queue whose ring the device broke fails alone, with
-/// <see cref="VirtqueueException"/>.</para>
+/// <see cref="VirtqueueException"/>. With <see cref="NetClientOptions.Reconnect"/> the client goes on with the next back-end instead.</para>
 /// </remarks>
 /// <example>
 /// <code>
@@ -31,32 +33,36 @@ public sealed partial class NetClient : IAsyncDisposable
     public const ulong MemoryStart = 1UL << 40;
 
     private readonly NetClientOptions _options;
+    private readonly ILogger _log;
+    private readonly SessionSuccession _sessions;
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<EventNotifier> _notifiers = [];
     private readonly List<NetSender> _senders = [];
     private readonly List<NetReceiver> _receivers = [];
+    private VringSettings[] _rings = [];
     private GuestMemory? _memory;
-    private Task _watch = Task.CompletedTask;
+    private DeviceConfig? _config;
     private ITimer? _lookTimer;
     private bool _looks;
     private int _disposed;
 
-    private NetClient(VhostUserFrontend frontend, NetClientOptions options)
+    private NetClient(VhostUserFrontend frontend, SessionSource source, NetClientOptions options)
     {
-        Frontend = frontend;
         _options = options;
+        _log = ContainedLogger.Around((options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger<NetClient>());
+        _sessions = new SessionSuccession(frontend, source, options.Reconnect, options.ForSession(), _log);
     }
 
-    /// <summary>The session beneath: memory, features, raw requests. Its rings are the client's.</summary>
-    public VhostUserFrontend Frontend { get; }
+    /// <summary>The session beneath: memory, features, raw requests. Its rings are the client's. Another one after each of <see cref="Reconnections"/>.</summary>
+    public VhostUserFrontend Frontend => _sessions.Current;
 
-    /// <summary>The device's configuration space as it was read at the start; null when the back-end has none to read.</summary>
-    public VirtioNetConfig? Config { get; private set; }
+    /// <summary>The device's configuration space as it was read at the start of the session; null when the back-end has none to read.</summary>
+    public VirtioNetConfig? Config => Volatile.Read(ref _config)?.Value;
 
     /// <summary>The network features in use.</summary>
     public VirtioNetFeatures Features => (VirtioNetFeatures)((ulong)Frontend.AcknowledgedFeatures & NetFeatureMask);
 
-    /// <summary>The address to send from: the device's, or the one of the options, or a random one.</summary>
+    /// <summary>The address to send from: the first device's, or the one of the options, or a random one. It stays the same when another back-end takes over.</summary>
     public MacAddress Mac { get; private set; }
 
     /// <summary>What both sides agreed on.</summary>
@@ -81,45 +87,26 @@ public sealed partial class NetClient : IAsyncDisposable
     /// <param name="options">What is wanted; null for the defaults.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="VhostUserException">The connection, the negotiation or the start failed.</exception>
-    public static async ValueTask<NetClient> ConnectAsync(string socketPath, NetClientOptions? options = null, CancellationToken cancellationToken = default)
-    {
-        options = Validated(options);
-        VhostUserFrontend frontend = await VhostUserFrontend.ConnectAsync(socketPath, options.ForSession(), cancellationToken).ConfigureAwait(false);
-        return await StartAsync(frontend, options, cancellationToken).ConfigureAwait(false);
-    }
+    public static ValueTask<NetClient> ConnectAsync(string socketPath, NetClientOptions? options = null, CancellationToken cancellationToken = default) =>
+        StartAsync(SessionSource.Connecting(socketPath), options ?? new NetClientOptions(), cancellationToken);
 
     /// <summary>Waits for a back-end that connects to us, and starts the device.</summary>
     /// <param name="listener">Where it connects; borrowed.</param>
     /// <param name="options">What is wanted; null for the defaults.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="VhostUserException">The negotiation or the start failed.</exception>
-    public static async ValueTask<NetClient> AcceptAsync(VhostUserListener listener, NetClientOptions? options = null, CancellationToken cancellationToken = default)
-    {
-        options = Validated(options);
-        VhostUserFrontend frontend = await VhostUserFrontend.AcceptAsync(listener, options.ForSession(), cancellationToken).ConfigureAwait(false);
-        return await StartAsync(frontend, options, cancellationToken).ConfigureAwait(false);
-    }
+    public static ValueTask<NetClient> AcceptAsync(VhostUserListener listener, NetClientOptions? options = null, CancellationToken cancellationToken = default) =>
+        StartAsync(SessionSource.Accepting(listener), options ?? new NetClientOptions(), cancellationToken);
 
     /// <summary>Starts the device over a connection that exists.</summary>
     /// <param name="connection">The client takes ownership, also when this method throws.</param>
     /// <param name="options">What is wanted; null for the defaults.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="VhostUserException">The negotiation or the start failed.</exception>
-    public static async ValueTask<NetClient> StartAsync(VhostUserConnection connection, NetClientOptions? options = null, CancellationToken cancellationToken = default)
+    public static ValueTask<NetClient> StartAsync(VhostUserConnection connection, NetClientOptions? options = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(connection);
-        try
-        {
-            options = Validated(options);
-        }
-        catch
-        {
-            await connection.DisposeAsync().ConfigureAwait(false);
-            throw;
-        }
-
-        VhostUserFrontend frontend = await VhostUserFrontend.StartAsync(connection, options.ForSession(), cancellationToken).ConfigureAwait(false);
-        return await StartAsync(frontend, options, cancellationToken).ConfigureAwait(false);
+        return StartAsync(SessionSource.Only(connection), options ?? new NetClientOptions(), cancellationToken);
     }
 
     /// <summary>Tells the back-end to announce this client's address to the network (SEND_RARP), as after a migration.</summary>
@@ -128,16 +115,16 @@ public sealed partial class NetClient : IAsyncDisposable
     /// <exception cref="VhostUserException">The session failed.</exception>
     public async ValueTask<bool> SendRarpAsync(CancellationToken cancellationToken = default)
     {
-        if ((Frontend.ProtocolFeatures & VhostUserProtocolFeatures.Rarp) == 0)
+        VhostUserFrontend session = Frontend;
+        if ((session.ProtocolFeatures & VhostUserProtocolFeatures.Rarp) == 0)
             return false;
-        await Frontend.Requests.SendRarpAsync(Mac.Value, cancellationToken).ConfigureAwait(false);
+        await session.Requests.SendRarpAsync(Mac.Value, cancellationToken).ConfigureAwait(false);
         return true;
     }
 
-    private static NetClientOptions Validated(NetClientOptions? options)
-    {
-        options ??= new NetClientOptions();
-        options.Validate();
-        return options;
-    }
+    private static ValueTask<NetClient> StartAsync(SessionSource source, NetClientOptions options, CancellationToken cancellationToken) =>
+        source.StartAsync(options.Validate, options.ForSession, session => new NetClient(session, source, options), client => client.StartAsync(cancellationToken), cancellationToken);
+
+    /// <summary>An object, so that it is replaced as a whole.</summary>
+    private sealed record DeviceConfig(VirtioNetConfig Value);
 }

@@ -78,10 +78,18 @@ public sealed record NetClientOptions
     /// <summary>How <see cref="NetClient.ConnectAsync"/> connects (retry). Null: one attempt.</summary>
     public VhostUserConnectOptions? Connect { get; init; }
 
+    /// <summary>
+    /// What to do when the back-end is lost. Null, the default: the client ends. Otherwise the next back-end is looked for where the first one was (<see cref="NetClient.ConnectAsync"/>, or the listener of
+    /// <see cref="NetClient.AcceptAsync"/>, which must live as long), and gets rings that are made anew, whatever <see cref="ReconnectPolicy.RebuildRings"/> says: packets that were under way are lost
+    /// (<see cref="NetQueueStatistics.Lost"/>), as on any network. It must offer the features that the driver has, as many pairs of queues, and is told MTU, and what was set on the control queue. Without
+    /// effect on a connection made elsewhere.
+    /// </summary>
+    public ReconnectPolicy? Reconnect { get; init; }
+
     /// <summary>Where logs go. Null: nowhere.</summary>
     public ILoggerFactory? LoggerFactory { get; init; }
 
-    /// <summary>The clock of the time-outs on the socket.</summary>
+    /// <summary>The clock of the time-outs on the socket, and of <see cref="Reconnect"/>.</summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
 
     private bool IsLegacy => (UnwantedFeatures & VirtioFeatures.Version1) != 0;
@@ -95,6 +103,7 @@ public sealed record NetClientOptions
         OptionCheck.Require(BufferSize is >= 256 and <= 65600, nameof(BufferSize), BufferSize, "256 to 65600");
         OptionCheck.Require(IndirectBuffers >= 0 && IndirectBuffers <= QueueSize, nameof(IndirectBuffers), IndirectBuffers, "0 to QueueSize");
         OptionCheck.Require(Mtu is null or (>= 68 and <= 65535), nameof(Mtu), Mtu ?? 0, "68 to 65535");
+        Reconnect?.Validate();
         if ((RingFeatures & ~ChoosableRingFeatures) != 0)
             throw new ArgumentException("RingFeatures: only EVENT_IDX, IN_ORDER and RING_PACKED can be chosen; INDIRECT_DESC follows from IndirectBuffers.");
         OffloadRules.RequireKnown(Offloads);

@@ -7,11 +7,12 @@ namespace Vhost.Frontend;
 /// <remarks>
 /// <para>Once the queue is broken or the peer lost, and nothing is left to give, its calls throw: <see cref="VirtqueueException"/>, <see cref="VhostUserDisconnectedException"/>,
 /// <see cref="VhostUserProtocolException"/> or <see cref="VhostUserTimeoutException"/>. What was outstanding is lost then.</para>
+/// <para>With <see cref="NetClientOptions.Reconnect"/> a lost peer is no error: nothing comes, there is no room, and waits go on, until the next one is there.</para>
 /// <para>Threading: one thread at a time. Disposing the client meanwhile is safe: the next call throws <see cref="ObjectDisposedException"/>. A second thread that is
 /// met inside gets an <see cref="InvalidOperationException"/> that names the queue; that is a help in finding such a mistake and no lock: two that come in at the very same moment may miss
 /// each other, and what the queue does then is not said.</para>
 /// </remarks>
-public abstract class NetClientQueue
+public abstract partial class NetClientQueue
 {
     /// <summary>Packets that are handled in one go; longer bursts are several of them.</summary>
     private protected const int Chunk = 64;
@@ -26,8 +27,10 @@ public abstract class NetClientQueue
 
     /// <summary>A wait that has ended is inside: not the thread that <see cref="_inside"/> is about, as a burst may have been begun meanwhile.</summary>
     private bool _endsWait;
-    private bool _closed;
     private bool _waits;
+
+    /// <summary>Why nobody gets in: bits of <see cref="Closed"/>, <see cref="Remade"/> and <see cref="Deserted"/>.</summary>
+    private int _barriers;
 
     /// <summary>Which burst occupies the queue beyond a call; 0: none.</summary>
     private int _occupant;
@@ -64,8 +67,10 @@ public abstract class NetClientQueue
     internal void Fail(Exception reason)
     {
         if (Interlocked.CompareExchange(ref _failure, reason, null) is null)
-            _call.Signal(); // a thread that waits finds out
+            Wake(); // a thread that waits finds out
     }
+
+    private protected bool HasFailed => Volatile.Read(ref _failure) is not null;
 
     /// <summary>Called by a thread that is about to wait.</summary>
     internal Action? Waits { get; set; }
@@ -94,10 +99,7 @@ public abstract class NetClientQueue
     internal void BeginClose()
     {
         Fail(new ObjectDisposedException(nameof(NetClient)));
-        Volatile.Write(ref _closed, true);
-
-        // The partner of the plain stores in Enter, EndWait and Occupy: after this another thread has either been seen inside, or will see that the queue is closed.
-        Interlocked.MemoryBarrierProcessWide();
+        Bar(Closed);
     }
 
     /// <summary>
@@ -127,23 +129,25 @@ public abstract class NetClientQueue
     }
 
     /// <summary>The order counts: an occupant comes before its thread leaves.</summary>
-    private bool IsFree => !Volatile.Read(ref _inside) && !Volatile.Read(ref _endsWait) && Volatile.Read(ref _occupant) == 0;
+    private bool IsFree => IsUntouched && !Volatile.Read(ref _remakes) && Volatile.Read(ref _occupant) == 0;
+
+    /// <summary>Nobody is inside at this moment; a burst may have been begun.</summary>
+    private bool IsUntouched => !Volatile.Read(ref _inside) && !Volatile.Read(ref _endsWait);
 
     /// <summary>Whether the queue is being closed, or was.</summary>
-    internal bool IsClosed => Volatile.Read(ref _closed);
+    internal bool IsClosed => (Volatile.Read(ref _barriers) & Closed) != 0;
 
     /// <summary>
-    /// Two plain stores a call instead of a fence: the expensive half is in <see cref="BeginClose"/>. So is the look for another thread: of two that come in within
-    /// nanoseconds neither may see the other, of two that use the queue all the time one does soon.
+    /// Two plain stores a call instead of a fence: the expensive half is in <see cref="Bar"/>. So is the look for another thread: of two that come in within
+    /// nanoseconds neither may see the other, of two that use the queue all the time one does soon. False when there is nothing to do inside at present; nothing is to be left then.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private protected void Enter()
+    private protected bool Enter()
     {
         if (_inside || _occupant != 0)
             ThrowInUse();
         Volatile.Write(ref _inside, true);
-        if (Volatile.Read(ref _closed))
-            ThrowClosed();
+        return Volatile.Read(ref _barriers) == 0 || GoAway();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -155,18 +159,38 @@ public abstract class NetClientQueue
     {
         // As in Enter: BeginClose has either seen the occupant, or is seen here.
         Volatile.Write(ref _occupant, turn);
-        if (!Volatile.Read(ref _closed))
+        if (!IsClosed)
             return;
         _occupant = 0;
-        ThrowClosed();
+        GoAway();
     }
 
     private protected bool IsOccupiedBy(int turn) => _occupant == turn;
 
-    /// <summary>Ends what <see cref="Occupy"/> began. When <see cref="EndClose"/> has given up waiting for it, the ring's memory goes now.</summary>
+    private protected bool IsOccupied => _occupant != 0;
+
+    /// <summary>
+    /// Lets the occupant in to end what <see cref="Occupy"/> began, which it may whatever happens to the queue, but not while its ring is made anew; <see cref="Vacate"/> is the way out.
+    /// </summary>
+    /// <returns>Whether there is somebody to show packets to.</returns>
+    private protected bool Return()
+    {
+        while (true)
+        {
+            Volatile.Write(ref _inside, true);
+            int barriers = Volatile.Read(ref _barriers);
+            if ((barriers & Remade) == 0)
+                return barriers == 0;
+            Leave();
+            SpinWait.SpinUntil(() => (Volatile.Read(ref _barriers) & Remade) == 0);
+        }
+    }
+
+    /// <summary>Ends what <see cref="Occupy"/> began, and leaves. When <see cref="EndClose"/> has given up waiting for it, the ring's memory goes now.</summary>
     private protected void Vacate()
     {
         Volatile.Write(ref _occupant, 0);
+        Leave();
         ReleaseIfAbandoned();
     }
 
@@ -202,15 +226,17 @@ public abstract class NetClientQueue
     /// <param name="whateverIsThere">Wait although the device has done with something: it is no use at present.</param>
     private protected async ValueTask WaitForCallAsync(CancellationToken cancellationToken, bool whateverIsThere = false)
     {
-        bool wait;
-        Enter();
-        try
+        bool wait = true;
+        if (Enter())
         {
-            wait = Ring.ArmCall() || whateverIsThere;
-        }
-        finally
-        {
-            Leave();
+            try
+            {
+                wait = Ring.ArmCall() || whateverIsThere;
+            }
+            finally
+            {
+                Leave();
+            }
         }
 
         try
@@ -236,8 +262,8 @@ public abstract class NetClientQueue
     private void EndWait()
     {
         Volatile.Write(ref _endsWait, true);
-        if (!Volatile.Read(ref _closed))
-            Ring.DisarmCall();
+        if (Volatile.Read(ref _barriers) == 0)
+            Ring.DisarmCall(); // of a ring that is made anew it is done there
         Volatile.Write(ref _endsWait, false);
         ReleaseIfAbandoned();
     }
@@ -257,10 +283,10 @@ public abstract class NetClientQueue
 
     private protected void ThrowIfFailed()
     {
-        if (Ring.Fault != VirtqueueFault.None && Volatile.Read(ref _failure) is null)
-            Fail(new VirtqueueException(Index, Ring.Fault, Ring.FaultDetail ?? "no detail"));
         if (Volatile.Read(ref _failure) is { } failure)
             throw failure;
+        if (Ring.Fault is not VirtqueueFault.None and VirtqueueFault fault)
+            throw new VirtqueueException(Index, fault, Ring.FaultDetail ?? "no detail");
     }
 
     private void ReleaseRing()
@@ -272,11 +298,4 @@ public abstract class NetClientQueue
     private void ThrowInUse() => throw new InvalidOperationException(_occupant != 0
         ? FormattableString.Invariant($"Queue {Index} is in use: a burst that was begun was neither sent nor disposed.")
         : FormattableString.Invariant($"Queue {Index} is in use by another thread: it is for one at a time."));
-
-    private void ThrowClosed()
-    {
-        Leave();
-        ReleaseIfAbandoned();
-        throw Volatile.Read(ref _failure) ?? new ObjectDisposedException(nameof(NetClient));
-    }
 }

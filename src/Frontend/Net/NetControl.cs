@@ -14,10 +14,12 @@ namespace Vhost.Frontend;
 /// <para>Errors: <see cref="NetControlException"/> when the device refuses; <see cref="VhostUserTimeoutException"/> when it does not answer within
 /// <see cref="NetClientOptions.ReplyTimeout"/>; otherwise as for the other queues. A command that was cancelled or timed out may still be carried out; the next one
 /// waits for its answer first.</para>
+/// <para>With <see cref="NetClientOptions.Reconnect"/>, a command that was not answered when the back-end was lost, or comes while the next one is looked for, goes to the next one, in the same time. That one
+/// is told before what the lost one had confirmed: modes, addresses, VLANs, pairs of queues.</para>
 /// <para>Threading: any thread; commands go one after the other.</para>
 /// </remarks>
 [SuppressMessage("Design", "CA1001", Justification = "A semaphore of which nobody takes the wait handle holds nothing.")]
-public sealed class NetControl : NetClientQueue
+public sealed partial class NetControl : NetClientQueue
 {
     /// <summary>The most addresses of both tables together that <see cref="SetMacTableAsync"/> sends.</summary>
     public const int MaxTableEntries = 512;
@@ -28,6 +30,8 @@ public sealed class NetControl : NetClientQueue
     private const uint AnswerPlace = 1;
     private const byte NoAnswer = 0xFF;
 
+    /// <summary>What the device has confirmed. Whoever has the turn.</summary>
+    private readonly NetControlState _confirmed = new();
     private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly PacketSlots _slots;
     private readonly GuestBuffer[] _places;
@@ -54,8 +58,7 @@ public sealed class NetControl : NetClientQueue
     {
         if (!BitOperations.IsPow2((int)mode) || mode > NetReceiveModes.NoBroadcast)
             throw new ArgumentException($"Mode {mode}: must be one of the modes.", nameof(mode));
-        ushort command = (ushort)(BitOperations.Log2((uint)mode) << 8);
-        return SendAsync((NetControlCommand)command, [on ? (byte)1 : (byte)0], cancellationToken);
+        return SendAsync(NetControlMessage.ReceiveMode(mode, on), () => _confirmed.Set(mode, on), cancellationToken);
     }
 
     /// <summary>Names all further addresses that packets are wanted of, in place of those named before.</summary>
@@ -70,10 +73,8 @@ public sealed class NetControl : NetClientQueue
         int count = unicast.Count + multicast.Count;
         if (count > MaxTableEntries)
             throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"{count} addresses: must be 0 to {MaxTableEntries}."), nameof(unicast));
-        byte[] data = new byte[(2 * sizeof(uint)) + (count * MacAddress.Size)];
-        Span<byte> rest = WriteTable(data, unicast);
-        WriteTable(rest, multicast);
-        return SendAsync(NetControlCommand.SetMacTable, data, cancellationToken);
+        NetControlMessage message = NetControlMessage.MacTable(unicast, multicast);
+        return SendAsync(message, () => _confirmed.MacTable = message, cancellationToken);
     }
 
     /// <summary>Changes the device's address.</summary>
@@ -81,71 +82,86 @@ public sealed class NetControl : NetClientQueue
     /// <param name="cancellationToken">Stops waiting.</param>
     public ValueTask SetMacAsync(MacAddress address, CancellationToken cancellationToken = default)
     {
-        byte[] data = new byte[MacAddress.Size];
-        address.Write(data);
-        return SendAsync(NetControlCommand.SetMacAddress, data, cancellationToken);
+        return SendAsync(NetControlMessage.Mac(address), () => _confirmed.Mac = address, cancellationToken);
     }
 
     /// <summary>Asks for the packets of a VLAN; without that none of its packets are wanted outside promiscuous mode.</summary>
     /// <param name="id">0 to 4095.</param>
     /// <param name="cancellationToken">Stops waiting.</param>
-    public ValueTask AddVlanAsync(int id, CancellationToken cancellationToken = default) => SendAsync(NetControlCommand.AddVlan, U16(id), cancellationToken);
+    public ValueTask AddVlanAsync(int id, CancellationToken cancellationToken = default) =>
+        SendAsync(NetControlMessage.Vlan(id, wanted: true), () => _confirmed.Vlans.Add(id), cancellationToken);
 
     /// <summary>Asks for no more packets of a VLAN.</summary>
     /// <param name="id">0 to 4095.</param>
     /// <param name="cancellationToken">Stops waiting.</param>
-    public ValueTask RemoveVlanAsync(int id, CancellationToken cancellationToken = default) => SendAsync(NetControlCommand.RemoveVlan, U16(id), cancellationToken);
+    public ValueTask RemoveVlanAsync(int id, CancellationToken cancellationToken = default) =>
+        SendAsync(NetControlMessage.Vlan(id, wanted: false), () => _confirmed.Vlans.Remove(id), cancellationToken);
 
-    /// <summary>Confirms that the announcement which the device asked for (<see cref="VirtioNetStatus.Announce"/>) was sent.</summary>
+    /// <summary>Confirms that the announcement which the device asked for (<see cref="VirtioNetStatus.Announce"/>) was sent. A back-end that is lost meanwhile needs no confirmation any more.</summary>
     /// <param name="cancellationToken">Stops waiting.</param>
     public ValueTask AcknowledgeAnnouncementAsync(CancellationToken cancellationToken = default) =>
-        SendAsync(NetControlCommand.AcknowledgeAnnouncement, [], cancellationToken);
+        SendAsync(new NetControlMessage(NetControlCommand.AcknowledgeAnnouncement, []), confirmed: null, cancellationToken);
 
     /// <summary>Says how many pairs of queues, from the first on, are in use. <see cref="NetClient"/> has said so at its start for the pairs it was asked for.</summary>
     /// <param name="pairs">1 to the device's number of pairs.</param>
     /// <param name="cancellationToken">Stops waiting.</param>
-    public ValueTask SetQueuePairsAsync(int pairs, CancellationToken cancellationToken = default) => SendAsync(NetControlCommand.SetQueuePairs, U16(pairs), cancellationToken);
+    public ValueTask SetQueuePairsAsync(int pairs, CancellationToken cancellationToken = default) =>
+        SendAsync(NetControlMessage.QueuePairs(pairs), () => _confirmed.QueuePairs = pairs, cancellationToken);
 
-    private async ValueTask SendAsync(NetControlCommand command, byte[] data, CancellationToken cancellationToken)
+    private async ValueTask SendAsync(NetControlMessage message, Action? confirmed, CancellationToken cancellationToken)
     {
         using CancellationTokenSource timeout = new(_timeout, _time);
         using CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, cancellationToken);
         try
         {
-            await _turn.WaitAsync(either.Token).ConfigureAwait(false);
-            try
+            while (!await TrySendAsync(message, confirmed, either.Token).ConfigureAwait(false))
             {
-                await FinishAsync(either.Token).ConfigureAwait(false); // one whose caller did not wait
-                Submit(command, data);
-                await FinishAsync(either.Token).ConfigureAwait(false);
-                Judge(command);
-            }
-            finally
-            {
-                _turn.Release();
+                if (confirmed is null)
+                    return; // of no use to the next one
+                await NextBackendAsync(either.Token).ConfigureAwait(false);
             }
         }
         catch (OperationCanceledException) when (timeout.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
         {
-            throw new VhostUserTimeoutException(string.Create(
-                CultureInfo.InvariantCulture,
-                $"Queue {Index}: the device did not answer {command} within {_timeout.TotalSeconds} s. Does the back-end serve the control queue? Many leave that to the hypervisor."));
+            throw new VhostUserTimeoutException(WhyLate(message.Command));
         }
     }
 
-    private void Submit(NetControlCommand command, byte[] data)
+    /// <summary>One turn. False when there is no back-end, or it was lost before it answered.</summary>
+    private async ValueTask<bool> TrySendAsync(NetControlMessage message, Action? confirmed, CancellationToken cancellationToken)
+    {
+        await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            if (IsDeserted || !await TryFinishAsync(restores: false, cancellationToken).ConfigureAwait(false)) // one whose caller did not wait
+                return false;
+            if (!TrySubmit(message) || !await TryFinishAsync(restores: false, cancellationToken).ConfigureAwait(false))
+                return false;
+            Judge(message.Command);
+            confirmed?.Invoke();
+            return true;
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
+    private bool TrySubmit(NetControlMessage message)
     {
         Span<byte> bytes = stackalloc byte[CommandSize];
-        BinaryPrimitives.WriteUInt16LittleEndian(bytes, (ushort)command);
-        data.CopyTo(bytes[NetControlNumbers.HeaderSize..]);
-        uint length = (uint)(NetControlNumbers.HeaderSize + data.Length);
-        Enter();
+        BinaryPrimitives.WriteUInt16LittleEndian(bytes, (ushort)message.Command);
+        message.Data.CopyTo(bytes[NetControlNumbers.HeaderSize..]);
+        uint length = (uint)(NetControlNumbers.HeaderSize + message.Data.Length);
+        if (!Enter())
+            return false;
         try
         {
             MappedBytes.CopyFrom(bytes[..(int)length], _slots.Address(CommandPlace, 0, length));
             MappedBytes.Fill(_slots.Address(AnswerPlace, 0, 1), 1, NoAnswer);
             Ring.TrySubmit([_places[CommandPlace] with { Length = length }], [_places[AnswerPlace] with { Length = 1 }], 0);
             Notify(Ring.Show());
+            return true;
         }
         finally
         {
@@ -153,20 +169,27 @@ public sealed class NetControl : NetClientQueue
         }
     }
 
-    /// <summary>Waits until nothing is outstanding.</summary>
-    private async ValueTask FinishAsync(CancellationToken cancellationToken)
+    /// <summary>Waits until nothing is outstanding. False when the back-end is lost meanwhile.</summary>
+    /// <param name="restores">It is the next back-end that is to answer, before others may ask it.</param>
+    /// <param name="cancellationToken">Stops waiting.</param>
+    private async ValueTask<bool> TryFinishAsync(bool restores, CancellationToken cancellationToken)
     {
         while (!IsFinished())
         {
+            if (IsDeserted && !restores)
+                return false;
             cancellationToken.ThrowIfCancellationRequested(); // a wait that has no reason to wait does not look
             await WaitForCallAsync(cancellationToken).ConfigureAwait(false);
         }
+
+        return restores || !IsDeserted; // of a ring that is made anew nothing is outstanding either
     }
 
     private bool IsFinished()
     {
+        if (!Enter())
+            return false;
         bool finished;
-        Enter();
         try
         {
             finished = Ring.InFlight == 0 || Ring.Drain(_done) == 1;
@@ -183,14 +206,16 @@ public sealed class NetControl : NetClientQueue
     private void Judge(NetControlCommand command)
     {
         byte answer = NoAnswer;
-        Enter();
-        try
+        if (Enter())
         {
-            MappedBytes.CopyTo(_slots.Address(AnswerPlace, 0, 1), new Span<byte>(ref answer));
-        }
-        finally
-        {
-            Leave();
+            try
+            {
+                MappedBytes.CopyTo(_slots.Address(AnswerPlace, 0, 1), new Span<byte>(ref answer));
+            }
+            finally
+            {
+                Leave();
+            }
         }
 
         if (answer == NetControlNumbers.Done && _done[0].BytesWritten == 1)
@@ -200,23 +225,9 @@ public sealed class NetControl : NetClientQueue
             : string.Create(CultureInfo.InvariantCulture, $"Queue {Index}: the device answered {command} with 0x{answer:x2} in {_done[0].BytesWritten} bytes, which is no answer."));
     }
 
-    private static Span<byte> WriteTable(Span<byte> destination, IReadOnlyCollection<MacAddress> addresses)
-    {
-        BinaryPrimitives.WriteUInt32LittleEndian(destination, (uint)addresses.Count);
-        destination = destination[sizeof(uint)..];
-        foreach (MacAddress address in addresses)
-        {
-            address.Write(destination);
-            destination = destination[MacAddress.Size..];
-        }
-
-        return destination;
-    }
-
-    private static byte[] U16(int value)
-    {
-        byte[] bytes = new byte[sizeof(ushort)];
-        BinaryPrimitives.WriteUInt16LittleEndian(bytes, checked((ushort)value));
-        return bytes;
-    }
+    private string WhyLate(NetControlCommand command) => IsDeserted
+        ? string.Create(CultureInfo.InvariantCulture, $"Queue {Index}: {command} was not answered within {_timeout.TotalSeconds} s: the back-end was lost, and no other one has come.")
+        : string.Create(
+            CultureInfo.InvariantCulture,
+            $"Queue {Index}: the device did not answer {command} within {_timeout.TotalSeconds} s. Does the back-end serve the control queue? Many leave that to the hypervisor.");
 }

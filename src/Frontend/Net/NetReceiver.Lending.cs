@@ -9,6 +9,9 @@ public sealed partial class NetReceiver : ILender
     private LentBufferStack _returned;
     private LentBuffer? _free;
 
+    /// <summary>All there are, <see cref="_free"/> or not.</summary>
+    private readonly List<LentPlaces> _lenders = [];
+
     /// <summary>Places of lent packets that the device has not got back.</summary>
     private int _lentPlaces;
 
@@ -29,7 +32,8 @@ public sealed partial class NetReceiver : ILender
     public int LendBurst(Span<LentPacket> packets)
     {
         int lent;
-        Enter();
+        if (!Enter())
+            return 0;
         try
         {
             TakeBack();
@@ -116,10 +120,17 @@ public sealed partial class NetReceiver : ILender
 
     private LentPlaces TakeFree()
     {
-        LentBuffer places = _free ?? new LentPlaces(this);
+        LentBuffer places = _free ?? MakeLender();
         _free = places.Below;
         places.Below = null;
         return (LentPlaces)places;
+    }
+
+    private LentPlaces MakeLender()
+    {
+        LentPlaces places = new(this);
+        _lenders.Add(places);
+        return places;
     }
 
     /// <summary>Gives the device the buffers of released packets. Inside.</summary>

@@ -54,7 +54,8 @@ public sealed partial class NetReceiver : NetClientQueue
     public int ReceiveBurst(Span<PacketBuffer> packets)
     {
         int received = 0;
-        Enter();
+        if (!Enter())
+            return 0;
         try
         {
             TakeBack();
@@ -98,7 +99,8 @@ public sealed partial class NetReceiver : NetClientQueue
 
     private bool HasPacket()
     {
-        Enter();
+        if (!Enter())
+            return false;
         try
         {
             TakeBack();

@@ -10,6 +10,9 @@ public sealed partial class NetSender
 
     private int _turns;
 
+    /// <summary>Places that the burst has which occupies the queue.</summary>
+    private int _builtCount;
+
     /// <summary>Places of shared memory in which packets are built.</summary>
     public int PlaceCount => Shape.Slots;
 
@@ -39,7 +42,7 @@ public sealed partial class NetSender
     /// </code>
     /// </example>
     /// <param name="packets">How many are wanted, at least 1. A burst has at most <see cref="OutgoingBurst.MaxCount"/>.</param>
-    /// <returns>The burst, which must be sent or disposed before this queue is called again.</returns>
+    /// <returns>The burst, which must be sent or disposed before this queue is called again; without packets when there is no room, as while the next back-end is looked for.</returns>
     /// <exception cref="VhostUserException">The queue is broken or the peer lost.</exception>
     /// <exception cref="InvalidOperationException">The last burst was neither sent nor disposed.</exception>
     public OutgoingBurst BeginBurst(int packets)
@@ -47,11 +50,12 @@ public sealed partial class NetSender
         ArgumentOutOfRangeException.ThrowIfLessThan(packets, 1);
         ThrowIfFailed();
         PrepareFirstLines();
-        Enter();
+        if (!Enter())
+            return default;
         int count;
         try
         {
-            count = TakePlaces(Math.Min(packets, OutgoingBurst.MaxCount));
+            count = _builtCount = TakePlaces(Math.Min(packets, OutgoingBurst.MaxCount));
             if (count > 0)
             {
                 _turns = _turns == int.MaxValue ? 1 : _turns + 1;
@@ -101,11 +105,13 @@ public sealed partial class NetSender
     internal void SendBuilt(int turn, int built, int count)
     {
         RequireOpen(turn);
+        bool isServed = Return();
         int sent = 0;
         try
         {
-            bool dead = IsClosed || Ring.Fault != VirtqueueFault.None; // nobody is there, and the notifiers may be gone; or nothing more is shown to anybody
+            bool dead = !isServed || Ring.Fault != VirtqueueFault.None; // nobody is there, and the notifiers may be gone; or nothing more is shown to anybody
             _free.TakeBack(dead ? built : built - count);
+            Counters.Lost += isServed || IsClosed ? 0 : count;
             if (dead)
                 return;
             long bytes = 0;
@@ -124,6 +130,7 @@ public sealed partial class NetSender
     {
         if (!IsOccupiedBy(turn))
             return;
+        Return();
         _free.TakeBack(built);
         End(published: false);
     }
@@ -134,6 +141,16 @@ public sealed partial class NetSender
         if (_stream && !published)
             RingOrdering.StreamedThenStore();
         Vacate();
+    }
+
+    /// <summary>The places of the burst that occupies the queue, in the order in which they were taken.</summary>
+    private int ListBuilt(Span<uint> places)
+    {
+        if (!IsOccupied)
+            return 0;
+        for (int i = 0; i < _builtCount; i++)
+            places[i] = _built[i].Slot;
+        return _builtCount;
     }
 
     /// <summary>Takes as many places as there are entries of the ring for them; none of a ring that is faulted.</summary>

@@ -58,8 +58,8 @@ public sealed partial class NetSender : NetClientQueue
     /// </summary>
     /// <param name="packets">Each the first buffer of a packet.</param>
     /// <returns>
-    /// How many were taken, from the first on: fewer when the queue has no room at present. One that the device cannot be given (see
-    /// <see cref="NetQueueStatistics.Refused"/>) is taken and dropped.
+    /// How many were taken, from the first on: fewer when the queue has no room at present, none while the next back-end is looked for (<see cref="NetClientOptions.Reconnect"/>). One that the device
+    /// cannot be given (see <see cref="NetQueueStatistics.Refused"/>) is taken and dropped.
     /// </returns>
     /// <exception cref="ArgumentException">A buffer is null; all packets before it were taken.</exception>
     /// <exception cref="InvalidOperationException">A burst is being built (<see cref="BeginBurst"/>).</exception>
@@ -68,7 +68,8 @@ public sealed partial class NetSender : NetClientQueue
     public int SendBurst(ReadOnlySpan<PacketBuffer> packets)
     {
         int taken = 0;
-        Enter();
+        if (!Enter())
+            return 0;
         try
         {
             while (taken < packets.Length)
@@ -96,11 +97,12 @@ public sealed partial class NetSender : NetClientQueue
     }
 
     /// <summary>Takes back the buffers of packets that the device has done with. Sending does so by itself when it runs short.</summary>
-    /// <returns>How many are free now; see <see cref="FreeBuffers"/>.</returns>
+    /// <returns>How many are free now, see <see cref="FreeBuffers"/>; 0 while the next back-end is looked for.</returns>
     /// <exception cref="VhostUserException">The queue is broken or the peer lost.</exception>
     public int Reclaim()
     {
-        Enter();
+        if (!Enter())
+            return 0;
         try
         {
             _madeRoom = false;
@@ -117,7 +119,9 @@ public sealed partial class NetSender : NetClientQueue
         return free;
     }
 
-    /// <summary>Waits until the device has done with a packet, for callers that do not poll. It may return without reason.</summary>
+    /// <summary>
+    /// Waits until the device has done with a packet, for callers that do not poll; while the next back-end is looked for, until that is there. It may return without reason.
+    /// </summary>
     /// <param name="cancellationToken">Ends the wait.</param>
     /// <exception cref="OperationCanceledException">The wait was cancelled.</exception>
     /// <exception cref="InvalidOperationException">A burst is being built.</exception>
@@ -293,5 +297,19 @@ public sealed partial class NetSender : NetClientQueue
             }
         }
         while (count == _done.Length);
+    }
+
+    private protected override int Remake()
+    {
+        Collect();
+        int lost = Ring.InFlight;
+        Counters.Lost += lost;
+        Ring.Reset();
+        Ring.DisarmCall();
+        _arena?.ReleaseAll();
+        Array.Fill(_next, None);
+        Span<uint> built = stackalloc uint[OutgoingBurst.MaxCount];
+        _free.Restart(built[..ListBuilt(built)]);
+        return lost;
     }
 }

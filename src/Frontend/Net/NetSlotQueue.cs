@@ -11,6 +11,7 @@ internal sealed class NetSlotQueue
 {
     private readonly ushort[] _slots;
     private readonly uint _mask;
+    private readonly int _count;
     private uint _head;
     private uint _tail;
 
@@ -18,8 +19,8 @@ internal sealed class NetSlotQueue
     {
         _slots = new ushort[BitOperations.RoundUpToPowerOf2((uint)slots)];
         _mask = (uint)_slots.Length - 1;
-        for (int i = 0; i < slots; i++)
-            Put((uint)i);
+        _count = slots;
+        Restart([]);
     }
 
     internal int Count => (int)(_tail - _head);
@@ -33,4 +34,19 @@ internal sealed class NetSlotQueue
     /// <summary>Undoes the last calls of <see cref="Take"/>.</summary>
     /// <param name="count">How many.</param>
     internal void TakeBack(int count) => _head -= (uint)count;
+
+    /// <summary>All places are free but some, which are as if just taken: <see cref="TakeBack"/> gives them back.</summary>
+    /// <param name="taken">Which, in the order in which they were taken.</param>
+    internal void Restart(ReadOnlySpan<uint> taken)
+    {
+        (_head, _tail) = (0, 0);
+        foreach (uint slot in taken)
+            Put(slot);
+        _head = _tail;
+        for (uint slot = 0; slot < (uint)_count; slot++)
+        {
+            if (!taken.Contains(slot))
+                Put(slot);
+        }
+    }
 }

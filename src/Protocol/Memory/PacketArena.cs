@@ -99,6 +99,9 @@ internal sealed unsafe class PacketArena
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Release(ulong token) => _out[(uint)token]--;
 
+    /// <summary>All packets have come back.</summary>
+    internal void ReleaseAll() => Array.Clear(_out);
+
     private static void ThrowOutside() => throw new ArgumentOutOfRangeException("offset", "The packet is not inside the arena.");
 
     private bool TryNextSegment(ulong total)

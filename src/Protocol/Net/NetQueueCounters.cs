@@ -21,6 +21,7 @@ internal sealed class NetQueueCounters
     internal long Errors;
     internal long NoBuffers;
     internal long Refused;
+    internal long Lost;
 
     /// <summary>Counts packets and bytes alone.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -91,6 +92,7 @@ internal sealed class NetQueueCounters
         Errors = Volatile.Read(ref Errors),
         NoBuffers = Volatile.Read(ref NoBuffers),
         Refused = Volatile.Read(ref Refused),
+        Lost = Volatile.Read(ref Lost),
     };
 
     private static int ClassOf(int length) => length switch

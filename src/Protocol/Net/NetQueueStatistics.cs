@@ -55,6 +55,12 @@ public readonly record struct NetQueueStatistics
     public long Refused { get; init; }
 
     /// <summary>
+    /// Packets that were under way when a back-end was lost and another one took over: of a sender those that for all that is known nobody has taken (the lost one may have), of a receiver one of
+    /// which only a part had come. They count among <see cref="Packets"/> too where they were sent. Always 0 of a back-end.
+    /// </summary>
+    public long Lost { get; init; }
+
+    /// <summary>
     /// Buffers that are out: of a back-end those of the driver that are held here, lent packets included; of a front-end those that the device has, and those of lent packets.
     /// </summary>
     public int InFlight { get; init; }
