@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using Vhost.Protocol;
 
 namespace Vhost.Frontend;
 

@@ -66,6 +66,13 @@ public abstract class NetQueueBench : IDisposable
         Device = HandDevice.Create(Memory, _ring.Describe(0, _kick, _call), packed);
     }
 
+    /// <summary>Another device begins with the ring, which is fresh.</summary>
+    private protected void RestartDevice(bool packed)
+    {
+        Device.Dispose();
+        Device = HandDevice.Create(Memory, _ring!.Describe(0, _kick, _call), packed);
+    }
+
     private protected static void Build(OutgoingBurst burst, int packet, ReadOnlySpan<byte> bytes)
     {
         burst.Write(packet, 0, bytes);

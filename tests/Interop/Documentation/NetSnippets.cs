@@ -4,7 +4,7 @@ using Vhost.Tests.Support;
 
 namespace Vhost.Interop.Tests.Documentation;
 
-/// <summary>The code of docs/performance.md, word for word.</summary>
+/// <summary>The code about packets of docs, word for word.</summary>
 public sealed class NetSnippets
 {
     [Fact]
@@ -30,6 +30,25 @@ public sealed class NetSnippets
         }
 
         filled.Should().AllBeEquivalentTo(true);
+    }
+
+    [Fact]
+    public async Task A_client_goes_on_with_the_next_back_end()
+    {
+        await using NetSuccession lives = await NetSuccession.StartAsync(listens: false);
+        await lives.Client.DisposeAsync();
+        string socketPath = lives.SocketPath;
+
+        // snippet: reconnect
+        NetClientOptions options = new() { Reconnect = new ReconnectPolicy { Delay = TimeSpan.FromSeconds(1), Limit = TimeSpan.FromMinutes(5) } };
+        await using NetClient net = await NetClient.ConnectAsync(socketPath, options);
+        net.ConnectionLost += (_, _) => Console.WriteLine("nobody is there");
+        net.Reconnected += (_, _) => Console.WriteLine($"back-end number {net.Reconnections + 1}");
+
+        // end
+        await lives.EndAsync();
+        lives.Begin();
+        await Eventually.TrueAsync(() => net.Reconnections == 1);
     }
 
     private static int Send(NetSender sender, bool[] filled, byte[] header, byte[] payload)
