@@ -283,9 +283,12 @@ public abstract partial class NetClientQueue
 
     private protected void ThrowIfFailed()
     {
+        VirtqueueFault fault = Ring.Fault;
+        if (fault != VirtqueueFault.None)
+            Interlocked.MemoryBarrier(); // closing gives its reason before it ends the ring, which looks like a fault
         if (Volatile.Read(ref _failure) is { } failure)
             throw failure;
-        if (Ring.Fault is not VirtqueueFault.None and VirtqueueFault fault)
+        if (fault != VirtqueueFault.None)
             throw new VirtqueueException(Index, fault, Ring.FaultDetail ?? "no detail");
     }
 

@@ -59,20 +59,55 @@ public sealed class NetQueueUseTests : IDisposable
         });
     }
 
+    [Fact]
+    public async Task A_ring_is_made_anew_once_whoever_is_inside_has_left()
+    {
+        using ManualResetEventSlim inside = new();
+        using ManualResetEventSlim leave = new();
+        Task first = Task.Run(() => _queue.Use(() =>
+        {
+            inside.Set();
+            leave.Wait(Eventually.Deadline).Should().BeTrue();
+            _queue.IsRemade.Should().BeFalse();
+        }));
+        inside.Wait(Eventually.Deadline).Should().BeTrue();
+        using CancellationTokenSource soon = new(TimeSpan.FromMilliseconds(20));
+        await ((Func<Task>)(() => _queue.RemakeAsync(soon.Token).InTime())).Should().ThrowAsync<OperationCanceledException>();
+
+        Task<int> remaking = _queue.RemakeAsync(CancellationToken.None).AsTask();
+        remaking.IsCompleted.Should().BeFalse();
+        leave.Set();
+
+        (await remaking.InTime()).Should().Be(7);
+        await first.InTime();
+        _queue.IsRemade.Should().BeTrue();
+        _queue.Use(() => { }).Should().BeTrue("it is open again");
+    }
+
     /// <summary>Stays inside as long as it is told to.</summary>
     private sealed class HeldQueue(DriverVirtqueue ring, NetQueueShape shape, EventNotifier kick, EventNotifier call) : NetClientQueue(5, ring, shape, kick, call)
     {
-        internal void Use(Action action)
+        internal bool IsRemade { get; private set; }
+
+        internal bool Use(Action action)
         {
-            Enter();
+            if (!Enter())
+                return false;
             try
             {
                 action();
+                return true;
             }
             finally
             {
                 Leave();
             }
+        }
+
+        private protected override int Remake()
+        {
+            IsRemade = true;
+            return 7;
         }
     }
 }
