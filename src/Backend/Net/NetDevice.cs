@@ -193,7 +193,11 @@ public sealed partial class NetDevice : IVhostUserNetDevice
         _control.Reset(Acknowledged);
         foreach (NetPort port in _ports)
             port.Forget();
+        WasReset?.Invoke();
     }
+
+    /// <summary>Called when the guest is gone or begins anew.</summary>
+    internal Action? WasReset { get; set; }
 
     private int? ControlIndex => NetControlNumbers.IndexOf(Acknowledged, _ports.Length);
 

@@ -34,6 +34,9 @@ public sealed partial class NetPort
     /// <summary>The guest uses the pair; otherwise it gets no packets here.</summary>
     internal bool IsActive { get => Volatile.Read(ref _isActive); set => Volatile.Write(ref _isActive, value); }
 
+    /// <summary>Whether the worker of the queue to the guest calls the handler at present, and the guest uses the pair.</summary>
+    internal bool TakesPackets => IsActive && _toGuest.IsServed;
+
     /// <summary>Packets to the guest; exact when no thread is inside.</summary>
     public NetQueueStatistics ToGuest => _toGuest.Snapshot();
 
@@ -60,6 +63,26 @@ public sealed partial class NetPort
     /// <exception cref="OperationCanceledException">The wait was cancelled.</exception>
     public ValueTask WaitForRoomAsync(CancellationToken cancellationToken = default) =>
         IsActive ? _toGuest.WaitAsync(cancellationToken) : _toGuest.WaitForWakeAsync(cancellationToken);
+
+    /// <summary>Whether the guest can be given a packet with what is left to do to it. Inside the call of <see cref="INetHandler.ToGuest"/>.</summary>
+    internal bool CanOffload(PacketBuffer packet)
+    {
+        ulong word = packet.OffloadWord;
+        return OffloadRules.IsNone(word) || _toGuest.Offloads.Judge(ref word, packet.ChecksumOffset, (uint)packet.PacketLength) != OffloadVerdict.Refuse;
+    }
+
+    /// <summary>What the guest has sent stays on its ring at present. Inside the call of <see cref="INetHandler.FromGuest"/>.</summary>
+    internal void LeaveFromGuest()
+    {
+        if (_fromGuest.TryEnter(out DeviceVirtqueue? queue, out ApplicationQueue? entered))
+        {
+            queue.LeaveOnRing();
+            NetPortQueue.Exit(entered);
+        }
+    }
+
+    /// <summary>Makes <see cref="INetHandler.FromGuest"/> be called soon.</summary>
+    internal void RequestFromGuest() => _fromGuest.Wake();
 
     internal void Configure(VirtioFeatures acknowledged)
     {

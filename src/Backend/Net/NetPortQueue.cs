@@ -30,6 +30,9 @@ internal sealed class NetPortQueue(bool isApplications)
 
     internal bool IsStarted => Volatile.Read(ref _application) is not null || Volatile.Read(ref _last) is { IsActive: true };
 
+    /// <summary>Whether a worker serves the queue at present.</summary>
+    internal bool IsServed => Volatile.Read(ref _last) is { IsServed: true };
+
     internal void Configure(VirtioFeatures acknowledged, in OffloadRules offloads)
     {
         HeaderLength = (uint)VirtioNetHeader.SizeFor(acknowledged);

@@ -81,7 +81,7 @@ internal abstract class QueueWorker
             QueueDispatch.SharedThreads => new ThreadQueueWorker(queue, kick, context, SharedThread(queue.Index, context.Options), isOwn: false),
             QueueDispatch way => new ThreadQueueWorker(queue, kick, context, OwnThread(queue.Index, way == QueueDispatch.BusyPoll, context), isOwn: true),
         };
-        worker._enabled = enabled;
+        worker._enabled = queue.IsEnabled = enabled;
         worker.Begin();
         return worker;
     }
@@ -102,7 +102,7 @@ internal abstract class QueueWorker
         return thread;
     }
 
-    public Task SetEnabledAsync(bool enabled) => AskAsync(() => _enabled = enabled);
+    public Task SetEnabledAsync(bool enabled) => AskAsync(() => _enabled = Queue.IsEnabled = enabled);
 
     /// <summary>The old descriptor is not used any more once the task has completed.</summary>
     public async Task SetKickAsync(EventNotifier? kick)

@@ -86,6 +86,12 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Whether the ring is mapped and may be touched. Any thread may ask.</summary>
     internal bool IsActive => _lease.Memory is not null && !_isAbandoned;
 
+    /// <summary>Whether the front-end has enabled the ring. Written by its worker.</summary>
+    internal bool IsEnabled { get; set; } = true;
+
+    /// <summary>Whether the worker gives the device turns with this queue at present. Any thread may ask.</summary>
+    internal bool IsServed => IsActive && IsEnabled && Fault == VirtqueueFault.None;
+
     /// <summary>Takes the next request. False when there is none, when the queue is faulted, or while too much is detached (<see cref="DescriptorChain.Detach"/>).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool TryPop(out DescriptorChain chain)

@@ -95,6 +95,29 @@ internal sealed class NetQueueCounters
         Lost = Volatile.Read(ref Lost),
     };
 
+    /// <summary>What several queues have counted.</summary>
+    internal static NetQueueStatistics Sum(IEnumerable<NetQueueStatistics> queues) => queues.Aggregate(static (one, other) => new NetQueueStatistics
+    {
+        Packets = one.Packets + other.Packets,
+        Bytes = one.Bytes + other.Bytes,
+        Multicast = one.Multicast + other.Multicast,
+        Broadcast = one.Broadcast + other.Broadcast,
+        Undersize = one.Undersize + other.Undersize,
+        Size64 = one.Size64 + other.Size64,
+        Size65To127 = one.Size65To127 + other.Size65To127,
+        Size128To255 = one.Size128To255 + other.Size128To255,
+        Size256To511 = one.Size256To511 + other.Size256To511,
+        Size512To1023 = one.Size512To1023 + other.Size512To1023,
+        Size1024To1518 = one.Size1024To1518 + other.Size1024To1518,
+        Size1519AndMore = one.Size1519AndMore + other.Size1519AndMore,
+        Notifications = one.Notifications + other.Notifications,
+        SuppressedNotifications = one.SuppressedNotifications + other.SuppressedNotifications,
+        Errors = one.Errors + other.Errors,
+        NoBuffers = one.NoBuffers + other.NoBuffers,
+        Refused = one.Refused + other.Refused,
+        InFlight = one.InFlight + other.InFlight,
+    });
+
     private static int ClassOf(int length) => length switch
     {
         < 64 => 0,

@@ -46,6 +46,27 @@ public sealed partial class PacketBuffer
         return true;
     }
 
+    /// <summary>Makes the packet a copy of another one, of its data and of what is left to do. False, and the packet empty, when the pool has not enough buffers.</summary>
+    internal bool TryCopyFrom(PacketBuffer source)
+    {
+        Reset();
+        PacketReader reader = new(source);
+        PacketBuffer part = this;
+        for (int left = source.PacketLength; ;)
+        {
+            int count = Math.Min(left, part.Tailroom);
+            reader.CopyTo(part.AppendAddress(count), (uint)count);
+            left -= count;
+            if (left == 0)
+                break;
+            if (!part.TryExtend(out part!))
+                return ResetAndFail();
+        }
+
+        SetOffload(source._offload, source._checksumOffset);
+        return true;
+    }
+
     /// <summary>Replaces what hangs on the buffer.</summary>
     internal void Hang(PacketBuffer? next) => _next = next;
 

@@ -8,6 +8,19 @@ internal struct PacketReader
 
     internal PacketReader(PacketBuffer packet) => _part = packet;
 
+    /// <summary>Passes over the next bytes; the caller knows that there are as many.</summary>
+    internal void Skip(uint count)
+    {
+        while (_part is not null && count >= (uint)_part.Length - _offset)
+        {
+            count -= (uint)_part.Length - _offset;
+            _part = _part.Next;
+            _offset = 0;
+        }
+
+        _offset += count;
+    }
+
     /// <summary>Copies the next bytes out; the caller knows that there are as many.</summary>
     internal void CopyTo(nint destination, uint count)
     {

@@ -1,0 +1,204 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>
+/// A learning Ethernet switch (IEEE 802.1D) between guests: each port is a network device. A packet to a known address goes to its port, one to an unknown address or to several stations to
+/// all ports but its own.
+/// </summary>
+/// <remarks>
+/// <para>A port that is slow, stopped or gone costs its own packets alone: what it has no room for waits in a queue of its own, and is dropped and counted when that is full. Nobody waits for it.</para>
+/// <para>What a guest leaves to the device (checksums, segmentation of TCP) is passed on to a guest that takes it, and otherwise done here.</para>
+/// <para>Serve the ports as any device; all ways but <see cref="QueueDispatch.Application"/> do: nothing runs while there is nothing to do, unless they poll. Passing packets on allocates nothing.</para>
+/// <para>A guest can use any source address, that of another one too, as on any such switch: then packets to that address go to whoever used it last.</para>
+/// <para>All members may be used from any thread.</para>
+/// </remarks>
+/// <example>
+/// <code>
+/// using NetSwitch net = new(new NetSwitchOptions { Ports = [new() { Name = "a" }, new() { Name = "b" }] });
+/// await using VhostUserBackend a = new(net.Ports[0].Device);
+/// await using VhostUserBackend b = new(net.Ports[1].Device);
+/// await Task.WhenAll(a.ListenAsync("/run/a.sock", stopping), b.ListenAsync("/run/b.sock", stopping));
+/// </code>
+/// </example>
+public sealed class NetSwitch : IDisposable
+{
+    /// <summary>The offloads that the switch does for guests that do not: what its ports can offer.</summary>
+    public const VirtioNetFeatures Offloads = VirtioNetFeatures.Checksum | VirtioNetFeatures.HostTso4 | VirtioNetFeatures.HostTso6 | VirtioNetFeatures.HostEcn
+        | VirtioNetFeatures.GuestChecksum | VirtioNetFeatures.GuestTso4 | VirtioNetFeatures.GuestTso6 | VirtioNetFeatures.GuestEcn;
+
+    internal const int HeaderLength = 14;
+
+    /// <summary>Where a packet goes, beside the number of a port.</summary>
+    private const int Everywhere = -1, Nowhere = -2;
+
+    private readonly Lock _gate = new();
+    private readonly StationTable _stations;
+    private readonly NetSwitchPort[] _ports;
+    private readonly TimeProvider _time;
+
+    /// <summary>Makes a switch; its ports are to be served.</summary>
+    /// <param name="options">Its shape.</param>
+    /// <exception cref="ArgumentException">An option is out of range.</exception>
+    public NetSwitch(NetSwitchOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validate();
+        Name = options.Name;
+        _time = options.TimeProvider;
+        int ports = options.Ports.Count;
+        long ageing = options.Ageing == Timeout.InfiniteTimeSpan ? long.MaxValue : (long)Math.Ceiling(options.Ageing.TotalSeconds * _time.TimestampFrequency);
+        _stations = new StationTable(ports, options.StationsPerPort, ageing);
+
+        // As many as all can hold at once: no port can take away what another one needs.
+        int lanes = options.Ports.Sum(static port => port.Device.QueuePairs);
+        PacketPool pool = new(checked(lanes * (options.QueueBuffers + SwitchLane.OwnBuffers)));
+        int share = ports > 2 ? options.QueueBuffers / 2 : options.QueueBuffers;
+        _ports = [.. options.Ports.Select((port, index) => new NetSwitchPort(this, index, port, pool, () => new EgressQueue(pool, options.QueueBuffers, share, ports)))];
+        SwitchMetrics.Watch(this);
+    }
+
+    /// <summary><see cref="NetSwitchOptions.Name"/>.</summary>
+    public string Name { get; }
+
+    /// <summary>The ports.</summary>
+    public IReadOnlyList<NetSwitchPort> Ports => _ports;
+
+    /// <summary>What the switch has done.</summary>
+    public NetSwitchStatistics Statistics
+    {
+        get
+        {
+            NetSwitchStatistics counted = new()
+            {
+                Forwarded = _ports.Sum(static port => port.Forwarded),
+                Flooded = _ports.Sum(static port => port.Flooded),
+                Ports = [.. _ports.Select(static port => port.Statistics)],
+            };
+            lock (_gate)
+            {
+                return counted with
+                {
+                    Stations = _stations.Count,
+                    Learned = _stations.Learned,
+                    Moved = _stations.Moved,
+                    Replaced = _stations.Replaced,
+                    Expired = _stations.Expired,
+                };
+            }
+        }
+    }
+
+    /// <summary>The addresses that are known, by port, each port's from the one that was silent longest. A copy.</summary>
+    public IReadOnlyList<NetStation> GetStations()
+    {
+        List<NetStation> all = [];
+        long now = _time.GetTimestamp();
+        lock (_gate)
+            _stations.ForEach(now, (address, port, age) => all.Add(new NetStation(new MacAddress(address), _ports[port], _time.GetElapsedTime(0, Math.Max(0, age)))));
+        return all;
+    }
+
+    /// <summary>Ends the switch; dispose of the back-ends of its ports first.</summary>
+    public void Dispose()
+    {
+        SwitchMetrics.Forget(this);
+        foreach (NetSwitchPort port in _ports)
+            Leave(port);
+    }
+
+    /// <summary>The guest of a port is gone.</summary>
+    internal void Leave(NetSwitchPort port)
+    {
+        port.Close();
+        lock (_gate)
+            _stations.Forget(port.Index);
+    }
+
+    /// <summary>Passes on what came from a port; packets that were taken over are null then. On the worker that received them.</summary>
+    internal void Forward(NetSwitchPort from, int pair, Span<PacketBuffer?> packets)
+    {
+        Span<int> to = stackalloc int[SwitchLane.Burst];
+        from.Steer(packets, pair);
+        Choose(from, packets, to);
+        int end;
+        for (int first = 0; first < packets.Length; first = end)
+        {
+            end = first + 1;
+            while (end < packets.Length && to[end] == to[first])
+                end++;
+            Span<PacketBuffer?> run = packets[first..end];
+            if (to[first] == Everywhere)
+                Flood(from, run);
+            else if (to[first] >= 0)
+                Give(from, _ports[to[first]], run);
+        }
+    }
+
+    private static void Give(NetSwitchPort from, NetSwitchPort to, Span<PacketBuffer?> packets)
+    {
+        from.CountForwarded(packets.Length);
+        to.Give(packets, from.Index);
+    }
+
+    /// <summary>All but the last get copies.</summary>
+    private void Flood(NetSwitchPort from, Span<PacketBuffer?> packets)
+    {
+        from.CountFlooded(packets.Length);
+        NetSwitchPort? before = null;
+        foreach (NetSwitchPort port in _ports)
+        {
+            if (ReferenceEquals(port, from))
+                continue;
+            before?.GiveCopies(packets, from.Index);
+            before = port;
+        }
+
+        before?.Give(packets, from.Index);
+    }
+
+    /// <summary>Learns who sends and finds out where the packets go.</summary>
+    private void Choose(NetSwitchPort from, ReadOnlySpan<PacketBuffer?> packets, Span<int> to)
+    {
+        long now = _time.GetTimestamp();
+        lock (_gate)
+        {
+            for (int i = 0; i < packets.Length; i++)
+                to[i] = Choose(from, packets[i]!.Data, now);
+        }
+    }
+
+    private int Choose(NetSwitchPort from, ReadOnlySpan<byte> packet, long now)
+    {
+        if (packet.Length < HeaderLength)
+        {
+            from.CountRunt();
+            return Nowhere;
+        }
+
+        MacAddress.TryRead(packet, out MacAddress destination);
+        MacAddress.TryRead(packet[MacAddress.Size..], out MacAddress source);
+        if (!source.IsMulticast && source.Value != 0)
+            _stations.Learn(source.Value, from.Index, now);
+        if (IsLinkLocal(destination))
+        {
+            from.CountLinkLocal();
+            return Nowhere;
+        }
+
+        int port = destination.IsMulticast ? Everywhere : _stations.Find(destination.Value, now);
+        if (port != from.Index)
+            return port < 0 ? Everywhere : port;
+        from.CountSamePort();
+        return Nowhere;
+    }
+
+    /// <summary>01:80:c2:00:00:00 to 0f.</summary>
+    private static bool IsLinkLocal(MacAddress address) => (address.Value & 0x00FF_FFFF_FFFF) == 0x00C2_8001 && address.Value >> 40 < 16;
+}
+
+/// <summary>An address that a switch knows.</summary>
+/// <param name="Address">The address.</param>
+/// <param name="Port">Where it was seen last.</param>
+/// <param name="Age">How long ago.</param>
+public sealed record NetStation(MacAddress Address, NetSwitchPort Port, TimeSpan Age);

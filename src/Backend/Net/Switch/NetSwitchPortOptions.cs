@@ -1,0 +1,14 @@
+namespace Vhost.Backend;
+
+/// <summary>One port of a <see cref="NetSwitch"/>.</summary>
+public sealed record NetSwitchPortOptions
+{
+    /// <summary>Its name in statistics. Null, the default: its number.</summary>
+    public string? Name { get; init; }
+
+    /// <summary>
+    /// The shape of the network device that the port is to its guest. <see cref="NetDeviceOptions.Offloads"/> may have bits of <see cref="NetSwitch.Offloads"/> only: what one guest
+    /// leaves to do and another one does not take, the switch does, and it does no more than these.
+    /// </summary>
+    public NetDeviceOptions Device { get; init; } = new() { Offloads = NetSwitch.Offloads, DetailedStatistics = true };
+}

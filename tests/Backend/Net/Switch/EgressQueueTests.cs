@@ -1,0 +1,136 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend.Tests;
+
+/// <summary>What waits for a port of a switch: bounded, shared out among those who send, gone with the guest.</summary>
+public sealed class EgressQueueTests
+{
+    private const int Room = 64;
+
+    private readonly PacketPool _pool = new(300);
+    private readonly EgressQueue _queue;
+
+    public EgressQueueTests() => _queue = new EgressQueue(_pool, Room, share: Room / 2, sources: 3);
+
+    [Fact]
+    public void A_queue_that_nobody_has_opened_takes_nothing()
+    {
+        PacketBuffer?[] packets = Packets(4);
+        _queue.Add(packets, source: 0, out bool wakes).Should().BeNegative();
+        wakes.Should().BeFalse();
+        packets.Should().NotContainNulls();
+        _queue.AddCopy(packets[0]!, source: 0, out _).Should().BeNegative();
+        _pool.ReturnBurst(packets!);
+        AllAreBack();
+    }
+
+    [Fact]
+    public void Packets_come_out_in_order_and_the_first_to_add_wakes()
+    {
+        Open();
+        PacketBuffer?[] packets = Packets(3);
+        _queue.Add(packets, source: 0, out bool wakes).Should().Be(3);
+        packets.Should().AllSatisfy(packet => packet.Should().BeNull());
+        wakes.Should().BeTrue();
+        _queue.TryBegin(out _).Should().BeTrue();
+        PacketBuffer[] looked = new PacketBuffer[8];
+        _queue.Look(looked).Should().Be(3);
+        looked.Take(3).Select(packet => packet.Data[0]).Should().Equal(0, 1, 2);
+
+        _queue.Add(Packets(1), source: 1, out wakes).Should().Be(1);
+        wakes.Should().BeFalse("somebody takes already, and looks again");
+        _queue.Release(3);
+        _queue.Look(looked).Should().Be(1);
+        _queue.Release(1);
+        _queue.Look(looked).Should().Be(0);
+        _queue.Add(Packets(1), source: 1, out wakes).Should().Be(1);
+        wakes.Should().BeTrue("nobody takes any more");
+        _queue.Close();
+        AllAreBack();
+    }
+
+    [Fact]
+    public void One_source_has_its_share_and_leaves_the_rest_to_others()
+    {
+        Open();
+        PacketBuffer?[] greedy = Packets(Room);
+        _queue.Add(greedy, source: 0, out _).Should().Be(Room / 2);
+        _queue.AddCopy(greedy[^1]!, source: 0, out bool wakes).Should().Be(0);
+        wakes.Should().BeFalse();
+        _queue.AddCopy(greedy[^1]!, source: 1, out _).Should().Be(1);
+        PacketBuffer?[] others = Packets(Room);
+        _queue.Add(others, source: 2, out _).Should().Be((Room / 2) - 1, "there is no more room in all");
+        _pool.ReturnBurst([.. greedy.OfType<PacketBuffer>(), .. others.OfType<PacketBuffer>()]);
+        _queue.Close();
+        AllAreBack();
+    }
+
+    [Fact]
+    public void A_long_packet_counts_with_all_its_buffers()
+    {
+        Open();
+        PacketBuffer?[] packets = Packets(1);
+        packets[0]!.TryCopyFrom(new byte[20 * PacketPool.DefaultBufferSize]).Should().BeTrue();
+        _queue.AddCopy(packets[0]!, source: 0, out _).Should().Be(1);
+        _queue.Add(packets, source: 0, out _).Should().Be(0, "20 and 20 are more than 32");
+        _queue.Add(packets, source: 1, out _).Should().Be(1);
+        _queue.Close();
+        AllAreBack();
+    }
+
+    [Fact]
+    public void A_copy_has_the_bytes_and_what_is_left_to_do()
+    {
+        Open();
+        PacketBuffer?[] packets = Packets(1);
+        byte[] bytes = [.. Enumerable.Range(0, 5000).Select(i => (byte)(i * 7))];
+        packets[0]!.TryCopyFrom(bytes).Should().BeTrue();
+        packets[0]!.Offload = PacketOffload.ForChecksum(34, 16);
+        _queue.AddCopy(packets[0]!, source: 0, out _).Should().Be(1);
+        _queue.TryBegin(out _);
+        PacketBuffer[] looked = new PacketBuffer[1];
+        _queue.Look(looked).Should().Be(1);
+        byte[] got = new byte[5000];
+        looked[0].CopyTo(got).Should().Be(5000);
+        got.Should().Equal(bytes);
+        looked[0].Offload.Should().Be(packets[0]!.Offload);
+    }
+
+    [Fact]
+    public void What_waits_is_gone_with_the_guest_also_when_somebody_is_taking()
+    {
+        Open();
+        _queue.Add(Packets(4), source: 0, out _).Should().Be(4);
+        _queue.TryBegin(out int life).Should().BeTrue();
+        _queue.TryBegin(out _).Should().BeFalse("one at a time");
+        PacketBuffer[] looked = new PacketBuffer[8];
+        _queue.Look(looked).Should().Be(4);
+        _queue.Close();
+        _queue.Count.Should().Be(4, "somebody has them in hand");
+        _queue.Add(Packets(1)!, source: 0, out _).Should().BeNegative();
+        _queue.Release(2);
+        _queue.Look(looked).Should().Be(0);
+        _queue.Count.Should().Be(0);
+
+        _queue.TryBegin(out int next).Should().BeTrue();
+        next.Should().NotBe(life);
+        _queue.End();
+    }
+
+    private void Open()
+    {
+        _queue.TryBegin(out _).Should().BeTrue();
+        _queue.End();
+    }
+
+    private PacketBuffer?[] Packets(int count)
+    {
+        PacketBuffer[] packets = new PacketBuffer[count];
+        _pool.RentBurst(packets).Should().Be(count);
+        for (int i = 0; i < count; i++)
+            packets[i].Append(60).Fill((byte)i);
+        return packets;
+    }
+
+    private void AllAreBack() => _pool.Available.Should().Be(_pool.Count);
+}
