@@ -63,5 +63,6 @@ internal static class ToolCommand
         ServeBlkCommand.Build(),
         ServeRngCommand.Build(),
         ServeConsoleCommand.Build(),
+        ServeSwitchCommand.Build(),
     };
 }

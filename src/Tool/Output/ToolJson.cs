@@ -13,5 +13,6 @@ namespace Vhost.Tool;
 [JsonSerializable(typeof(ServeReport))]
 [JsonSerializable(typeof(EntropyReport))]
 [JsonSerializable(typeof(ConsoleReport))]
+[JsonSerializable(typeof(SwitchReport))]
 [JsonSerializable(typeof(CapabilitiesReport))]
 internal sealed partial class ToolJson : JsonSerializerContext;

@@ -12,4 +12,6 @@ internal sealed record CapabilitiesReport(string Type, IReadOnlyList<string>? Fe
     internal static CapabilitiesReport Rng { get; } = new("rng", null);
 
     internal static CapabilitiesReport Console { get; } = new("console", null);
+
+    internal static CapabilitiesReport Net { get; } = new("net", null);
 }

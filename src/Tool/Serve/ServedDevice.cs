@@ -11,6 +11,7 @@ internal sealed record ServedDevice(string Command, string Description, Capabili
         new(ServeBlkCommand.Name, "vhost-user block device", CapabilitiesReport.Block),
         new(ServeRngCommand.Name, "vhost-user entropy device", CapabilitiesReport.Rng),
         new(ServeConsoleCommand.Name, "vhost-user console device", CapabilitiesReport.Console),
+        new(ServeSwitchCommand.Name, "vhost-user network switch", CapabilitiesReport.Net),
     ];
 
     /// <summary>Name of the program that serves it.</summary>

@@ -23,9 +23,16 @@ internal static class SocketOptions
 
     internal static void AddTo(Command command)
     {
-        foreach (Option option in new Option[] { _socketPath, _descriptor, _client, _poll, _processors, _mode, _group, _logLevel })
-            command.Options.Add(option);
+        command.Options.Add(_socketPath);
+        AddSharedTo(command);
         command.Validators.Add(CheckSocket);
+    }
+
+    /// <summary>Adds the options of a command that names its sockets in its own way.</summary>
+    internal static void AddSharedTo(Command command)
+    {
+        foreach (Option option in new Option[] { _descriptor, _client, _poll, _processors, _mode, _group, _logLevel })
+            command.Options.Add(option);
     }
 
     internal static SocketSettings Read(ParseResult line) => new()
@@ -42,13 +49,20 @@ internal static class SocketOptions
 
     internal static bool Given(CommandResult result, Option option) => result.GetResult(option) is { Implicit: false };
 
+    internal static bool IsDescriptorGiven(CommandResult result) => Given(result, _descriptor);
+
     private static void CheckSocket(CommandResult result)
     {
-        bool path = Given(result, _socketPath);
-        bool descriptor = Given(result, _descriptor);
-        if (path == descriptor)
+        if (Given(result, _socketPath) == IsDescriptorGiven(result))
             result.AddError("Give either --socket-path PATH or --fd N.");
-        else if (descriptor && Given(result, _client))
+        else
+            CheckShared(result);
+    }
+
+    internal static void CheckShared(CommandResult result)
+    {
+        bool descriptor = IsDescriptorGiven(result);
+        if (descriptor && Given(result, _client))
             result.AddError("--client needs --socket-path: an inherited socket is listening or connected already.");
         else if ((descriptor || Given(result, _client)) && (Given(result, _mode) || Given(result, _group)))
             result.AddError("--socket-mode and --socket-group need a socket file of our own: --socket-path without --client.");

@@ -22,6 +22,7 @@ public sealed class DescribeTests
     [InlineData("blk")]
     [InlineData("rng")]
     [InlineData("console")]
+    [InlineData("switch")]
     public async Task A_description_is_what_the_schema_says_and_what_is_shipped(string device)
     {
         ChildProcess.Outcome outcome = await ToolProcess.RunAsync("describe", device, "--binary", $"/usr/bin/vhost-user-{device}");
@@ -41,6 +42,7 @@ public sealed class DescribeTests
     [InlineData("blk")]
     [InlineData("rng")]
     [InlineData("console")]
+    [InlineData("switch")]
     public async Task Capabilities_are_what_the_schema_says(string device)
     {
         ChildProcess.Outcome outcome = await ToolProcess.RunAsync("serve", device, "--print-capabilities");

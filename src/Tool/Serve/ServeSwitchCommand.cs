@@ -1,0 +1,89 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Globalization;
+
+namespace Vhost.Tool;
+
+/// <summary><c>vhost-user serve switch</c>: is a network switch between guests until it is told to end.</summary>
+internal static class ServeSwitchCommand
+{
+    internal const string Name = "switch";
+
+    private const int DefaultAgeing = 300;
+    private const int MostAgeing = 1_000_000;
+
+    private static readonly Option<string[]> _ports = Ports();
+    private static readonly Option<int> _queues = ToolOptions.Number("--queues", "Pairs of queues to offer each guest.", 1, 127, 1);
+    private static readonly Option<int> _ageing = ToolOptions.Number(
+        "--ageing", "Seconds after which an address that is silent is forgotten.", 1, MostAgeing, DefaultAgeing);
+    private static readonly Option<int> _stations = ToolOptions.Number(
+        "--stations", "Addresses to remember of each port; one more takes the place of the port's oldest.", 1, 65536, 1024);
+    private static readonly Option<bool> _json = ToolOptions.Json();
+
+    internal static Command Build()
+    {
+        Command command = new(Name, "Be a learning Ethernet switch whose ports are network devices of guests. SIGTERM and Ctrl-C end it.")
+        {
+            _ports, _queues, _ageing, _stations, _json, ToolCommand.Capabilities("Print what this command can do and exit; everything else is ignored."),
+        };
+        SocketOptions.AddSharedTo(command);
+        command.Validators.Add(CheckPorts);
+        command.SetAction((line, stop) => RunAsync(Read(line), line.GetValue(_json), stop));
+        return command;
+    }
+
+    private static async Task<int> RunAsync(SwitchSettings settings, bool json, CancellationToken stop)
+    {
+        SwitchReport report = await SwitchServer.RunAsync(settings, stop);
+        if (json)
+            ToolOutput.PrintJson(report, ToolJson.Default.SwitchReport);
+        else
+            ToolOutput.PrintNotice(report.ToText());
+        return 0;
+    }
+
+    private static SwitchSettings Read(ParseResult line)
+    {
+        SocketSettings shared = SocketOptions.Read(line);
+        List<SocketSettings> sockets = [.. (line.GetValue(_ports) ?? []).Select(path => shared with { Path = path, Descriptor = null })];
+        if (shared.Descriptor is not null)
+            sockets.Add(shared);
+        return new SwitchSettings
+        {
+            Sockets = sockets,
+            Shared = shared,
+            Queues = line.GetValue(_queues),
+            Ageing = TimeSpan.FromSeconds(line.GetValue(_ageing)),
+            Stations = line.GetValue(_stations),
+        };
+    }
+
+    private static void CheckPorts(CommandResult result)
+    {
+        string[] paths = [.. result.GetResult(_ports)?.Tokens.Select(token => token.Value) ?? []];
+        if (paths.Length == 0 && !SocketOptions.IsDescriptorGiven(result))
+            result.AddError("Give at least one --port PATH.");
+        if (paths.Length > SwitchSettings.MostPorts)
+            result.AddError(string.Create(CultureInfo.InvariantCulture, $"--port: at most {SwitchSettings.MostPorts}."));
+        foreach (IGrouping<string, string> twice in paths.GroupBy(path => path, StringComparer.Ordinal).Where(group => group.Count() > 1))
+            result.AddError($"--port {twice.Key}: is given twice.");
+        SocketOptions.CheckShared(result);
+    }
+
+    private static Option<string[]> Ports()
+    {
+        Option<string[]> option = new("--port", "--socket-path")
+        {
+            Description = "A port: the socket to listen on; with --client, to connect to. Once for each guest.",
+            HelpName = "PATH",
+            Arity = ArgumentArity.OneOrMore,
+            AllowMultipleArgumentsPerToken = false,
+        };
+        option.Validators.Add(result =>
+        {
+            if (result.Tokens.Any(token => token.Value.Length == 0))
+                result.AddError("--port: must name a path.");
+        });
+        return option;
+    }
+}

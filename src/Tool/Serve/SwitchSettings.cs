@@ -1,0 +1,19 @@
+namespace Vhost.Tool;
+
+/// <summary>Which switch to be, as it was asked for.</summary>
+internal sealed record SwitchSettings
+{
+    internal const int MostPorts = 255;
+
+    /// <summary>The sockets of the ports, in order.</summary>
+    public required IReadOnlyList<SocketSettings> Sockets { get; init; }
+
+    /// <summary>What all of them have in common.</summary>
+    public required SocketSettings Shared { get; init; }
+
+    public required int Queues { get; init; }
+
+    public required TimeSpan Ageing { get; init; }
+
+    public required int Stations { get; init; }
+}

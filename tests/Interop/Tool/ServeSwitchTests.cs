@@ -1,0 +1,109 @@
+using System.Text.Json;
+using Vhost.Frontend;
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Interop.Tests;
+
+/// <summary><c>serve switch</c> as a process.</summary>
+[System.Runtime.Versioning.SupportedOSPlatform("linux")]
+public sealed class ServeSwitchTests : IDisposable
+{
+    private static readonly NetClientOptions _patient = new() { Connect = new VhostUserConnectOptions { RetryFor = Eventually.Deadline } };
+
+    private readonly TempFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public async Task Guests_talk_to_each_other_and_the_figures_come_at_the_end()
+    {
+        string[] sockets = [_folder.File("a"), _folder.File("b"), _folder.File("c")];
+        await using ChildProcess server = ToolProcess.Start(["serve", "switch", .. sockets.SelectMany(socket => new[] { "--port", socket }), "--json"]);
+        SwitchStation[] stations = new SwitchStation[3];
+        for (int port = 0; port < 3; port++)
+            stations[port] = new SwitchStation(await NetClient.ConnectAsync(sockets[port], _patient).InTime(), port);
+        await AnnounceAsync(stations[1], stations[0], stations[2]);
+        await stations[0].SendAsync(stations[0].FrameTo(1, 7));
+        (await stations[1].ReceiveAsync()).Should().Equal(stations[0].FrameTo(1, 7));
+        await stations[1].SendAsync(stations[1].FrameTo(0, 8));
+        (await stations[0].ReceiveAsync()).Should().Equal(stations[1].FrameTo(0, 8));
+        foreach (SwitchStation station in stations)
+            await station.Client.DisposeAsync();
+
+        ChildProcess.Outcome outcome = await server.TerminateAsync();
+
+        outcome.ExitCode.Should().Be(0, string.Join(" | ", outcome.Errors));
+        JsonElement report = ToolProcess.Parse(outcome);
+        (report.GetProperty("forwarded").GetInt64(), report.GetProperty("learned").GetInt64()).Should().Be((2, 2));
+        JsonElement[] ports = [.. report.GetProperty("ports").EnumerateArray()];
+        ports.Select(port => port.GetProperty("port").GetString()).Should().Equal(sockets);
+        ports.Select(port => port.GetProperty("packets_from").GetInt64()).Should().HaveElementAt(0, 1).And.HaveElementAt(2, 0);
+        ports[0].GetProperty("dropped").GetProperty("queue_full").GetInt64().Should().Be(0);
+        sockets.Should().AllSatisfy(socket => File.Exists(socket).Should().BeFalse());
+    }
+
+    [Fact]
+    public async Task It_connects_to_front_ends_that_listen()
+    {
+        string[] sockets = [_folder.File("a"), _folder.File("b")];
+        await using VhostUserListener first = VhostUserListener.Listen(sockets[0]);
+        await using VhostUserListener second = VhostUserListener.Listen(sockets[1]);
+        await using ChildProcess server = ToolProcess.Start("serve", "switch", "--client", "--port", sockets[0], "--port", sockets[1], "--ageing", "10", "--queues", "2");
+        SwitchStation one = new(await NetClient.AcceptAsync(first).InTime(), 0);
+        SwitchStation other = new(await NetClient.AcceptAsync(second).InTime(), 1);
+        await AnnounceAsync(one, other);
+        await other.SendAsync(other.FrameTo(0, 3));
+        (await one.ReceiveAsync()).Should().Equal(other.FrameTo(0, 3));
+        await one.Client.DisposeAsync();
+        await other.Client.DisposeAsync();
+
+        ChildProcess.Outcome outcome = await server.TerminateAsync();
+
+        outcome.ExitCode.Should().Be(0);
+        outcome.Errors.Should().Contain(line => line.Contains("2 addresses learned", StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData("serve switch", "Give at least one --port PATH")]
+    [InlineData("serve switch --port a --port a", "--port a: is given twice")]
+    [InlineData("serve switch --port a --ageing 0", "--ageing '0'")]
+    [InlineData("serve switch --port a --queues 128", "--queues '128'")]
+    [InlineData("serve switch --port a --client --socket-mode 660", "--socket-mode")]
+    public async Task A_wrong_command_line_is_explained(string line, string complaint) =>
+        (await ToolProcess.RunAsync(line.Split(' '))).ShouldFail(exitCode: 2).Should().Contain(complaint);
+
+    [Fact]
+    public async Task A_port_that_cannot_be_served_ends_the_switch()
+    {
+        string good = _folder.File("a");
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync("serve", "switch", "--port", good, "--port", _folder.File("none/b"));
+        outcome.ExitCode.Should().Be(1);
+        outcome.Errors.Should().Contain(line => line.Contains("none/b", StringComparison.Ordinal));
+        File.Exists(good).Should().BeFalse();
+    }
+
+    /// <summary>Until the others have heard it: their guests may have come a moment ago.</summary>
+    private static async Task AnnounceAsync(SwitchStation station, params SwitchStation[] others)
+    {
+        HashSet<SwitchStation> deaf = [.. others];
+        for (int turn = 0; deaf.Count > 0; turn++)
+        {
+            turn.Should().BeLessThan(10_000);
+            await station.SendAsync(SwitchStation.Frame(MacAddress.Broadcast, station.Address, turn));
+            foreach (SwitchStation heard in others.Where(other => other.ReceiveAll().Count > 0))
+                deaf.Remove(heard);
+            await Task.Yield();
+        }
+
+        // Whatever is still under way comes before what is known not to be to everybody.
+        await station.SendAsync(SwitchStation.Frame(MacAddress.Broadcast, station.Address, -1));
+        foreach (SwitchStation other in others)
+        {
+            while (BitConverter.ToInt32(await other.ReceiveAsync(), 14) != -1)
+            {
+                // An earlier one.
+            }
+        }
+    }
+}
