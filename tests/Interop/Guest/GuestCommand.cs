@@ -10,6 +10,8 @@ internal sealed record GuestCommand
     /// <summary>The Debian package that brings it.</summary>
     internal const string Package = "qemu-system-x86";
 
+    private const string NoOffloads = ",csum=off,host_tso4=off,host_tso6=off,host_ecn=off,guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ecn=off";
+
     /// <summary>Memory of the guest in MiB; shared, because the back-end maps it.</summary>
     public int Megabytes { get; init; } = 256;
 
@@ -33,6 +35,13 @@ internal sealed record GuestCommand
     /// <summary>Adds a source of entropy served on a socket; it must be served when QEMU starts.</summary>
     internal GuestCommand WithEntropy(string socket) =>
         With("-chardev", Text($"socket,id=rng0,path={socket}"), "-device", "vhost-user-rng-pci,chardev=rng0");
+
+    /// <summary>Adds a network card whose other end is a socket; it must be served when QEMU starts.</summary>
+    internal GuestCommand WithNetwork(string socket, int number, int queues = 1, bool packed = false, bool offloads = true) =>
+        With(
+            "-chardev", Text($"socket,id=net0,path={socket},reconnect=1"),
+            "-netdev", Text($"vhost-user,id=n0,chardev=net0{(queues > 1 ? $",queues={queues}" : "")}"),
+            "-device", Text($"virtio-net-pci,netdev=n0,vectors=0,mac=52:54:00:00:00:{number:x2}{(queues > 1 ? ",mq=on" : "")}{(packed ? ",packed=on" : "")}{(offloads ? "" : NoOffloads)}"));
 
     /// <summary>Adds a place to plug a device into while the guest runs.</summary>
     internal GuestCommand WithSlot(string id) => With("-device", Text($"pcie-root-port,id={id}"));

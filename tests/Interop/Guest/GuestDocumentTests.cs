@@ -11,6 +11,7 @@ public sealed partial class GuestDocumentTests
         ["disk"] = new GuestCommand().WithDisk("disk.sock"),
         ["disk with four queues in packed rings"] = new GuestCommand { Processors = 2 }.WithDisk("disk.sock", queues: 4, packed: true),
         ["entropy"] = new GuestCommand().WithEntropy("rng.sock"),
+        ["network"] = new GuestCommand().WithNetwork("a.sock", 1),
         ["slot"] = new GuestCommand().WithSlot("slot0"),
     };
 

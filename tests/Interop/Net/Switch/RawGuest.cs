@@ -30,7 +30,10 @@ internal sealed class RawGuest : IAsyncDisposable
     {
         VhostUserFrontendOptions options = new()
         {
-            WantedFeatures = VirtioFeatures.Version1, Queues = 2, QueuesWithoutMultiQueue = 2, QueueNumberCountsPairs = true,
+            WantedFeatures = VirtioFeatures.Version1,
+            Queues = 2,
+            QueuesWithoutMultiQueue = 2,
+            QueueNumberCountsPairs = true,
         };
         RawGuest guest = new(await VhostUserFrontend.StartAsync(connection, options).InTime());
         await guest._frontend.SetFeaturesAsync(VirtioFeatures.Version1).InTime();

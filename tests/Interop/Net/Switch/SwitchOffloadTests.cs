@@ -2,7 +2,6 @@ using System.Buffers.Binary;
 using Vhost.Backend;
 using Vhost.Frontend;
 using Vhost.Protocol;
-using Vhost.Tests.Support;
 
 namespace Vhost.Interop.Tests;
 
