@@ -14,6 +14,7 @@ public sealed partial class VhostUserBackend
     public async Task ConnectAsync(string socketPath, CancellationToken stopping = default)
     {
         ArgumentNullException.ThrowIfNull(socketPath);
+        using IDisposable call = _calls.Begin();
         using CancellationTokenSource linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
         NameAfter(socketPath);
         try

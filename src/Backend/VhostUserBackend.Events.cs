@@ -10,7 +10,7 @@ public sealed partial class VhostUserBackend
     /// </remarks>
     public event EventHandler<FrontendConnectionEventArgs>? Connected;
 
-    /// <summary>The front-end is gone: its queues are stopped, its memory is unmapped, the device is reset, the connection is closed.</summary>
+    /// <summary>The front-end is gone: its queues are stopped, its memory is unmapped, the device is reset, the connection is closed, and <see cref="IsConnected"/> is false.</summary>
     public event EventHandler<FrontendConnectionEventArgs>? Disconnected;
 
     /// <summary>

@@ -25,6 +25,9 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
 
     private static readonly TimeSpan AcceptRetry = TimeSpan.FromMilliseconds(100);
 
+    /// <summary>How long disposing waits for calls that have nothing left to do but to return.</summary>
+    private static readonly TimeSpan LongestReturn = TimeSpan.FromSeconds(5);
+
     private readonly IVhostUserDevice _device;
     private readonly VhostUserBackendOptions _options;
     private readonly ILogger _logger;
@@ -32,6 +35,7 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
     private readonly BackendCommon _common;
     private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly CancellationTokenSource _disposing = new();
+    private readonly RunningCalls _calls = new();
     private volatile BackendSession? _session;
     private int _waiting;
 
@@ -72,6 +76,7 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
     /// <exception cref="IOException">The socket cannot be created, or a live process listens on it.</exception>
     public async Task ListenAsync(string socketPath, CancellationToken stopping = default)
     {
+        using IDisposable call = _calls.Begin(); // ends after the socket file is gone
         VhostUserListener listener = VhostUserListener.Listen(socketPath, new VhostUserListenOptions { Connection = ConnectionOptions() });
         await using (listener.ConfigureAwait(false))
         {
@@ -85,6 +90,7 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
     public async Task ListenAsync(VhostUserListener listener, CancellationToken stopping = default)
     {
         ArgumentNullException.ThrowIfNull(listener);
+        using IDisposable call = _calls.Begin();
         using CancellationTokenSource linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
         NameAfter(listener.Path);
         BackendLog.Listening(_logger, listener.Path ?? "an inherited socket");
@@ -114,13 +120,16 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
     public ValueTask NotifyConfigChangedAsync(CancellationToken cancellationToken = default) =>
         _session?.NotifyConfigChangedAsync(cancellationToken) ?? ValueTask.CompletedTask;
 
-    /// <summary>Ends what runs: stops fetching, drains, unmaps and closes, in that order.</summary>
+    /// <summary>
+    /// Ends what runs: stops fetching, drains, unmaps and closes, in that order. Then listening and looking for a front-end have ended too, and the socket file is gone.
+    /// </summary>
     public async ValueTask DisposeAsync()
     {
         BackendMetrics.Forget(this);
         await _disposing.CancelAsync().ConfigureAwait(false);
         await _turn.WaitAsync().ConfigureAwait(false);
         _turn.Release();
+        await _calls.EndedAsync(LongestReturn).ConfigureAwait(false);
     }
 
     /// <returns>Whether the front-end has said anything.</returns>
@@ -148,6 +157,8 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
             BackendSession session = new(connection, _common, SomebodyWaits);
             _session = session;
             await session.RunAsync(linked.Token).ConfigureAwait(false);
+            _session = null; // before anybody hears of it, who would look
+            _common.Events.TellDisconnected(connection.Name);
             return session.HasHeard;
         }
         finally

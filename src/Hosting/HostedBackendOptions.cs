@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging;
 using Vhost.Protocol;
 
 namespace Vhost.Backend.Hosting;
@@ -23,23 +24,79 @@ public sealed class HostedBackendOptions
     /// <summary>Name of a socket that the service manager passes (FileDescriptorName= of a socket unit). Null: the name of the back-end.</summary>
     public string? SocketName { get; set; }
 
-    /// <summary>How queues wait for the driver. Configuration: Async, DedicatedThread, BusyPoll, Application, or SharedThreads for threads that <see cref="Backend"/> sets.</summary>
+    /// <summary>
+    /// How a back-end with <see cref="Client"/> looks for its front-end; see <see cref="VhostUserBackendOptions.Retry"/>. Null: it tries once, and the host stops when that front-end has gone.
+    /// Configuration: false for null; or Delay, LongestDelay and Limit below it, times like 00:00:02, the last also infinite.
+    /// </summary>
+    public ConnectRetry? Retry { get; set; } = new();
+
+    /// <summary>
+    /// How queues wait for the driver. Configuration: Async, DedicatedThread, BusyPoll, Application, or SharedThreads for the threads of <see cref="SharedThreads"/> or those that <see cref="Backend"/> sets.
+    /// </summary>
     public QueueDispatch Dispatch { get; set; }
 
-    /// <summary>Processors of the queues' threads; see <see cref="VhostUserBackendOptions.Processors"/>. Configuration: a list, or text like 0,2-3.</summary>
+    /// <summary>
+    /// How many threads serve the queues with <see cref="QueueDispatch.SharedThreads"/>, 1 to 1024. Back-ends of a host with the same number and the same <see cref="Processors"/> share them. Null:
+    /// <see cref="Backend"/> sets the threads. Configuration: a number.
+    /// </summary>
+    public int? SharedThreads { get; set; }
+
+    /// <summary>Processors of the queues' threads, shared or not; see <see cref="VhostUserBackendOptions.Processors"/>. Configuration: a list, or text like 0,2-3.</summary>
     public IReadOnlyList<int> Processors { get; set; } = [];
 
     /// <summary>How long stopping waits for requests under way; see <see cref="VhostUserBackendOptions.DrainTimeout"/>. Configuration: a time like 00:00:05.</summary>
     public TimeSpan DrainTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
+    /// <summary>Refuses memory whose file can be shortened; see <see cref="VhostUserBackendOptions.RequireSealedMemory"/>. Configuration: true or false.</summary>
+    public bool RequireSealedMemory { get; set; }
+
+    /// <summary>Memory regions to accept at the same time, 1 to <see cref="VhostUserBackendOptions.MemorySlotLimit"/>. Configuration: a number.</summary>
+    public int MaxMemorySlots { get; set; } = VhostUserBackendOptions.MemorySlotLimit;
+
+    /// <summary>Longest silence of a front-end; see <see cref="VhostUserBackendOptions.IdleTimeout"/>. Configuration: a time, or infinite.</summary>
+    public TimeSpan IdleTimeout { get; set; } = Timeout.InfiniteTimeSpan;
+
+    /// <summary>How long a front-end may take to its first message while another one waits; see <see cref="VhostUserBackendOptions.FirstMessageTimeout"/>. Configuration: a time, or infinite.</summary>
+    public TimeSpan FirstMessageTimeout { get; set; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>How long a message may take to arrive; see <see cref="VhostUserBackendOptions.MessageTimeout"/>. Configuration: a time, or infinite.</summary>
+    public TimeSpan MessageTimeout { get; set; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>How long sending a reply may take; see <see cref="VhostUserBackendOptions.SendTimeout"/>. Configuration: a time, or infinite.</summary>
+    public TimeSpan SendTimeout { get; set; } = TimeSpan.FromSeconds(5);
+
     /// <summary>Changes the remaining options of the back-end, after those above. Not bound from configuration.</summary>
     public Func<VhostUserBackendOptions, VhostUserBackendOptions>? Backend { get; set; }
 
-    internal VhostUserListenOptions ForListener() => new() { Mode = SocketMode, Group = SocketGroup };
+    /// <summary>What the socket of a back-end with such options is like.</summary>
+    internal VhostUserListenOptions ForListener(VhostUserBackendOptions backend) => new() { Mode = SocketMode, Group = SocketGroup, Connection = ForConnection(backend) };
 
-    internal VhostUserBackendOptions ForBackend(Microsoft.Extensions.Logging.ILoggerFactory logs)
+    /// <summary>What connections of a back-end with such options are like, as when it made them itself.</summary>
+    internal static VhostUserConnectionOptions ForConnection(VhostUserBackendOptions backend) => new()
     {
-        VhostUserBackendOptions options = new() { Dispatch = Dispatch, Processors = Processors, DrainTimeout = DrainTimeout, LoggerFactory = logs };
+        SendTimeout = backend.SendTimeout,
+        MessageTimeout = backend.MessageTimeout,
+        TimeProvider = backend.TimeProvider,
+        Logger = backend.LoggerFactory?.CreateLogger("Vhost.Backend"),
+    };
+
+    internal VhostUserBackendOptions ForBackend(ILoggerFactory logs, HostedQueueThreads threads)
+    {
+        VhostUserBackendOptions options = new()
+        {
+            Retry = Retry,
+            Dispatch = Dispatch,
+            Threads = SharedThreads is { } count ? threads.Get(count, Processors) : null,
+            Processors = Processors,
+            DrainTimeout = DrainTimeout,
+            RequireSealedMemory = RequireSealedMemory,
+            MaxMemorySlots = MaxMemorySlots,
+            IdleTimeout = IdleTimeout,
+            FirstMessageTimeout = FirstMessageTimeout,
+            MessageTimeout = MessageTimeout,
+            SendTimeout = SendTimeout,
+            LoggerFactory = logs,
+        };
         return Backend is null ? options : Backend(options);
     }
 }

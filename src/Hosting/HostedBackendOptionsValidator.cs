@@ -7,7 +7,9 @@ namespace Vhost.Backend.Hosting;
 internal sealed class HostedBackendOptionsValidator(string backend) : IValidateOptions<HostedBackendOptions>
 {
     private const int MaxProcessor = 1023;
+    private const int MaxThreads = 1024;
     private static readonly TimeSpan _longest = TimeSpan.FromDays(1);
+    private static readonly TimeSpan _longestDelay = TimeSpan.FromHours(1);
 
     public ValidateOptionsResult Validate(string? name, HostedBackendOptions options)
     {
@@ -29,7 +31,27 @@ internal sealed class HostedBackendOptionsValidator(string backend) : IValidateO
             yield return string.Create(CultureInfo.InvariantCulture, $"Dispatch {(int)options.Dispatch}: must be one of {string.Join(", ", Enum.GetNames<QueueDispatch>())}.");
         if (options.DrainTimeout <= TimeSpan.Zero || options.DrainTimeout > _longest)
             yield return $"DrainTimeout {options.DrainTimeout}: must be more than 00:00:00, at most {_longest}.";
+        if (options.SharedThreads is < 1 or > MaxThreads)
+            yield return string.Create(CultureInfo.InvariantCulture, $"SharedThreads {options.SharedThreads}: must be 1 to {MaxThreads}.");
+        if (options.SharedThreads is not null && options.Dispatch != QueueDispatch.SharedThreads)
+            yield return string.Create(CultureInfo.InvariantCulture, $"SharedThreads {options.SharedThreads}: needs Dispatch SharedThreads, but that is {options.Dispatch}.");
+        if (options.MaxMemorySlots is < 1 or > VhostUserBackendOptions.MemorySlotLimit)
+            yield return string.Create(CultureInfo.InvariantCulture, $"MaxMemorySlots {options.MaxMemorySlots}: must be 1 to {VhostUserBackendOptions.MemorySlotLimit}.");
+        if (options.Retry is { } retry && (retry.Delay <= TimeSpan.Zero || retry.Delay > retry.LongestDelay || retry.LongestDelay > _longestDelay))
+            yield return $"Retry:Delay {retry.Delay}, Retry:LongestDelay {retry.LongestDelay}: must be more than 00:00:00, in this order, at most {_longestDelay}.";
+        if (options.Retry is { } until && until.Limit < TimeSpan.Zero && until.Limit != Timeout.InfiniteTimeSpan)
+            yield return $"Retry:Limit {until.Limit}: must be 00:00:00 or more, or infinite.";
+        foreach ((string key, TimeSpan time) in Times(options).Where(static one => one.Time != Timeout.InfiniteTimeSpan && (one.Time <= TimeSpan.Zero || one.Time > _longest)))
+            yield return $"{key} {time}: must be more than 00:00:00, at most {_longest}, or infinite.";
         foreach (int processor in options.Processors.Where(processor => processor is < 0 or > MaxProcessor))
             yield return string.Create(CultureInfo.InvariantCulture, $"Processors {processor}: must be 0 to {MaxProcessor}.");
     }
+
+    private static IEnumerable<(string Key, TimeSpan Time)> Times(HostedBackendOptions options) =>
+    [
+        (nameof(options.IdleTimeout), options.IdleTimeout),
+        (nameof(options.FirstMessageTimeout), options.FirstMessageTimeout),
+        (nameof(options.MessageTimeout), options.MessageTimeout),
+        (nameof(options.SendTimeout), options.SendTimeout),
+    ];
 }

@@ -1,4 +1,3 @@
-using System.Globalization;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Options;
 
@@ -7,9 +6,32 @@ namespace Vhost.Backend.Hosting;
 /// <summary>Reads <see cref="HostedBackendOptions"/> from configuration. Whatever is wrong is told with key, value and what is allowed.</summary>
 internal sealed class HostedBackendSettings(string backend, IConfiguration section) : IConfigureNamedOptions<HostedBackendOptions>
 {
-    private const string Known = "SocketPath, Client, SocketMode, SocketGroup, SocketName, Dispatch, Processors, DrainTimeout";
+    private static readonly Dictionary<string, Action<SettingReader, HostedBackendOptions>> _readers = new(StringComparer.OrdinalIgnoreCase)
+    {
+        ["SocketPath"] = static (read, options) => options.SocketPath = read.Text,
+        ["Client"] = static (read, options) => options.Client = read.Boolean(),
+        ["Retry"] = static (read, options) => options.Retry = Retry(read, options.Retry),
+        ["SocketMode"] = static (read, options) => options.SocketMode = read.Mode(),
+        ["SocketGroup"] = static (read, options) => options.SocketGroup = read.Text,
+        ["SocketName"] = static (read, options) => options.SocketName = read.Text,
+        ["Dispatch"] = static (read, options) => options.Dispatch = read.OneOf<QueueDispatch>(),
+        ["SharedThreads"] = static (read, options) => options.SharedThreads = read.Number(1, 1024),
+        ["Processors"] = static (read, options) => options.Processors = read.Processors(),
+        ["DrainTimeout"] = static (read, options) => options.DrainTimeout = read.Time(orInfinite: false),
+        ["RequireSealedMemory"] = static (read, options) => options.RequireSealedMemory = read.Boolean(),
+        ["MaxMemorySlots"] = static (read, options) => options.MaxMemorySlots = read.Number(1, VhostUserBackendOptions.MemorySlotLimit),
+        ["IdleTimeout"] = static (read, options) => options.IdleTimeout = read.Time(orInfinite: true),
+        ["FirstMessageTimeout"] = static (read, options) => options.FirstMessageTimeout = read.Time(orInfinite: true),
+        ["MessageTimeout"] = static (read, options) => options.MessageTimeout = read.Time(orInfinite: true),
+        ["SendTimeout"] = static (read, options) => options.SendTimeout = read.Time(orInfinite: true),
+    };
 
-    private readonly List<string> _complaints = [];
+    private static readonly Dictionary<string, Func<SettingReader, ConnectRetry, ConnectRetry>> _retryReaders = new(StringComparer.OrdinalIgnoreCase)
+    {
+        ["Delay"] = static (read, retry) => retry with { Delay = read.Time(orInfinite: false) },
+        ["LongestDelay"] = static (read, retry) => retry with { LongestDelay = read.Time(orInfinite: false) },
+        ["Limit"] = static (read, retry) => retry with { Limit = read.Time(orInfinite: true) },
+    };
 
     public void Configure(HostedBackendOptions options)
     {
@@ -20,80 +42,34 @@ internal sealed class HostedBackendSettings(string backend, IConfiguration secti
     {
         if (name != backend)
             return;
-        _complaints.Clear();
+        List<string> complaints = [];
         foreach (IConfigurationSection setting in section.GetChildren())
-            Read(setting, options);
-        if (_complaints.Count > 0)
-            throw new OptionsValidationException(backend, typeof(HostedBackendOptions), _complaints);
-    }
-
-    private void Read(IConfigurationSection setting, HostedBackendOptions options)
-    {
-        switch (setting.Key.ToUpperInvariant())
         {
-            case "SOCKETPATH":
-                options.SocketPath = setting.Value;
-                break;
-            case "CLIENT":
-                options.Client = Parsed(setting, bool.TryParse(setting.Value, out bool client), client, "true or false");
-                break;
-            case "SOCKETMODE":
-                options.SocketMode = Parsed(setting, TryParseMode(setting.Value, out UnixFileMode mode), mode, "octal permissions like 660");
-                break;
-            case "SOCKETGROUP":
-                options.SocketGroup = setting.Value;
-                break;
-            case "SOCKETNAME":
-                options.SocketName = setting.Value;
-                break;
-            case "DISPATCH":
-                bool named = Enum.TryParse(setting.Value, ignoreCase: true, out QueueDispatch dispatch) && Enum.IsDefined(dispatch);
-                options.Dispatch = Parsed(setting, named, dispatch, $"one of {string.Join(", ", Enum.GetNames<QueueDispatch>())}");
-                break;
-            case "PROCESSORS":
-                options.Processors = Parsed(setting, TryParseProcessors(TextOf(setting), out List<int> processors), processors, "processor numbers like 0,2-3, each from 0 to 1023");
-                break;
-            case "DRAINTIMEOUT":
-                bool isTime = TimeSpan.TryParse(setting.Value, CultureInfo.InvariantCulture, out TimeSpan drain);
-                options.DrainTimeout = Parsed(setting, isTime, drain, "a time like 00:00:05, more than 00:00:00 and at most 1.00:00:00");
-                break;
-            default:
-                _complaints.Add($"{setting.Path} '{setting.Value}': no such setting; there are {Known}.");
-                break;
-        }
-    }
-
-    private T Parsed<T>(IConfigurationSection setting, bool parsed, T value, string allowed)
-    {
-        if (!parsed)
-            _complaints.Add($"{setting.Path} '{TextOf(setting)}': must be {allowed}.");
-        return value;
-    }
-
-    private static string TextOf(IConfigurationSection setting) => setting.Value ?? string.Join(',', setting.GetChildren().Select(child => child.Value));
-
-    private static bool TryParseMode(string? text, out UnixFileMode mode)
-    {
-        mode = default;
-        if (text is not { Length: > 0 and <= 4 } || text.Any(digit => digit is < '0' or > '7') || Convert.ToInt32(text, 8) is var bits && bits > 0x1FF)
-            return false;
-        mode = (UnixFileMode)bits;
-        return true;
-    }
-
-    private static bool TryParseProcessors(string text, out List<int> processors)
-    {
-        processors = [];
-        foreach (string part in text.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))
-        {
-            string[] ends = part.Split('-');
-            if (ends.Length > 2 || !TryProcessor(ends[0], out int first) || !TryProcessor(ends[^1], out int last) || last < first)
-                return false;
-            processors.AddRange(Enumerable.Range(first, last - first + 1));
+            SettingReader reader = new(setting, complaints);
+            if (_readers.TryGetValue(setting.Key, out Action<SettingReader, HostedBackendOptions>? read))
+                read(reader, options);
+            else
+                reader.Unknown(_readers.Keys);
         }
 
-        return true;
+        if (complaints.Count > 0)
+            throw new OptionsValidationException(backend, typeof(HostedBackendOptions), complaints);
     }
 
-    private static bool TryProcessor(string text, out int number) => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out number) && number <= 1023;
+    /// <summary>false, true, or what is set below it.</summary>
+    private static ConnectRetry? Retry(SettingReader read, ConnectRetry? before)
+    {
+        if (read.Children is not { Count: > 0 } children)
+            return read.Boolean() ? before ?? new ConnectRetry() : null;
+        ConnectRetry retry = before ?? new ConnectRetry();
+        foreach (SettingReader child in children)
+        {
+            if (_retryReaders.TryGetValue(child.Key, out Func<SettingReader, ConnectRetry, ConnectRetry>? set))
+                retry = set(child, retry);
+            else
+                child.Unknown(_retryReaders.Keys);
+        }
+
+        return retry;
+    }
 }

@@ -17,15 +17,22 @@ namespace Vhost.Backend.Hosting;
 /// </remarks>
 public sealed class HostedVhostUserBackend : IHostedService, IAsyncDisposable
 {
+    /// <summary>What disposing adds to <see cref="HostedBackendOptions.DrainTimeout"/>: for a device that does not return, which is given up a second later, and for what is closed then.</summary>
+    private static readonly TimeSpan _grace = TimeSpan.FromSeconds(5);
+
     private readonly IServiceProvider _services;
     private readonly Func<IServiceProvider, IVhostUserDevice> _makeDevice;
     private readonly ILoggerFactory _logs;
     private readonly ILogger _logger;
+    private readonly HostedQueueThreads _threads;
     private readonly CancellationTokenSource _stopping = new();
     private VhostUserBackend? _backend;
     private IVhostUserDevice? _device;
     private Task _serving = Task.CompletedTask;
+    private TimeSpan _drainTimeout;
     private bool _isStarted;
+    private volatile bool _hasEnded;
+    private bool _leftBehind;
     private int _disposed;
 
     internal HostedVhostUserBackend(string name, IServiceProvider services, Func<IServiceProvider, IVhostUserDevice> makeDevice)
@@ -33,6 +40,7 @@ public sealed class HostedVhostUserBackend : IHostedService, IAsyncDisposable
         Name = name;
         _services = services;
         _makeDevice = makeDevice;
+        _threads = services.GetRequiredService<HostedQueueThreads>(); // made before this, so disposed after it
         _logs = services.GetService<ILoggerFactory>() ?? NullLoggerFactory.Instance;
         _logger = _logs.CreateLogger("Vhost.Backend.Hosting");
     }
@@ -59,7 +67,7 @@ public sealed class HostedVhostUserBackend : IHostedService, IAsyncDisposable
 
     /// <summary>What it does.</summary>
     public HostedBackendState State => Failure is not null ? HostedBackendState.Failed
-        : _stopping.IsCancellationRequested ? HostedBackendState.Stopped
+        : _stopping.IsCancellationRequested || _hasEnded ? HostedBackendState.Stopped
         : !_isStarted ? HostedBackendState.NotStarted
         : _backend!.IsConnected ? HostedBackendState.Connected
         : HostedBackendState.Waiting;
@@ -72,10 +80,12 @@ public sealed class HostedVhostUserBackend : IHostedService, IAsyncDisposable
     {
         HostedBackendOptions options = _services.GetRequiredService<IOptionsMonitor<HostedBackendOptions>>().Get(Name);
         _device = _makeDevice(_services);
-        _backend = new VhostUserBackend(_device, options.ForBackend(_logs));
+        VhostUserBackendOptions settings = options.ForBackend(_logs, _threads);
+        _drainTimeout = settings.DrainTimeout;
+        _backend = new VhostUserBackend(_device, settings);
         _backend.Connected += (_, _) => Changed?.Invoke(this, EventArgs.Empty);
         _backend.Disconnected += (_, _) => Changed?.Invoke(this, EventArgs.Empty);
-        Func<Task> serve = Open(options, _backend);
+        Func<Task> serve = Open(options, settings, _backend);
         _isStarted = true;
         HostingLog.Serving(_logger, Name, Where);
         _serving = Task.Run(() => ServeAsync(serve), CancellationToken.None);
@@ -91,20 +101,37 @@ public sealed class HostedVhostUserBackend : IHostedService, IAsyncDisposable
         await _stopping.CancelAsync().ConfigureAwait(false);
         Changed?.Invoke(this, EventArgs.Empty);
         await _serving.WaitAsync(cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        if (_serving.IsCompleted)
-            HostingLog.Stopped(_logger, Name);
-        else
+        _leftBehind = !_serving.IsCompleted;
+        if (_leftBehind)
             HostingLog.LeftBehind(_logger, Name);
+        else
+            HostingLog.Stopped(_logger, Name);
     }
 
-    /// <summary>Stops, if that has not been done, and disposes the device.</summary>
+    /// <summary>
+    /// Stops, if that has not been done (a host whose start fails does not), waiting at most <see cref="HostedBackendOptions.DrainTimeout"/> and a few seconds; then disposes the device. What was left
+    /// behind in a hurry is not waited for: its device is disposed when it has come to its end.
+    /// </summary>
     public async ValueTask DisposeAsync()
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
             return;
         await _stopping.CancelAsync().ConfigureAwait(false);
-        if (!_serving.IsCompleted)
-            return; // left behind: the device is still used
+        if (!_leftBehind)
+            await _serving.WaitAsync(_drainTimeout + _grace).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (_serving.IsCompleted)
+        {
+            await DisposeAllAsync().ConfigureAwait(false);
+            return;
+        }
+
+        if (!_leftBehind)
+            HostingLog.LeftBehind(_logger, Name);
+        _ = DisposeLaterAsync();
+    }
+
+    private async Task DisposeAllAsync()
+    {
         if (_backend is not null)
             await _backend.DisposeAsync().ConfigureAwait(false);
         if (_device is IAsyncDisposable asynchronous)
@@ -114,35 +141,66 @@ public sealed class HostedVhostUserBackend : IHostedService, IAsyncDisposable
         _stopping.Dispose();
     }
 
-    /// <summary>Opens what is served, so that a socket that cannot be used fails the start of the host, and systemd is told of readiness when it is true.</summary>
-    private Func<Task> Open(HostedBackendOptions options, VhostUserBackend backend)
+    /// <summary>The device is still used; nobody waits for the end of that.</summary>
+    private async Task DisposeLaterAsync()
     {
-        if (_services.GetRequiredService<SystemdSockets>().TryTake(options.SocketName ?? Name) is { } inherited)
-            return OpenInherited(inherited, options.SocketName ?? Name, backend);
-        string path = options.SocketPath ?? throw new OptionsValidationException(
-            Name, typeof(HostedBackendOptions), [$"Back-end '{Name}': SocketPath is missing, and the service manager passes no socket named '{options.SocketName ?? Name}'."]);
+        try
+        {
+            await _serving.ConfigureAwait(false);
+            await DisposeAllAsync().ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            HostingLog.NotDisposed(_logger, Name, e);
+        }
+    }
+
+    /// <summary>Opens what is served, so that a socket that cannot be used fails the start of the host, and systemd is told of readiness when it is true.</summary>
+    private Func<Task> Open(HostedBackendOptions options, VhostUserBackendOptions settings, VhostUserBackend backend)
+    {
+        string name = options.SocketName ?? Name;
+        SystemdSockets passed = _services.GetRequiredService<SystemdSockets>();
+        if (passed.TryTake(name, isOnlyBackend: _services.GetServices<HostedBackendName>().Count() == 1) is { } inherited)
+        {
+            TellOverridden(options, name);
+            return OpenInherited(inherited, name, settings, backend);
+        }
+
+        string path = options.SocketPath ?? throw Wrong($"SocketPath is missing, and the service manager passes no socket named '{name}'.");
         Where = options.Client ? $"the front-end that listens on {path}" : path;
         if (options.Client)
             return () => backend.ConnectAsync(path, _stopping.Token);
-        VhostUserListener listener = VhostUserListener.Listen(path, options.ForListener());
+        if (passed.LeftAt(path) is { } left)
+            throw Wrong($"SocketPath '{path}': the service manager listens there already, and passes that socket by the name '{left.Name}'; SocketName '{name}' must be that name.");
+        VhostUserListener listener = VhostUserListener.Listen(path, options.ForListener(settings));
         return () => ListenAsync(backend, listener);
     }
 
-    private Func<Task> OpenInherited(SafeFileHandle socket, string name, VhostUserBackend backend)
+    private Func<Task> OpenInherited(SafeFileHandle socket, string name, VhostUserBackendOptions settings, VhostUserBackend backend)
     {
         Where = $"inherited socket '{name}'";
         if (InheritedSocket.Inspect(socket) == InheritedSocketKind.Connected)
         {
-            VhostUserConnection connection = VhostUserConnection.Adopt(socket);
-            return async () =>
-            {
-                await backend.ServeAsync(connection, _stopping.Token).ConfigureAwait(false);
-                _services.GetRequiredService<IHostApplicationLifetime>().StopApplication(); // the one connection that this process was started for
-            };
+            VhostUserConnection connection = VhostUserConnection.Adopt(socket, HostedBackendOptions.ForConnection(settings));
+            return () => backend.ServeAsync(connection, _stopping.Token);
         }
 
-        VhostUserListener listener = VhostUserListener.Adopt(socket);
+        VhostUserListener listener = VhostUserListener.Adopt(socket, HostedBackendOptions.ForConnection(settings));
         return () => ListenAsync(backend, listener);
+    }
+
+    private void TellOverridden(HostedBackendOptions options, string socket)
+    {
+        string[] set =
+        [
+            .. options.SocketPath is null ? (string[])[] : [nameof(options.SocketPath)],
+            .. options.SocketMode is null ? (string[])[] : [nameof(options.SocketMode)],
+            .. options.SocketGroup is null ? (string[])[] : [nameof(options.SocketGroup)],
+        ];
+        if (options.Client)
+            HostingLog.ClientOverridden(_logger, Name, socket, options.SocketPath!);
+        else if (set.Length > 0)
+            HostingLog.Overridden(_logger, Name, socket, string.Join(", ", set));
     }
 
     private async Task ListenAsync(VhostUserBackend backend, VhostUserListener listener)
@@ -158,15 +216,22 @@ public sealed class HostedVhostUserBackend : IHostedService, IAsyncDisposable
         try
         {
             await serve().ConfigureAwait(false);
+            if (_stopping.IsCancellationRequested)
+                return;
+            _hasEnded = true; // the one connection that it was for: an inherited one, or that of a client that does not try again
+            HostingLog.Ended(_logger, Name);
         }
         catch (Exception e)
         {
             Failure = e;
             HostingLog.Failed(_logger, Name, e);
-            Changed?.Invoke(this, EventArgs.Empty);
-            _services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
         }
+
+        Changed?.Invoke(this, EventArgs.Empty);
+        _services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
     }
+
+    private OptionsValidationException Wrong(string complaint) => new(Name, typeof(HostedBackendOptions), [$"Back-end '{Name}': {complaint}"]);
 
     private InvalidOperationException NotStarted() => new($"The host has not started back-end '{Name}' yet.");
 }

@@ -67,6 +67,18 @@ public static class VhostUserHostingExtensions
         return services;
     }
 
+    /// <summary>
+    /// Says that a socket of the service manager belongs to another part of the program. Of Unix stream sockets, those that no back-end has taken once the host has started are closed otherwise.
+    /// </summary>
+    /// <param name="services">The host's services.</param>
+    /// <param name="name">FileDescriptorName= of the socket unit; without that it is the unit's name.</param>
+    public static IServiceCollection KeepSystemdSocket(this IServiceCollection services, string name)
+    {
+        ArgumentNullException.ThrowIfNull(services);
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        return services.AddSingleton(new KeptSystemdSocket(name));
+    }
+
     private static void Add(IServiceCollection services, string name, Func<IServiceProvider, IVhostUserDevice> device)
     {
         ArgumentNullException.ThrowIfNull(services);
@@ -76,6 +88,8 @@ public static class VhostUserHostingExtensions
             throw new ArgumentException($"There is a back-end '{name}' already.", nameof(name));
         services.AddOptions();
         services.TryAddSingleton(SystemdSockets.FromEnvironment());
+        services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, SystemdSocketsService>());
+        services.TryAddSingleton<HostedQueueThreads>();
         services.AddKeyedSingleton(name, (provider, _) => new HostedVhostUserBackend(name, provider, device));
         services.AddSingleton<IHostedService>(provider => provider.GetRequiredKeyedService<HostedVhostUserBackend>(name));
         services.AddSingleton(new HostedBackendName(name));

@@ -87,12 +87,17 @@ public sealed class SystemdTests : IDisposable
     [InlineData("x", "2", "disk:disk", "disk", new int[0])]
     [InlineData("42", "-1", "disk", "disk", new int[0])]
     [InlineData(null, null, null, "disk", new int[0])]
-    public void Sockets_are_found_by_name_once_each(string? process, string? count, string? names, string name, int[] numbers)
+    [InlineData("42", "1", "connection", "disk", new[] { 3 })]
+    [InlineData("42", "1", null, "disk", new[] { 3 })]
+    [InlineData("42", "1", "unknown", "disk", new int[0])]
+    [InlineData("42", "1", "connection", "disk", new int[0], false)]
+    [InlineData("42", "2", "connection:connection", "disk", new int[0])]
+    public void Sockets_are_found_by_name_once_each(string? process, string? count, string? names, string name, int[] numbers, bool isOnlyBackend = true)
     {
         Dictionary<string, string?> environment = new(StringComparer.Ordinal) { ["LISTEN_PID"] = process, ["LISTEN_FDS"] = count, ["LISTEN_FDNAMES"] = names };
         SystemdSockets sockets = new(one => environment.GetValueOrDefault(one), process: 42);
         List<int> found = [];
-        while (sockets.TryTake(name) is { } socket)
+        while (sockets.TryTake(name, isOnlyBackend) is { } socket)
         {
             found.Add((int)socket.DangerousGetHandle());
             socket.SetHandleAsInvalid(); // they are not there

@@ -58,6 +58,13 @@ internal sealed class TestHost : IAsyncDisposable
 
     internal Task StopAsync(CancellationToken hurry = default) => _host.StopAsync(hurry).InTime();
 
+    /// <summary>As a host does whose start failed, or a program that ends without a stop.</summary>
+    internal Task DisposeWithoutStoppingAsync()
+    {
+        _disposed = true;
+        return ((IAsyncDisposable)_host).DisposeAsync().InTime();
+    }
+
     internal async Task<(HealthStatus Status, string? Text)> HealthAsync()
     {
         HealthReport report = await Services.GetRequiredService<HealthCheckService>().CheckHealthAsync().InTime();

@@ -44,7 +44,7 @@ internal sealed partial class BackendSession
     /// <summary>Whether a message came.</summary>
     internal bool HasHeard { get; private set; }
 
-    /// <summary>Serves the front-end until it goes away, breaks the rules or <paramref name="stopping"/> is cancelled. Does not throw.</summary>
+    /// <summary>Serves the front-end until it goes away, breaks the rules or <paramref name="stopping"/> is cancelled. Does not throw. Whoever runs it tells that it has ended.</summary>
     public async Task RunAsync(CancellationToken stopping)
     {
         BackendLog.Connected(_logger, _connection.Name);
@@ -177,7 +177,6 @@ internal sealed partial class BackendSession
         await CloseBackendChannelAsync().ConfigureAwait(false);
         await _connection.DisposeAsync().ConfigureAwait(false);
         TryCallDevice(_device.Reset, out _);
-        _events.TellDisconnected(_connection.Name);
     }
 
     /// <summary>Calls into the device; what it throws is an answer, not an accident.</summary>

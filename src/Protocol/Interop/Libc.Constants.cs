@@ -75,6 +75,8 @@ internal static partial class Libc
     internal const int RWF_NOWAIT = 0x8;
 
     // files
+    internal const int F_SETFD = 2;
+    internal const int FD_CLOEXEC = 1;
     internal const int F_GETFL = 3;
     internal const int F_SETFL = 4;
     internal const int F_DUPFD_CLOEXEC = 1030;

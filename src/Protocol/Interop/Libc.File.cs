@@ -50,6 +50,9 @@ internal static partial class Libc
         return result >= 0 ? result : -Marshal.GetLastPInvokeError();
     }
 
+    /// <summary>Closes the descriptor in programs that are started from now on. False when it is not open.</summary>
+    internal static bool TrySetCloseOnExec(SafeHandle descriptor) => fcntl(descriptor, F_SETFD, FD_CLOEXEC) == 0;
+
     /// <summary>Makes the description non-blocking. Only for descriptors that were given to us for good.</summary>
     internal static void SetNonBlocking(SafeHandle descriptor)
     {

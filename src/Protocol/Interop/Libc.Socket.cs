@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using System.Text;
 using Microsoft.Win32.SafeHandles;
 
 namespace Vhost.Protocol;
@@ -124,6 +125,19 @@ internal static partial class Libc
         if (getpeername(socket, peer, &peerLength) != 0 || getsockname(other, name, &nameLength) != 0) return false;
         return nameLength is > Family and <= Capacity && peerLength == nameLength
             && new ReadOnlySpan<byte>(peer, (int)peerLength).SequenceEqual(new ReadOnlySpan<byte>(name, (int)nameLength));
+    }
+
+    /// <summary>The file that a Unix socket is bound to; null where it has none.</summary>
+    // Safety: the kernel writes at most the length it is told; of what it reports, no more than that is looked at.
+    internal static unsafe string? BoundPath(SafeHandle socket)
+    {
+        const int Capacity = 128;
+        const int Family = sizeof(ushort);
+        byte* name = stackalloc byte[Capacity];
+        uint length = Capacity;
+        if (getsockname(socket, name, &length) != 0 || length is <= Family or > Capacity || name[0] != AF_UNIX || name[Family] == 0) return null;
+        ReadOnlySpan<byte> path = new(name + Family, (int)length - Family);
+        return Encoding.UTF8.GetString(path.IndexOf((byte)0) is var end and >= 0 ? path[..end] : path);
     }
 
     /// <summary>Reads an <c>int</c> option of the socket level; false when it is no socket or has no such option.</summary>

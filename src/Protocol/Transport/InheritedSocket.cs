@@ -32,6 +32,26 @@ public static class InheritedSocket
         return Libc.HasPeer(descriptor) ? InheritedSocketKind.Connected : InheritedSocketKind.None;
     }
 
+    /// <summary>The socket file of a Unix socket, as it was named when it was made.</summary>
+    /// <param name="descriptor">Borrowed.</param>
+    /// <returns>The path, which may be relative; null for a socket without a file, a connected client or what is no Unix socket.</returns>
+    public static string? PathOf(SafeHandle descriptor)
+    {
+        ArgumentNullException.ThrowIfNull(descriptor);
+        return Libc.BoundPath(descriptor);
+    }
+
+    /// <summary>
+    /// Keeps a descriptor from programs that this one starts: what a parent process hands over is inherited by everybody otherwise. Adopting a socket does so too.
+    /// </summary>
+    /// <param name="descriptor">Borrowed.</param>
+    /// <returns>False when it is not open.</returns>
+    public static bool TrySetCloseOnExec(SafeHandle descriptor)
+    {
+        ArgumentNullException.ThrowIfNull(descriptor);
+        return Libc.TrySetCloseOnExec(descriptor);
+    }
+
     /// <summary>Throws when the descriptor is of another kind; it is closed then.</summary>
     internal static void Require(SafeFileHandle descriptor, InheritedSocketKind kind, string parameterName)
     {

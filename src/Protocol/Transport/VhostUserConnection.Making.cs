@@ -35,7 +35,7 @@ public sealed partial class VhostUserConnection
     }
 
     /// <summary>Takes ownership of a connected socket made elsewhere; the descriptor is closed also when this throws.</summary>
-    /// <param name="connectedSocket">A connected Unix stream socket. Nobody else may read from it any more.</param>
+    /// <param name="connectedSocket">A connected Unix stream socket. Nobody else may read from it any more; programs that are started from now on do not inherit it.</param>
     /// <param name="options">Limits of the connection.</param>
     /// <returns>The connection.</returns>
     /// <exception cref="ArgumentException">The descriptor is something else; the message says what.</exception>
@@ -44,6 +44,7 @@ public sealed partial class VhostUserConnection
         SupportedHost.Require();
         ArgumentNullException.ThrowIfNull(connectedSocket);
         InheritedSocket.Require(connectedSocket, InheritedSocketKind.Connected, nameof(connectedSocket));
+        Libc.TrySetCloseOnExec(connectedSocket);
         return new VhostUserConnection(new UnixSocketTransport(connectedSocket, NameOf(connectedSocket, "adopted socket")), options);
     }
 

@@ -50,7 +50,7 @@ public sealed partial class VhostUserListener : IAsyncDisposable
     }
 
     /// <summary>Takes ownership of a listening socket made elsewhere; the descriptor is closed also when this throws, its file is never removed.</summary>
-    /// <param name="listeningSocket">A listening Unix stream socket; it is made non-blocking.</param>
+    /// <param name="listeningSocket">A listening Unix stream socket; it is made non-blocking, and is not inherited by programs that are started from now on.</param>
     /// <param name="options">Options of every accepted connection.</param>
     /// <returns>The listener.</returns>
     /// <exception cref="ArgumentException">The descriptor is something else; the message says what.</exception>
@@ -60,6 +60,7 @@ public sealed partial class VhostUserListener : IAsyncDisposable
         ArgumentNullException.ThrowIfNull(listeningSocket);
         InheritedSocket.Require(listeningSocket, InheritedSocketKind.Listening, nameof(listeningSocket));
         Libc.SetNonBlocking(listeningSocket);
+        Libc.TrySetCloseOnExec(listeningSocket);
         return new VhostUserListener(listeningSocket, path: null, file: null, options ?? new VhostUserConnectionOptions());
     }
 

@@ -59,6 +59,20 @@ public class EventTests
     }
 
     [Fact]
+    public async Task Whoever_hears_that_the_front_end_is_gone_sees_nobody_connected()
+    {
+        ConcurrentQueue<(bool Connected, bool HasStatus)> seen = new();
+        VhostUserBackend backend = Listened(new EchoDevice(), out VhostUserConnection end);
+        backend.Connected += (_, _) => seen.Enqueue((backend.IsConnected, backend.GetStatus() is not null));
+        backend.Disconnected += (_, _) => seen.Enqueue((backend.IsConnected, backend.GetStatus() is not null));
+        await using (RawFrontend frontend = new(end))
+            await frontend.NegotiateAsync();
+        await backend.DisposeAsync();
+
+        seen.Last().Should().Be((false, false));
+    }
+
+    [Fact]
     public async Task The_front_end_hears_that_a_queue_stopped_after_the_application()
     {
         await using VhostUserBackend backend = Listened(new EchoDevice(), out VhostUserConnection end);
