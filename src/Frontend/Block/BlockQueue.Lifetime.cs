@@ -9,15 +9,20 @@ public sealed partial class BlockQueue
 {
     private const ulong Free = ulong.MaxValue;
 
+    /// <summary>For ever: whoever wants in learns it.</summary>
+    private const int Closed = 1;
+
+    /// <summary>While the ring is made anew: whoever wants in waits.</summary>
+    private const int Rebuilt = 2;
+
     private static readonly TimeSpan LongestCall = TimeSpan.FromSeconds(1);
 
     private readonly OverdueWatch _overdue;
     private Exception? _failure;
     private bool _inside;
-    private bool _closed;
 
-    /// <summary>Whoever wants in waits, or learns that the queue is closed.</summary>
-    private bool _barred;
+    /// <summary>Why nobody gets in: bits of <see cref="Closed"/> and <see cref="Rebuilt"/>.</summary>
+    private int _barriers;
 
     /// <summary>Called, once at least, when the queue finds out by itself that it cannot go on.</summary>
     internal Action<Exception>? Broken { get; set; }
@@ -37,15 +42,14 @@ public sealed partial class BlockQueue
     internal void Close()
     {
         Fail(new ObjectDisposedException(nameof(BlockClient)));
-        Volatile.Write(ref _closed, true);
-        if (TryBar())
+        if (TryBar(Closed) && SpinWait.SpinUntil(() => !Volatile.Read(ref _rebuilds), LongestCall))
             _ring.Dispose();
     }
 
     /// <summary>Nobody comes in any more, and whoever was inside has left. False when a thread does not leave in time.</summary>
-    private bool TryBar()
+    private bool TryBar(int reason)
     {
-        Volatile.Write(ref _barred, true);
+        Interlocked.Or(ref _barriers, reason);
 
         // The partner of the plain store in Enter: after this the other thread has either been seen inside, or will see that the queue is barred.
         Interlocked.MemoryBarrierProcessWide();
@@ -99,7 +103,7 @@ public sealed partial class BlockQueue
     private void Enter()
     {
         Volatile.Write(ref _inside, true);
-        if (Volatile.Read(ref _barred))
+        if (Volatile.Read(ref _barriers) != 0)
             EnterBarred();
     }
 
@@ -111,11 +115,11 @@ public sealed partial class BlockQueue
         do
         {
             Leave();
-            if (Volatile.Read(ref _closed))
+            if ((Volatile.Read(ref _barriers) & Closed) != 0)
                 throw Volatile.Read(ref _failure) ?? new ObjectDisposedException(nameof(BlockClient));
-            SpinWait.SpinUntil(() => !Volatile.Read(ref _barred) || Volatile.Read(ref _closed));
+            SpinWait.SpinUntil(() => Volatile.Read(ref _barriers) != Rebuilt);
             Volatile.Write(ref _inside, true);
         }
-        while (Volatile.Read(ref _barred));
+        while (Volatile.Read(ref _barriers) != 0);
     }
 }

@@ -11,6 +11,9 @@ public sealed partial class BlockQueue
     private readonly Queue<BlockCompletion> _collected = new();
     private bool _isDisarmed;
 
+    /// <summary>The ring is being made anew.</summary>
+    private bool _rebuilds;
+
     /// <summary>
     /// Makes the ring anew, and submits again what is outstanding, in order. The lost back-end must not touch the ring any more, and the next one not yet. Any thread: one that polls the queue
     /// waits meanwhile.
@@ -19,19 +22,21 @@ public sealed partial class BlockQueue
     /// <exception cref="TimeoutException">A thread is inside the queue and does not leave.</exception>
     internal int Rebuild()
     {
+        // Closing has either seen this, or is seen here.
+        Volatile.Write(ref _rebuilds, true);
         try
         {
-            if (!TryBar())
+            if (!TryBar(Rebuilt))
                 throw new TimeoutException($"Queue {Index}: the thread that uses it does not leave it.");
+            if ((Volatile.Read(ref _barriers) & Closed) != 0)
+                return 0;
             CollectAnswers();
             return SubmitAgain();
         }
         finally
         {
-            Volatile.Write(ref _barred, false);
-            Interlocked.MemoryBarrier();
-            if (Volatile.Read(ref _closed))
-                Volatile.Write(ref _barred, true); // closed meanwhile
+            Interlocked.And(ref _barriers, ~Rebuilt);
+            Volatile.Write(ref _rebuilds, false);
         }
     }
 

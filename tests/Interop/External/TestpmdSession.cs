@@ -13,6 +13,7 @@ internal sealed class TestpmdSession : IAsyncDisposable
     private readonly CancellationTokenSource _ended = new();
     private readonly LogRecorder _log = new(LogLevel.Warning);
     private NetClient? _client;
+    private VhostUserListener? _listener;
     private VhostUserBackend? _backend;
     private NetDevice? _device;
     private Task _serving = Task.CompletedTask;
@@ -20,30 +21,22 @@ internal sealed class TestpmdSession : IAsyncDisposable
     private TestpmdSession(EchoShape shape, TestpmdRole role)
     {
         Shape = shape;
-        Command = new TestpmdCommand
-        {
-            Role = role,
-            SocketPath = _folder.File("s"),
-            ForwardMode = "io",
-            Listens = role == TestpmdRole.Backend != shape.Reversed,
-            Queues = shape.Queues,
-            RingSize = EchoShape.RingSize,
-            Packed = shape.Packed,
-            InOrder = shape.InOrder,
-            Mergeable = shape.Mergeable,
-            Vectorized = shape.Vectorized,
-            Processor = Math.Min(1, Environment.ProcessorCount - 1),
-            Name = Path.GetFileName(_folder.Path),
-        };
+        Command = CommandFor(role, shape);
     }
 
-    internal EchoShape Shape { get; }
+    internal EchoShape Shape { get; private set; }
 
-    internal TestpmdCommand Command { get; }
+    internal TestpmdCommand Command { get; private set; }
 
     internal Testpmd Testpmd { get; private set; } = null!;
 
     internal EchoPort[] Ports { get; private set; } = [];
+
+    /// <summary>Our driver; null when testpmd is the driver.</summary>
+    internal NetClient? Client => _client;
+
+    /// <summary>Our device; null when testpmd is the device.</summary>
+    internal NetDevice? Device => _device;
 
     /// <summary>What our side complained about.</summary>
     internal IEnumerable<string> Complaints => _log.Lines;
@@ -90,10 +83,14 @@ internal sealed class TestpmdSession : IAsyncDisposable
         }
     }
 
-    /// <summary>Puts another front-end in the place of the one that was killed.</summary>
-    internal async Task ReplaceTestpmdAsync()
+    /// <summary>Puts another testpmd in the place of the one that was killed, perhaps with another shape.</summary>
+    internal async Task ReplaceTestpmdAsync(EchoShape? shape = null)
     {
         await Testpmd.DisposeAsync();
+        if (shape is not null)
+            (Shape, Command) = (shape, CommandFor(Command.Role, shape));
+        if (Command.Listens)
+            File.Delete(Command.SocketPath); // one that was killed leaves it, and DPDK does not take the place of a file
         Testpmd = await Testpmd.StartAsync(Command);
     }
 
@@ -103,6 +100,8 @@ internal sealed class TestpmdSession : IAsyncDisposable
             await Testpmd.DisposeAsync();
         if (_client is not null)
             await _client.DisposeAsync();
+        if (_listener is not null)
+            await _listener.DisposeAsync();
         await _ended.CancelAsync();
         await _serving.InTime();
         if (_backend is not null)
@@ -119,10 +118,10 @@ internal sealed class TestpmdSession : IAsyncDisposable
 
     private async Task AcceptAsync()
     {
-        await using VhostUserListener listener = VhostUserListener.Listen(Command.SocketPath);
+        _listener = VhostUserListener.Listen(Command.SocketPath);
         Testpmd = await Testpmd.StartAsync(Command);
         using CancellationTokenSource limit = new(TimeSpan.FromSeconds(30));
-        _client = await NetClient.AcceptAsync(listener, ClientOptions(), limit.Token);
+        _client = await NetClient.AcceptAsync(_listener, ClientOptions(), limit.Token);
     }
 
     private async Task ServeAsync()
@@ -130,8 +129,8 @@ internal sealed class TestpmdSession : IAsyncDisposable
         _device = new NetDevice(new NetDeviceOptions
         {
             QueuePairs = Shape.Queues,
-            Mergeable = Shape.Mergeable,
-            UnwantedFeatures = (Shape.InOrder ? 0 : VirtioFeatures.InOrder) | (Shape.Packed ? 0 : VirtioFeatures.RingPacked),
+            Mergeable = Shape.Mergeable || Shape.OffersAll,
+            UnwantedFeatures = Shape.OffersAll ? 0 : (Shape.InOrder ? 0 : VirtioFeatures.InOrder) | (Shape.Packed ? 0 : VirtioFeatures.RingPacked),
         });
         _backend = new VhostUserBackend(_device, new VhostUserBackendOptions { Dispatch = QueueDispatch.Application, LoggerFactory = _log });
         if (Shape.Reversed)
@@ -152,8 +151,25 @@ internal sealed class TestpmdSession : IAsyncDisposable
         await _backend!.ConnectAsync(Command.SocketPath, _ended.Token);
     }
 
+    private TestpmdCommand CommandFor(TestpmdRole role, EchoShape shape) => new()
+    {
+        Role = role,
+        SocketPath = _folder.File("s"),
+        ForwardMode = "io",
+        Listens = role == TestpmdRole.Backend != shape.Reversed,
+        Queues = shape.Queues,
+        RingSize = EchoShape.RingSize,
+        Packed = shape.Packed,
+        InOrder = shape.InOrder,
+        Mergeable = shape.Mergeable,
+        Vectorized = shape.Vectorized,
+        Processor = Math.Min(1, Environment.ProcessorCount - 1),
+        Name = Path.GetFileName(_folder.Path),
+    };
+
     private NetClientOptions ClientOptions() => new()
     {
+        Reconnect = Shape.Reconnect,
         QueuePairs = Shape.Queues,
         QueueSize = EchoShape.RingSize,
         Mergeable = Shape.Mergeable,
@@ -180,4 +196,10 @@ public sealed record EchoShape
 
     /// <summary>The front-end listens and the back-end connects.</summary>
     public bool Reversed { get; init; }
+
+    /// <summary>How our driver goes on when testpmd is lost.</summary>
+    public ReconnectPolicy? Reconnect { get; init; }
+
+    /// <summary>Our device offers more than this: whatever a front-end may want.</summary>
+    public bool OffersAll { get; init; }
 }

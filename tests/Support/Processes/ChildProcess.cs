@@ -11,6 +11,7 @@ public sealed class ChildProcess : IAsyncDisposable
     private readonly Process _process;
     private readonly LineBuffer _output = new();
     private readonly LineBuffer _errors = new();
+    private bool _disposed;
 
     private ChildProcess(Process process) => _process = process;
 
@@ -96,6 +97,9 @@ public sealed class ChildProcess : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
+        if (_disposed)
+            return;
+        _disposed = true;
         if (!_process.HasExited)
             _process.Kill(entireProcessTree: true);
         await _process.WaitForExitAsync().WaitAsync(_deadline);
