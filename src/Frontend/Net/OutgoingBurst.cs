@@ -62,7 +62,8 @@ public readonly ref struct OutgoingBurst
 
     /// <summary>
     /// Shows packets to the device, all at once, kicks it if it asked for that, and ends the burst. One that the device cannot be given, or that has no
-    /// length, is dropped and counted (<see cref="NetQueueStatistics.Refused"/>). That the queue is broken shows with the next burst.
+    /// length, is dropped and counted (<see cref="NetQueueStatistics.Refused"/>). That the queue is broken shows with the next burst. While the next back-end is looked for
+    /// (<see cref="NetClientOptions.Reconnect"/>) all of them are lost and counted (<see cref="NetQueueStatistics.Lost"/>); once it is there they go to it.
     /// </summary>
     /// <param name="count">How many, from the first on, 0 to <see cref="Count"/>. The places of the others are free again.</param>
     /// <exception cref="ArgumentOutOfRangeException">There are not so many.</exception>

@@ -20,6 +20,7 @@ public sealed class NetOptionsTests
         { new NetClientOptions { RingFeatures = VirtioFeatures.IndirectDescriptors }, "RingFeatures*" },
         { new NetClientOptions { Offloads = VirtioNetFeatures.MultiQueue }, "Offloads 0x400000*" },
         { new NetClientOptions { RingFeatures = VirtioFeatures.RingPacked, UnwantedFeatures = VirtioFeatures.Version1 }, "RING_PACKED needs VERSION_1*" },
+        { new NetClientOptions { Reconnect = new ReconnectPolicy { Delay = TimeSpan.Zero } }, "Reconnect.Delay 00:00:00*" },
     };
 
     [Theory]

@@ -1,4 +1,3 @@
-using Vhost.Backend;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
 

@@ -49,7 +49,7 @@ public sealed class NetReconnectEndTests
     [InlineData("MRG_RXBUF")]
     [InlineData("2 queues; 4 are in use")]
     [InlineData("control queue is queue 6; it was queue 4")]
-    public async Task A_back_end_that_offers_less_than_the_driver_has_is_refused_by_name(string difference)
+    public async Task F05_a_back_end_that_offers_less_than_the_driver_has_is_refused_by_name(string difference)
     {
         NetDeviceOptions before = new() { QueuePairs = 2 };
         await using NetSuccession net = await NetSuccession.StartAsync(new NetClientOptions { QueuePairs = 2, ControlQueue = difference[0] == 'c' }, before);
@@ -85,6 +85,36 @@ public sealed class NetReconnectEndTests
         await net.EndAsync();
 
         await ((Func<Task>)(() => net.Client.Completion.InTime())).Should().ThrowAsync<InvalidTimeZoneException>();
+    }
+
+    [Theory]
+    [InlineData(VirtioFeatures.None)]
+    [InlineData(VirtioFeatures.RingPacked)]
+    public async Task F16_next_ones_that_die_at_any_step_of_their_start_are_followed_by_another(VirtioFeatures ring)
+    {
+        NetClientOptions options = new() { RingFeatures = ring, QueueSize = 16, ControlQueue = true, Reconnect = new ReconnectPolicy { Delay = TimeSpan.FromMilliseconds(1) } };
+        await using NetSuccession net = await NetSuccession.StartAsync(options, new NetDeviceOptions { ControlQueue = true });
+        PacketBuffer[] packets = Rent();
+        net.Sender.SendBurst(packets).Should().Be(1);
+        await net.Client.Control!.AddVlanAsync(5).InTime();
+        await net.LoseAsync();
+        int step = 0;
+        for (bool serves = false; !serves; step++)
+        {
+            Task end = net.BeginDoomed(step);
+            await Eventually.TrueAsync(() => end.IsCompleted || net.Client.Reconnections > 0);
+            serves = !end.IsCompleted;
+            await net.EndAsync();
+        }
+
+        step.Should().BeGreaterThan(20, "a start has as many messages at least");
+        net.Begin();
+        await Eventually.TrueAsync(() => net.Client.Reconnections > 1 && net.Port.IsStarted);
+
+        (net.Sender.Statistics.Lost, net.Sender.Reclaim(), net.Receiver.Statistics.InFlight, net.Client.Completion.IsCompleted).Should().Be((1, 16, 16, false));
+        net.Device.ReceiveFilter.AcceptsVlan(5).Should().BeTrue();
+        PacketTraffic.Of(100).Pump(new PacketPool(64), 100, 8, (p, n) => net.Sender.SendBurst(p.AsSpan(0, n)), p => net.Port.DequeueBurst(p));
+        PacketTraffic.Of(100).Pump(new PacketPool(64), 100, 8, (p, n) => net.Port.EnqueueBurst(p.AsSpan(0, n)), p => net.Receiver.ReceiveBurst(p));
     }
 
     [Fact]

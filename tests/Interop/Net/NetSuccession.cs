@@ -80,14 +80,22 @@ internal sealed class NetSuccession : IAsyncDisposable
         await ServedAsync();
     }
 
+    /// <summary>Starts a back-end that ends in the middle of its start; completes when it has ended.</summary>
+    /// <param name="messages">After how many messages. With more than there are it serves the client.</param>
+    internal Task BeginDoomed(int messages)
+    {
+        Begin(hook: new Doom(messages, () => _stop.Cancel()));
+        return _serving;
+    }
+
     /// <summary>Starts another back-end, which may be of another kind.</summary>
-    internal void Begin(IVhostUserDevice? device = null, NetDeviceOptions? options = null)
+    internal void Begin(IVhostUserDevice? device = null, NetDeviceOptions? options = null, IVhostUserMessageHook? hook = null)
     {
         _stop.Dispose();
         _stop = new CancellationTokenSource();
         if (device is null)
             Device = new NetDevice(options ?? _options);
-        _backend = new VhostUserBackend(device ?? Device, new VhostUserBackendOptions { DrainTimeout = TimeSpan.FromMilliseconds(50) });
+        _backend = new VhostUserBackend(device ?? Device, new VhostUserBackendOptions { DrainTimeout = TimeSpan.FromMilliseconds(50), MessageHook = hook });
         _serving = _listener is null ? _backend.ListenAsync(SocketPath, _stop.Token) : _backend.ConnectAsync(SocketPath, _stop.Token);
     }
 
@@ -103,4 +111,17 @@ internal sealed class NetSuccession : IAsyncDisposable
     }
 
     private Task ServedAsync() => Eventually.TrueAsync(() => Device.Ports.Take(Client.Senders.Count).All(port => port.IsStarted));
+
+    /// <summary>Says when a number of messages has come.</summary>
+    private sealed class Doom(int messages, Action come) : IVhostUserMessageHook
+    {
+        private int _left = messages;
+
+        public MessageDecision Before(VhostUserMessage message, NegotiatedState state)
+        {
+            if (_left-- == 0)
+                come();
+            return MessageDecision.NotHandled;
+        }
+    }
 }
