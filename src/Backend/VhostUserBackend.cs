@@ -64,6 +64,15 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
     /// <summary><see cref="VhostUserBackendOptions.Name"/>, or the path of the socket that is or was last used; empty before.</summary>
     public string Name { get; private set; }
 
+    /// <summary>
+    /// Feature bits that the next front-end is offered: those of the device which the library has the behaviour for, without <see cref="VhostUserBackendOptions.WithheldFeatures"/>, and bit 30, which is the
+    /// protocol's. What the present one was offered: <see cref="BackendStatus.OfferedFeatures"/>.
+    /// </summary>
+    public VirtioFeatures OfferedFeatures => OfferedBits.Features(_device, _options);
+
+    /// <summary>Protocol bits that the next front-end is offered: all that the library and the device implement, without <see cref="VhostUserBackendOptions.WithheldProtocolFeatures"/>.</summary>
+    public VhostUserProtocolFeatures OfferedProtocolFeatures => OfferedBits.ProtocolFeatures(_device, _options);
+
     /// <summary>What is going on with the front-end that is connected: features, memory, queues; null when there is none. Each value is right by itself; the session goes on meanwhile.</summary>
     public BackendStatus? GetStatus() => _session?.GetStatus();
 

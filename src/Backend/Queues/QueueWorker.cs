@@ -38,6 +38,9 @@ internal abstract class QueueWorker
     private volatile bool _abandoned;
     private TaskCompletionSource<uint>? _stopped;
 
+    /// <summary>Looks at a queue that asks for no kicks; null until there is need.</summary>
+    private ITimer? _clock;
+
     protected QueueWorker(DeviceVirtqueue queue, EventNotifier? kick, QueueWorkerContext context)
     {
         Queue = queue;
@@ -224,7 +227,20 @@ internal abstract class QueueWorker
     }
 
     /// <summary>Asks for kicks. False: something arrived meanwhile, or a command did; look again.</summary>
-    protected bool MayWait() => !_commandPosted && (!Active || Queue.ArmKick()) && Queue.Work is not { IsIdle: false };
+    protected bool MayWait()
+    {
+        bool mayWait = !_commandPosted && (!Active || Queue.ArmKick()) && Queue.Work is not { IsIdle: false };
+        if (mayWait && Active && !Queue.AsksForKicks)
+            LookAgainSoon();
+        return mayWait;
+    }
+
+    /// <summary>The driver was told not to kick: the clock does.</summary>
+    private void LookAgainSoon()
+    {
+        _clock ??= Options.TimeProvider.CreateTimer(static worker => ((QueueWorker)worker!).WakeUp(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        _clock.Change(PollInterval, Timeout.InfiniteTimeSpan);
+    }
 
     private void FinishStop()
     {
@@ -233,6 +249,7 @@ internal abstract class QueueWorker
         if (Queue.InFlight != 0 && !_broken && !_abandoned)
             BackendLog.DrainTimedOut(Logger, Queue.Index, Queue.InFlight, Options.DrainTimeout.TotalSeconds);
         Stopped = true;
+        _clock?.Dispose();
         uint next = Queue.Base;
         Queue.Work?.Leave();
         Queue.Deactivate();

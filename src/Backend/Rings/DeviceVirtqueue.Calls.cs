@@ -14,6 +14,18 @@ public sealed partial class DeviceVirtqueue
     public bool DefersCalls { get; set; }
 
     /// <summary>
+    /// Whether the driver is asked to kick while the queue has nothing to do. False: it is told not to, for a device that saves its guest the exits and can wait a millisecond, and the queue is looked at
+    /// by the clock instead, every millisecond while it is at rest. Default: true.
+    /// </summary>
+    /// <remarks>
+    /// <para>While a queue is busy no kicks are asked for in any case, and with <see cref="QueueDispatch.BusyPoll"/> never. Where the application serves the queue (<see cref="QueueDispatch.Application"/>) it
+    /// decides whether kicks are on during <see cref="ApplicationQueue.WaitAsync"/>, which returns after a millisecond without them.</para>
+    /// <para>A driver may kick all the same: suppression is a hint (virtio 1.2, 2.7.10 and 2.8.14), and with EVENT_IDX a driver of a split ring does so once in 65536 requests. A kick that comes is
+    /// served. The change has an effect when the queue comes to rest next.</para>
+    /// </remarks>
+    public bool AsksForKicks { get; set; } = true;
+
+    /// <summary>
     /// Notifies the driver if a <see cref="Flush"/> has found since the last time that it wants to be. Whoever defers calls must call this soon after each flush, or drivers that sleep wait for ever.
     /// </summary>
     /// <returns>Whether the driver was notified.</returns>

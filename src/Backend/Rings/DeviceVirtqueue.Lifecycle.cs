@@ -107,7 +107,7 @@ public sealed partial class DeviceVirtqueue
     }
 
     /// <summary>
-    /// Asks the driver for a kick on the next request. True when there is still nothing to do, so that the worker may wait; false when a request
+    /// Asks the driver for a kick on the next request, unless <see cref="AsksForKicks"/> is false. True when there is still nothing to do, so that the worker may wait; false when a request
     /// came in meanwhile.
     /// </summary>
     internal bool ArmKick()
@@ -125,7 +125,7 @@ public sealed partial class DeviceVirtqueue
             return false;
         }
 
-        return _split is not null ? _split.Arm(leaves) : _packed!.Arm(leaves);
+        return _split is not null ? _split.Arm(leaves, AsksForKicks) : _packed!.Arm(leaves, AsksForKicks);
     }
 
     /// <summary>Remembers what is on the ring, for a device that may leave it there: before it looks for itself.</summary>

@@ -4,7 +4,7 @@ using Vhost.Protocol;
 namespace Vhost.Backend;
 
 /// <summary>The device's side of a packed ring: its own positions, and the accesses to the shared words in their order.</summary>
-internal sealed class PackedDeviceRing
+internal sealed partial class PackedDeviceRing
 {
     private readonly PackedRing _ring;
     private readonly PackedChainWalker _walker;
@@ -50,21 +50,7 @@ internal sealed class PackedDeviceRing
     internal PackedPosition NextUsed => _published;
 
     /// <summary>Chains that the driver has offered and nobody has taken: one turn of the ring at most.</summary>
-    internal int CountAvailable(int most)
-    {
-        PackedPosition at = _nextAvailable;
-        int chains = 0;
-        for (uint left = _ring.Size; left > 0 && chains < most; left--)
-        {
-            ushort flags = _ring.ReadFlags(at.Index);
-            if (!at.IsAvailable(flags))
-                break;
-            chains += (flags & (ushort)DescriptorFlags.Next) == 0 ? 1 : 0;
-            at.Advance(1);
-        }
-
-        return chains;
-    }
+    internal int CountAvailable(int most) => CountAvailable(_ring, _nextAvailable, most);
 
     /// <summary>Requests that are noted there are walked in this ring from now on.</summary>
     /// <param name="inflight">Where; null: nowhere.</param>
@@ -318,11 +304,12 @@ internal sealed class PackedDeviceRing
 
     /// <summary>Asks for a kick. True when there is still nothing to fetch.</summary>
     /// <param name="behindSeen">What was seen does not count.</param>
-    internal bool Arm(bool behindSeen)
+    /// <param name="asks">False: only looks, and asks for none.</param>
+    internal bool Arm(bool behindSeen, bool asks)
     {
         PackedPosition known = behindSeen ? _seen : _nextAvailable;
-        _ring.WriteDeviceArea(_eventIndex
-            ? new PackedEvent(known.Word, PackedRingLayout.EventsAtDescriptor)
+        _ring.WriteDeviceArea(!asks ? new PackedEvent(0, PackedRingLayout.EventsDisabled)
+            : _eventIndex ? new PackedEvent(known.Word, PackedRingLayout.EventsAtDescriptor)
             : new PackedEvent(0, PackedRingLayout.EventsEnabled));
         RingOrdering.StoreThenLoad(); // wish out before the flags are read again; the driver publishes, then reads the wish
         return !known.IsAvailable(_ring.ReadFlags(known.Index));

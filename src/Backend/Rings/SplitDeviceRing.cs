@@ -60,10 +60,13 @@ internal sealed class SplitDeviceRing
     internal ushort NextAvailable => _nextAvailable;
 
     /// <summary>Entries that the driver has offered and nobody has taken, as far as the ring has place for them.</summary>
-    internal int CountAvailable(int most)
+    internal int CountAvailable(int most) => CountAvailable(_ring, _nextAvailable, most);
+
+    /// <summary>The same of a ring that others move on meanwhile. Any thread.</summary>
+    internal static int CountAvailable(in SplitRing ring, ushort next, int most)
     {
-        int offered = (ushort)(_ring.ReadAvailableIndex() - _nextAvailable);
-        return Math.Min(Math.Min(offered, (int)_ring.Size), most);
+        int offered = (ushort)(ring.ReadAvailableIndex() - next);
+        return Math.Min(Math.Min(offered, (int)ring.Size), most);
     }
 
     /// <summary>Requests that are noted there are walked in this ring from now on.</summary>
@@ -229,16 +232,17 @@ internal sealed class SplitDeviceRing
 
     /// <summary>Asks for a kick. True when there is still nothing to fetch.</summary>
     /// <param name="behindSeen">What was seen does not count.</param>
-    internal bool Arm(bool behindSeen)
+    /// <param name="asks">False: only looks, and asks for none. With EVENT_IDX that is an index which the driver has passed; it comes there again after 65535 requests.</param>
+    internal bool Arm(bool behindSeen, bool asks)
     {
         ushort known = behindSeen ? _seen : _nextAvailable;
         if (_eventIndex)
         {
-            _ring.WriteAvailEvent(known);
+            _ring.WriteAvailEvent(asks ? known : (ushort)(known - 1));
         }
         else
         {
-            _ring.WriteUsedFlags(0);
+            _ring.WriteUsedFlags(asks ? (ushort)0 : SplitRingLayout.NoNotify);
         }
 
         RingOrdering.StoreThenLoad(); // wish out before the index is read again; the driver publishes, then reads the wish

@@ -7,28 +7,7 @@ internal sealed partial class BackendSession
 {
     private const int StatusNeedsReset = 0x40;
 
-    // Bits that belong to the transport, not to the device: only those whose behaviour exists here may be offered.
-    private const VirtioFeatures TransportBits = (VirtioFeatures)0x0003_FFFF_FF00_0000;
-
-    private const VirtioFeatures SupportedTransportBits = VirtioFeatures.AnyLayout | VirtioFeatures.IndirectDescriptors
-        | VirtioFeatures.EventIndex | VirtioFeatures.Version1 | VirtioFeatures.InOrder | VirtioFeatures.RingPacked;
-
     private int _status;
-
-    private VirtioFeatures OfferedFeatures() =>
-        (_device.Features & (~TransportBits | SupportedTransportBits) & ~_options.WithheldFeatures) | VirtioFeatures.VhostUserProtocolFeatures;
-
-    private VhostUserProtocolFeatures OfferedProtocolFeatures()
-    {
-        VhostUserProtocolFeatures offered = VhostUserProtocolFeatures.MultiQueue | VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.BackendReq
-            | VhostUserProtocolFeatures.ConfigureMemSlots | VhostUserProtocolFeatures.ResetDevice | VhostUserProtocolFeatures.Status
-            | VhostUserProtocolFeatures.InflightShmFd;
-        if (_device is IVhostUserNetDevice)
-            offered |= VhostUserProtocolFeatures.Rarp | VhostUserProtocolFeatures.NetMtu;
-        if (_device.ConfigLength > 0)
-            offered |= VhostUserProtocolFeatures.Config;
-        return offered & ~_options.WithheldProtocolFeatures;
-    }
 
     private Answer GetFeatures() => Answer.Reply(new VhostUserU64((ulong)_state.Offered));
 

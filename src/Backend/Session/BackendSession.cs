@@ -37,7 +37,8 @@ internal sealed partial class BackendSession
         _somebodyWaits = somebodyWaits;
         _vrings = [.. Enumerable.Range(0, _device.QueueCount).Select(index => new VringState(index))];
         _workerContext = new QueueWorkerContext(_device, _options, _logger, QueueBroke, LeftRefused);
-        _state = new NegotiatedState(OfferedFeatures(), VirtioFeatures.None, OfferedProtocolFeatures(), VhostUserProtocolFeatures.None);
+        _state = new NegotiatedState(
+            OfferedBits.Features(_device, _options), VirtioFeatures.None, OfferedBits.ProtocolFeatures(_device, _options), VhostUserProtocolFeatures.None);
         _shownState = new StrongBox<NegotiatedState>(_state);
     }
 

@@ -17,7 +17,9 @@ public sealed record QueueStatus
     /// <summary>Where the front-end says that the ring lies, in its own addresses; null while it has not said.</summary>
     public required VhostUserVringAddress? Address { get; init; }
 
-    /// <summary>Where a stopped ring goes on, in the form of VHOST_USER_SET_VRING_BASE; of a running one, where it was started.</summary>
+    /// <summary>
+    /// Where a stopped ring goes on, in the form of VHOST_USER_SET_VRING_BASE; of a started one, how far requests were fetched from it at the moment (a packed ring: and where the next used descriptor goes).
+    /// </summary>
     public required uint Base { get; init; }
 
     /// <summary>Whether the front-end gave a descriptor to be kicked with; without one the ring is looked at by the clock.</summary>
@@ -25,6 +27,11 @@ public sealed record QueueStatus
 
     /// <summary>Whether the front-end gave a descriptor to be called with; without one the driver looks for itself.</summary>
     public required bool HasCall { get; init; }
+
+    /// <summary>
+    /// Requests that the driver has offered and the device has not taken, 0 to <see cref="Size"/>: what is on the ring at the moment, counted and not checked. 0 while the queue is stopped, waits for memory or is broken.
+    /// </summary>
+    public required int Available { get; init; }
 
     /// <summary>Requests taken and not given back yet.</summary>
     public required int InFlight { get; init; }

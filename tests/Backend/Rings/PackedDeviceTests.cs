@@ -306,6 +306,47 @@ public sealed class PackedDeviceTests : IDisposable
         _device.ArmKick().Should().BeFalse("a request came in");
     }
 
+    [Fact]
+    public void Whoever_asks_from_outside_sees_how_far_it_has_come_and_what_is_left()
+    {
+        for (ushort i = 0; i < 3; i++)
+            _ring.Offer(i, Data, 4, i, RawPackedRing.Write);
+        (_device.ShownPosition, _device.CountShown()).Should().Be((0x8000_8000u, 3));
+
+        _device.TryPop(out DescriptorChain chain).Should().BeTrue();
+        _device.CountShown().Should().Be(2, "what was fetched and not handed out is offered still");
+        _device.Complete(chain, 1);
+        _device.Flush();
+        (_device.ShownPosition, _device.CountShown()).Should().Be((0x8001_8003u, 2));
+
+        _device.Deactivate();
+        _device.CountShown().Should().Be(0);
+    }
+
+    [Fact]
+    public async Task Whoever_asks_while_the_ring_moves_sees_a_position_of_the_ring()
+    {
+        using CancellationTokenSource stop = new();
+        DeviceVirtqueue device = _device;
+        Task<bool> asking = Task.Run(() =>
+        {
+            bool right = true;
+            while (!stop.IsCancellationRequested)
+                right &= (device.ShownPosition & 0x7FFF) < 4 && ((device.ShownPosition >> 16) & 0x7FFF) < 4 && device.CountShown() is >= 0 and <= 4;
+            return right;
+        });
+        for (int i = 0; i < 20000; i++)
+        {
+            _ring.Offer(i % 4, Data, 4, (ushort)(i % 4), RawPackedRing.Write, wrap: i % 8 < 4);
+            _device.TryPop(out DescriptorChain chain).Should().BeTrue();
+            _device.Complete(chain, 1);
+            _device.Flush();
+        }
+
+        await stop.CancelAsync();
+        (await asking.InTime()).Should().BeTrue();
+    }
+
     [Theory]
     [InlineData(0x0000_8000u, 0x8000_8000u)] // the low half alone: both positions are the same
     [InlineData(0x8001_8003u, 0x8001_8003u)] // one to three are in flight elsewhere

@@ -60,6 +60,60 @@ public class StatusTests
     }
 
     [Fact]
+    public async Task What_will_be_offered_is_known_before_anybody_comes()
+    {
+        await using VhostUserBackend backend = new(new EchoDevice(), new VhostUserBackendOptions
+        {
+            WithheldFeatures = VirtioFeatures.EventIndex,
+            WithheldProtocolFeatures = VhostUserProtocolFeatures.InflightShmFd,
+        });
+        (VirtioFeatures features, VhostUserProtocolFeatures protocol) = (backend.OfferedFeatures, backend.OfferedProtocolFeatures);
+        features.Should().HaveFlag(VirtioFeatures.Version1).And.HaveFlag(VirtioFeatures.VhostUserProtocolFeatures).And.NotHaveFlag(VirtioFeatures.EventIndex);
+        protocol.Should().HaveFlag(VhostUserProtocolFeatures.Config).And.NotHaveFlag(VhostUserProtocolFeatures.InflightShmFd);
+
+        (VhostUserConnection end, VhostUserConnection ours) = VhostUserConnection.CreatePair();
+        _ = backend.ServeAsync(ours);
+        await using RawFrontend frontend = new(end);
+        await frontend.SendAsync(VhostUserRequest.SetOwner);
+
+        (await frontend.AskU64Async(VhostUserRequest.GetFeatures)).Should().Be((ulong)features);
+        (await frontend.AskU64Async(VhostUserRequest.GetProtocolFeatures)).Should().Be((ulong)protocol);
+    }
+
+    [Fact]
+    public async Task A_running_queue_shows_what_is_offered_and_how_far_it_has_come()
+    {
+        EchoDevice device = new();
+        await using VhostUserBackend backend = new(device);
+        (VhostUserConnection end, VhostUserConnection ours) = VhostUserConnection.CreatePair();
+        _ = backend.ServeAsync(ours);
+        using TestGuest guest = new();
+        using TestRing ring = new(guest, 0);
+        await using RawFrontend frontend = new(end);
+        await frontend.NegotiateAsync();
+        await frontend.AddMemoryAsync(guest);
+        await frontend.StartAsync(ring);
+        for (byte i = 0; i < 5; i++)
+            await ring.EchoAsync(i);
+        (backend.GetStatus()!.Queues[0].Base, backend.GetStatus()!.Queues[0].Available).Should().Be((5u, 0));
+
+        await frontend.EnableAsync(ring, enable: false);
+        await frontend.BarrierAsync();
+        for (byte i = 0; i < 3; i++)
+            ring.Submit(i);
+        QueueStatus held = backend.GetStatus()!.Queues[0];
+
+        (held.State, held.Base, held.Available).Should().Be((QueueState.Disabled, 5u, 3));
+        backend.GetStatus()!.Queues[1].Available.Should().Be(0);
+        await frontend.EnableAsync(ring);
+        for (byte i = 0; i < 3; i++)
+            await ring.ExpectEchoAsync(i);
+        (backend.GetStatus()!.Queues[0].Base, backend.GetStatus()!.Queues[0].Available).Should().Be((8u, 0));
+        (await frontend.StopAsync(ring)).Should().Be(8);
+        backend.GetStatus()!.Queues[0].Available.Should().Be(0);
+    }
+
+    [Fact]
     public async Task Requests_that_the_device_keeps_are_in_flight()
     {
         EchoDevice device = new() { KeepRequests = true };
