@@ -14,11 +14,11 @@ internal sealed partial class PackedDeviceRing
         get
         {
             const int MostTries = 100;
-            uint before = Shown(_nextAvailable) | ((uint)Shown(_published) << 16);
+            uint before = Shown(_nextAvailable.Index, _nextAvailable.Wrap) | ((uint)Shown(_published.Index, _published.Wrap) << 16);
             for (int i = 0; i < MostTries; i++)
             {
                 Interlocked.MemoryBarrier();
-                uint now = Shown(_nextAvailable) | ((uint)Shown(_published) << 16);
+                uint now = Shown(_nextAvailable.Index, _nextAvailable.Wrap) | ((uint)Shown(_published.Index, _published.Wrap) << 16);
                 if (now == before)
                     break;
                 before = now;
@@ -28,7 +28,7 @@ internal sealed partial class PackedDeviceRing
         }
     }
 
-    /// <summary>The same of a ring that others move on meanwhile. Any thread.</summary>
+    /// <summary>Chains that the driver has offered from a place on: one turn of the ring at most. Any thread.</summary>
     internal static int CountAvailable(in PackedRing ring, PackedPosition at, int most)
     {
         int chains = 0;
@@ -45,10 +45,9 @@ internal sealed partial class PackedDeviceRing
     }
 
     /// <summary>Whatever stands there at the moment, the place is inside the ring.</summary>
-    private ushort Shown(in PackedPosition position)
+    private ushort Shown(uint index, bool wrap)
     {
-        uint index = position.Index;
         bool isPast = index >= _ring.Size;
-        return (ushort)((index % _ring.Size) | (position.Wrap != isPast ? PackedRingLayout.Wrap : 0u));
+        return (ushort)((index % _ring.Size) | (wrap != isPast ? PackedRingLayout.Wrap : 0u));
     }
 }

@@ -62,7 +62,7 @@ internal sealed class SplitDeviceRing
     /// <summary>Entries that the driver has offered and nobody has taken, as far as the ring has place for them.</summary>
     internal int CountAvailable(int most) => CountAvailable(_ring, _nextAvailable, most);
 
-    /// <summary>The same of a ring that others move on meanwhile. Any thread.</summary>
+    /// <summary>The same from an entry on, of a ring that others move on meanwhile. Any thread.</summary>
     internal static int CountAvailable(in SplitRing ring, ushort next, int most)
     {
         int offered = (ushort)(ring.ReadAvailableIndex() - next);
