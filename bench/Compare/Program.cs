@@ -44,6 +44,8 @@ using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSi
 using Workbench bench = new(options);
 Machine machine = await Machine.DescribeAsync(bench);
 Console.Error.WriteLine($"Peers' memory: {bench.Pages}");
+if (machine.Warning is { } busy)
+    Console.Error.WriteLine(busy);
 ProbeReport probe = ProbeReport.Measure(options.BackendProcessor, options.FrontendProcessor);
 Suite suite = new(bench, contests, rows => new CompareReport { Machine = machine, Probe = probe, Rows = rows }.Write(options.Output));
 CompareReport report = new() { Machine = machine, Probe = probe, Rows = await suite.RunAsync(stop.Token) };

@@ -16,7 +16,7 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
 
     /// <summary>All contests there are, in the order of the table.</summary>
     internal static IEnumerable<Contest> All(bool quick) =>
-        [.. PacketContest.All, .. BlockContest.All(quick), .. ControlContest.All, new RegionContest(), .. PacketScaleContest.All];
+        [.. PacketContest.All, .. BlockContest.All(quick), .. ControlContest.All, new CrowdContest(), new RegionContest(), .. PacketScaleContest.All];
 
     /// <summary>Contests with a row that is wanted: those of a quick look, all, or those that were named.</summary>
     internal static IReadOnlyList<Contest> Wanted(CompareOptions options) =>
@@ -41,6 +41,7 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
         List<Sample> ours = new();
         List<Sample> peers = new();
         List<double> distances = new();
+        List<double> others = new();
         int unsteady = 0;
         try
         {
@@ -49,7 +50,9 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
             int rounds = bench.Options.Rounds(contest.Rounds);
             for (int round = 0; round < rounds && !stop.IsCancellationRequested; round++)
             {
+                OtherLoad load = new();
                 Round done = await RunRoundAsync(contest, plans[0], compares);
+                others.Add(Noticed(load.Processors()));
                 ours.Add(done.Ours);
                 if (done.Peer is not null)
                     peers.Add(done.Peer);
@@ -70,7 +73,14 @@ internal sealed class Suite(Workbench bench, IReadOnlyList<Contest> contests, Ac
             Say($"  not the same features of rings: ours {our.RingFeatures}; the peer's {peer.RingFeatures}");
         _samples[contest.Rows[0].Name] = ours;
         double line = Math.Round(Quantiles.Of(distances).Median);
-        _rows.AddRange(plans.Select(plan => Row.From(plan, ours, peers) with { LineNs = line, Unsteady = unsteady }));
+        _rows.AddRange(plans.Select(plan => Row.From(plan, ours, peers) with { LineNs = line, Unsteady = unsteady, Others = Quantiles.Of(others).Median }));
+    }
+
+    private double Noticed(double others)
+    {
+        if (others > OtherLoad.Tolerable)
+            Say(string.Create(CultureInfo.InvariantCulture, $"  WARNING: others kept {others:0.00} processors busy meanwhile"));
+        return others;
     }
 
     /// <summary>Neighbouring runs. When the processors moved meanwhile they are run again, a few times at most.</summary>

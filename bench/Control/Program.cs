@@ -1,17 +1,25 @@
 // A front-end that measures what is beside the data path, against any block back-end that listens. Prints one JSON object.
 //
 //   messages|handshake|reconnect|regions --socket PATH [--seconds N] [--regions N]
+//   crowd --socket PREFIX --count N --good|--bad     until SIGTERM
 using System.Globalization;
+using System.Runtime.InteropServices;
 using Vhost.Bench.Control;
 using Vhost.Protocol;
 
 string? socket = Option("--socket");
-if (args.Length == 0 || socket is null || !TryNumber("--seconds", 3, out int seconds) || !TryNumber("--regions", 1, out int regions))
+if (args.Length == 0 || socket is null || !TryNumber("--seconds", 3, out int seconds) || !TryNumber("--regions", 1, out int regions) || !TryNumber("--count", 64, out int count))
 {
-    await Console.Error.WriteLineAsync("messages|handshake|reconnect|regions --socket PATH [--seconds N] [--regions N]");
+    await Console.Error.WriteLineAsync("messages|handshake|reconnect|regions --socket PATH [--seconds N] [--regions N], or crowd --socket PREFIX --count N --good|--bad");
     return 2;
 }
 
+using CancellationTokenSource stop = new();
+using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context =>
+{
+    context.Cancel = true;
+    stop.Cancel();
+});
 TimeSpan interval = TimeSpan.FromSeconds(seconds);
 try
 {
@@ -21,6 +29,7 @@ try
         "handshake" => await SessionTimes.HandshakeAsync(socket, interval),
         "reconnect" => await SessionTimes.ReconnectAsync(socket, interval),
         "regions" => await RegionRate.MeasureAsync(socket, regions, interval),
+        "crowd" => Crowd.Run(socket, count, bad: args.Contains("--bad"), stop.Token),
         _ => null,
     };
     Console.WriteLine(result ?? $"'{args[0]}' is not known.");

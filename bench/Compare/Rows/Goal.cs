@@ -31,6 +31,7 @@ internal sealed record Goal(GoalKind Kind, double Value)
         ("blk/null/32/pair", new(GoalKind.AtLeast, 14)),
         ("blk/null/1/pair", new(GoalKind.AtMost, 0.28)),
         ("blk/memory/32/pair", new(GoalKind.AtLeast, 2.8)),
+        ("hostile/front-ends/*", new(GoalKind.Ratio, 0.8)),
         ("allocated/*", new(GoalKind.AtMost, 0)),
         ("scale/regions/spread", new(GoalKind.AtMost, 1.3)),
     ];

@@ -38,6 +38,10 @@ internal sealed record Row
     /// <summary>Share of our looks at the ring that found nothing, in per cent; null where it is not counted.</summary>
     public double? EmptyPolls { get; init; }
 
+    /// <summary>Processors that others than the two sides kept busy while the row was measured, the median of its rounds; 0.5 is half of one.</summary>
+    [JsonIgnore]
+    public double? Others { get; init; }
+
     /// <summary>The value of the goal in the unit of the ratio or, without a peer, of the row; null without one.</summary>
     public double? Goal { get; init; }
 
@@ -83,6 +87,10 @@ internal sealed record Row
         Error = reason,
     };
 
-    /// <summary>Figures are judged as they are and written with as many digits as can mean something.</summary>
-    private static double Rounded(double value) => Math.Round(value, 4);
+    /// <summary>Figures are judged as they are and written with as many digits as can mean something; a small one keeps three that are not 0.</summary>
+    private static double Rounded(double value)
+    {
+        double size = Math.Abs(value);
+        return Math.Round(value, size is > 0 and < 0.1 ? Math.Min(15, 2 - (int)Math.Floor(Math.Log10(size))) : 4);
+    }
 }

@@ -49,6 +49,19 @@ internal sealed class Ours : IAsyncDisposable
         }
     }
 
+    /// <summary>Waits until it says something on standard error.</summary>
+    internal async Task SaysAsync(string text)
+    {
+        try
+        {
+            await _process.ErrorLineAsync(text);
+        }
+        catch (TimeoutException failure)
+        {
+            throw new BenchException($"'{Command}' does not say '{text}': {failure.Message}");
+        }
+    }
+
     /// <summary>Waits until its socket is there.</summary>
     internal async Task ListensAsync(string socket)
     {

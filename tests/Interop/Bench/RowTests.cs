@@ -22,6 +22,7 @@ public sealed class RowTests
     [InlineData("blk/null/1/pair", 0.28)]
     [InlineData("blk/memory/32/pair", 2.8)]
     [InlineData("allocated/net", 0.0)]
+    [InlineData("hostile/front-ends/64", 0.8)]
     [InlineData("scale/regions/spread", 1.3)]
     [InlineData("scale/regions/64", null)]
     public void Rows_have_their_goals(string row, double? goal) => Goal.Of(row)?.Value.Should().Be(goal);
