@@ -39,7 +39,8 @@ public sealed partial class VhostUserBackend
             try
             {
                 VhostUserConnection connection = await ConnectOnceAsync(path, stopping).ConfigureAwait(false);
-                if (await ServeAsync(connection, static () => false, stopping).ConfigureAwait(false))
+                SessionEnd end = await ServeAsync(connection, static () => false, stopping).ConfigureAwait(false);
+                if (end.HasSpoken)
                     pause = retry.Delay;
                 since = time.GetTimestamp();
             }

@@ -103,10 +103,14 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
         using CancellationTokenSource linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
         NameAfter(listener.Path);
         BackendLog.Listening(_logger, listener.Path ?? "an inherited socket");
+        AcceptPace pace = new(_options.ViolationPause, _options.TimeProvider);
         while (!linked.IsCancellationRequested)
         {
-            if (await TryAcceptAsync(listener, linked.Token).ConfigureAwait(false) is { } connection)
-                await ServeAsync(connection, () => listener.HasWaiting, linked.Token).ConfigureAwait(false);
+            if (await TryAcceptAsync(listener, linked.Token).ConfigureAwait(false) is not { } connection)
+                continue;
+            SessionEnd end = await ServeAsync(connection, () => listener.HasWaiting, linked.Token).ConfigureAwait(false);
+            if (end.BrokeRules)
+                await pace.WaitAsync(linked.Token).ConfigureAwait(false);
         }
     }
 
@@ -141,8 +145,7 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
         await _calls.EndedAsync(LongestReturn).ConfigureAwait(false);
     }
 
-    /// <returns>Whether the front-end has said anything.</returns>
-    private async Task<bool> ServeAsync(VhostUserConnection connection, Func<bool> connectionsWait, CancellationToken stopping)
+    private async Task<SessionEnd> ServeAsync(VhostUserConnection connection, Func<bool> connectionsWait, CancellationToken stopping)
     {
         using CancellationTokenSource linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
         Interlocked.Increment(ref _waiting);
@@ -153,7 +156,7 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
         catch (OperationCanceledException)
         {
             await connection.DisposeAsync().ConfigureAwait(false);
-            return false;
+            return default;
         }
         finally
         {
@@ -168,7 +171,7 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
             await session.RunAsync(linked.Token).ConfigureAwait(false);
             _session = null; // before anybody hears of it, who would look
             _common.Events.TellDisconnected(connection.Name);
-            return session.HasHeard;
+            return new SessionEnd(session.HasHeard, session.BrokeRules);
         }
         finally
         {
@@ -177,6 +180,11 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
             _turn.Release();
         }
     }
+
+    /// <summary>What became of a front-end.</summary>
+    /// <param name="HasSpoken">Whether it has said anything.</param>
+    /// <param name="BrokeRules">Whether it was thrown out.</param>
+    private readonly record struct SessionEnd(bool HasSpoken, bool BrokeRules);
 
     private void NameAfter(string? path) => Name = _options.Name ?? path ?? Name;
 
@@ -197,6 +205,8 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
         CheckTime(options.MessageTimeout, nameof(options.MessageTimeout));
         CheckTime(options.FirstMessageTimeout, nameof(options.FirstMessageTimeout));
         CheckTime(options.IdleTimeout, nameof(options.IdleTimeout));
+        if (options.ViolationPause != TimeSpan.Zero)
+            CheckTime(options.ViolationPause, nameof(options.ViolationPause));
         options.Retry?.Validate();
     }
 

@@ -82,6 +82,12 @@ public sealed record VhostUserBackendOptions
     public TimeSpan IdleTimeout { get; init; } = Timeout.InfiniteTimeSpan;
 
     /// <summary>
+    /// How long a socket that is listened on takes no front-end after one that broke the rules and was thrown out. The first sixteen cost nothing, and one more is forgiven each time that this has passed; then one that
+    /// comes again and again is let in once in this time, and the other devices of the process have the processors. One that just leaves is never followed by a pause. Default: 250 ms; zero: no pause.
+    /// </summary>
+    public TimeSpan ViolationPause { get; init; } = TimeSpan.FromMilliseconds(250);
+
+    /// <summary>
     /// Ends the connection upon a request that this back-end does not know or implement and that asks for no reply. Default: false, such a request
     /// is ignored and logged. One that asks for a reply is answered with a refusal in either case, so that a newer front-end can do without.
     /// </summary>

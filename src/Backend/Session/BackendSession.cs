@@ -45,6 +45,9 @@ internal sealed partial class BackendSession
     /// <summary>Whether a message came.</summary>
     internal bool HasHeard { get; private set; }
 
+    /// <summary>Whether it ended because the front-end broke the rules.</summary>
+    internal bool BrokeRules { get; private set; }
+
     /// <summary>Serves the front-end until it goes away, breaks the rules or <paramref name="stopping"/> is cancelled. Does not throw. Whoever runs it tells that it has ended.</summary>
     public async Task RunAsync(CancellationToken stopping)
     {
@@ -61,6 +64,7 @@ internal sealed partial class BackendSession
         }
         catch (Exception e) when (e is IOException or TimeoutException)
         {
+            BrokeRules = e is VhostUserProtocolException;
             LogClosed(e.Message);
         }
         catch (Exception e)

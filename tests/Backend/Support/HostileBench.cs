@@ -26,7 +26,7 @@ internal sealed class HostileBench : IAsyncDisposable
         // A polling worker takes a processor and the test another: on two there is nothing left for a bystander, whoever is at fault.
         _judgesStalls = options.Dispatch != QueueDispatch.BusyPoll || Environment.ProcessorCount > 2;
         _threads = options.Dispatch == QueueDispatch.SharedThreads ? new QueueThreads(1) : null;
-        _backend = new VhostUserBackend(device, options with { LoggerFactory = Log, Threads = _threads });
+        _backend = new VhostUserBackend(device, options with { LoggerFactory = Log, Threads = _threads, ViolationPause = TimeSpan.Zero });
         _serving = _backend.ListenAsync(_socket.Path, _stop.Token);
     }
 
