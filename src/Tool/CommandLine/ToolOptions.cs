@@ -27,6 +27,14 @@ internal static class ToolOptions
         return option;
     }
 
+    /// <summary>As <see cref="Path"/>, but may be given more than once.</summary>
+    internal static Option<string[]> Paths(string name, string description)
+    {
+        Option<string[]> option = new(name) { Description = description, HelpName = "PATH", Arity = ArgumentArity.OneOrMore };
+        option.Validators.Add(result => RejectEmpty(result, name));
+        return option;
+    }
+
     internal static Option<ulong?> Size(string name, string description, bool required = false) => new(name)
     {
         Description = $"{description} ({SizeText.Form})",
@@ -49,6 +57,14 @@ internal static class ToolOptions
         CustomParser = argument => ParseNumber(argument, name, lowest, highest),
     };
 
+    /// <summary>As <see cref="Number"/>, but null when absent.</summary>
+    internal static Option<int?> OptionalNumber(string name, string description, int lowest, int highest) => new(name)
+    {
+        Description = string.Create(CultureInfo.InvariantCulture, $"{description} ({lowest} to {highest})"),
+        HelpName = "N",
+        CustomParser = argument => ParseNumber(argument, name, lowest, highest),
+    };
+
     /// <summary>A size that must be a power of two in a range, as ring and block sizes are.</summary>
     internal static Option<int> PowerOfTwo(string name, string description, int lowest, int highest, int standard) => new(name)
     {
@@ -65,7 +81,7 @@ internal static class ToolOptions
         },
     };
 
-    internal static Option<int[]> Processors(string description) => new("--cpu")
+    internal static Option<int[]> Processors(string description) => new("--cpu", "--cpus")
     {
         Description = $"{description} (for example 1 or 0,2-3)",
         HelpName = "LIST",

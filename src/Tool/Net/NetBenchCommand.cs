@@ -24,6 +24,7 @@ internal static class NetBenchCommand
     private static readonly Option<int> _queues = ToolOptions.Number("--queues", "Pairs of queues, each with a thread.", 1, 127, 1);
     private static readonly Option<int> _queueSize = ToolOptions.Number("--ring-size", "Entries of each ring: a front-end makes them, a back-end takes none that are larger.", 2, 32768, 256);
     private static readonly Option<int> _seconds = ToolOptions.Number("--seconds", "Length of the measured interval, which begins half a second after the first packet.", 1, 3600, 3);
+    private static readonly Option<int> _wait = ToolOptions.Number("--wait", "Seconds to wait for a back-end, and for the first packet once the other side is there; a back-end waits for a front-end as long as it takes.", 1, 3600, 60);
     private static readonly Option<bool> _statistics = new("--statistics") { Description = "Count size classes and multicast as well." };
     private static readonly Option<bool> _hugePages = new("--huge-pages") { Description = "Put the shared memory of a front-end on huge pages of 2 MiB, which must be reserved." };
     private static readonly Option<int[]> _processors = ToolOptions.Processors("The thread of each pair of queues is bound to one of these processors, in turn, and all else to the first.");
@@ -33,7 +34,7 @@ internal static class NetBenchCommand
     {
         Command command = new("bench", "Measure packets: start one side here, and the other one or another program's elsewhere. Ends after its time, or when the other side goes.")
         {
-            _role, _mode, _socket, _client, _server, _inPlace, _lend, _size, _burst, _ring, _mergeable, _inOrder, _queues, _queueSize, _seconds, _statistics, _hugePages, _processors, _json,
+            _role, _mode, _socket, _client, _server, _inPlace, _lend, _size, _burst, _ring, _mergeable, _inOrder, _queues, _queueSize, _seconds, _wait, _statistics, _hugePages, _processors, _json,
         };
         command.Validators.Add(Check);
         command.SetAction((line, stop) => RunAsync(Read(line), line.GetValue(_json), stop));
@@ -72,6 +73,7 @@ internal static class NetBenchCommand
             Queues = line.GetValue(_queues),
             QueueSize = line.GetValue(_queueSize),
             Seconds = line.GetValue(_seconds),
+            Patience = TimeSpan.FromSeconds(line.GetValue(_wait)),
             Statistics = line.GetValue(_statistics),
             HugePages = line.GetValue(_hugePages),
             Processors = line.GetRequiredValue(_processors),

@@ -16,7 +16,6 @@ internal static class NetBenchRun
 
     private static readonly TimeSpan _warmUp = TimeSpan.FromSeconds(0.5);
     private static readonly TimeSpan _step = TimeSpan.FromMilliseconds(250);
-    private static readonly TimeSpan _longestConnect = TimeSpan.FromSeconds(60);
 
     internal static Task<NetBenchReport> RunAsync(NetBenchSettings settings, CancellationToken stop) =>
         settings.Role == NetRole.FrontEnd ? RunFrontendAsync(settings, stop) : RunBackendAsync(settings, stop);
@@ -31,7 +30,7 @@ internal static class NetBenchRun
             Mergeable = settings.Mergeable,
             DetailedStatistics = settings.Statistics,
             HugePages = settings.HugePages ? HugePages.TwoMegabytes : HugePages.None,
-            Connect = new VhostUserConnectOptions { RetryFor = _longestConnect },
+            Connect = new VhostUserConnectOptions { RetryFor = settings.Patience },
         };
         await using NetClient net = await ConnectAsync(settings, options, stop);
         if (net.Senders.Count < settings.Queues)
@@ -44,10 +43,22 @@ internal static class NetBenchRun
 
     private static async Task<NetClient> ConnectAsync(NetBenchSettings settings, NetClientOptions options, CancellationToken stop)
     {
+        string who = settings.Listens ? "a back-end that connects to" : "a back-end that listens on";
+        using WaitingNotice notice = new(FormattableString.Invariant($"{who} '{settings.Socket}', for at most {settings.Patience.TotalSeconds} s"));
         if (!settings.Listens)
             return await NetClient.ConnectAsync(settings.Socket, options, stop);
         await using VhostUserListener listener = VhostUserListener.Listen(settings.Socket);
-        return await NetClient.AcceptAsync(listener, options, stop);
+        using CancellationTokenSource late = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        late.CancelAfter(settings.Patience);
+        try
+        {
+            return await NetClient.AcceptAsync(listener, options, late.Token);
+        }
+        catch (OperationCanceledException) when (!stop.IsCancellationRequested)
+        {
+            throw new ToolException(FormattableString.Invariant(
+                $"No back-end connected to '{settings.Socket}' within {settings.Patience.TotalSeconds} s. Start one with --client, or wait longer: --wait SECONDS."));
+        }
     }
 
     private static async Task<NetBenchReport> RunBackendAsync(NetBenchSettings settings, CancellationToken stop)
@@ -114,18 +125,7 @@ internal static class NetBenchRun
     private static Measurement Measure(NetBenchSettings settings, NetBenchWorker[] workers, BenchClock clock, Func<bool> hasGone, CancellationToken stop)
     {
         WaitHandle[] interruptions = [stop.WaitHandle, clock.Failed];
-        while (Sum(workers).Packets == 0 && !hasGone())
-        {
-            if (WaitHandle.WaitAny(interruptions, LookMilliseconds) != WaitHandle.WaitTimeout)
-                break;
-        }
-
-        if (Sum(workers).Packets == 0)
-        {
-            stop.ThrowIfCancellationRequested();
-            throw new ToolException($"No packet passed on '{settings.Socket}': the other side has gone, or never came.");
-        }
-
+        WaitForTraffic(settings, workers, hasGone, interruptions, stop);
         WaitHandle.WaitAny(interruptions, _warmUp);
         AllocationSteps allocated = new(4 * (settings.Seconds + 1));
         Moment start = Moment.Now(workers);
@@ -149,6 +149,34 @@ internal static class NetBenchRun
         }
 
         return start.Until(end, allocated.PerOperation);
+    }
+
+    /// <summary>Waits for the other side, and then for the first packet: the time for that begins when the queues are started.</summary>
+    private static void WaitForTraffic(NetBenchSettings settings, NetBenchWorker[] workers, Func<bool> hasGone, WaitHandle[] interruptions, CancellationToken stop)
+    {
+        bool sends = settings.Mode == NetMode.TxOnly;
+        bool Here() => workers.Any(worker => worker.IsUp);
+        using (WaitingNotice notice = new($"a {settings.PeerName} on '{settings.Socket}' that starts its queues"))
+            Look(Here, Timeout.InfiniteTimeSpan);
+        using (WaitingNotice notice = new(sends ? $"the {settings.PeerName} to give room for packets" : $"the {settings.PeerName} to send packets"))
+            Look(() => Sum(workers).Packets > 0, settings.Patience);
+        if (Sum(workers).Packets > 0)
+            return;
+        stop.ThrowIfCancellationRequested();
+        throw new ToolException(hasGone() || !Here()
+            ? $"No packet passed on '{settings.Socket}': the other side has gone, or never came."
+            : FormattableString.Invariant(
+                $"No packet passed on '{settings.Socket}' within {settings.Patience.TotalSeconds} s: the {settings.PeerName} is there, but {(sends ? "gives no room for packets" : "sends none")}. Wait longer: --wait SECONDS."));
+
+        void Look(Func<bool> holds, TimeSpan longest)
+        {
+            long began = Stopwatch.GetTimestamp();
+            while (!holds() && Sum(workers).Packets == 0 && !hasGone() && (longest == Timeout.InfiniteTimeSpan || Stopwatch.GetElapsedTime(began) < longest))
+            {
+                if (WaitHandle.WaitAny(interruptions, LookMilliseconds) != WaitHandle.WaitTimeout)
+                    return;
+            }
+        }
     }
 
     private static NetBenchFigures Sum(NetBenchWorker[] workers)

@@ -57,6 +57,9 @@ internal sealed record NetBenchSettings
 
     public required int Seconds { get; init; }
 
+    /// <summary>How long to wait for the other side, and then for its first packet.</summary>
+    public required TimeSpan Patience { get; init; }
+
     public required bool Statistics { get; init; }
 
     public required bool HugePages { get; init; }
@@ -64,6 +67,9 @@ internal sealed record NetBenchSettings
     public required IReadOnlyList<int> Processors { get; init; }
 
     internal string RoleName => Role == NetRole.FrontEnd ? "front-end" : "back-end";
+
+    /// <summary>The other side.</summary>
+    internal string PeerName => Role == NetRole.FrontEnd ? "back-end" : "front-end";
 
     internal string ModeName => Mode.ToString().ToLowerInvariant();
 }

@@ -45,6 +45,9 @@ internal sealed class NetBenchWorker
         new PacketPool(settings.Burst + MostExtra, _sampleSize).RentBurst(_packets);
     }
 
+    /// <summary>Whether the other side is there.</summary>
+    internal bool IsUp => _port.IsUp;
+
     internal Task Completion => _completion.Task;
 
     internal NetBenchFigures Figures => new(Volatile.Read(ref _count), Volatile.Read(ref _bytes), Volatile.Read(ref _polls), Volatile.Read(ref _empty));

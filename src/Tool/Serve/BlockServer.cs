@@ -4,51 +4,81 @@ using Vhost.Backend;
 
 namespace Vhost.Tool;
 
-/// <summary>A disk being served: from the opened storage to the figures at the end.</summary>
+/// <summary>Disks being served, one on each socket: from the opened storage to the figures at the end.</summary>
 internal static class BlockServer
 {
     internal static async Task<ServeReport> RunAsync(ServeSettings settings, CancellationToken stop)
     {
         using ILoggerFactory logs = DeviceServer.CreateLogs(settings.Socket);
-        using IBlockStorage storage = OpenStorage(settings, logs);
-        RequireOneBlock(settings, storage);
-        BlockDevice device = new(storage, new BlockDeviceOptions
+        List<ServedDisk> disks = new();
+        try
         {
-            Queues = settings.Queues,
-            MaxQueueSize = (ushort)settings.QueueSize,
-            LogicalBlockSize = settings.LogicalBlockSize,
-            ReadOnly = settings.ReadOnly,
-        });
-        WarnOfRounding(storage, device);
-        await using VhostUserBackend backend = DeviceServer.Create(device, settings.Socket, logs);
+            foreach (SocketSettings _ in settings.Socket.Each)
+                disks.Add(Open(settings, disks.Count, logs));
+            return await ServeAsync(settings, disks, logs, stop);
+        }
+        finally
+        {
+            disks.ForEach(disk => disk.Storage.Dispose());
+        }
+    }
+
+    private static async Task<ServeReport> ServeAsync(ServeSettings settings, IReadOnlyList<ServedDisk> disks, ILoggerFactory logs, CancellationToken stop)
+    {
+        await using ServerGroup servers = new([.. disks.Select(disk => disk.Device)], settings.Socket, logs);
         using PosixSignalRegistration hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, context =>
         {
             context.Cancel = true;
-            _ = Task.Run(() => RefreshAsync(storage, device, backend), CancellationToken.None);
+            for (int i = 0; i < disks.Count; i++)
+                _ = RefreshLaterAsync(disks[i], servers.Backends[i]);
         });
-        using TrafficSampler sampler = new(device);
+        using TrafficSampler sampler = new(() => disks.Sum(disk => disk.Device.Statistics.Served));
         sampler.Start();
-        await DeviceServer.RunAsync(backend, settings.What, settings.Socket, stop);
-        return Report(settings, device, sampler.Stop());
+        await servers.RunAsync(settings.What, stop);
+        return Report(settings, disks, sampler.Stop());
     }
 
-    private static IBlockStorage OpenStorage(ServeSettings settings, ILoggerFactory logs)
+    private static ServedDisk Open(ServeSettings settings, int number, ILoggerFactory logs)
     {
-        if (settings.Image is { } image)
+        IBlockStorage storage = OpenStorage(settings, number, logs);
+        try
+        {
+            RequireOneBlock(settings, number, storage);
+            BlockDevice device = new(storage, new BlockDeviceOptions
+            {
+                Queues = settings.Queues,
+                MaxQueueSize = (ushort)settings.QueueSize,
+                LogicalBlockSize = settings.LogicalBlockSize,
+                ReadOnly = settings.ReadOnly,
+            });
+            WarnOfRounding(storage, device);
+            return new ServedDisk(storage, device);
+        }
+        catch
+        {
+            storage.Dispose();
+            throw;
+        }
+    }
+
+    private static IBlockStorage OpenStorage(ServeSettings settings, int number, ILoggerFactory logs)
+    {
+        if (settings.Images.Count > 0)
         {
             return FileStorage.Open(
-                image, new FileStorageOptions { ReadOnly = settings.ReadOnly, Cache = settings.Cache, Aio = settings.Aio, LoggerFactory = logs });
+                settings.Images[number], new FileStorageOptions { ReadOnly = settings.ReadOnly, Cache = settings.Cache, Aio = settings.Aio, LoggerFactory = logs });
         }
 
         return settings.Memory is { } memory ? new MemoryStorage(memory) : new NullStorage(settings.Null ?? 0);
     }
 
-    private static void RequireOneBlock(ServeSettings settings, IBlockStorage storage)
+    private static void RequireOneBlock(ServeSettings settings, int number, IBlockStorage storage)
     {
         if (storage.Length >= (ulong)settings.LogicalBlockSize)
             return;
+        string image = settings.Images[number];
         throw new ToolException(FormattableString.Invariant(
-            $"Image {settings.Image}: has {storage.Length} bytes, less than one block of --logical-block-size {settings.LogicalBlockSize}. Choose smaller blocks, or give it a size: truncate -s 1G {settings.Image}"));
+            $"Image {image}: has {storage.Length} bytes, less than one block of --logical-block-size {settings.LogicalBlockSize}. Choose smaller blocks, or give it a size: truncate -s 1G {image}"));
     }
 
     /// <summary>A disk has whole blocks; an image whose length is none is served all the same, but not without a word.</summary>
@@ -61,8 +91,11 @@ internal static class BlockServer
             $"warning: image {file.Path} has {file.FileLength} bytes, which is not a whole number of blocks: the disk has {device.CapacityBytes}, {what}"));
     }
 
-    private static async Task RefreshAsync(IBlockStorage storage, BlockDevice device, VhostUserBackend backend)
+    private static Task RefreshLaterAsync(ServedDisk disk, VhostUserBackend backend) => Task.Run(() => RefreshAsync(disk, backend), CancellationToken.None);
+
+    private static async Task RefreshAsync(ServedDisk disk, VhostUserBackend backend)
     {
+        (IBlockStorage storage, BlockDevice device) = disk;
         try
         {
             bool changed = await device.RefreshCapacityAsync(backend);
@@ -75,20 +108,22 @@ internal static class BlockServer
         }
     }
 
-    private static ServeReport Report(ServeSettings settings, BlockDevice device, TrafficFigures traffic)
+    private static ServeReport Report(ServeSettings settings, IReadOnlyList<ServedDisk> disks, TrafficFigures traffic)
     {
-        BlockDeviceStatistics statistics = device.Statistics;
+        BlockDeviceStatistics[] all = [.. disks.Select(disk => disk.Device.Statistics)];
         return new ServeReport
         {
             Socket = settings.Socket.Where,
-            CapacityBytes = device.CapacityBytes,
-            Requests = statistics.Served,
-            Failed = statistics.Failed,
-            Dropped = statistics.Dropped,
+            CapacityBytes = disks.Aggregate(0UL, static (sum, disk) => sum + disk.Device.CapacityBytes),
+            Requests = all.Sum(static one => one.Served),
+            Failed = all.Sum(static one => one.Failed),
+            Dropped = all.Sum(static one => one.Dropped),
             MeasuredRequests = traffic.Requests,
             MeasuredSeconds = Rounding.ToThousandths(traffic.Seconds),
             Iops = traffic.Seconds > 0 ? (long)(traffic.Requests / traffic.Seconds) : 0,
             AllocatedBytesPerOp = traffic.Requests > 0 ? traffic.AllocatedPerRequest : null,
         };
     }
+
+    private sealed record ServedDisk(IBlockStorage Storage, BlockDevice Device);
 }

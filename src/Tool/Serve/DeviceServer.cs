@@ -18,10 +18,15 @@ internal static class DeviceServer
             console.ColorBehavior = LoggerColorBehavior.Disabled;
         }));
 
-    internal static VhostUserBackend Create(IVhostUserDevice device, SocketSettings settings, ILoggerFactory logs) => new(device, new VhostUserBackendOptions
+    /// <param name="device">What to serve.</param>
+    /// <param name="settings">How.</param>
+    /// <param name="logs">Where it logs to.</param>
+    /// <param name="threads">Those that the queues share, where they do.</param>
+    internal static VhostUserBackend Create(IVhostUserDevice device, SocketSettings settings, ILoggerFactory logs, QueueThreads? threads = null) => new(device, new VhostUserBackendOptions
     {
         Dispatch = settings.Dispatch,
-        Processors = settings.Processors,
+        Processors = threads is null ? settings.Processors : [],
+        Threads = threads,
         LoggerFactory = logs,
     });
 

@@ -12,8 +12,8 @@ internal static class ServeBlkCommand
     private const int DefaultBlockSize = 512;
     private const ulong MostBytes = 1UL << 50;
 
-    private static readonly Option<string> _image = Image();
-    private static readonly Option<ulong?> _memory = ToolOptions.Size("--memory", "Serve an empty disk in memory of this size; it is gone at the end.");
+    private static readonly Option<string[]> _image = Image();
+    private static readonly Option<ulong?> _memory = ToolOptions.Size("--memory", "Serve an empty disk in memory of this size, on each socket one; it is gone at the end.");
     private static readonly Option<ulong?> _null = ToolOptions.Size("--null", "Serve a disk of this size that stores nothing, for measuring.");
     private static readonly Option<bool> _readOnly = new("--read-only") { Description = "Refuse everything that changes the disk." };
     private static readonly Option<FileCache> _cache = ToolOptions.Words(
@@ -52,7 +52,7 @@ internal static class ServeBlkCommand
     private static ServeSettings Read(ParseResult line) => new()
     {
         Socket = SocketOptions.Read(line),
-        Image = line.GetValue(_image),
+        Images = line.GetValue(_image) ?? [],
         Memory = line.GetValue(_memory),
         Null = line.GetValue(_null),
         ReadOnly = line.GetValue(_readOnly),
@@ -73,6 +73,7 @@ internal static class ServeBlkCommand
             return;
         }
 
+        SocketOptions.RequireForEach(result, _image);
         ulong most = (ulong)GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
         if (ValueOf(result, _memory) is { } wanted && wanted > most)
             result.AddError($"--memory {SizeText.Of(wanted)}: this process can have at most {most >> 20}M. Give less, or an image: --image FILE.");
@@ -92,10 +93,10 @@ internal static class ServeBlkCommand
 
     private static bool Given(CommandResult result, Option option) => SocketOptions.Given(result, option);
 
-    private static Option<string> Image()
+    private static Option<string[]> Image()
     {
         // The vhost-user specification's conventions for back-end programs call it --blk-file.
-        Option<string> option = new("--image", "--blk-file") { Description = "Serve this raw disk image.", HelpName = "FILE" };
+        Option<string[]> option = new("--image", "--blk-file") { Description = "Serve this raw disk image. With several sockets one for each, in their order.", HelpName = "FILE", Arity = ArgumentArity.OneOrMore };
         option.Validators.Add(result =>
         {
             if (result.Tokens.Any(token => token.Value.Length == 0))

@@ -13,8 +13,8 @@ internal static class ServeConsoleCommand
     internal const string Name = "console";
 
     private static readonly Option<bool> _stdio = new("--stdio") { Description = "Connect the console with standard input and output: the default. Ctrl-C ends the command." };
-    private static readonly Option<bool> _pty = new("--pty") { Description = "Connect it with a new pseudo-terminal and say which." };
-    private static readonly Option<string> _file = ToolOptions.Path("--file", "Append what the guest writes to this file; there is nothing for the guest to read.");
+    private static readonly Option<bool> _pty = new("--pty") { Description = "Connect it with a new pseudo-terminal and say which; each console with its own." };
+    private static readonly Option<string[]> _file = ToolOptions.Paths("--file", "Append what the guest writes to this file; there is nothing for the guest to read. Of several consoles each has its own.");
     private static readonly Option<ConsoleSize?> _size = Size();
     private static readonly Option<bool> _json = ToolOptions.Json();
 
@@ -33,33 +33,53 @@ internal static class ServeConsoleCommand
     private static async Task<int> RunAsync(ParseResult line, SocketSettings settings, CancellationToken stop)
     {
         using ILoggerFactory logs = DeviceServer.CreateLogs(settings);
-        using ConsoleEnd end = Open(line);
-        ConsoleDevice device = new(new ConsoleDeviceOptions { Size = line.GetValue(_size), LoggerFactory = logs });
-        end.Connect(device.Ports[0]);
-        await using (VhostUserBackend backend = DeviceServer.Create(device, settings, logs))
-            await DeviceServer.RunAsync(backend, "a console", settings, stop);
-        await end.EndAsync();
-        ConsoleReport report = new(settings.Where, device.Ports[0].BytesFromGuest, device.Ports[0].BytesToGuest);
+        List<ConsoleEnd> ends = new();
+        try
+        {
+            List<ConsoleDevice> devices = new();
+            foreach (SocketSettings socket in settings.Each)
+            {
+                ends.Add(Open(line, socket, ends.Count, settings.FurtherPaths.Count == 0));
+                devices.Add(new ConsoleDevice(new ConsoleDeviceOptions { Size = line.GetValue(_size), LoggerFactory = logs }));
+                ends[^1].Connect(devices[^1].Ports[0]);
+            }
+
+            await using (ServerGroup servers = new(devices, settings, logs))
+                await servers.RunAsync(static _ => "a console", stop);
+            await Task.WhenAll(ends.Select(end => end.EndAsync()));
+            Print(line, new ConsoleReport(settings.Where, devices.Sum(device => device.Ports[0].BytesFromGuest), devices.Sum(device => device.Ports[0].BytesToGuest)));
+            return 0;
+        }
+        finally
+        {
+            ends.ForEach(end => end.Dispose());
+        }
+    }
+
+    private static void Print(ParseResult line, ConsoleReport report)
+    {
         if (line.GetValue(_json))
             ToolOutput.PrintJson(report, ToolJson.Default.ConsoleReport);
         else
             ToolOutput.PrintNotice(report.ToText());
-        return 0;
     }
 
-    private static ConsoleEnd Open(ParseResult line)
+    private static ConsoleEnd Open(ParseResult line, SocketSettings socket, int number, bool alone)
     {
-        if (line.GetValue(_file) is { } file)
-            return ConsoleEnd.OpenFile(file);
+        if (line.GetValue(_file) is { Length: > 0 } files)
+            return ConsoleEnd.OpenFile(files[number]);
         if (!line.GetValue(_pty))
             return ConsoleEnd.OpenStandard();
         ConsoleEnd end = ConsoleEnd.OpenPseudoTerminal(out string path);
-        ToolOutput.PrintNotice($"the console is at {path}");
+        ToolOutput.PrintNotice(alone ? $"the console is at {path}" : $"the console of {socket.Where} is at {path}");
         return end;
     }
 
     private static void Check(CommandResult result)
     {
+        SocketOptions.RequireForEach(result, _file);
+        if (SocketOptions.Count(result) > 1 && !SocketOptions.Given(result, _pty) && !SocketOptions.Given(result, _file))
+            result.AddError("Several consoles cannot share standard input and output: give --pty, or --file PATH for each.");
         int ends = new Option[] { _stdio, _pty, _file }.Count(option => SocketOptions.Given(result, option));
         if (ends > 1)
             result.AddError("Give at most one of --stdio, --pty and --file PATH.");

@@ -2,7 +2,7 @@ using System.Text.Json.Serialization;
 
 namespace Vhost.Tool;
 
-/// <summary>What <c>serve --json</c> prints when it ends.</summary>
+/// <summary>What <c>serve blk --json</c> prints when it ends: of all sockets together.</summary>
 internal sealed record ServeReport
 {
     public required string Socket { get; init; }

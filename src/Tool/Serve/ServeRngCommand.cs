@@ -26,10 +26,10 @@ internal static class ServeRngCommand
     private static async Task<int> RunAsync(SocketSettings settings, int most, bool json, CancellationToken stop)
     {
         using ILoggerFactory logs = DeviceServer.CreateLogs(settings);
-        EntropyDevice device = new() { MaxBytesPerRequest = most };
-        await using (VhostUserBackend backend = DeviceServer.Create(device, settings, logs))
-            await DeviceServer.RunAsync(backend, "random numbers", settings, stop);
-        EntropyReport report = new(settings.Where, device.Requests, device.Bytes);
+        EntropyDevice[] devices = [.. settings.Each.Select(_ => new EntropyDevice { MaxBytesPerRequest = most })];
+        await using (ServerGroup servers = new(devices, settings, logs))
+            await servers.RunAsync(static _ => "random numbers", stop);
+        EntropyReport report = new(settings.Where, devices.Sum(device => device.Requests), devices.Sum(device => device.Bytes));
         if (json)
             ToolOutput.PrintJson(report, ToolJson.Default.EntropyReport);
         else

@@ -8,7 +8,7 @@ internal sealed record ServeSettings
     public required SocketSettings Socket { get; init; }
 
     /// <summary>Exactly one of the three says where the data is.</summary>
-    public string? Image { get; init; }
+    public IReadOnlyList<string> Images { get; init; } = [];
 
     public ulong? Memory { get; init; }
 
@@ -26,5 +26,6 @@ internal sealed record ServeSettings
 
     public required int LogicalBlockSize { get; init; }
 
-    internal string What => Image is not null ? $"image {Image}" : Memory is { } memory ? $"memory of {SizeText.Of(memory)}" : $"null device of {SizeText.Of(Null ?? 0)}";
+    /// <summary>What is on a socket.</summary>
+    internal string What(int number) => Images.Count > 0 ? $"image {Images[number]}" : Memory is { } memory ? $"memory of {SizeText.Of(memory)}" : $"null device of {SizeText.Of(Null ?? 0)}";
 }

@@ -9,12 +9,14 @@ namespace Vhost.Tool;
 /// <summary>The options of every <c>serve</c> command: which socket, and how its queues are served.</summary>
 internal static class SocketOptions
 {
-    private static readonly Option<string> _socketPath = ToolOptions.Path("--socket-path", "Socket to listen on; with --client, to connect to.");
+    private static readonly Option<string[]> _socketPath = ToolOptions.Paths("--socket-path", "Socket to listen on; with --client, to connect to. Given more than once: as many devices, each on its socket.");
     private static readonly Option<int?> _descriptor = Descriptor();
     private static readonly Option<bool> _client = new("--client") { Description = "Connect to a front-end that listens, again and again, instead of listening." };
     private static readonly Option<bool> _poll = new("--poll") { Description = "Poll each queue from a thread of its own; costs a processor for each started queue." };
+    private static readonly Option<int?> _threads = ToolOptions.OptionalNumber(
+        "--threads", "Serve the queues of all sockets from so many threads, each new queue from the one that has the fewest; with --poll they look without pause.", 1, 1024);
     private static readonly Option<int[]> _processors = ToolOptions.Processors(
-        "Serve each queue from a thread of its own, bound to one of these processors, in turn; it sleeps while there is nothing to do unless --poll is given.");
+        "Serve each queue from a thread of its own, bound to one of these processors, in turn; it sleeps while there is nothing to do unless --poll is given. With --threads those are bound.");
     private static readonly Option<UnixFileMode?> _mode = Mode();
     private static readonly Option<string> _group = Group();
     private static readonly Option<LogLevel> _logLevel = ToolOptions.Words(
@@ -24,6 +26,7 @@ internal static class SocketOptions
     internal static void AddTo(Command command)
     {
         command.Options.Add(_socketPath);
+        command.Options.Add(_threads);
         AddSharedTo(command);
         command.Validators.Add(CheckSocket);
     }
@@ -37,10 +40,12 @@ internal static class SocketOptions
 
     internal static SocketSettings Read(ParseResult line) => new()
     {
-        Path = line.GetValue(_socketPath),
+        Path = line.GetValue(_socketPath)?.FirstOrDefault(),
+        FurtherPaths = [.. (line.GetValue(_socketPath) ?? []).Skip(1)],
         Descriptor = line.GetValue(_descriptor),
         Client = line.GetValue(_client),
         Poll = line.GetValue(_poll),
+        Threads = line.GetValue(_threads),
         Processors = line.GetRequiredValue(_processors),
         Mode = line.GetValue(_mode),
         Group = line.GetValue(_group),
@@ -51,8 +56,23 @@ internal static class SocketOptions
 
     internal static bool IsDescriptorGiven(CommandResult result) => Given(result, _descriptor);
 
+    /// <summary>How many sockets the command line names.</summary>
+    internal static int Count(CommandResult result) => result.GetResult(_socketPath)?.Tokens.Count ?? 0;
+
+    /// <summary>An option that says what is on each socket is given as often as there are sockets.</summary>
+    internal static void RequireForEach(CommandResult result, Option option)
+    {
+        int times = result.GetResult(option)?.Tokens.Count ?? 0;
+        int sockets = Math.Max(Count(result), 1);
+        if (times > 0 && times != sockets)
+            result.AddError(FormattableString.Invariant($"{option.Name} is given {times} times for {sockets} sockets: give one for each --socket-path."));
+    }
+
     private static void CheckSocket(CommandResult result)
     {
+        string[] paths = [.. result.GetResult(_socketPath)?.Tokens.Select(token => token.Value) ?? []];
+        if (paths.Distinct(StringComparer.Ordinal).Count() != paths.Length)
+            result.AddError("--socket-path: the same path is given twice.");
         if (Given(result, _socketPath) == IsDescriptorGiven(result))
             result.AddError("Give either --socket-path PATH or --fd N.");
         else

@@ -11,11 +11,17 @@ internal sealed record SocketSettings
 
     public int? Descriptor { get; init; }
 
+    /// <summary>Further sockets, each for a device of its own.</summary>
+    public IReadOnlyList<string> FurtherPaths { get; init; } = [];
+
     public bool Client { get; init; }
 
     public bool Poll { get; init; }
 
     public IReadOnlyList<int> Processors { get; init; } = [];
+
+    /// <summary>Threads that share all queues of all sockets; null: as the other options say.</summary>
+    public int? Threads { get; init; }
 
     public UnixFileMode? Mode { get; init; }
 
@@ -23,7 +29,10 @@ internal sealed record SocketSettings
 
     public LogLevel LogLevel { get; init; } = LogLevel.Warning;
 
-    internal string Where => Path ?? FormattableString.Invariant($"descriptor {Descriptor}");
+    internal string Where => Path is null ? FormattableString.Invariant($"descriptor {Descriptor}") : string.Join(", ", FurtherPaths.Prepend(Path));
 
-    internal QueueDispatch Dispatch => Poll ? QueueDispatch.BusyPoll : Processors.Count > 0 ? QueueDispatch.DedicatedThread : QueueDispatch.Async;
+    /// <summary>Each socket by itself.</summary>
+    internal IReadOnlyList<SocketSettings> Each => [this with { FurtherPaths = [] }, .. FurtherPaths.Select(path => this with { Path = path, FurtherPaths = [] })];
+
+    internal QueueDispatch Dispatch => Threads is not null ? QueueDispatch.SharedThreads : Poll ? QueueDispatch.BusyPoll : Processors.Count > 0 ? QueueDispatch.DedicatedThread : QueueDispatch.Async;
 }

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using Vhost.Backend;
 
 namespace Vhost.Tool;
 
@@ -15,14 +14,15 @@ internal sealed class TrafficSampler : IDisposable
 
     private readonly Sample[] _samples = new Sample[MostSamples];
     private readonly ManualResetEvent _stop = new(false);
-    private readonly BlockDevice _device;
+    private readonly Func<long> _served;
     private readonly Thread _thread;
     private int _count;
     private int _stride = 1;
 
-    internal TrafficSampler(BlockDevice device)
+    /// <param name="served">Requests that were answered so far.</param>
+    internal TrafficSampler(Func<long> served)
     {
-        _device = device;
+        _served = served;
         _thread = new Thread(Run) { IsBackground = true, Name = "traffic sampler" };
     }
 
@@ -50,7 +50,7 @@ internal sealed class TrafficSampler : IDisposable
     {
         if (_count == MostSamples)
             Thin();
-        _samples[_count++] = new Sample(Stopwatch.GetTimestamp(), _device.Statistics.Served, GC.GetTotalAllocatedBytes(precise: true));
+        _samples[_count++] = new Sample(Stopwatch.GetTimestamp(), _served(), GC.GetTotalAllocatedBytes(precise: true));
     }
 
     /// <summary>A server that runs for days keeps the same number of samples, further apart.</summary>

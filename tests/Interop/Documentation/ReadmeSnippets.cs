@@ -53,6 +53,49 @@ public sealed class ReadmeSnippets
         await serving.InTime();
     }
 
+    [Fact]
+    public async Task A_network_device_echoes()
+    {
+        using TempFolder folder = new();
+        string path = folder.File("s");
+        using CancellationTokenSource stop = new();
+        Task serving = Task.Run(() => ServeAsync(path, stop.Token));
+        PacketBuffer[] packets = new PacketBuffer[8];
+        new PacketPool(8).RentBurst(packets);
+        foreach (PacketBuffer packet in packets)
+            packet.Append(60).Fill(7);
+        VhostUserConnectOptions patient = new() { RetryFor = Eventually.Deadline };
+        await using (NetClient net = await NetClient.ConnectAsync(path, new NetClientOptions { Connect = patient }).InTime())
+        {
+            net.Senders[0].SendBurst(packets).Should().Be(packets.Length);
+            int back = 0;
+            await Eventually.TrueAsync(() => (back += net.Receivers[0].ReceiveBurst(packets)) == packets.Length);
+        }
+
+        await stop.CancelAsync();
+        await serving.InTime();
+    }
+
+    private static async Task ServeAsync(string socketPath, CancellationToken stop)
+    {
+        // snippet: device
+        NetDevice device = new();                                       // one for each guest
+        await using VhostUserBackend backend = new(device);
+        Task serving = backend.ListenAsync(socketPath, stop);
+        PacketBuffer[] packets = new PacketBuffer[32];
+        new PacketPool(2 * packets.Length).RentBurst(packets);
+        NetPort port = device.Ports[0];
+        while (!stop.IsCancellationRequested)
+        {
+            int count = port.DequeueBurst(packets);                     // what the guest sent; nothing while there is no guest
+            port.EnqueueBurst(packets.AsSpan(0, count));                // an echo; what the guest has no room for is dropped
+        }
+
+        await serving;
+
+        // end
+    }
+
     private static async Task EchoAsync(string socketPath, CancellationToken stop)
     {
         // snippet: packets

@@ -174,7 +174,7 @@ public sealed class BlockCommandTests : IDisposable
             ["--socket-path", SocketPath, "--null", "1G", "--num-queues", "2", "--cpu", $"{processor}", .. poll ? ["--poll"] : Array.Empty<string>()]);
         await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath, new BlockClientOptions { Queues = 2 });
 
-        await Eventually.TrueAsync(() => ProcessorsOf(server.Id, "vhost queue ") is { Count: 2 } found && found.All(list => list == $"{processor}"));
+        await Eventually.TrueAsync(() => ProcessThreads.ProcessorsOf(server.Id, "vhost queue ") is { Count: 2 } found && found.All(list => list == $"{processor}"));
     }
 
     [Theory]
@@ -187,7 +187,7 @@ public sealed class BlockCommandTests : IDisposable
         await using ChildProcess bench = ToolProcess.Start(
             ["blk", "bench", "--socket", SocketPath, "--seconds", "60", "--cpu", $"{processor}", .. poll ? ["--poll"] : Array.Empty<string>()]);
 
-        await Eventually.TrueAsync(() => ProcessorsOf(bench.Id, threads) is { Count: > 0 } found && found.All(list => list == $"{processor}"));
+        await Eventually.TrueAsync(() => ProcessThreads.ProcessorsOf(bench.Id, threads) is { Count: > 0 } found && found.All(list => list == $"{processor}"));
     }
 
     private async Task<(JsonElement Bench, JsonElement Serve)> MeasureAsync(bool poll, int seconds, string[] arguments)
@@ -200,33 +200,6 @@ public sealed class BlockCommandTests : IDisposable
 
     /// <summary>What a side says of itself; both always have a figure once they were busy.</summary>
     private static decimal AllocatedBy(JsonElement side) => side.GetProperty("allocated_bytes_per_op").GetDecimal();
-
-    /// <summary>Where each of a process's threads whose name begins so may run.</summary>
-    private static List<string> ProcessorsOf(int process, string threads)
-    {
-        const string Key = "Cpus_allowed_list:";
-        List<string> found = new();
-        foreach (string task in Directory.GetDirectories($"/proc/{process}/task"))
-        {
-            string status = StatusOf(task);
-            if (status.StartsWith($"Name:\t{threads}", StringComparison.Ordinal))
-                found.Add(status.Split('\n').First(line => line.StartsWith(Key, StringComparison.Ordinal))[Key.Length..].Trim());
-        }
-
-        return found;
-    }
-
-    private static string StatusOf(string task)
-    {
-        try
-        {
-            return File.ReadAllText(Path.Combine(task, "status"));
-        }
-        catch (IOException)
-        {
-            return ""; // the thread has ended meanwhile
-        }
-    }
 
     /// <summary>The client's shared memory is mapped: the connection stands and signals are handled.</summary>
     private static bool HasConnection(int process)

@@ -119,8 +119,38 @@ public sealed class NetBenchTests
 
         ChildProcess.Outcome outcome = await ToolProcess.RunAsync("net", "bench", "--role", "front-end", "--mode", "txonly", "--in-place", "--size", "2037", "--socket", socket.Path);
 
-        outcome.ShouldFail(1).Should().Contain("--size 2037").And.Contain("2036");
-        (await back.EndAsync(Patience)).ShouldFail(1);
+        outcome.ShouldGiveUp().Should().Contain("--size 2037").And.Contain("2036");
+        (await back.EndAsync(Patience)).ShouldGiveUp();
+    }
+
+    [Theory]
+    [InlineData("", "a back-end that listens on")]
+    [InlineData("--server", "a back-end that connects to")]
+    public async Task A_front_end_says_what_it_waits_for_and_gives_up_with_a_reason(string server, string awaited)
+    {
+        using TempSocket socket = new();
+
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync(
+            [.. $"net bench --role front-end --mode rxonly --wait 3 {server} --socket {socket.Path}".Split(' ', StringSplitOptions.RemoveEmptyEntries)]);
+
+        outcome.ExitCode.Should().Be(1);
+        outcome.Errors.Should().Contain(line => line.Contains("waiting for " + awaited, StringComparison.Ordinal));
+        outcome.Errors[^1].Should().Contain("error:").And.Contain(socket.Path);
+    }
+
+    [Fact]
+    public async Task Two_sides_that_both_wait_for_packets_say_so_and_give_up()
+    {
+        using TempSocket socket = new();
+        string[] common = ["--mode", "rxonly", "--socket", socket.Path];
+        await using ChildProcess back = ToolProcess.Start(["net", "bench", "--role", "back-end", "--wait", "60", .. common]);
+
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync(["net", "bench", "--role", "front-end", "--wait", "4", .. common]);
+
+        outcome.ExitCode.Should().Be(1);
+        outcome.Errors.Should().Contain(line => line.Contains("waiting for the back-end to send packets", StringComparison.Ordinal));
+        outcome.Errors[^1].Should().Contain("within 4 s").And.Contain("sends none");
+        (await back.EndAsync(Patience)).ShouldGiveUp().Should().Contain("has gone");
     }
 
     [Fact]
@@ -144,8 +174,8 @@ public sealed class NetBenchTests
 
         ChildProcess.Outcome outcome = await ToolProcess.RunAsync("net", "bench", "--role", "back-end", "--mode", "txonly", "--size", "9000", "--socket", socket.Path);
 
-        outcome.ShouldFail(1).Should().Contain("--size 9000").And.Contain("--mergeable");
-        (await front.EndAsync(Patience)).ShouldFail(1).Should().Contain(socket.Path);
+        outcome.ShouldGiveUp().Should().Contain("--size 9000").And.Contain("--mergeable");
+        (await front.EndAsync(Patience)).ShouldGiveUp().Should().Contain(socket.Path);
     }
 
     [Theory]
@@ -158,7 +188,7 @@ public sealed class NetBenchTests
 
         ChildProcess.Outcome outcome = await ToolProcess.RunAsync("net", "bench", "--role", role, way, "--mode", "rxonly", "--seconds", "3600", "--socket", file);
 
-        outcome.ShouldFail(1).Should().Contain(file).And.Contain("not a socket");
+        outcome.ShouldGiveUp().Should().Contain(file).And.Contain("not a socket");
     }
 
     [Fact]
@@ -170,8 +200,8 @@ public sealed class NetBenchTests
 
         ChildProcess.Outcome[] outcomes = await Task.WhenAll(front.EndAsync(Patience), back.EndAsync(Patience));
 
-        outcomes[0].ShouldFail(1).Should().Contain("--queues 2").And.Contain("serves only 1");
-        outcomes[1].ShouldFail(1).Should().Contain("No packet passed");
+        outcomes[0].ShouldGiveUp().Should().Contain("--queues 2").And.Contain("serves only 1");
+        outcomes[1].ShouldGiveUp().Should().Contain("No packet passed");
     }
 
     [Theory]

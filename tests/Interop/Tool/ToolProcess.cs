@@ -51,6 +51,14 @@ internal static class ToolProcess
         return document.RootElement.Clone();
     }
 
+    /// <summary>The command ended with exit code 1 after it had said what it was waiting for, if it had waited long. Returns its last words.</summary>
+    internal static string ShouldGiveUp(this ChildProcess.Outcome outcome)
+    {
+        outcome.ExitCode.Should().Be(1, string.Join(" | ", outcome.Errors));
+        outcome.Errors.SkipLast(1).Should().NotContain(line => !line.StartsWith("vhost-user: waiting for", StringComparison.Ordinal));
+        return outcome.Errors[^1];
+    }
+
     /// <summary>The command failed with an exit code and said so in one line on standard error.</summary>
     internal static string ShouldFail(this ChildProcess.Outcome outcome, int exitCode)
     {
