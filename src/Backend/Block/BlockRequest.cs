@@ -18,6 +18,7 @@ internal sealed class BlockRequest(int place)
     private VirtioBlkRange[]? _ranges;
     private int _rangeCount;
     private int _nextRange;
+    private GuestBuffers.Mark _mark;
 
     /// <summary>Its place in the ring of the kernel.</summary>
     public int Place { get; } = place;
@@ -28,10 +29,10 @@ internal sealed class BlockRequest(int place)
     public BlockStep Step { get; set; }
 
     /// <summary>Where on the disk the data begins.</summary>
-    public ulong Offset { get; set; }
+    public ulong Offset { get; private set; }
 
     /// <summary>Bytes of data; what has been moved of them is <see cref="Done"/>.</summary>
-    public uint Length { get; set; }
+    public uint Length { get; private set; }
 
     public uint Done { get; set; }
 
@@ -41,10 +42,23 @@ internal sealed class BlockRequest(int place)
     /// <summary>The data is durable when the step has ended.</summary>
     public bool IsDurable { get; set; }
 
-    /// <summary>What is left of the data, in guest memory.</summary>
-    public GuestBuffers Remaining => Step == BlockStep.Read
-        ? Chain!.Writable.Slice(Done, Length - Done)
-        : Chain!.Readable.Slice(VirtioBlkRequestHeader.Size + Done, Length - Done);
+    /// <summary>Begins a transfer.</summary>
+    public void BeginData(ulong offset, uint length, uint done)
+    {
+        Offset = offset;
+        Length = length;
+        Done = done;
+        _mark = default;
+    }
+
+    /// <summary>What is left of the data, in guest memory. The kernel takes some pieces at a time, so this is asked for again and again.</summary>
+    public GuestBuffers Remaining()
+    {
+        GuestBuffers rest = Step == BlockStep.Read
+            ? Chain!.Writable.From(Done, ref _mark)
+            : Chain!.Readable.From(VirtioBlkRequestHeader.Size + Done, ref _mark);
+        return rest.Slice(0, Length - Done);
+    }
 
     /// <summary>The range of the step.</summary>
     public VirtioBlkRange Range => _ranges![_nextRange];

@@ -26,9 +26,7 @@ internal sealed partial class BlockRequests
     private void BeginTransfer(in DescriptorChain chain, BlockStep step, ulong offset, uint length, uint done, bool durable = false)
     {
         BlockRequest request = Begin(chain, step);
-        request.Offset = offset;
-        request.Length = length;
-        request.Done = done;
+        request.BeginData(offset, length, done);
         request.IsDurable = durable;
         Continue(request);
     }
@@ -38,10 +36,10 @@ internal sealed partial class BlockRequests
         switch (request.Step)
         {
             case BlockStep.Read:
-                _ring.Read(request.Place, request.Offset + request.Done, request.Remaining);
+                _ring.Read(request.Place, request.Offset + request.Done, request.Remaining());
                 break;
             case BlockStep.Write:
-                _ring.Write(request.Place, request.Offset + request.Done, request.Remaining, request.IsDurable);
+                _ring.Write(request.Place, request.Offset + request.Done, request.Remaining(), request.IsDurable);
                 break;
             case BlockStep.Sync:
                 _ring.Sync(request.Place);
@@ -109,7 +107,7 @@ internal sealed partial class BlockRequests
             return true;
         if (read == asked)
             return false;
-        request.Remaining.Fill(0); // what lies behind the end of the file
+        request.Remaining().Fill(0); // what lies behind the end of the file
         return false;
     }
 

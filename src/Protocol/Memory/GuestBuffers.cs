@@ -74,6 +74,23 @@ public readonly ref partial struct GuestBuffers
         return new GuestBuffers(_segments[first..], (uint)skip, length);
     }
 
+    /// <summary>
+    /// The part of the list from <paramref name="offset"/> on, found from where the last look has ended: a list that is used up little by little is passed over once, however many
+    /// pieces it has.
+    /// </summary>
+    /// <param name="offset">Not before that of the last call with the same <paramref name="mark"/>.</param>
+    /// <param name="mark">Of this list alone; fresh for the first call.</param>
+    internal GuestBuffers From(uint offset, ref Mark mark)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(offset, mark.Offset);
+        GuestBuffers rest = mark.Offset == 0
+            ? Slice(offset)
+            : new GuestBuffers(_segments[mark.Segment..], mark.Skip, Length - mark.Offset).Slice(offset - mark.Offset);
+        if (rest.Length > 0)
+            mark = new Mark { Offset = offset, Segment = _segments.Length - rest._segments.Length, Skip = rest._skip };
+        return rest;
+    }
+
     /// <summary>Copies as many bytes as both sides have.</summary>
     /// <returns>The bytes copied.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -221,6 +238,14 @@ public readonly ref partial struct GuestBuffers
     private bool IsInFirst(uint count) => !_segments.IsEmpty && _segments[0].Length > _skip && count <= _segments[0].Length - _skip;
 
     internal Cursor GetCursor() => new(this, Length);
+
+    /// <summary>How far a list was used up: see <see cref="From"/>.</summary>
+    internal struct Mark
+    {
+        internal uint Offset;
+        internal int Segment;
+        internal uint Skip;
+    }
 
     /// <summary>Walks the pieces of a list that are contiguous in this process.</summary>
     [SuppressMessage("Design", "CA1001", Justification = "A ref struct owns nothing.")]

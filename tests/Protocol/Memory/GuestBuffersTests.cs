@@ -37,6 +37,38 @@ public sealed class GuestBuffersTests : IDisposable
     }
 
     [Fact]
+    public void A_list_that_is_used_up_little_by_little_gives_the_same_bytes()
+    {
+        for (int round = 0; round < 500; round++)
+        {
+            BufferSegment[] pieces = Pieces(_memory, 0x1000, out uint length);
+            byte[] content = Randomise(pieces, length);
+            GuestBuffers.Mark mark = default;
+            for (uint at = 0; ; at += (uint)_random.Next((int)Math.Min(length - at, 300) + 1))
+            {
+                GuestBuffers rest = new GuestBuffers(pieces, length).From(at, ref mark);
+                byte[] read = new byte[rest.Length];
+                rest.CopyTo(read).Should().Be((int)(length - at));
+                read.AsSpan().SequenceEqual(content.AsSpan((int)at)).Should().BeTrue("round {0}: from {1} of {2}", round, at, length);
+                if (at == length)
+                    break;
+            }
+        }
+    }
+
+    [Fact]
+    public void A_list_of_many_pieces_is_passed_over_once()
+    {
+        BufferSegment[] pieces = Pieces(_memory, 0x1000, out uint length);
+        GuestBuffers.Mark mark = default;
+        GuestBuffers all = new(pieces, length);
+        all.From(length - 1, ref mark);
+
+        mark.Segment.Should().Be(Array.FindLastIndex(pieces, piece => piece.Length > 0), "the next look begins here");
+        ((Action)(() => new GuestBuffers(pieces, length).From(0, ref mark))).Should().Throw<ArgumentOutOfRangeException>("it never goes back");
+    }
+
+    [Fact]
     public void A_slice_is_the_bytes_of_its_range()
     {
         for (int round = 0; round < 500; round++)
