@@ -111,10 +111,10 @@ public sealed class ServeManyTests : IDisposable
             await server.ErrorLineAsync($"on {Second}");
             return server;
         }
-        catch
+        catch (Exception failure)
         {
             await server.DisposeAsync();
-            throw new InvalidOperationException($"No {what} is served: {string.Join(" | ", server.Errors)}");
+            throw new InvalidOperationException($"No {what} is served: {string.Join(" | ", server.Errors)}", failure);
         }
     }
 }
