@@ -20,7 +20,7 @@ namespace Vhost.Backend;
 /// Task serving = backend.ListenAsync("/run/net.sock", stopping);
 /// NetPort port = device.Ports[0];
 /// var packets = new PacketBuffer[32];
-/// new PacketPool(64).RentBurst(packets);
+/// new PacketPool(64).RentBurst(packets); // more than the burst holds: a packet longer than its buffer takes further ones of the pool
 /// while (!serving.IsCompleted)
 /// {
 ///     int count = port.DequeueBurst(packets);

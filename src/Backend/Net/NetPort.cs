@@ -7,8 +7,10 @@ namespace Vhost.Backend;
 /// find no packets and no room.
 /// </summary>
 /// <remarks>
-/// Threading: with <see cref="QueueDispatch.Application"/> any thread, one at a time in each direction. With the other ways inside the calls of
-/// <see cref="INetHandler"/>, each direction in its own; elsewhere nothing is found.
+/// <para>Threading: with <see cref="QueueDispatch.Application"/> any thread, one at a time in each direction; a second one that comes in meanwhile finds no packets and no room. The two directions run beside each
+/// other. With the other ways inside the calls of <see cref="INetHandler"/>, each direction in its own; elsewhere nothing is found.</para>
+/// <para>Errors: nothing that a guest does ends in an exception. A ring that breaks a rule is stopped and logged, and from then on has no packets and no room
+/// (<see cref="BackendStatus.Queues"/> says what was wrong); the other direction goes on.</para>
 /// </remarks>
 public sealed partial class NetPort
 {
@@ -37,10 +39,10 @@ public sealed partial class NetPort
     /// <summary>Whether the worker of the queue to the guest calls the handler at present, and the guest uses the pair.</summary>
     internal bool TakesPackets => IsActive && _toGuest.IsServed;
 
-    /// <summary>Packets to the guest; exact when no thread is inside.</summary>
+    /// <summary>Packets to the guest (its receiveq), that <see cref="EnqueueBurst"/> has given it; exact when no thread is inside. Any thread.</summary>
     public NetQueueStatistics ToGuest => _toGuest.Snapshot();
 
-    /// <summary>Packets from the guest; exact when no thread is inside.</summary>
+    /// <summary>Packets from the guest (its transmitq), that <see cref="DequeueBurst"/> and <see cref="LendBurst"/> have taken; exact when no thread is inside. Any thread.</summary>
     public NetQueueStatistics FromGuest => _fromGuest.Snapshot();
 
     /// <summary>Makes <see cref="INetHandler.ToGuest"/> be called soon, where the queues have workers. Any thread; never waits.</summary>

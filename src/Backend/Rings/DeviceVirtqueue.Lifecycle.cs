@@ -173,9 +173,6 @@ public sealed partial class DeviceVirtqueue
         }
     }
 
-    /// <summary>Whether chains came back from other threads since the last flush.</summary>
-    internal bool HasHandedBack => !_handedBack.IsEmpty;
-
     /// <summary>Gives the lease back; the queue is empty and silent from now on.</summary>
     internal void Deactivate()
     {

@@ -17,7 +17,7 @@ namespace Vhost.Frontend;
 /// <example>
 /// <code>
 /// await using NetClient net = await NetClient.ConnectAsync("/run/net.sock");
-/// var pool = new PacketPool(64);
+/// var pool = new PacketPool(64); // more than the burst holds: a packet longer than its buffer takes further ones of the pool
 /// var packets = new PacketBuffer[32];
 /// pool.RentBurst(packets);
 /// while (true)

@@ -48,10 +48,10 @@ public abstract partial class NetClientQueue
         _call = call;
     }
 
-    /// <summary>Which queue of the device this is.</summary>
+    /// <summary>Which queue of the device this is, from 0: receivers have the even ones, senders the odd ones, the control queue comes behind all pairs that the device has.</summary>
     public int Index { get; }
 
-    /// <summary>What passed the queue; exact when no thread is inside.</summary>
+    /// <summary>What passed the queue, of a sender what it has sent, of a receiver what it has received; exact when no thread is inside. Any thread.</summary>
     public NetQueueStatistics Statistics => Counters.Snapshot() with { InFlight = Held };
 
     /// <summary>Buffers that are out.</summary>

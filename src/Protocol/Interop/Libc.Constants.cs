@@ -28,7 +28,6 @@ internal static partial class Libc
     internal const int ECONNRESET = 104;
     internal const int ENOBUFS = 105;
     internal const int ENOTCONN = 107;
-    internal const int ETOOMANYREFS = 109;
     internal const int ECONNREFUSED = 111;
     internal const int ECANCELED = 125;
 
@@ -39,8 +38,6 @@ internal static partial class Libc
     internal const int SOCK_CLOEXEC = 0x80000;
     internal const int SOL_SOCKET = 1;
     internal const int SO_TYPE = 3;
-    internal const int SO_SNDBUF = 7;
-    internal const int SO_RCVBUF = 8;
     internal const int SO_PEERCRED = 17;
     internal const int SO_ACCEPTCONN = 30;
     internal const int SO_DOMAIN = 39;
@@ -60,9 +57,6 @@ internal static partial class Libc
     internal const int EFD_NONBLOCK = 0x800;
     internal const short POLLIN = 0x1;
     internal const short POLLOUT = 0x4;
-    internal const short POLLERR = 0x8;
-    internal const short POLLHUP = 0x10;
-    internal const short POLLNVAL = 0x20;
     internal const int EPOLL_CLOEXEC = 0x80000;
     internal const int EPOLL_CTL_ADD = 1;
     internal const int EPOLL_CTL_DEL = 2;

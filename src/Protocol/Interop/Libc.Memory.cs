@@ -6,7 +6,6 @@ namespace Vhost.Protocol;
 /// <summary>System calls about memory: memfd, mappings, seals, file systems.</summary>
 internal static unsafe partial class Libc
 {
-    internal const int PROT_NONE = 0;
     internal const int PROT_READ = 1;
     internal const int PROT_WRITE = 2;
     internal const int MAP_SHARED = 1;

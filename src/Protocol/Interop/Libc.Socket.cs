@@ -39,9 +39,6 @@ internal static partial class Libc
     private static unsafe partial int getsockopt(SafeHandle socket, int level, int option, void* value, uint* length);
 
     [LibraryImport("libc", SetLastError = true)]
-    private static unsafe partial int setsockopt(SafeHandle socket, int level, int option, void* value, uint length);
-
-    [LibraryImport("libc", SetLastError = true)]
     private static unsafe partial nint sendmsg(SafeHandle socket, MessageHeader* message, int flags);
 
     [LibraryImport("libc", SetLastError = true)]
@@ -150,11 +147,6 @@ internal static partial class Libc
         value = local;
         return found;
     }
-
-    /// <summary>Sets an <c>int</c> option of the socket level.</summary>
-    // Safety: the kernel reads the four bytes it is told.
-    internal static unsafe bool TrySetOption(SafeHandle socket, int option, int value) =>
-        setsockopt(socket, SOL_SOCKET, option, &value, sizeof(int)) == 0;
 
     /// <summary>The process at the other end as it was when the connection was made; 0 when the kernel does not say.</summary>
     // Safety: ucred is three ints and the kernel writes at most the length it is told.

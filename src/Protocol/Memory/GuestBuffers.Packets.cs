@@ -1,19 +1,8 @@
-using System.Runtime.CompilerServices;
-
 namespace Vhost.Protocol;
 
 /// <summary>Copies between guest memory and packets, and from guest to guest.</summary>
 public readonly ref partial struct GuestBuffers
 {
-    /// <summary>Where the list lies, when it is one piece in this process; that is nearly always so for small packets.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal bool TryGetLinear(out nint address)
-    {
-        bool linear = _segments.Length == 1 && _skip == 0;
-        address = linear ? _segments[0].Address : 0;
-        return linear;
-    }
-
     /// <summary>Copies as many bytes as both lists have, from guest memory to guest memory, which may be another guest's.</summary>
     /// <returns>The bytes copied.</returns>
     public uint CopyTo(GuestBuffers destination)

@@ -1,9 +1,16 @@
 namespace Vhost.Protocol;
 
-/// <summary>What passed one queue of a network device in one direction, named as DPDK's vhost library names it; a snapshot. Lengths are without the virtio header.</summary>
+/// <summary>What passed one queue of a network device in one direction, named as DPDK's vhost library names it; a snapshot.</summary>
+/// <remarks>
+/// <para>Both ends count the same queue. From the guest to the device (transmitq, queues 1, 3, …): <c>NetSender.Statistics</c> of a front-end, what it has sent, and <c>NetPort.FromGuest</c> of a back-end, what it
+/// has received. From the device to the guest (receiveq, queues 0, 2, …): <c>NetPort.ToGuest</c> of a back-end, what it has sent, and <c>NetReceiver.Statistics</c> of a front-end, what it has received.
+/// What is under way, or was dropped by the receiver, is counted by the sender alone.</para>
+/// <para>Counts go up and are never reset while the object that counts lives: a <c>NetPort</c> goes on counting with the next front-end. Lengths are bytes of the packet, from its destination address on, without the virtio
+/// header. <see cref="Multicast"/>, <see cref="Broadcast"/> and the size classes stay 0 unless <c>DetailedStatistics</c> is chosen in the options.</para>
+/// </remarks>
 public readonly record struct NetQueueStatistics
 {
-    /// <summary>Packets that passed.</summary>
+    /// <summary>Packets that passed: given to the other side, or received from it. Those that were dropped are not among them.</summary>
     public long Packets { get; init; }
 
     /// <summary>Their bytes.</summary>
@@ -39,19 +46,19 @@ public readonly record struct NetQueueStatistics
     /// <summary>Packets of 1519 bytes and more.</summary>
     public long Size1519AndMore { get; init; }
 
-    /// <summary>Notifications sent to the other side.</summary>
+    /// <summary>Notifications sent to the other side: kicks by a front-end, calls by a back-end.</summary>
     public long Notifications { get; init; }
 
     /// <summary>Publications for which the other side had asked not to be notified.</summary>
     public long SuppressedNotifications { get; init; }
 
-    /// <summary>Packets dropped because the other side broke a rule: no whole header, an offload that nobody negotiated or that points beyond the packet.</summary>
+    /// <summary>Of a receiver: packets dropped because the other side broke a rule: no whole header, an offload that nobody negotiated or that points beyond the packet.</summary>
     public long Errors { get; init; }
 
-    /// <summary>Packets dropped because the pool of the caller's buffers was empty.</summary>
+    /// <summary>Of a receiver: packets dropped because the pool of the caller's buffers was empty.</summary>
     public long NoBuffers { get; init; }
 
-    /// <summary>Packets of the caller that cannot be sent: longer than the other side's buffers can be, or with an offload that it does not do.</summary>
+    /// <summary>Of a sender: packets of the caller that were taken and dropped, since they cannot be sent: longer than the other side's buffers can be, or with an offload that it does not do.</summary>
     public long Refused { get; init; }
 
     /// <summary>

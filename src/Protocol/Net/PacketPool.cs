@@ -5,6 +5,8 @@ namespace Vhost.Protocol;
 
 /// <summary>A fixed number of packet buffers of one size, in one piece of memory. Renting and giving back allocate nothing.</summary>
 /// <remarks>
+/// <para>How many: all that may be rented at the same time. For each queue that is a burst, what the application keeps of it, and the further buffers of packets that are longer than one; of a pool that
+/// has just as many as a burst, such packets are dropped and counted (<see cref="NetQueueStatistics.NoBuffers"/>).</para>
 /// <para>The buffers need not all be given back: the memory goes with the last reference to the pool or to one of its buffers.</para>
 /// <para>Threading: any thread. A burst costs one lock.</para>
 /// </remarks>

@@ -9,7 +9,7 @@ namespace Vhost.Protocol;
 /// buffers come before all writable ones, and the total length fits 32 bits.
 /// </summary>
 /// <remarks>One batch serves one ring on one thread. Its segments name memory of the table it was made for; the ring holds the lease.</remarks>
-internal sealed class ChainBatch
+internal sealed partial class ChainBatch
 {
     /// <summary>The most chains of one go.</summary>
     internal const int Capacity = 32;
@@ -117,91 +117,6 @@ internal sealed class ChainBatch
     {
         Clear();
         Array.Clear(_segments);
-    }
-
-    /// <summary>
-    /// Adds a whole chain of one buffer that lies in one region: what nearly every packet is. False, and nothing changed, when it is
-    /// anything else; then the chain is walked.
-    /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal bool TryAddWhole(ushort id, ulong address, uint length, bool write)
-    {
-        int first = Count == 0 ? 0 : _segmentEnd;
-        BufferSegment[] segments = _segments;
-        if (!Window.TryResolveHere(address, length, out nint mapped) || (uint)first >= (uint)segments.Length)
-        {
-            return false;
-        }
-
-        if (!write)
-        {
-            PacketStream.Prefetch(mapped);
-        }
-
-        segments[first] = new BufferSegment(mapped, length);
-        _segmentEnd = first + 1;
-        _chains[Count++] = write
-            ? new FetchedChain(id, 1, first, first, first + 1, 0, length)
-            : new FetchedChain(id, 1, first, first + 1, first + 1, length, 0);
-        return true;
-    }
-
-    /// <summary>
-    /// Adds a whole chain whose descriptors were copied, in the order of the chain, each of it one buffer in the region that was hit last: what nearly every request of
-    /// a disk is. False, and nothing changed, when it is anything else; then the chain is walked.
-    /// </summary>
-    internal bool TryAddShort(ushort id, ushort descriptors, ReadOnlySpan<VirtqueueDescriptor> chain)
-    {
-        int first = Count == 0 ? 0 : _segmentEnd;
-        BufferSegment[] segments = _segments;
-        if (chain.Length > segments.Length - first)
-        {
-            return false;
-        }
-
-        Span<BufferSegment> own = segments.AsSpan(first, chain.Length);
-        ulong readable = 0;
-        ulong writable = 0;
-        int readableEnd = first;
-        for (int i = 0; i < own.Length; i++)
-        {
-            VirtqueueDescriptor descriptor = chain[i];
-            uint length = descriptor.Length;
-            DescriptorFlags flags = descriptor.Flags;
-            if ((flags & DescriptorFlags.Indirect) != 0 || !Window.TryResolveHere(descriptor.Address, length, out nint mapped))
-            {
-                return false;
-            }
-
-            own[i] = new BufferSegment(mapped, length);
-            if (i == 0)
-            {
-                PacketStream.PrefetchLine(mapped); // a header, which the driver has just written
-            }
-
-            if ((flags & DescriptorFlags.Write) != 0)
-            {
-                writable += length;
-            }
-            else if (writable == 0)
-            {
-                readable += length;
-                readableEnd++;
-            }
-            else
-            {
-                return false;
-            }
-        }
-
-        if (readable + writable > uint.MaxValue)
-        {
-            return false;
-        }
-
-        _segmentEnd = first + own.Length;
-        _chains[Count++] = new FetchedChain(id, descriptors, first, readableEnd, _segmentEnd, (uint)readable, (uint)writable);
-        return true;
     }
 
     /// <summary>Starts the next chain. One that is not ended is overwritten by the next.</summary>
@@ -349,15 +264,3 @@ internal sealed class ChainBatch
         return true;
     }
 }
-
-/// <summary>One chain of a batch.</summary>
-/// <param name="Id">Its name in the ring: index of the first descriptor (split), buffer id (packed).</param>
-/// <param name="Descriptors">Ring entries it takes.</param>
-/// <param name="First">Its first segment.</param>
-/// <param name="ReadableEnd">One behind its last readable segment.</param>
-/// <param name="End">One behind its last segment.</param>
-/// <param name="ReadableLength">Bytes the device may read.</param>
-/// <param name="WritableLength">Bytes the device may write.</param>
-[StructLayout(LayoutKind.Auto)]
-internal readonly record struct FetchedChain(
-    ushort Id, ushort Descriptors, int First, int ReadableEnd, int End, uint ReadableLength, uint WritableLength);

@@ -39,7 +39,6 @@ public sealed class DescriptorInfoTests
         nothing.Invoking(one => DescriptorInfo.FileSize(one)).Should().Throw<LinuxException>().Which.Errno.Should().Be(Libc.EBADF);
         nothing.Invoking(one => Libc.Duplicate(one)).Should().Throw<LinuxException>();
         nothing.Invoking(one => Libc.SetNonBlocking(one)).Should().Throw<LinuxException>();
-        Libc.TrySetOption(nothing, Libc.SO_SNDBUF, 1).Should().BeFalse();
     }
 
     private static FileKind[] Kinds(params SafeFileHandle[] descriptors) => [.. descriptors.Select(one => DescriptorInfo.Kind(one))];
