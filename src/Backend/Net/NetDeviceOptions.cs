@@ -2,7 +2,8 @@ using Vhost.Protocol;
 
 namespace Vhost.Backend;
 
-/// <summary>The shape of a <see cref="NetDevice"/>. The defaults serve any driver.</summary>
+/// <summary>The shape of a <see cref="NetDevice"/> (virtio 1.2, 5.1.3 "Feature bits" and 5.1.4 "Device configuration layout"). The defaults serve any driver.</summary>
+/// <remarks>Immutable; one record may serve many devices. A value out of its range is an <see cref="ArgumentException"/> of <see cref="NetDevice(NetDeviceOptions?, INetHandler?)"/>.</remarks>
 public sealed record NetDeviceOptions
 {
     /// <summary>Everything that a driver may leave to the application or take from it: checksums, segmentation of TCP, fragmentation of UDP, ECN.</summary>

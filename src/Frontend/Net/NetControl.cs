@@ -49,7 +49,7 @@ public sealed partial class NetControl : NetClientQueue
         ring.DisarmCall();
     }
 
-    /// <summary>Switches a receive mode. A device starts in promiscuous mode.</summary>
+    /// <summary>Switches a receive mode. A device starts in promiscuous mode. Needs VIRTIO_NET_F_CTRL_RX, or VIRTIO_NET_F_CTRL_RX_EXTRA for those that leave something out and for all unicast.</summary>
     /// <param name="mode">One of them.</param>
     /// <param name="on">On or off.</param>
     /// <param name="cancellationToken">Stops waiting.</param>
@@ -61,7 +61,7 @@ public sealed partial class NetControl : NetClientQueue
         return SendAsync(NetControlMessage.ReceiveMode(mode, on), () => _confirmed.Set(mode, on), cancellationToken);
     }
 
-    /// <summary>Names all further addresses that packets are wanted of, in place of those named before.</summary>
+    /// <summary>Names all further addresses that packets are wanted of, in place of those named before. Needs VIRTIO_NET_F_CTRL_RX.</summary>
     /// <param name="unicast">Addresses of one station.</param>
     /// <param name="multicast">Addresses of several.</param>
     /// <param name="cancellationToken">Stops waiting.</param>
@@ -77,7 +77,7 @@ public sealed partial class NetControl : NetClientQueue
         return SendAsync(message, () => _confirmed.MacTable = message, cancellationToken);
     }
 
-    /// <summary>Changes the device's address.</summary>
+    /// <summary>Changes the device's address. Needs VIRTIO_NET_F_CTRL_MAC_ADDR; a device refuses an address of several stations.</summary>
     /// <param name="address">An address of one station.</param>
     /// <param name="cancellationToken">Stops waiting.</param>
     public ValueTask SetMacAsync(MacAddress address, CancellationToken cancellationToken = default)
@@ -85,8 +85,8 @@ public sealed partial class NetControl : NetClientQueue
         return SendAsync(NetControlMessage.Mac(address), () => _confirmed.Mac = address, cancellationToken);
     }
 
-    /// <summary>Asks for the packets of a VLAN; without that none of its packets are wanted outside promiscuous mode.</summary>
-    /// <param name="id">0 to 4095.</param>
+    /// <summary>Asks for the packets of a VLAN; without that none of its packets are wanted outside promiscuous mode. Needs VIRTIO_NET_F_CTRL_VLAN.</summary>
+    /// <param name="id">0 to 4095; what is more a device refuses.</param>
     /// <param name="cancellationToken">Stops waiting.</param>
     public ValueTask AddVlanAsync(int id, CancellationToken cancellationToken = default) =>
         SendAsync(NetControlMessage.Vlan(id, wanted: true), () => _confirmed.Vlans.Add(id), cancellationToken);
@@ -103,7 +103,7 @@ public sealed partial class NetControl : NetClientQueue
         SendAsync(new NetControlMessage(NetControlCommand.AcknowledgeAnnouncement, []), confirmed: null, cancellationToken);
 
     /// <summary>Says how many pairs of queues, from the first on, are in use. <see cref="NetClient"/> has said so at its start for the pairs it was asked for.</summary>
-    /// <param name="pairs">1 to the device's number of pairs.</param>
+    /// <param name="pairs">1 to the device's number of pairs; what is more a device refuses.</param>
     /// <param name="cancellationToken">Stops waiting.</param>
     public ValueTask SetQueuePairsAsync(int pairs, CancellationToken cancellationToken = default) =>
         SendAsync(NetControlMessage.QueuePairs(pairs), () => _confirmed.QueuePairs = pairs, cancellationToken);

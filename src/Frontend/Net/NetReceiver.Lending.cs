@@ -27,7 +27,9 @@ public sealed partial class NetReceiver : ILender
     /// <see cref="ReceiveBurst"/> still copies packets out.
     /// </remarks>
     /// <param name="packets">Filled from the start.</param>
-    /// <returns>How many; 0 when there is none at present, or too many are lent.</returns>
+    /// <returns>How many; 0 when there is none at present, or too many are lent. Each must be released, once.</returns>
+    /// <exception cref="InvalidOperationException">Another thread is inside.</exception>
+    /// <exception cref="ObjectDisposedException">The client was disposed.</exception>
     /// <exception cref="VhostUserException">The queue is broken or the peer lost.</exception>
     public int LendBurst(Span<LentPacket> packets)
     {

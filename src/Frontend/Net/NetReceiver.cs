@@ -49,6 +49,7 @@ public sealed partial class NetReceiver : NetClientQueue
     /// </param>
     /// <returns>How many of them hold a packet now, from the first on; 0 when there is none at present.</returns>
     /// <exception cref="ArgumentException">A buffer is null; packets before it were delivered.</exception>
+    /// <exception cref="InvalidOperationException">Another thread is inside.</exception>
     /// <exception cref="ObjectDisposedException">The client was disposed.</exception>
     /// <exception cref="VhostUserException">The queue is broken or the peer lost.</exception>
     public int ReceiveBurst(Span<PacketBuffer> packets)

@@ -46,10 +46,10 @@ public sealed partial class NetSender : NetClientQueue
         ring.DisarmCall();
     }
 
-    /// <summary>Buffers in shared memory that a packet could take at once; what the device has done with is counted only after <see cref="Reclaim"/>.</summary>
+    /// <summary>Buffers in shared memory (<see cref="NetClientOptions.BufferSize"/> bytes each) that packets could take at once; on the thread that uses the queue; what the device has done with is counted only after <see cref="Reclaim"/>.</summary>
     public int FreeBuffers => Math.Min(_free.Count, Ring.FreeDescriptors);
 
-    /// <summary>Bytes of the longest packet that the queue can ever take.</summary>
+    /// <summary>Bytes of the longest packet that the queue can ever take, without the virtio header: 65550, or fewer on rings with few and small buffers.</summary>
     public int MaxPacketLength => Math.Min(NetQueueShape.LongestPacket, (Shape.Slots * Shape.SlotSize) - Shape.HeaderLength);
 
     /// <summary>
@@ -62,7 +62,7 @@ public sealed partial class NetSender : NetClientQueue
     /// cannot be given (see <see cref="NetQueueStatistics.Refused"/>) is taken and dropped.
     /// </returns>
     /// <exception cref="ArgumentException">A buffer is null; all packets before it were taken.</exception>
-    /// <exception cref="InvalidOperationException">A burst is being built (<see cref="BeginBurst"/>).</exception>
+    /// <exception cref="InvalidOperationException">A burst is being built (<see cref="BeginBurst"/>), or another thread is inside.</exception>
     /// <exception cref="ObjectDisposedException">The client was disposed.</exception>
     /// <exception cref="VhostUserException">The queue is broken or the peer lost, and there is no more room: what was taken since then is lost.</exception>
     public int SendBurst(ReadOnlySpan<PacketBuffer> packets)

@@ -40,7 +40,7 @@ public sealed partial class PacketBuffer
     /// <summary>Where the buffer comes from and goes to.</summary>
     public PacketPool Pool { get; }
 
-    /// <summary>The bytes of the packet that lie in this buffer.</summary>
+    /// <summary>The bytes of the packet that lie in this buffer, from the destination address on in the first one; good until the buffer is changed or given back.</summary>
     public Span<byte> Data => _memory.AsSpan(_start + _offset, _length);
 
     /// <summary>Bytes of the packet in this buffer.</summary>
@@ -55,7 +55,7 @@ public sealed partial class PacketBuffer
     /// <summary>The buffer in which the packet goes on; null for the last.</summary>
     public PacketBuffer? Next => _next;
 
-    /// <summary>Bytes of the whole packet.</summary>
+    /// <summary>Bytes of the whole packet, over all of its buffers; queues take 1 to 65550.</summary>
     public int PacketLength
     {
         get
@@ -122,6 +122,7 @@ public sealed partial class PacketBuffer
     }
 
     /// <summary>Cuts bytes off the start of this buffer's data.</summary>
+    /// <param name="count">Bytes, 0 to <see cref="Length"/>.</param>
     /// <exception cref="ArgumentOutOfRangeException">There is less <see cref="Length"/>.</exception>
     public void TrimStart(int count)
     {
@@ -131,6 +132,7 @@ public sealed partial class PacketBuffer
     }
 
     /// <summary>Cuts bytes off the end of this buffer's data.</summary>
+    /// <param name="count">Bytes, 0 to <see cref="Length"/>.</param>
     /// <exception cref="ArgumentOutOfRangeException">There is less <see cref="Length"/>.</exception>
     public void TrimEnd(int count)
     {

@@ -65,10 +65,11 @@ public sealed class PacketPool
     /// <summary>Bytes that are free before the data of a fresh buffer.</summary>
     public int Headroom { get; }
 
-    /// <summary>Buffers that nobody has rented.</summary>
+    /// <summary>Buffers that nobody has rented; a moment later it may be another number.</summary>
     public int Available => Volatile.Read(ref _count);
 
-    /// <summary>Takes an empty buffer.</summary>
+    /// <summary>Takes an empty buffer. Never waits.</summary>
+    /// <param name="buffer">It; null when there is none.</param>
     /// <returns>False when all are rented.</returns>
     public bool TryRent([NotNullWhen(true)] out PacketBuffer? buffer)
     {
@@ -78,7 +79,7 @@ public sealed class PacketPool
         return rented;
     }
 
-    /// <summary>Takes empty buffers.</summary>
+    /// <summary>Takes empty buffers. Never waits.</summary>
     /// <param name="buffers">Filled from the start.</param>
     /// <returns>How many; fewer than asked for when there are no more.</returns>
     public int RentBurst(Span<PacketBuffer> buffers)
@@ -100,7 +101,8 @@ public sealed class PacketPool
         return count;
     }
 
-    /// <summary>Gives a packet back: the buffer and all that hang on it.</summary>
+    /// <summary>Gives a packet back: the buffer and all that hang on it, which may belong to other pools.</summary>
+    /// <param name="buffer">The first buffer of the packet.</param>
     /// <exception cref="InvalidOperationException">It was given back before.</exception>
     public void Return(PacketBuffer buffer)
     {
