@@ -43,7 +43,12 @@ public sealed partial class NetPort
         }
     }
 
-    internal void Announce(MacAddress address) => Volatile.Write(ref _announced, address.Value | (1UL << 63));
+    /// <summary>Whoever takes the guest's packets is told: the guest itself may be silent.</summary>
+    internal void Announce(MacAddress address)
+    {
+        Volatile.Write(ref _announced, address.Value | (1UL << 63));
+        _fromGuest.Wake();
+    }
 
     private int TakeAnnouncement(Span<PacketBuffer> packets)
     {

@@ -115,6 +115,7 @@ internal sealed class NetQueueCounters
         Errors = one.Errors + other.Errors,
         NoBuffers = one.NoBuffers + other.NoBuffers,
         Refused = one.Refused + other.Refused,
+        Lost = one.Lost + other.Lost,
         InFlight = one.InFlight + other.InFlight,
     });
 

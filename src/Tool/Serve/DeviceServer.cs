@@ -22,13 +22,24 @@ internal static class DeviceServer
     /// <param name="settings">How.</param>
     /// <param name="logs">Where it logs to.</param>
     /// <param name="threads">Those that the queues share, where they do.</param>
-    internal static VhostUserBackend Create(IVhostUserDevice device, SocketSettings settings, ILoggerFactory logs, QueueThreads? threads = null) => new(device, new VhostUserBackendOptions
+    /// <param name="withheld">Protocol features not to offer.</param>
+    internal static VhostUserBackend Create(
+        IVhostUserDevice device,
+        SocketSettings settings,
+        ILoggerFactory logs,
+        QueueThreads? threads = null,
+        VhostUserProtocolFeatures withheld = VhostUserProtocolFeatures.None)
     {
-        Dispatch = settings.Dispatch,
-        Processors = threads is null ? settings.Processors : [],
-        Threads = threads,
-        LoggerFactory = logs,
-    });
+        VhostUserBackendOptions options = new()
+        {
+            WithheldProtocolFeatures = withheld,
+            Dispatch = settings.Dispatch,
+            Processors = threads is null ? settings.Processors : [],
+            Threads = threads,
+            LoggerFactory = logs,
+        };
+        return new VhostUserBackend(device, options);
+    }
 
     internal static async Task RunAsync(VhostUserBackend backend, string what, SocketSettings settings, CancellationToken stop)
     {

@@ -18,13 +18,14 @@ internal static class ServeSwitchCommand
         "--ageing", "Seconds after which an address that is silent is forgotten.", 1, MostAgeing, DefaultAgeing);
     private static readonly Option<int> _stations = ToolOptions.Number(
         "--stations", "Addresses to remember of each port; one more takes the place of the port's oldest.", 1, 65536, 1024);
+    private static readonly Option<string[]> _captures = Captures();
     private static readonly Option<bool> _json = ToolOptions.Json();
 
     internal static Command Build()
     {
         Command command = new(Name, "Be a learning Ethernet switch whose ports are network devices of guests. SIGTERM and Ctrl-C end it.")
         {
-            _ports, _queues, _ageing, _stations, _json, ToolCommand.Capabilities("Print what this command can do and exit; everything else is ignored."),
+            _ports, _queues, _ageing, _stations, _captures, _json, ToolCommand.Capabilities("Print what this command can do and exit; everything else is ignored."),
         };
         SocketOptions.AddSharedTo(command);
         command.Validators.Add(CheckPorts);
@@ -52,6 +53,7 @@ internal static class ServeSwitchCommand
         {
             Sockets = sockets,
             Shared = shared,
+            Captures = (line.GetValue(_captures) ?? []).Select(Split).ToDictionary(of => of.Port, of => of.File, StringComparer.Ordinal),
             Queues = line.GetValue(_queues),
             Ageing = TimeSpan.FromSeconds(line.GetValue(_ageing)),
             Stations = line.GetValue(_stations),
@@ -67,8 +69,35 @@ internal static class ServeSwitchCommand
             result.AddError(string.Create(CultureInfo.InvariantCulture, $"--port: at most {SwitchSettings.MostPorts}."));
         foreach (IGrouping<string, string> twice in paths.GroupBy(path => path, StringComparer.Ordinal).Where(group => group.Count() > 1))
             result.AddError($"--port {twice.Key}: is given twice.");
+        CheckCaptures(result, paths);
         SocketOptions.CheckShared(result);
     }
+
+    private static void CheckCaptures(CommandResult result, string[] paths)
+    {
+        string[] wanted = [.. result.GetResult(_captures)?.Tokens.Select(token => token.Value) ?? []];
+        foreach (string one in wanted)
+        {
+            if (Split(one) is not { Port.Length: > 0, File.Length: > 0 } split)
+                result.AddError($"--capture '{one}': must be a port and a file like a.sock=a.pcapng.");
+            else if (!paths.Contains(split.Port, StringComparer.Ordinal))
+                result.AddError($"--capture '{one}': there is no --port {split.Port}.");
+        }
+
+        foreach (IGrouping<string, string> twice in wanted.GroupBy(one => Split(one).Port, StringComparer.Ordinal).Where(group => group.Count() > 1))
+            result.AddError($"--capture {twice.Key}: is given twice.");
+    }
+
+    private static (string Port, string File) Split(string capture) =>
+        capture.IndexOf('=', StringComparison.Ordinal) is >= 0 and var at ? (capture[..at], capture[(at + 1)..]) : (capture, "");
+
+    private static Option<string[]> Captures() => new("--capture")
+    {
+        Description = "Write the packets of a port into a file for Wireshark and tcpdump (pcapng); the port as --port names it. Once for each port that is wanted.",
+        HelpName = "PORT=FILE",
+        Arity = ArgumentArity.OneOrMore,
+        AllowMultipleArgumentsPerToken = false,
+    };
 
     private static Option<string[]> Ports()
     {

@@ -29,11 +29,13 @@ internal sealed record SwitchReport(long Learned, long Moved, long Replaced, lon
 /// <param name="PacketsTo">Packets to it.</param>
 /// <param name="BytesTo">Their bytes.</param>
 /// <param name="Segmented">Long packets that were cut for it.</param>
+/// <param name="Captured">Packets in its file.</param>
+/// <param name="NotCaptured">Packets that the file was too slow for.</param>
 /// <param name="Dropped">Packets from it or to it that were dropped.</param>
-internal sealed record SwitchPortReport(string Port, long PacketsFrom, long BytesFrom, long PacketsTo, long BytesTo, long Segmented, SwitchDropReport Dropped)
+internal sealed record SwitchPortReport(string Port, long PacketsFrom, long BytesFrom, long PacketsTo, long BytesTo, long Segmented, long Captured, long NotCaptured, SwitchDropReport Dropped)
 {
     internal static SwitchPortReport Of(string name, NetSwitchPortStatistics of) =>
-        new(name, of.FromPort.Packets, of.FromPort.Bytes, of.ToPort.Packets, of.ToPort.Bytes, of.Segmented, SwitchDropReport.Of(of));
+        new(name, of.FromPort.Packets, of.FromPort.Bytes, of.ToPort.Packets, of.ToPort.Bytes, of.Segmented, of.Captured, of.NotCaptured, SwitchDropReport.Of(of));
 }
 
 /// <summary>Dropped packets of one port, by reason; those of the first three and the last but one came from it, the others were for it.</summary>

@@ -11,6 +11,9 @@ internal sealed record SwitchSettings
     /// <summary>What all of them have in common.</summary>
     public required SocketSettings Shared { get; init; }
 
+    /// <summary>The file to write the packets of a port into, by the port's name.</summary>
+    public required IReadOnlyDictionary<string, string> Captures { get; init; }
+
     public required int Queues { get; init; }
 
     public required TimeSpan Ageing { get; init; }

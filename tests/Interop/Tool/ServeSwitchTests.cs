@@ -19,7 +19,7 @@ public sealed class ServeSwitchTests : IDisposable
     public async Task Guests_talk_to_each_other_and_the_figures_come_at_the_end()
     {
         string[] sockets = [_folder.File("a"), _folder.File("b"), _folder.File("c")];
-        await using ChildProcess server = ToolProcess.Start(["serve", "switch", .. sockets.SelectMany(socket => new[] { "--port", socket }), "--json"]);
+        await using ChildProcess server = ToolProcess.Start(["serve", "switch", .. sockets.SelectMany(socket => new[] { "--port", socket }), "--capture", $"{sockets[1]}={_folder.File("b.pcapng")}", "--json"]);
         SwitchStation[] stations = new SwitchStation[3];
         for (int port = 0; port < 3; port++)
             stations[port] = new SwitchStation(await NetClient.ConnectAsync(sockets[port], _patient).InTime(), port);
@@ -40,6 +40,10 @@ public sealed class ServeSwitchTests : IDisposable
         ports.Select(port => port.GetProperty("port").GetString()).Should().Equal(sockets);
         ports.Select(port => port.GetProperty("packets_from").GetInt64()).Should().HaveElementAt(0, 1).And.HaveElementAt(2, 0);
         ports[0].GetProperty("dropped").GetProperty("queue_full").GetInt64().Should().Be(0);
+        CaptureFile capture = CaptureFile.Read(_folder.File("b.pcapng"));
+        capture.InterfaceName.Should().Be(sockets[1]);
+        capture.Packets.Should().ContainSingle(packet => packet.Bytes.SequenceEqual(stations[0].FrameTo(1, 7))).Which.IsInbound.Should().BeFalse();
+        capture.Packets.Should().ContainSingle(packet => packet.Bytes.SequenceEqual(stations[1].FrameTo(0, 8))).Which.IsInbound.Should().BeTrue();
         sockets.Should().AllSatisfy(socket => File.Exists(socket).Should().BeFalse());
     }
 
@@ -70,6 +74,9 @@ public sealed class ServeSwitchTests : IDisposable
     [InlineData("serve switch --port a --ageing 0", "--ageing '0'")]
     [InlineData("serve switch --port a --queues 128", "--queues '128'")]
     [InlineData("serve switch --port a --client --socket-mode 660", "--socket-mode")]
+    [InlineData("serve switch --port a --capture a", "must be a port and a file")]
+    [InlineData("serve switch --port a --capture b=c", "there is no --port b")]
+    [InlineData("serve switch --port a --capture a=b --capture a=c", "--capture a: is given twice")]
     public async Task A_wrong_command_line_is_explained(string line, string complaint) =>
         (await ToolProcess.RunAsync(line.Split(' '))).ShouldFail(exitCode: 2).Should().Contain(complaint);
 

@@ -40,6 +40,7 @@ public sealed class NetSwitch : IDisposable
     /// <summary>Makes a switch; its ports are to be served.</summary>
     /// <param name="options">Its shape.</param>
     /// <exception cref="ArgumentException">An option is out of range.</exception>
+    /// <exception cref="IOException">A <see cref="NetSwitchPortOptions.CaptureFile"/> cannot be made.</exception>
     public NetSwitch(NetSwitchOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -54,8 +55,11 @@ public sealed class NetSwitch : IDisposable
         int lanes = options.Ports.Sum(static port => port.Device.QueuePairs);
         PacketPool pool = new(checked(lanes * (options.QueueBuffers + SwitchLane.OwnBuffers)));
         int share = ports > 2 ? options.QueueBuffers / 2 : options.QueueBuffers;
-        _ports = [.. options.Ports.Select((port, index) => new NetSwitchPort(this, index, port, pool, () => new EgressQueue(pool, options.QueueBuffers, share, ports)))];
+        PacketCapture?[] captures = OpenCaptures(options);
+        _ports = [.. options.Ports.Select((port, index) => new NetSwitchPort(this, index, port, pool, NewQueue, captures[index]))];
         SwitchMetrics.Watch(this);
+
+        EgressQueue NewQueue() => new(pool, options.QueueBuffers, share, ports);
     }
 
     /// <summary><see cref="NetSwitchOptions.Name"/>.</summary>
@@ -104,7 +108,10 @@ public sealed class NetSwitch : IDisposable
     {
         SwitchMetrics.Forget(this);
         foreach (NetSwitchPort port in _ports)
+        {
             Leave(port);
+            port.Capture?.Dispose();
+        }
     }
 
     /// <summary>The guest of a port is gone.</summary>
@@ -132,6 +139,27 @@ public sealed class NetSwitch : IDisposable
                 Flood(from, run);
             else if (to[first] >= 0)
                 Give(from, _ports[to[first]], run);
+        }
+    }
+
+    private static PacketCapture?[] OpenCaptures(NetSwitchOptions options)
+    {
+        PacketCapture?[] captures = new PacketCapture?[options.Ports.Count];
+        try
+        {
+            for (int i = 0; i < captures.Length; i++)
+            {
+                NetSwitchPortOptions port = options.Ports[i];
+                captures[i] = port.CaptureFile is { } path ? new PacketCapture(path, NetSwitchPort.NameOf(port, i), options.TimeProvider) : null;
+            }
+
+            return captures;
+        }
+        catch
+        {
+            foreach (PacketCapture? capture in captures)
+                capture?.Dispose();
+            throw;
         }
     }
 

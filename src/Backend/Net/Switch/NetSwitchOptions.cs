@@ -18,7 +18,7 @@ public sealed record NetSwitchOptions
     public int StationsPerPort { get; init; } = 1024;
 
     /// <summary>
-    /// Buffers of 2048 bytes that may wait for each pair of queues of a port, 64 to 65536; a packet takes at least one. Of these a single port can have half, so that
+    /// Buffers of 2048 bytes that may wait for each pair of queues of a port, 128 to 65536; a packet takes at least one, the longest 33. Of these a single port can have half, so that
     /// what waits for a slow port costs nobody but it anything. Memory for all of them is taken at once.
     /// </summary>
     public int QueueBuffers { get; init; } = 1024;
@@ -33,7 +33,7 @@ public sealed record NetSwitchOptions
     {
         OptionCheck.Require(Ports.Count is >= 1 and <= 256, nameof(Ports), Ports.Count, "1 to 256");
         OptionCheck.Require(StationsPerPort is >= 1 and <= 65536, nameof(StationsPerPort), StationsPerPort, "1 to 65536");
-        OptionCheck.Require(QueueBuffers is >= 64 and <= 65536, nameof(QueueBuffers), QueueBuffers, "64 to 65536");
+        OptionCheck.Require(QueueBuffers is >= 128 and <= 65536, nameof(QueueBuffers), QueueBuffers, "128 to 65536");
         if (Ageing != Timeout.InfiniteTimeSpan && Ageing < TimeSpan.FromMilliseconds(1))
             throw new ArgumentException($"Ageing {Ageing}: must be 1 ms or more, or infinite.");
         foreach (NetSwitchPortOptions port in Ports)

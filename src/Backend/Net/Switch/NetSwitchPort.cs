@@ -22,14 +22,17 @@ public sealed class NetSwitchPort
     private long _forwarded;
     private long _flooded;
 
-    internal NetSwitchPort(NetSwitch owner, int index, NetSwitchPortOptions options, PacketPool pool, Func<EgressQueue> newQueue)
+    internal NetSwitchPort(NetSwitch owner, int index, NetSwitchPortOptions options, PacketPool pool, Func<EgressQueue> newQueue, PacketCapture? capture)
     {
+        Capture = capture;
         Index = index;
-        Name = options.Name ?? FormattableString.Invariant($"{index}");
+        Name = NameOf(options, index);
         Device = new NetDevice(options.Device, new Handler(this));
         _lanes = [.. Device.Ports.Select(queues => new SwitchLane(owner, this, queues, pool, newQueue()))];
         Device.WasReset = () => owner.Leave(this);
     }
+
+    internal static string NameOf(NetSwitchPortOptions options, int index) => options.Name ?? FormattableString.Invariant($"{index}");
 
     /// <summary>Its number, from 0.</summary>
     public int Index { get; }
@@ -53,8 +56,13 @@ public sealed class NetSwitchPort
         Unwanted = Volatile.Read(ref _unwanted),
         Segmented = _lanes.Sum(static lane => lane.Segmented),
         Unsegmentable = _lanes.Sum(static lane => lane.Unsegmentable),
+        Captured = Capture?.Captured ?? 0,
+        NotCaptured = Capture?.Missed ?? 0,
         Waiting = _lanes.Sum(static lane => lane.Waiting.Count),
     };
+
+    /// <summary>Where all packets are noted; null: nowhere.</summary>
+    internal PacketCapture? Capture { get; }
 
     internal long Forwarded => Volatile.Read(ref _forwarded);
 

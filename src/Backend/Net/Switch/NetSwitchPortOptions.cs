@@ -7,6 +7,12 @@ public sealed record NetSwitchPortOptions
     public string? Name { get; init; }
 
     /// <summary>
+    /// A file to write all packets from and to the port into, for Wireshark and tcpdump (pcapng, with nanoseconds and directions); what was in it is replaced. Null, the default: none. Nobody waits for the
+    /// file: packets for which it is too slow are left out of it, and counted there and in <see cref="NetSwitchPortStatistics.NotCaptured"/>.
+    /// </summary>
+    public string? CaptureFile { get; init; }
+
+    /// <summary>
     /// The shape of the network device that the port is to its guest. <see cref="NetDeviceOptions.Offloads"/> may have bits of <see cref="NetSwitch.Offloads"/> only: what one guest
     /// leaves to do and another one does not take, the switch does, and it does no more than these.
     /// </summary>

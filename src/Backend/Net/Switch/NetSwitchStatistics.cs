@@ -63,6 +63,12 @@ public sealed record NetSwitchPortStatistics
     /// <summary>Dropped to the port: long packets that cannot be cut, since they are no TCP packets or would make more than 128 segments.</summary>
     public long Unsegmentable { get; init; }
 
+    /// <summary>Packets in the port's <see cref="NetSwitchPortOptions.CaptureFile"/>.</summary>
+    public long Captured { get; init; }
+
+    /// <summary>Packets that are not in it, since the file was too slow or failed.</summary>
+    public long NotCaptured { get; init; }
+
     /// <summary>Packets that wait for the port.</summary>
     public int Waiting { get; init; }
 }

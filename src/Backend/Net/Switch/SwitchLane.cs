@@ -107,6 +107,7 @@ internal sealed class SwitchLane
                 if (ready.IsEmpty)
                     return; // and nobody takes any more: the next to add something wakes
                 int sent = _queues.EnqueueBurst(ready);
+                _owner.Capture?.Record(ready[..sent], isInbound: false);
                 Sent(sent);
                 more = sent > 0;
                 if (sent < ready.Length)
@@ -140,7 +141,11 @@ internal sealed class SwitchLane
         kept += _pool.RentBurst(places[kept..]);
         int count = _queues.DequeueBurst(places[..kept]);
         if (count > 0)
+        {
+            _owner.Capture?.Record(_received.AsSpan(0, count), isInbound: true);
             _switch.Forward(_owner, _queues.Index, _received.AsSpan(0, count));
+        }
+
         return count > 0 && count == kept;
     }
 

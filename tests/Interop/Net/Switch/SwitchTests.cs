@@ -170,6 +170,16 @@ public sealed class SwitchTests
     }
 
     [Fact]
+    public async Task A_guest_that_has_moved_here_and_is_silent_is_announced_to_the_others()
+    {
+        await using SwitchLoopback net = await SwitchLoopback.StartAsync(2);
+        (await net[0].Client.SendRarpAsync().InTime()).Should().BeTrue();
+        byte[] rarp = await net[1].ReceiveAsync();
+        rarp[12..14].Should().Equal(0x80, 0x35);
+        net.Switch.GetStations().Select(one => (one.Address, one.Port.Index)).Should().Equal((net[0].Client.Mac, 0));
+    }
+
+    [Fact]
     public async Task A_driver_gets_only_what_it_wants()
     {
         NetSwitchPortOptions choosy = new() { Device = new NetSwitchPortOptions().Device with { ControlQueue = true, Mac = SwitchStation.AddressOf(1) } };
@@ -189,7 +199,7 @@ public sealed class SwitchTests
         NetSwitchOptions good = new() { Ports = [new(), new()] };
         foreach (NetSwitchOptions bad in (NetSwitchOptions[])
         [
-            good with { Ports = [] }, good with { Ageing = TimeSpan.Zero }, good with { StationsPerPort = 0 }, good with { QueueBuffers = 63 },
+            good with { Ports = [] }, good with { Ageing = TimeSpan.Zero }, good with { StationsPerPort = 0 }, good with { QueueBuffers = 127 },
             good with { Ports = [new() { Device = new NetDeviceOptions { Offloads = VirtioNetFeatures.HostUfo } }] },
             good with { Ports = [new() { Device = new NetDeviceOptions { QueuePairs = 0 } }] },
         ])

@@ -1,0 +1,65 @@
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using Vhost.Tests.Support;
+
+namespace Vhost.Interop.Tests.Guests;
+
+/// <summary>Two Linux guests talk to each other through our switch.</summary>
+[Collection(GuestCollection.Name)]
+public sealed class NetworkTests : IDisposable
+{
+    private const int Numbers = 300_000;
+
+    private readonly TempFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [SkippableTheory]
+    [InlineData(1, false, true)]
+    [InlineData(2, true, false)]
+    public async Task Two_guests_exchange_data_over_tcp_both_ways_at_once(int queuesOfFirst, bool packed, bool offloadsOfSecond)
+    {
+        string[] sockets = [_folder.File("a"), _folder.File("b")];
+        await using ChildProcess server = ToolProcess.Start(
+            ["serve", "switch", .. sockets.SelectMany(socket => new[] { "--port", socket }), "--queues", FormattableString.Invariant($"{queuesOfFirst}"), "--json"]);
+        foreach (string socket in sockets)
+            await server.ErrorLineAsync($"serving a port of the switch on {socket}");
+        Task<Guest> firstBoots = Guest.BootAsync(new GuestCommand { Processors = queuesOfFirst }.WithNetwork(sockets[0], 1, queuesOfFirst, packed));
+        Task<Guest> secondBoots = Guest.BootAsync(new GuestCommand().WithNetwork(sockets[1], 2, packed: packed, offloads: offloadsOfSecond));
+        await using Guest first = await firstBoots;
+        await using Guest second = await secondBoots;
+
+        string[] received = await Task.WhenAll(TalkAsync(first, self: 1, other: 2), TalkAsync(second, self: 2, other: 1));
+
+        received.Should().Equal(ChecksumOf(2), ChecksumOf(1));
+        await Task.WhenAll(first.PowerOffAsync(), second.PowerOffAsync());
+        JsonElement report = ToolProcess.Parse(await server.TerminateAsync());
+        report.GetProperty("learned").GetInt64().Should().BeGreaterThanOrEqualTo(2);
+        JsonElement[] ports = [.. report.GetProperty("ports").EnumerateArray()];
+        ports.Should().AllSatisfy(port => port.GetProperty("bytes_from").GetInt64().Should().BeGreaterThan(Numbers * 7));
+        (ports[1].GetProperty("segmented").GetInt64() > 0).Should().Be(!offloadsOfSecond, "the first guest leaves segmentation to its device");
+        ports[0].GetProperty("segmented").GetInt64().Should().Be(0);
+        foreach (string reason in (string[])["errors", "refused", "unsegmentable", "runts"])
+            ports.Should().AllSatisfy(port => port.GetProperty("dropped").GetProperty(reason).GetInt64().Should().Be(0, reason));
+    }
+
+    /// <summary>Sends what is known of this guest, receives what the other one sends, and says the checksum of that.</summary>
+    private static async Task<string> TalkAsync(Guest guest, int self, int other)
+    {
+        await guest.RunAsync("modprobe virtio_net");
+        await guest.UntilAsync("[ -e /sys/class/net/eth0 ]");
+        await guest.RunAsync($"ip addr add 10.9.0.{self}/24 dev eth0 && ip link set eth0 up");
+        await guest.RunAsync($"seq {self * Numbers} {((self + 1) * Numbers) - 1} > /tmp/out");
+        await guest.RunAsync("tail -f /dev/null | nc -l -p 5000 > /tmp/in &"); // whose input does not end: it would say so to the other side, which would end then
+        await guest.UntilAsync($"nc 10.9.0.{other} 5000 < /tmp/out");
+        await guest.UntilAsync("! pidof nc > /dev/null");
+        return (await guest.RunAsync("sha256sum < /tmp/in")).Split(' ')[0];
+    }
+
+    private static string ChecksumOf(int guest)
+    {
+        string numbers = string.Concat(Enumerable.Range(guest * Numbers, Numbers).Select(number => FormattableString.Invariant($"{number}\n")));
+        return Convert.ToHexStringLower(SHA256.HashData(Encoding.ASCII.GetBytes(numbers)));
+    }
+}
