@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using Vhost.Backend;
 using Vhost.Frontend;
 using Vhost.Protocol;
