@@ -59,6 +59,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
     {
         _options = options;
         _peer = connection.Name;
+        PeerProcessId = connection.PeerProcessId;
         _log = ContainedLogger.Around((options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger<VhostUserFrontend>());
         _channel = new RequestChannel(connection, VhostUserChannel.Main, new RequestChannelOptions
         {
@@ -85,6 +86,9 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
     /// <summary>The raw layer beneath: one method per message, without opinions. Mixing it with the session's own state is at the caller's
     /// risk.</summary>
     public VhostUserRequestClient Requests { get; }
+
+    /// <summary>The back-end's process, or the one that made its listening socket; 0 when it is not known.</summary>
+    internal int PeerProcessId { get; }
 
     /// <summary>Ends when the session ends: successfully after <see cref="DisposeAsync"/>, else faulted with the reason.</summary>
     public Task Completion => _completion.Task;

@@ -185,8 +185,8 @@ public sealed partial class BlockDevice : IVhostUserDevice
     /// <inheritdoc/>
     public void Reset()
     {
+        // The write cache stays as it was chosen: a front-end resets a paused guest's device too, and does not say the guest's choice again. A driver that begins afresh reads it.
         _acknowledged = VirtioBlkFeatures.None;
-        _writeBack = _options.WriteCache;
         ChooseDurability();
     }
 

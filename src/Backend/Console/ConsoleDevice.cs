@@ -143,8 +143,7 @@ public sealed class ConsoleDevice : IVhostUserDevice
     public void QueueStopped(ApplicationQueue queue)
     {
         ArgumentNullException.ThrowIfNull(queue);
-        _pumps[queue.Index].Stop();
-        if (!_multiPort && queue.Index == VirtioConsoleQueues.Receive(0))
+        if (_pumps[queue.Index].Stop(queue) && !_multiPort && queue.Index == VirtioConsoleQueues.Receive(0))
             _ports[0].SetGuestOpen(false);
     }
 

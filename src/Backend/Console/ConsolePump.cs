@@ -9,15 +9,25 @@ internal sealed class ConsolePump(Func<ApplicationQueue, CancellationToken, Task
 {
     private Task _running = Task.CompletedTask;
     private CancellationTokenSource _stop = new();
+    private ApplicationQueue? _queue;
 
     /// <summary>A queue was started. The one before it is stopped, but whoever served that may still be on his way out.</summary>
     internal void Start(ApplicationQueue queue)
     {
         _stop = new CancellationTokenSource();
+        _queue = queue;
         _running = RunAsync(_running, queue, _stop.Token);
     }
 
-    internal void Stop() => _ = _stop.CancelAsync();
+    /// <summary>A queue was stopped.</summary>
+    /// <returns>False: it is not the one that is served. A device that was held up inside one leaves it when the next may have been started.</returns>
+    internal bool Stop(ApplicationQueue queue)
+    {
+        if (!ReferenceEquals(queue, _queue))
+            return false;
+        _ = _stop.CancelAsync();
+        return true;
+    }
 
     private async Task RunAsync(Task before, ApplicationQueue queue, CancellationToken stop)
     {

@@ -19,12 +19,26 @@ public sealed class EntropyDevice : IVhostUserDevice
     /// <summary>Requests of one turn: a driver that never stops must not keep the worker from its commands.</summary>
     private const int MostRequests = 64;
 
+    /// <summary>And neither must one that asks for much at once: the bytes of a turn, and the most that <see cref="MaxBytesPerRequest"/> may be.</summary>
+    private const int MostBytes = 1 << 20;
+
     private readonly byte[] _bytes = new byte[4096];
+    private readonly int _perRequest = 64 << 10;
     private long _requests;
     private long _given;
 
-    /// <summary>The most bytes that one request gets, from 1. Default: 64 KiB.</summary>
-    public int MaxBytesPerRequest { get; init; } = 64 << 10;
+    /// <summary>The most bytes that one request gets, 1 to 1 MiB. Default: 64 KiB.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">Another number.</exception>
+    public int MaxBytesPerRequest
+    {
+        get => _perRequest;
+        init
+        {
+            ArgumentOutOfRangeException.ThrowIfLessThan(value, 1);
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(value, MostBytes);
+            _perRequest = value;
+        }
+    }
 
     /// <summary>Requests answered so far. Any thread.</summary>
     public long Requests => Volatile.Read(ref _requests);
@@ -43,9 +57,11 @@ public sealed class EntropyDevice : IVhostUserDevice
     public void Process(DeviceVirtqueue queue)
     {
         ArgumentNullException.ThrowIfNull(queue);
-        for (int turn = 0; turn < MostRequests && queue.TryPop(out DescriptorChain chain); turn++)
+        uint all = 0;
+        for (int turn = 0; turn < MostRequests && all < MostBytes && queue.TryPop(out DescriptorChain chain); turn++)
         {
             uint given = Fill(chain.Writable);
+            all += given;
             queue.Complete(chain, given);
             Volatile.Write(ref _requests, _requests + 1);
             Volatile.Write(ref _given, _given + given);
@@ -54,7 +70,7 @@ public sealed class EntropyDevice : IVhostUserDevice
 
     private uint Fill(GuestBuffers buffers)
     {
-        uint most = Math.Min(buffers.Length, (uint)Math.Max(MaxBytesPerRequest, 1));
+        uint most = Math.Min(buffers.Length, (uint)_perRequest);
         Span<byte> bytes = _bytes;
         for (uint done = 0; done < most;)
         {

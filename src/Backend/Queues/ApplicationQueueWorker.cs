@@ -163,12 +163,10 @@ internal sealed class ApplicationQueueWorker : QueueWorker
         if (!_hasStopped) // a loan that ends late, or a wake-up that comes late, finds a ring that is none of ours any more
             Work();
         _served = Active && !Stopped;
-        if (Stopped && !_hasStopped)
-            Finish();
         Signal();
     }
 
-    private void Finish()
+    protected override void Ended()
     {
         _hasStopped = true;
         _pump?.Stop();

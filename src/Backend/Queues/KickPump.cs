@@ -11,6 +11,8 @@ namespace Vhost.Backend;
 [SuppressMessage("Design", "CA1001", Justification = "A cancellation source without a timer holds nothing; Stop may come after the end.")]
 internal sealed class KickPump
 {
+    private const int LooksAtFullPace = 500, LooksAtEachPace = 50;
+
     private readonly CancellationTokenSource _stop = new();
     private readonly DeviceVirtqueue _queue;
     private readonly EventNotifier? _source;
@@ -18,6 +20,10 @@ internal sealed class KickPump
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
     private KickWorth _worth;
+
+    /// <summary>Looks at a ring without a kick in a row that found nothing.</summary>
+    private int _idleLooks;
+    private uint _batches;
 
     /// <summary>Starts to wait.</summary>
     /// <param name="queue">The queue that is kicked; only looked at.</param>
@@ -41,6 +47,19 @@ internal sealed class KickPump
 
     internal void Stop() => _stop.Cancel();
 
+    /// <summary>
+    /// How long a ring is left alone that nobody kicks: 1 ms while there is work now and then, up to 32 ms when there has been none for long. A front-end may have hundreds of such rings. A broken one is
+    /// not looked at any more.
+    /// </summary>
+    private TimeSpan NextLook()
+    {
+        if (_queue.Fault != VirtqueueFault.None)
+            return Timeout.InfiniteTimeSpan;
+        _idleLooks = _queue.Batches == _batches ? Math.Min(_idleLooks + 1, LooksAtFullPace + (5 * LooksAtEachPace)) : 0;
+        _batches = _queue.Batches;
+        return QueueWorker.PollInterval * (1 << (Math.Max(_idleLooks - LooksAtFullPace, 0) / LooksAtEachPace));
+    }
+
     private async Task RunAsync()
     {
         try
@@ -48,7 +67,7 @@ internal sealed class KickPump
             while (!_stop.IsCancellationRequested)
             {
                 if (_source is null || _worth.IsLow)
-                    await Task.Delay(QueueWorker.PollInterval, _time, _stop.Token).ConfigureAwait(false);
+                    await Task.Delay(NextLook(), _time, _stop.Token).ConfigureAwait(false);
                 if (_source is not null && !_worth.IsBroken)
                 {
                     // Awaited here and not in a method of its own, which would allocate for each kick.

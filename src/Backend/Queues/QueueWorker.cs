@@ -86,6 +86,7 @@ internal abstract class QueueWorker
         };
         worker._enabled = queue.IsEnabled = enabled;
         worker.Begin();
+        _ = worker.PostAsync(queue.CallIfOwed);
         return worker;
     }
 
@@ -253,7 +254,13 @@ internal abstract class QueueWorker
         uint next = Queue.Base;
         Queue.Work?.Leave();
         Queue.Deactivate();
+        Ended();
         _stopped?.TrySetResult(next);
+    }
+
+    /// <summary>The queue is served no more. Before anybody who waits for that is told: he may start it again at once.</summary>
+    protected virtual void Ended()
+    {
     }
 
     private Task AskAsync(Action action) => BoundedAsync(PostAsync(action));

@@ -99,6 +99,16 @@ public sealed partial class DeviceVirtqueue
         return true;
     }
 
+    /// <summary>
+    /// Signals the driver of a ring that somebody has served before: a back-end that died may have shown requests as used without a call for them, and with EVENT_IDX the driver's wish lies behind
+    /// the index since. For the same reason the first requests shown after this are signalled whatever the driver wishes.
+    /// </summary>
+    internal void CallIfOwed()
+    {
+        if (_callOwed)
+            _call?.Signal();
+    }
+
     /// <summary>Uses another call descriptor from now on, and signals it once, so that no interrupt is lost in the change.</summary>
     internal void SetCall(EventNotifier? call)
     {

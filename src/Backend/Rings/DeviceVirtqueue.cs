@@ -38,6 +38,9 @@ public sealed partial class DeviceVirtqueue
     /// <summary>It does so only for as long as too much is detached.</summary>
     private bool _leavesHeld;
 
+    /// <summary>The ring goes on where somebody left it who may have owed the driver a call.</summary>
+    private bool _callOwed;
+
     private DeviceVirtqueue(in VirtqueueSetup setup, in MappedRing ring, GuestMemoryLease lease, EventNotifier? call, InflightPart? inflight)
     {
         _setup = setup;
@@ -52,6 +55,7 @@ public sealed partial class DeviceVirtqueue
             _inflight = left;
             _packed = new PackedDeviceRing(ring.Packed, _batch, setup, left?.NextAvailable ?? available, left?.NextUsed ?? used);
             _packed.Track(left, adopt: true);
+            _callOwed = setup.Base != VirtqueueSetup.FreshPackedBase;
         }
         else
         {
@@ -59,6 +63,7 @@ public sealed partial class DeviceVirtqueue
             _inflight = left;
             _split = new SplitDeviceRing(ring.Split, _batch, setup.Features, left?.NextAvailable ?? (ushort)setup.Base);
             _split.Track(left);
+            _callOwed = setup.Base != 0 || ring.Split.ReadUsedIndex() != 0;
         }
     }
 
@@ -177,6 +182,8 @@ public sealed partial class DeviceVirtqueue
         _inflight?.Publishing();
         bool wantsCall = _split is not null ? _split.Publish() : _packed!.Publish();
         _inflight?.Published();
+        wantsCall |= _callOwed;
+        _callOwed = false;
         _counters.Published(staged, wantsCall);
         if (wantsCall)
         {

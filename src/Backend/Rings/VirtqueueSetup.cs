@@ -17,6 +17,9 @@ internal readonly record struct VirtqueueSetup(
     int Index, uint Size, UserAddress DescriptorTable, UserAddress AvailableRing, UserAddress UsedRing, uint Base, VirtioFeatures Features,
     bool DeviceReadsOnly = false)
 {
+    /// <summary>Where a packed ring begins: position 0 on both sides, with both wrap counters set.</summary>
+    internal const uint FreshPackedBase = 0x8000_8000;
+
     internal bool IsPacked => (Features & VirtioFeatures.RingPacked) != 0;
 
     /// <summary>

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using Vhost.Protocol;
 
 namespace Vhost.Backend;
 

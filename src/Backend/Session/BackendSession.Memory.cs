@@ -114,10 +114,19 @@ internal sealed partial class BackendSession
             old.Dispose();
         }
 
-        foreach (VringState vring in _vrings)
-            StartIfPossible(vring);
         _replaced.RemoveAll(static table => table.Released.IsCompleted);
         _replaced.Add(old);
+        try
+        {
+            foreach (VringState vring in _vrings)
+                StartIfPossible(vring);
+        }
+        catch (LinuxException e)
+        {
+            // Too late for a refusal, which would say that the old table stands.
+            return Answer.Close(VhostUserViolation.WrongState, $"{request}: the memory is in use, but a queue that waited for it cannot start: {e.Message}");
+        }
+
         return await AwaitLastUseAsync(request, [.. old.Regions.Except(next.Regions)]).ConfigureAwait(false);
     }
 

@@ -6,8 +6,6 @@ namespace Vhost.Backend;
 // started and mapped; whether it serves the ring depends on the enable state.
 internal sealed partial class BackendSession
 {
-    private const uint FreshPackedBase = 0x8000_8000;
-
     /// <summary>What keeps a stopped ring from starting; null: nothing. Missing memory does not: the ring waits for it.</summary>
     private Answer? CheckStart(VringState vring)
     {
@@ -52,7 +50,7 @@ internal sealed partial class BackendSession
 
         BackendLog.QueueStarted(_logger, vring.Index, vring.Size, start, vring.Enabled);
         _counters[vring.Index].Recovered(left);
-        if (left > 0)
+        if (left > 0 && _budget.TryTake())
             BackendLog.RequestsLeft(_logger, vring.Index, left);
         if (discarded && _budget.TryTake())
             BackendLog.LeftDiscarded(_logger, vring.Index);
@@ -64,7 +62,7 @@ internal sealed partial class BackendSession
     private bool IsPacked => _state.Features.HasFlag(VirtioFeatures.RingPacked);
 
     /// <summary>Where a ring goes on; one of which nothing was said starts afresh, with both wrap counters 1 if it is packed.</summary>
-    private uint BaseOf(VringState vring) => vring.Base ?? (IsPacked ? FreshPackedBase : 0);
+    private uint BaseOf(VringState vring) => vring.Base ?? (IsPacked ? VirtqueueSetup.FreshPackedBase : 0);
 
     /// <summary>Whether all parts of a started ring lie in the memory.</summary>
     private bool IsMapped(VringState vring, GuestMemory memory) => MappedRing.TryMap(memory, SetupOf(vring), out _, out _, out _);

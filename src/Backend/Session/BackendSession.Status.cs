@@ -41,7 +41,7 @@ internal sealed partial class BackendSession
             State = state,
             Size = vring.Size,
             Address = vring.Address,
-            Base = queue?.ShownPosition ?? vring.Base ?? (features.HasFlag(VirtioFeatures.RingPacked) ? FreshPackedBase : 0),
+            Base = queue?.ShownPosition ?? vring.Base ?? (features.HasFlag(VirtioFeatures.RingPacked) ? VirtqueueSetup.FreshPackedBase : 0),
             HasKick = vring.Kick is not null,
             HasCall = vring.Call is not null,
             Available = queue?.CountShown() ?? 0,

@@ -166,7 +166,8 @@ public sealed partial class BlockClient
             }
             catch (Exception failure)
             {
-                FrontendLog.BlockConfigNotRenewed(_log, failure);
+                if (_configBudget.TryTake())
+                    FrontendLog.BlockConfigNotRenewed(_log, failure);
             }
         }
         while (Interlocked.CompareExchange(ref _configChanges, 0, 1) != 1);

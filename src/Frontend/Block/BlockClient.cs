@@ -38,6 +38,7 @@ public sealed partial class BlockClient : IAsyncDisposable
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<EventNotifier> _notifiers = [];
     private readonly SessionSuccession _sessions;
+    private readonly LogBudget _configBudget;
     private VringSettings[] _rings = [];
     private BlockGeometry _geometry = null!;
     private BlockQueue[] _queues = [];
@@ -54,6 +55,7 @@ public sealed partial class BlockClient : IAsyncDisposable
         _options = options;
         _log = ContainedLogger.Around((options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger<BlockClient>());
         _sessions = new SessionSuccession(frontend, source, options.Reconnect, options.ForSession(), _log);
+        _configBudget = new LogBudget(options.TimeProvider);
     }
 
     /// <summary>Raised, with <see cref="Config"/> renewed, after the back-end said that the configuration space changed, as when a disk was resized.</summary>

@@ -18,7 +18,7 @@ internal interface ISuccessionClient
     /// <param name="stop">Gives up.</param>
     ValueTask StartOverAsync(VhostUserFrontend next, Vhost.Protocol.GuestMemory memory, CancellationToken stop);
 
-    /// <summary>The next one serves, and is <see cref="SessionSuccession.Current"/>. What throws here ends the client.</summary>
+    /// <summary>The next one serves, and is <see cref="SessionSuccession.Current"/>. What throws here is logged, and the session goes on.</summary>
     void Resume();
 
     /// <summary>There is no other session: everything ends with a reason.</summary>

@@ -65,7 +65,8 @@ internal sealed class SessionSuccession : IAsyncDisposable
     {
         while (await EndOfSessionAsync().ConfigureAwait(false) is { } reason)
         {
-            if (!await TryGoOnAsync(client, reason).ConfigureAwait(false))
+            using PeerProcess? stuck = Volatile.Read(ref _givenUp).Task.IsCompleted ? PeerProcess.TryOpen(Current.PeerProcessId) : null;
+            if (!await TryGoOnAsync(client, reason, stuck).ConfigureAwait(false))
                 return;
             Volatile.Write(ref _givenUp, NewReason());
         }
@@ -91,7 +92,7 @@ internal sealed class SessionSuccession : IAsyncDisposable
 
     private static TaskCompletionSource<Exception> NewReason() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    private async Task<bool> TryGoOnAsync(ISuccessionClient client, Exception reason)
+    private async Task<bool> TryGoOnAsync(ISuccessionClient client, Exception reason, PeerProcess? stuck)
     {
         if (!client.CanGoOn || reason is not VhostUserException { ShouldReconnect: true })
         {
@@ -104,7 +105,7 @@ internal sealed class SessionSuccession : IAsyncDisposable
         {
             client.Suspend(Current);
             NegotiationSummary last = await LeaveAsync().ConfigureAwait(false);
-            Interlocked.Exchange(ref _current, await FindNextAsync(client, last, reason).ConfigureAwait(false));
+            Interlocked.Exchange(ref _current, await FindNextAsync(client, last, reason, stuck).ConfigureAwait(false));
             if (_ending.IsCancellationRequested)
             {
                 await Current.DisposeAsync().ConfigureAwait(false);
@@ -113,8 +114,6 @@ internal sealed class SessionSuccession : IAsyncDisposable
 
             Interlocked.Increment(ref _count);
             FrontendLog.BackendReplaced(_log, Count);
-            client.Resume();
-            return true;
         }
         catch (OperationCanceledException) when (_ending.IsCancellationRequested)
         {
@@ -125,6 +124,17 @@ internal sealed class SessionSuccession : IAsyncDisposable
             client.Fail(final);
             return false;
         }
+
+        try
+        {
+            client.Resume();
+        }
+        catch (Exception failure)
+        {
+            FrontendLog.HandlerFailed(_log, failure, "Reconnected"); // the session is sound, and goes on
+        }
+
+        return true;
     }
 
     /// <summary>Ends the lost session, and keeps the memory that it had, with what the caller has added.</summary>
@@ -138,7 +148,7 @@ internal sealed class SessionSuccession : IAsyncDisposable
         return lost.Summary;
     }
 
-    private async ValueTask<VhostUserFrontend> FindNextAsync(ISuccessionClient client, NegotiationSummary last, Exception reason)
+    private async ValueTask<VhostUserFrontend> FindNextAsync(ISuccessionClient client, NegotiationSummary last, Exception reason, PeerProcess? stuck)
     {
         using CancellationTokenSource limit = new(_policy!.Limit, _options.TimeProvider);
         using CancellationTokenSource stop = CancellationTokenSource.CreateLinkedTokenSource(_ending.Token, limit.Token);
@@ -149,9 +159,9 @@ internal sealed class SessionSuccession : IAsyncDisposable
                 await PauseAsync(stop.Token).ConfigureAwait(false);
                 try
                 {
-                    return await StartNextAsync(client, last, stop.Token).ConfigureAwait(false);
+                    return await StartNextAsync(client, last, stuck, stop.Token).ConfigureAwait(false);
                 }
-                catch (Exception again) when (again is VhostUserException { ShouldReconnect: true } or IOException and not VhostUserException)
+                catch (Exception again) when (MayPass(again))
                 {
                     FrontendLog.BackendNotReplaced(_log, again.Message);
                 }
@@ -167,6 +177,10 @@ internal sealed class SessionSuccession : IAsyncDisposable
         }
     }
 
+    /// <summary>Whether the next try may fare better. A refusal may: a back-end is out of descriptors, or has requests of the last session to finish first. What it lacks in features it lacks for good.</summary>
+    private static bool MayPass(Exception failure) =>
+        failure is VhostUserException { ShouldReconnect: true } or VhostUserRejectedException or IOException and not VhostUserException;
+
     /// <summary>Also after one that was found and lost at once: back-ends that come and go do not keep us busy.</summary>
     private async ValueTask PauseAsync(CancellationToken stop)
     {
@@ -176,12 +190,13 @@ internal sealed class SessionSuccession : IAsyncDisposable
     }
 
     /// <summary>The whole way again. The driver keeps the features it has.</summary>
-    private async ValueTask<VhostUserFrontend> StartNextAsync(ISuccessionClient client, NegotiationSummary last, CancellationToken stop)
+    private async ValueTask<VhostUserFrontend> StartNextAsync(ISuccessionClient client, NegotiationSummary last, PeerProcess? stuck, CancellationToken stop)
     {
         VirtioFeatures features = last.AcknowledgedFeatures & ~VirtioFeatures.VhostUserProtocolFeatures;
         VhostUserFrontend next = await _source.OpenAsync(_options with { Replaces = last, WantedFeatures = features }, stop).ConfigureAwait(false);
         try
         {
+            ThrowIfAlive(stuck, next);
             await client.StartOverAsync(next, _carried!, stop).ConfigureAwait(false);
             return next;
         }
@@ -189,6 +204,19 @@ internal sealed class SessionSuccession : IAsyncDisposable
         {
             await next.DisposeAsync().ConfigureAwait(false);
             throw;
+        }
+    }
+
+    /// <summary>
+    /// A back-end that was given up has requests in its hands: when it wakes up it writes to buffers that are others' by then. The same process may serve again, once it has finished them or will not;
+    /// another one not before the first has ended.
+    /// </summary>
+    private static void ThrowIfAlive(PeerProcess? stuck, VhostUserFrontend next)
+    {
+        if (stuck is { HasEnded: false } && stuck.Id != next.PeerProcessId)
+        {
+            throw new VhostUserDisconnectedException(
+                $"Process {stuck.Id}, which was given up with requests in its hands, still lives and may write to their memory; it must end before another one (process {next.PeerProcessId}) serves them.");
         }
     }
 }

@@ -12,4 +12,7 @@ public sealed class VhostUserProtocolException : VhostUserException
 
     /// <summary>The rule that was broken.</summary>
     public VhostUserViolation Violation { get; }
+
+    /// <summary>Only for a message cut short by the end of the stream: a peer that was killed while it sent has broken no rule that it could have kept.</summary>
+    public override bool ShouldReconnect => Violation == VhostUserViolation.TruncatedMessage;
 }

@@ -157,6 +157,17 @@ internal static partial class Libc
         return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, credentials, &length) == 0 ? credentials[0] : 0;
     }
 
+    /// <summary>A descriptor of a process, readable once that has ended; null when there is no such process, or the kernel is older than 5.3.</summary>
+    internal static SafeFileHandle? OpenProcess(int id)
+    {
+        const nint PidfdOpen = 434;
+        nint descriptor = syscall_pidfd_open(PidfdOpen, id, 0);
+        return descriptor >= 0 ? new SafeFileHandle(descriptor, ownsHandle: true) : null;
+    }
+
+    [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
+    private static partial nint syscall_pidfd_open(nint number, nint process, nint flags);
+
     /// <summary>One <c>sendmsg</c>; the descriptors travel with the first byte.</summary>
     /// <returns>Bytes taken by the socket, or the negative error number.</returns>
     // Safety: all buffers outlive the call; the control buffer is sized by the same arithmetic that fills it; each descriptor is held by a reference.

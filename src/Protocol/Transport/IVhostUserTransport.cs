@@ -17,6 +17,9 @@ internal interface IVhostUserTransport : IDisposable
     /// <summary>Names the connection in messages and logs.</summary>
     string Name { get; }
 
+    /// <summary>The process at the other end when the connection was made, or that listened; 0 when there is none or it is not known.</summary>
+    int PeerProcessId { get; }
+
     /// <summary>Takes what is there, at most <paramref name="destination"/>; the descriptors that came with these bytes are added to the list.</summary>
     /// <returns>Bytes received, 0 at the end of the stream, <see cref="WouldBlock"/> when there is nothing yet.</returns>
     int TryReceive(Span<byte> destination, ReceivedDescriptors descriptors);

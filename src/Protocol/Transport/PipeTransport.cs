@@ -12,6 +12,8 @@ internal sealed class PipeTransport : IVhostUserTransport
 
     public string Name { get; }
 
+    public int PeerProcessId => 0;
+
     internal static (PipeTransport First, PipeTransport Second) CreatePair(string first, string second)
     {
         PipeDirection forth = new(), back = new();

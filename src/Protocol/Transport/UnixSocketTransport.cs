@@ -14,6 +14,7 @@ internal sealed class UnixSocketTransport : IVhostUserTransport
     {
         _socket = socket;
         Name = name;
+        PeerProcessId = Libc.PeerProcess(socket);
         try
         {
             _registration = Reactor.Shared.Register(socket);
@@ -26,6 +27,8 @@ internal sealed class UnixSocketTransport : IVhostUserTransport
     }
 
     public string Name { get; }
+
+    public int PeerProcessId { get; }
 
     public int TryReceive(Span<byte> destination, ReceivedDescriptors descriptors)
     {

@@ -36,6 +36,9 @@ public sealed partial class VhostUserConnection : IAsyncDisposable
     /// <summary>Names the connection for people: the socket path where there is one, and the peer's process.</summary>
     public string Name => _transport.Name;
 
+    /// <summary>The peer's process, or the one that made its listening socket; 0 when it is not known.</summary>
+    internal int PeerProcessId => _transport.PeerProcessId;
+
     /// <summary>Largest payload accepted, in bytes.</summary>
     public int MaxPayload => _options.MaxPayload;
 

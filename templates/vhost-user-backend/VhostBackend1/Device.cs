@@ -10,6 +10,9 @@ public sealed class Device : IVhostUserDevice
 {
     private const int MostRequests = 64;
 
+    /// <summary>A driver may ask for gigabytes at once; other queues wait meanwhile.</summary>
+    private const uint MostBytes = 64 << 10;
+
     private readonly byte[] _bytes = new byte[4096];
 
     /// <inheritdoc/>
@@ -27,7 +30,7 @@ public sealed class Device : IVhostUserDevice
 
     private uint Copy(GuestBuffers from, GuestBuffers to)
     {
-        uint length = Math.Min(from.Length, to.Length);
+        uint length = Math.Min(Math.Min(from.Length, to.Length), MostBytes);
         for (uint done = 0; done < length;)
         {
             Span<byte> piece = _bytes.AsSpan(0, (int)Math.Min((uint)_bytes.Length, length - done));

@@ -68,6 +68,8 @@ public sealed class BlockConfigTests
         device.TryWriteConfig(31, [0, 1]).Should().BeFalse();
         Read(device).WriteBack.Should().Be(0);
         device.Reset();
+        Read(device).WriteBack.Should().Be(0, "a front-end resets the device of a guest that it pauses, too");
+        device.TryWriteConfig(32, [1]).Should().BeTrue();
         Read(device).WriteBack.Should().Be(1);
     }
 

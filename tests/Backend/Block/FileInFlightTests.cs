@@ -111,8 +111,11 @@ public sealed class FileInFlightTests : IDisposable
 
         ProcessCounts before = ProcessCounts.Snapshot();
         FakeTimeProvider time = new();
-        using (FileStorage storage = Open(FileCache.None))
+        bool tookAndLeft = false;
+        for (int round = 0; !tookAndLeft; round++)
         {
+            round.Should().BeLessThan(100, "the kernel cannot be faster each time");
+            using FileStorage storage = Open(FileCache.None);
             await using FileSession session = await FileSession.StartAsync(storage, new VhostUserBackendOptions { Dispatch = dispatch, TimeProvider = time });
             for (int slot = 0; slot < Requests; slot++)
                 session.Submit(slot, VirtioBlkRequestType.In, (ulong)slot * 2048 % (48 * 2048), pieces: 16);
@@ -125,8 +128,9 @@ public sealed class FileInFlightTests : IDisposable
                 await Task.Yield();
             }
 
-            (await stopping).Should().BeGreaterThan(session.UsedIndex, "some were taken and not answered");
-            session.Log.Lines.Should().Contain(line => line.Contains("the device did not complete within", StringComparison.Ordinal));
+            tookAndLeft = await stopping > session.UsedIndex;
+            if (tookAndLeft)
+                session.Log.Lines.Should().Contain(line => line.Contains("the device did not complete within", StringComparison.Ordinal));
         }
 
         before.AssertBack();

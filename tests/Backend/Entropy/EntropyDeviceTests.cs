@@ -112,6 +112,21 @@ public sealed class EntropyDeviceTests : IDisposable
         }
     }
 
+    /// <summary>Other queues may wait for the thread.</summary>
+    [Fact]
+    public void A_turn_gives_no_more_than_about_a_mebibyte()
+    {
+        EntropyDevice device = Start(packed: false, most: 1 << 20);
+        for (int i = 0; i < 8; i++)
+            _ring.Offer(deviceWrites: true, (Data, 1 << 20));
+
+        device.Process(_queue);
+
+        device.Requests.Should().Be(1);
+        FluentActions.Invoking(() => new EntropyDevice { MaxBytesPerRequest = (1 << 20) + 1 }).Should().Throw<ArgumentOutOfRangeException>();
+        FluentActions.Invoking(() => new EntropyDevice { MaxBytesPerRequest = 0 }).Should().Throw<ArgumentOutOfRangeException>();
+    }
+
     private EntropyDevice Start(bool packed, int most = 64 << 10)
     {
         _ring = HandRing.Create(_memory, 0x1000, 128, packed);

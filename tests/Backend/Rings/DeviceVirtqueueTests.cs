@@ -209,6 +209,27 @@ public sealed class DeviceVirtqueueTests : DeviceQueueBench
     }
 
     [Fact]
+    public void The_first_requests_on_a_ring_that_goes_on_are_called_for_whatever_the_driver_wishes()
+    {
+        Queue q = Start(8, VirtioFeatures.EventIndex);
+        q.OfferSimple(0);
+        q.OfferSimple(1);
+        q.ServeAll();
+        Call.TryConsume();
+        q.Ring.UsedEvent = 1; // the second one's call is lost with whoever owed it
+        q.Device.Deactivate();
+        Queue next = Start(8, VirtioFeatures.EventIndex, at: 2);
+
+        next.OfferSimple(2);
+        next.ServeAll();
+        Call.TryConsume().Should().BeTrue();
+
+        next.OfferSimple(3);
+        next.ServeAll();
+        Call.TryConsume().Should().BeFalse("from here on it is known what the driver has heard of");
+    }
+
+    [Fact]
     public void The_driver_is_called_exactly_when_its_event_index_is_passed()
     {
         Queue q = Start(8, VirtioFeatures.EventIndex);

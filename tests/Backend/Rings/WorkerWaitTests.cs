@@ -87,14 +87,82 @@ public sealed class WorkerWaitTests : IDisposable
         await queue.WaitAsync().InTime();
     }
 
-    private QueueWorker Start(IVhostUserDevice device, QueueDispatch dispatch)
+    /// <summary>Whoever waits for the stop starts the queue again at once.</summary>
+    [Fact]
+    public async Task A_device_knows_of_a_stop_before_anybody_who_waits_for_it()
+    {
+        Application device = new();
+        QueueWorker worker = Start(device, QueueDispatch.Application);
+        ApplicationQueue queue = await device.Started.Task.InTime();
+        queue.TryEnter(out _).Should().BeTrue();
+        Task<uint> stopping = worker.StopAsync();
+        bool waitedFor = true;
+        device.Stopped = () => waitedFor = !stopping.IsCompleted;
+
+        queue.Exit();
+
+        await stopping.InTime();
+        waitedFor.Should().BeTrue();
+    }
+
+    /// <summary>Requests were shown as used and nobody was called for them; the driver sleeps, and its wish lies behind the index.</summary>
+    [Theory]
+    [InlineData(QueueDispatch.Async)]
+    [InlineData(QueueDispatch.DedicatedThread)]
+    [InlineData(QueueDispatch.Application)]
+    public async Task A_ring_that_goes_on_where_another_left_it_is_called_for_what_that_one_may_have_owed(QueueDispatch dispatch)
+    {
+        using EventNotifier call = new();
+        _ring.AvailableIndex = 3;
+        _ring.UsedIndex = 3;
+        _ring.UsedEvent = 2;
+        QueueWorker worker = Start(dispatch == QueueDispatch.Application ? new Application() : new EchoDevice(), dispatch, VirtioFeatures.EventIndex, call, start: 3);
+
+        (await Task.Run(() => call.Wait(TimeSpan.FromSeconds(10)))).Should().BeTrue("the driver sleeps until it is called");
+
+        await worker.StopAsync().InTime();
+    }
+
+    /// <summary>A front-end may start hundreds of rings without a kick; a broken one cannot come to life again before it is started anew.</summary>
+    [Fact]
+    public async Task R13_A_ring_without_a_kick_is_looked_at_less_often_while_nothing_comes_and_never_once_it_is_broken()
+    {
+        FakeTimeProvider time = new();
+        EchoDevice device = new();
+        VhostUserBackendOptions options = new() { Dispatch = QueueDispatch.Async, TimeProvider = time };
+        TaskCompletionSource broken = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        QueueWorker worker = QueueWorker.Start(Activate(VirtioFeatures.None, null, 0), null, enabled: true, new QueueWorkerContext(device, options, NullLogger.Instance, _ => broken.SetResult()));
+        TimeSpan longest = TimeSpan.FromMilliseconds(32);
+        for (int look = 0; look < 900; look++)
+        {
+            await time.TimersAsync().InTime();
+            time.Advance(longest);
+        }
+
+        await time.TimersAsync().InTime();
+        time.Advance(longest / 2);
+        time.ActiveTimers.Should().Be(1, "the next look is not yet due");
+        _ring.AvailableIndex = 100;
+        time.Advance(longest);
+        await broken.Task.InTime();
+        await Eventually.TrueAsync(() => time.ActiveTimers == 0);
+        await worker.StopAsync().InTime();
+    }
+
+    private QueueWorker Start(
+        IVhostUserDevice device, QueueDispatch dispatch, VirtioFeatures features = VirtioFeatures.None, EventNotifier? call = null, uint start = 0)
+    {
+        VhostUserBackendOptions options = new() { Dispatch = dispatch, DrainTimeout = TimeSpan.FromMilliseconds(200) };
+        return QueueWorker.Start(Activate(features, call, start), _kick, enabled: true, new QueueWorkerContext(device, options, NullLogger.Instance, static _ => { }));
+    }
+
+    private DeviceVirtqueue Activate(VirtioFeatures features, EventNotifier? call, uint start)
     {
         VirtqueueSetup setup = new(
-            0, 8, User(_ring.DescriptorTable), User(_ring.AvailableRing), User(_ring.UsedRing), 0, VirtioFeatures.Version1);
-        DeviceVirtqueue? queue = DeviceVirtqueue.TryActivate(_memory, setup, null, out _, out string why);
+            0, 8, User(_ring.DescriptorTable), User(_ring.AvailableRing), User(_ring.UsedRing), start, VirtioFeatures.Version1 | features);
+        DeviceVirtqueue? queue = DeviceVirtqueue.TryActivate(_memory, setup, call, out _, out string why);
         queue.Should().NotBeNull(why);
-        VhostUserBackendOptions options = new() { Dispatch = dispatch, DrainTimeout = TimeSpan.FromMilliseconds(200) };
-        return QueueWorker.Start(queue!, _kick, enabled: true, new QueueWorkerContext(device, options, NullLogger.Instance, static _ => { }));
+        return queue!;
     }
 
     private static bool IsPump() => Environment.StackTrace.Contains(nameof(KickPump), StringComparison.Ordinal);
@@ -111,6 +179,10 @@ public sealed class WorkerWaitTests : IDisposable
 
         public void Process(DeviceVirtqueue queue) => throw new InvalidOperationException("The application serves the queue.");
 
+        public Action Stopped { get; set; } = static () => { };
+
         public void QueueStarted(ApplicationQueue queue) => Started.SetResult(queue);
+
+        public void QueueStopped(ApplicationQueue queue) => Stopped();
     }
 }

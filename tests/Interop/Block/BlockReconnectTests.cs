@@ -74,7 +74,7 @@ public sealed class BlockReconnectTests : IDisposable
     public async Task A_thread_that_polls_need_not_know()
     {
         using MemoryStorage storage = new(1 << 20);
-        Life first = new(SocketPath, storage);
+        BackendLife first = new(SocketPath, storage);
         await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath, new BlockClientOptions { Polled = true, Reconnect = _quick });
         Submit(disk, 0);
         BlockCompletion[] done = new BlockCompletion[4];
@@ -88,7 +88,7 @@ public sealed class BlockReconnectTests : IDisposable
         await lost.Task.InTime();
         Submit(disk, 1);
         disk.Queues[0].Poll(done).Should().Be(0, "nobody is there to answer, which is no error");
-        await using Life second = new(SocketPath, storage);
+        await using BackendLife second = new(SocketPath, storage);
         await back.Task.InTime();
 
         await Eventually.TrueAsync(() => disk.Queues[0].Poll(done) == 1);
@@ -101,7 +101,7 @@ public sealed class BlockReconnectTests : IDisposable
     public async Task When_nobody_comes_in_time_the_client_ends_with_the_reason_for_which_it_was_left()
     {
         using MemoryStorage storage = new(1 << 20);
-        Life only = new(SocketPath, storage);
+        BackendLife only = new(SocketPath, storage);
         await using BlockClient disk = await BlockClient.ConnectAsync(
             SocketPath, new BlockClientOptions { Reconnect = _quick with { Limit = TimeSpan.FromMilliseconds(100) } });
         await disk.WriteAsync(0, new byte[BlockLength]);
@@ -116,12 +116,12 @@ public sealed class BlockReconnectTests : IDisposable
     public async Task A_back_end_that_offers_less_than_the_driver_has_is_refused_by_name()
     {
         using MemoryStorage storage = new(1 << 20);
-        Life first = new(SocketPath, storage, new BlockDeviceOptions());
+        BackendLife first = new(SocketPath, storage, new BlockDeviceOptions());
         await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath, new BlockClientOptions { Reconnect = _quick });
         await disk.WriteAsync(0, new byte[BlockLength]);
         await first.DisposeAsync();
 
-        await using Life less = new(SocketPath, storage, new BlockDeviceOptions { ReadOnly = true });
+        await using BackendLife less = new(SocketPath, storage, new BlockDeviceOptions { ReadOnly = true });
 
         (await ((Func<Task>)(() => disk.Completion.InTime())).Should().ThrowAsync<VhostUserFeatureException>()).Which.Message.Should().Contain("DISCARD");
     }
@@ -130,7 +130,7 @@ public sealed class BlockReconnectTests : IDisposable
     public async Task Disposing_while_the_next_one_is_looked_for_ends_at_once()
     {
         using MemoryStorage storage = new(1 << 20);
-        Life only = new(SocketPath, storage);
+        BackendLife only = new(SocketPath, storage);
         BlockClient disk = await BlockClient.ConnectAsync(SocketPath, new BlockClientOptions { Reconnect = new ReconnectPolicy { Delay = TimeSpan.FromMinutes(1) } });
         TaskCompletionSource lost = new();
         disk.ConnectionLost += (_, _) => lost.TrySetResult();
@@ -150,14 +150,14 @@ public sealed class BlockReconnectTests : IDisposable
         using MemoryStorage storage = new(1 << 20);
         await using VhostUserListener listener = VhostUserListener.Listen(SocketPath);
         ValueTask<BlockClient> accepting = BlockClient.AcceptAsync(listener, new BlockClientOptions { Reconnect = _quick });
-        Life first = new(SocketPath, storage, client: true);
+        BackendLife first = new(SocketPath, storage, client: true);
         await using BlockClient disk = await accepting.InTime();
         byte[] bytes = new byte[BlockLength];
         Random.Shared.NextBytes(bytes);
         await disk.WriteAsync(0, bytes);
         await first.DisposeAsync();
 
-        await using Life second = new(SocketPath, storage, client: true);
+        await using BackendLife second = new(SocketPath, storage, client: true);
 
         byte[] got = new byte[BlockLength];
         await disk.ReadAsync(0, got).InTime();
@@ -174,7 +174,7 @@ public sealed class BlockReconnectTests : IDisposable
     {
         const int Writes = 100; // more than a ring of 64 entries holds at once
         int taken = 0;
-        Life first = new(SocketPath, new MisbehavingDisk(queue => Interlocked.Add(ref taken, queue.TakeBurst().Count)), _forgetful);
+        BackendLife first = new(SocketPath, new MisbehavingDisk(queue => Interlocked.Add(ref taken, queue.TakeBurst().Count)), _forgetful);
         using MemoryStorage storage = new(1 << 20);
         BlockClientOptions options = new() { Reconnect = _quick, RingFeatures = ring, IndirectBuffers = indirect, QueueSize = 64 };
         await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath, options);
@@ -184,7 +184,7 @@ public sealed class BlockReconnectTests : IDisposable
         await Eventually.TrueAsync(() => Volatile.Read(ref taken) > 0);
         await first.DisposeAsync();
 
-        await using Life second = new(SocketPath, new BlockDevice(storage, new BlockDeviceOptions()), _forgetful);
+        await using BackendLife second = new(SocketPath, new BlockDevice(storage, new BlockDeviceOptions()), _forgetful);
 
         await Task.WhenAll([.. writes, flush]).InTime();
         await Eventually.TrueAsync(() => disk.Reconnections == 1); // it is counted behind the start, when the first answers may be there already
@@ -203,7 +203,7 @@ public sealed class BlockReconnectTests : IDisposable
     public async Task Without_a_region_what_a_polling_thread_had_not_collected_comes_back_once(VirtioFeatures ring)
     {
         int answered = 0;
-        Life first = new(SocketPath, new MisbehavingDisk(queue =>
+        BackendLife first = new(SocketPath, new MisbehavingDisk(queue =>
         {
             while (queue.TryPop(out DescriptorChain chain))
             {
@@ -227,7 +227,7 @@ public sealed class BlockReconnectTests : IDisposable
         await Eventually.TrueAsync(() => Volatile.Read(ref answered) == 4);
         await first.DisposeAsync();
 
-        await using Life second = new(SocketPath, new BlockDevice(storage, new BlockDeviceOptions()), _forgetful);
+        await using BackendLife second = new(SocketPath, new BlockDevice(storage, new BlockDeviceOptions()), _forgetful);
 
         BlockCompletion[] done = new BlockCompletion[8];
         int count = 0;
@@ -246,37 +246,12 @@ public sealed class BlockReconnectTests : IDisposable
     public async Task Without_a_region_and_without_making_rings_anew_the_client_ends_with_its_back_end()
     {
         using MemoryStorage storage = new(1 << 20);
-        Life only = new(SocketPath, new BlockDevice(storage, new BlockDeviceOptions()), _forgetful);
+        BackendLife only = new(SocketPath, new BlockDevice(storage, new BlockDeviceOptions()), _forgetful);
         await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath, new BlockClientOptions { Reconnect = _quick with { RebuildRings = false } });
 
         await only.DisposeAsync();
 
         await ((Func<Task>)(() => disk.Completion.InTime())).Should().ThrowAsync<VhostUserDisconnectedException>();
-    }
-
-    /// <summary>It is given up, and whoever comes next gets the request: here the same one, which has learnt to answer.</summary>
-    [Theory]
-    [InlineData(true)]
-    [InlineData(false)]
-    public async Task A_request_that_is_overdue_ends_the_back_end_and_not_the_client(bool hasRegion)
-    {
-        bool answers = false;
-        Action<DeviceVirtqueue> good = MisbehavingDisk.Answer(VirtioBlkStatus.Ok, static chain => chain.Writable.Length);
-        MisbehavingDisk device = new(queue =>
-        {
-            if (Volatile.Read(ref answers))
-                good(queue);
-            else
-                queue.TakeBurst();
-        });
-        await using Life life = new(SocketPath, device, hasRegion ? _forgetful with { WithheldProtocolFeatures = 0 } : _forgetful);
-        await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath, new BlockClientOptions { Reconnect = _quick, RequestTimeout = TimeSpan.FromMilliseconds(400) });
-        disk.ConnectionLost += (_, _) => Volatile.Write(ref answers, true);
-
-        await disk.ReadAsync(0, new byte[BlockLength]).InTime();
-
-        await Eventually.TrueAsync(() => disk.Reconnections > 0);
-        disk.Completion.IsCompleted.Should().BeFalse();
     }
 
     private static void Submit(BlockClient disk, int slot)
@@ -302,32 +277,5 @@ public sealed class BlockReconnectTests : IDisposable
         }
 
         return last;
-    }
-
-    /// <summary>A back-end in this process, from start to end.</summary>
-    private sealed class Life : IAsyncDisposable
-    {
-        private readonly CancellationTokenSource _stop = new();
-        private readonly VhostUserBackend _backend;
-        private readonly Task _serving;
-
-        internal Life(string socketPath, IBlockStorage storage, BlockDeviceOptions? options = null, bool client = false)
-            : this(socketPath, new BlockDevice(storage, options ?? new BlockDeviceOptions()), new VhostUserBackendOptions(), client)
-        {
-        }
-
-        internal Life(string socketPath, IVhostUserDevice device, VhostUserBackendOptions options, bool client = false)
-        {
-            _backend = new VhostUserBackend(device, options);
-            _serving = client ? _backend.ConnectAsync(socketPath, _stop.Token) : _backend.ListenAsync(socketPath, _stop.Token);
-        }
-
-        public async ValueTask DisposeAsync()
-        {
-            await _stop.CancelAsync();
-            await _serving.InTime();
-            await _backend.DisposeAsync();
-            _stop.Dispose();
-        }
     }
 }

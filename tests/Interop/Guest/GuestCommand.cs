@@ -20,6 +20,9 @@ internal sealed record GuestCommand
     /// <summary>Ends QEMU when the guest restarts itself.</summary>
     public bool EndsAtReboot { get; init; } = true;
 
+    /// <summary>What the kernel is told beside the usual.</summary>
+    public string KernelOptions { get; init; } = "";
+
     /// <summary>Options of devices, each list one line of the document.</summary>
     public IReadOnlyList<IReadOnlyList<string>> Devices { get; init; } = [];
 
@@ -52,7 +55,7 @@ internal sealed record GuestCommand
         ["-accel", "tcg", "-machine", "q35,memory-backend=mem", "-smp", Text($"{Processors}"), "-m", Text($"{Megabytes}M")],
         ["-object", Text($"memory-backend-memfd,id=mem,size={Megabytes}M,share=on")],
         ["-nic", "none", .. EndsAtReboot ? (string[])["-no-reboot"] : []],
-        ["-kernel", image.Kernel, "-initrd", image.Initramfs, "-append", "console=ttyS0 panic=-1 loglevel=4"],
+        ["-kernel", image.Kernel, "-initrd", image.Initramfs, "-append", $"console=ttyS0 panic=-1 loglevel=4 {KernelOptions}".TrimEnd()],
         .. Devices,
     ];
 

@@ -18,6 +18,18 @@ internal sealed class ServedDisk : IAsyncDisposable
 
     internal string Socket { get; }
 
+    /// <summary>The number of the process that serves.</summary>
+    internal int ProcessId => _server.Id;
+
+    /// <summary>Bytes of memory that it has touched.</summary>
+    internal long Resident => long.Parse(File.ReadAllText($"/proc/{ProcessId}/statm").Split(' ')[1], System.Globalization.CultureInfo.InvariantCulture) * Environment.SystemPageSize;
+
+    /// <summary>Descriptors that the process has open.</summary>
+    internal int Descriptors => Directory.EnumerateFileSystemEntries($"/proc/{ProcessId}/fd").Count();
+
+    /// <summary>Pieces of other processes' memory that it has mapped.</summary>
+    internal int Mappings => File.ReadLines($"/proc/{ProcessId}/maps").Count(line => line.Contains("memfd:memory-backend", StringComparison.Ordinal) || line.Contains("memfd:test", StringComparison.Ordinal));
+
     /// <summary>Everything that the processes said, those before first.</summary>
     internal IReadOnlyList<string> Log => [.. _logs, .. _server.Errors];
 

@@ -7,4 +7,5 @@ public static class UnixSignal
     public const int Interrupt = 2;
     public const int Kill = 9;
     public const int Terminate = 15;
+    public const int Stop = 19;
 }

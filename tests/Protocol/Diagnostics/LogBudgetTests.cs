@@ -1,6 +1,6 @@
 using Vhost.Tests.Support;
 
-namespace Vhost.Backend.Tests;
+namespace Vhost.Protocol.Tests;
 
 public class LogBudgetTests
 {

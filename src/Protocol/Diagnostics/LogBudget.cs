@@ -1,4 +1,4 @@
-namespace Vhost.Backend;
+namespace Vhost.Protocol;
 
 /// <summary>Bounds the log lines that peers can cause: a burst, then one each interval. Lines beyond that are dropped.</summary>
 internal sealed class LogBudget(TimeProvider time)

@@ -1,0 +1,69 @@
+using Vhost.Protocol;
+
+namespace Vhost.Interop.Tests.Guests;
+
+/// <summary>Listens in the place of a back-end, one session after the other: QEMU comes back a second after it has lost one.</summary>
+internal sealed class Interposer : IAsyncDisposable
+{
+    private readonly CancellationTokenSource _stop = new();
+    private readonly VhostUserListener _listener;
+    private readonly string _backend;
+    private readonly VhostUserProtocolFeatures _hidden;
+    private readonly Task _serving;
+    private InterposedSession? _session;
+
+    /// <summary>Listens at once.</summary>
+    /// <param name="socket">Where QEMU connects.</param>
+    /// <param name="backend">The back-end's socket.</param>
+    /// <param name="hidden">Protocol features that QEMU does not get to know of.</param>
+    internal Interposer(string socket, string backend, VhostUserProtocolFeatures hidden)
+    {
+        Socket = socket;
+        _backend = backend;
+        _hidden = hidden;
+        _listener = VhostUserListener.Listen(socket);
+        _serving = ServeAsync();
+    }
+
+    internal string Socket { get; }
+
+    /// <summary>The session in which the guest's queue is served; waits for one.</summary>
+    internal async Task<InterposedSession> SessionAsync()
+    {
+        for (int i = 0; Volatile.Read(ref _session) is not { Serves: true }; i++)
+        {
+            i.Should().BeLessThan(6000, "QEMU comes back and starts the queue");
+            await Task.Delay(10);
+        }
+
+        return Volatile.Read(ref _session)!;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _stop.CancelAsync();
+        await _serving.WaitAsync(TimeSpan.FromSeconds(60));
+        await _listener.DisposeAsync();
+        _stop.Dispose();
+    }
+
+    private async Task ServeAsync()
+    {
+        VhostUserConnectOptions patient = new() { RetryFor = TimeSpan.FromSeconds(30), RetryDelay = TimeSpan.FromMilliseconds(10) };
+        try
+        {
+            while (true)
+            {
+                VhostUserConnection frontend = await _listener.AcceptAsync(_stop.Token);
+                VhostUserConnection backend = await VhostUserConnection.ConnectAsync(_backend, patient, _stop.Token);
+                await using InterposedSession session = new(frontend, backend, _hidden);
+                Volatile.Write(ref _session, session);
+                await session.Ended.WaitAsync(_stop.Token);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // The test ends.
+        }
+    }
+}
