@@ -42,7 +42,7 @@ internal static partial class SupportTable
     private static void Features(StringBuilder text)
     {
         VhostUserProtocolFeatures asked = new VhostUserFrontendOptions().WantedProtocolFeatures;
-        HashSet<string> offered = Names(Source("src/Backend/Session/BackendSession.Features.cs"), ProtocolFeature());
+        HashSet<string> offered = Names(Source("src/Backend/OfferedBits.cs"), ProtocolFeature());
         text.Append("\n### Protocol features\n\n| Bit | Feature | Front-end | Back-end |\n|---|---|---|---|\n");
         for (int bit = 0; bit < 64; bit++)
         {
@@ -57,7 +57,7 @@ internal static partial class SupportTable
     private static void RingFeatures(StringBuilder text)
     {
         HashSet<string> driver = Names(Source("src/Frontend/Block/BlockClientOptions.cs") + Source("src/Frontend/Net/NetClientOptions.cs"), VirtioFeature());
-        HashSet<string> device = Names(SupportedBits().Match(Source("src/Backend/Session/BackendSession.Features.cs")).Value, VirtioFeature());
+        HashSet<string> device = Names(SupportedBits().Match(Source("src/Backend/OfferedBits.cs")).Value, VirtioFeature());
         text.Append("\n### Ring and transport features of virtio\n\n| Bit | Feature | Our driver half | Back-end |\n|---|---|---|---|\n");
         foreach (VirtioFeatures feature in Enum.GetValues<VirtioFeatures>().Where(feature => ulong.IsPow2((ulong)feature) && feature != VirtioFeatures.VhostUserProtocolFeatures))
         {
