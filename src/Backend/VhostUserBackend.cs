@@ -28,6 +28,9 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
     /// <summary>How long disposing waits for calls that have nothing left to do but to return.</summary>
     private static readonly TimeSpan LongestReturn = TimeSpan.FromSeconds(5);
 
+    /// <summary>One for ever would lock everybody out.</summary>
+    private static readonly TimeSpan LongestViolationPause = TimeSpan.FromHours(1);
+
     private readonly IVhostUserDevice _device;
     private readonly VhostUserBackendOptions _options;
     private readonly ILogger _logger;
@@ -205,8 +208,8 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
         CheckTime(options.MessageTimeout, nameof(options.MessageTimeout));
         CheckTime(options.FirstMessageTimeout, nameof(options.FirstMessageTimeout));
         CheckTime(options.IdleTimeout, nameof(options.IdleTimeout));
-        if (options.ViolationPause != TimeSpan.Zero)
-            CheckTime(options.ViolationPause, nameof(options.ViolationPause));
+        if (options.ViolationPause < TimeSpan.Zero || options.ViolationPause > LongestViolationPause)
+            throw new ArgumentException($"ViolationPause is {options.ViolationPause}; 0 to {LongestViolationPause}", nameof(options));
         options.Retry?.Validate();
     }
 

@@ -185,7 +185,9 @@ public sealed partial class BlockDevice : IVhostUserDevice
     /// <inheritdoc/>
     public void Reset()
     {
-        // The write cache stays as it was chosen: a front-end resets a paused guest's device too, and does not say the guest's choice again. A driver that begins afresh reads it.
+        // A guest's choice of writing through stays: a front-end resets a paused guest's device too, and does not say the choice again. A driver that begins afresh reads it.
+        // Its choice of a cache where the options want none is its own, and goes.
+        _writeBack &= _options.WriteCache;
         _acknowledged = VirtioBlkFeatures.None;
         ChooseDurability();
     }

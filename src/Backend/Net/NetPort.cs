@@ -129,6 +129,7 @@ public sealed partial class NetPort
 
     internal void Forget()
     {
+        Volatile.Write(ref _announced, 0); // of the guest that is gone
         _toGuest.Forget();
         _fromGuest.Forget();
     }

@@ -65,7 +65,9 @@ internal sealed class SessionSuccession : IAsyncDisposable
     {
         while (await EndOfSessionAsync().ConfigureAwait(false) is { } reason)
         {
-            using PeerProcess? stuck = Volatile.Read(ref _givenUp).Task.IsCompleted ? PeerProcess.TryOpen(Current.PeerProcessId) : null;
+            // One that did not answer is only held up, whether that was seen at a request of the device or of the session.
+            bool isStuck = Volatile.Read(ref _givenUp).Task.IsCompleted || reason is VhostUserTimeoutException;
+            using PeerProcess? stuck = isStuck ? PeerProcess.TryOpen(Current.PeerProcessId) : null;
             if (!await TryGoOnAsync(client, reason, stuck).ConfigureAwait(false))
                 return;
             Volatile.Write(ref _givenUp, NewReason());

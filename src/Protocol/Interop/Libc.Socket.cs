@@ -157,11 +157,13 @@ internal static partial class Libc
         return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, credentials, &length) == 0 ? credentials[0] : 0;
     }
 
-    /// <summary>A descriptor of a process, readable once that has ended; null when there is no such process, or the kernel is older than 5.3.</summary>
-    internal static SafeFileHandle? OpenProcess(int id)
+    /// <summary>A descriptor of a process, readable once that has ended.</summary>
+    /// <returns>Null, and the error number, when the kernel gives none: <c>ESRCH</c> when there is no such process.</returns>
+    internal static SafeFileHandle? OpenProcess(int id, out int errno)
     {
         const nint PidfdOpen = 434;
         nint descriptor = syscall_pidfd_open(PidfdOpen, id, 0);
+        errno = Marshal.GetLastPInvokeError();
         return descriptor >= 0 ? new SafeFileHandle(descriptor, ownsHandle: true) : null;
     }
 

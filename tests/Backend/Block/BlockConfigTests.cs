@@ -71,6 +71,11 @@ public sealed class BlockConfigTests
         Read(device).WriteBack.Should().Be(0, "a front-end resets the device of a guest that it pauses, too");
         device.TryWriteConfig(32, [1]).Should().BeTrue();
         Read(device).WriteBack.Should().Be(1);
+
+        BlockDevice through = new(storage, new BlockDeviceOptions { WriteCache = false });
+        through.TryWriteConfig(32, [1]).Should().BeTrue();
+        through.Reset();
+        Read(through).WriteBack.Should().Be(0, "the next guest has what the options say");
     }
 
     [Fact]

@@ -47,19 +47,29 @@ public sealed class BlockSuccessionTests : IDisposable
     }
 
     /// <summary>It has requests in its hands, and wakes up one day: what it writes then goes where others' requests are.</summary>
-    [Fact]
-    public async Task A_process_that_was_given_up_must_end_before_another_one_takes_over()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_process_that_was_given_up_must_end_before_another_one_takes_over(bool overMessage)
     {
         string image = _folder.Image("i", 1 << 20);
         using LogRecorder log = new();
         await using ChildProcess stuck = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--image", image);
         await using BlockClient disk = await BlockClient.ConnectAsync(
-            SocketPath, new BlockClientOptions { Reconnect = _quick, RequestTimeout = TimeSpan.FromMilliseconds(400), LoggerFactory = log });
+            SocketPath, new BlockClientOptions
+            {
+                Reconnect = _quick,
+                RequestTimeout = overMessage ? Timeout.InfiniteTimeSpan : TimeSpan.FromMilliseconds(400),
+                ReplyTimeout = TimeSpan.FromSeconds(overMessage ? 1 : 10),
+                LoggerFactory = log,
+            });
         stuck.Signal(UnixSignal.Stop);
         File.Delete(SocketPath);
         await using ChildProcess next = await ToolProcess.ServeAsync("--socket-path", SocketPath, "--image", _folder.Image("j", 1 << 20)); // the first one has the image locked
 
         Task<int> reading = ReadAsync();
+        if (overMessage)
+            await ((Func<Task>)(() => disk.Frontend.ReadConfigAsync(0, new byte[8]).AsTask())).Should().ThrowAsync<VhostUserTimeoutException>();
         await Eventually.TrueAsync(() => log.Lines.Any(line => line.Contains("still lives", StringComparison.Ordinal)));
         disk.Reconnections.Should().Be(0);
         reading.IsCompleted.Should().BeFalse();

@@ -11,6 +11,9 @@ public sealed class ServeSwitchTests : IDisposable
 {
     private static readonly NetClientOptions _patient = new() { Connect = new VhostUserConnectOptions { RetryFor = Eventually.Deadline } };
 
+    /// <summary>How long a station that has heard nothing is waited for before the next announcement.</summary>
+    private static readonly TimeSpan _pace = TimeSpan.FromMilliseconds(20);
+
     private readonly TempFolder _folder = new();
 
     public void Dispose() => _folder.Dispose();
@@ -100,9 +103,12 @@ public sealed class ServeSwitchTests : IDisposable
         {
             turn.Should().BeLessThan(1000);
             await station.SendAsync(SwitchStation.Frame(MacAddress.Broadcast, station.Address, turn));
-            foreach (SwitchStation heard in others.Where(other => other.ReceiveAll().Count > 0))
-                deaf.Remove(heard);
-            await Task.Delay(20);
+            foreach (SwitchStation other in others)
+            {
+                if (await other.TryReceiveAsync(_pace) is not null)
+                    deaf.Remove(other);
+                other.ReceiveAll();
+            }
         }
 
         // Whatever is still under way comes before what is known not to be to everybody.

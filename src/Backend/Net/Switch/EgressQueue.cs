@@ -22,6 +22,9 @@ internal sealed class EgressQueue
     private int _buffers;
     private bool _open;
     private bool _taking;
+
+    /// <summary>Somebody wanted to take while another one was held up taking, and went away.</summary>
+    private bool _missed;
     private int _life;
 
     /// <summary>Makes a queue that is closed.</summary>
@@ -120,7 +123,11 @@ internal sealed class EgressQueue
         {
             life = _life;
             if (_taking)
+            {
+                _missed = true;
                 return false;
+            }
+
             _open = true;
             return _taking = true;
         }
@@ -158,6 +165,17 @@ internal sealed class EgressQueue
             _taking = false;
             if (!_open)
                 Drop(_count);
+        }
+    }
+
+    /// <summary>Whether somebody went away while another one took, who has ended: he is to be woken, and told once. Whoever has taken asks for it.</summary>
+    internal bool TakeMissed()
+    {
+        lock (_gate)
+        {
+            bool missed = _missed && !_taking;
+            _missed &= !missed;
+            return missed;
         }
     }
 

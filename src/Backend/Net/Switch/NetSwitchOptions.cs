@@ -18,7 +18,7 @@ public sealed record NetSwitchOptions
     public int StationsPerPort { get; init; } = 1024;
 
     /// <summary>
-    /// Buffers of 2048 bytes that may wait for each pair of queues of a port, 128 to 65536; a packet takes at least one, the longest 33. Of these a single port can have half, so that
+    /// Buffers of 2048 bytes that may wait for each pair of queues of a port, 128 to 65536; a packet takes at least one, the longest 33. Of these a single one of several senders can have half, so that
     /// what waits for a slow port costs nobody but it anything. Memory for all of them is taken at once.
     /// </summary>
     public int QueueBuffers { get; init; } = 1024;

@@ -93,6 +93,20 @@ internal sealed class SwitchLane
     {
         if (!Waiting.TryBegin(out int life))
             return;
+        try
+        {
+            Send(life);
+        }
+        finally
+        {
+            // The worker of the next guest, which found this one held up in the memory of a guest that is gone.
+            if (Waiting.TakeMissed())
+                Wake();
+        }
+    }
+
+    private void Send(int life)
+    {
         if (life != _life)
         {
             (_life, _cuts, _segmentCount, _segmenter) = (life, false, 0, default);

@@ -49,6 +49,27 @@ public sealed class EgressQueueTests
         AllAreBack();
     }
 
+    /// <summary>He may be held up in the memory of a guest that is gone, and the next guest's worker sleeps until it is woken.</summary>
+    [Fact]
+    public void Whoever_went_away_while_another_one_took_is_woken_once()
+    {
+        _queue.TryBegin(out _).Should().BeTrue();
+        _queue.TakeMissed().Should().BeFalse("nobody was there");
+        _queue.Close();
+        _queue.TryBegin(out _).Should().BeFalse();
+        _queue.TakeMissed().Should().BeFalse("it is still being taken from");
+
+        _queue.End();
+
+        _queue.TakeMissed().Should().BeTrue();
+        _queue.TakeMissed().Should().BeFalse();
+        _queue.TryBegin(out _).Should().BeTrue();
+        _queue.TryBegin(out _).Should().BeFalse();
+        _queue.Look(new PacketBuffer[1]).Should().Be(0);
+        _queue.TakeMissed().Should().BeTrue();
+        AllAreBack();
+    }
+
     [Fact]
     public void One_source_has_its_share_and_leaves_the_rest_to_others()
     {

@@ -1,4 +1,5 @@
 using Vhost.Protocol;
+using Vhost.Tests.Support;
 
 namespace Vhost.Interop.Tests.Guests;
 
@@ -30,13 +31,9 @@ internal sealed class Interposer : IAsyncDisposable
     /// <summary>The session in which the guest's queue is served; waits for one.</summary>
     internal async Task<InterposedSession> SessionAsync()
     {
-        for (int i = 0; Volatile.Read(ref _session) is not { Serves: true }; i++)
-        {
-            i.Should().BeLessThan(6000, "QEMU comes back and starts the queue");
-            await Task.Delay(10);
-        }
-
-        return Volatile.Read(ref _session)!;
+        InterposedSession? session = null;
+        await Eventually.TrueAsync(() => (session = Volatile.Read(ref _session)) is { Serves: true }, "QEMU comes back and starts the queue");
+        return session!;
     }
 
     public async ValueTask DisposeAsync()

@@ -63,7 +63,8 @@ internal sealed class SwitchStation(NetClient client, int port)
             (await other.ReceiveAsync()).AsSpan(6, 6).SequenceEqual(Frame(default, Address, 0).AsSpan(6, 6)).Should().BeTrue();
     }
 
-    private async Task<byte[]?> TryReceiveAsync(TimeSpan within, int pair)
+    /// <summary>The next packet; null when none comes in time.</summary>
+    public async Task<byte[]?> TryReceiveAsync(TimeSpan within, int pair = 0)
     {
         long since = Stopwatch.GetTimestamp();
         while (true)
