@@ -4,7 +4,7 @@ namespace Vhost.Tool;
 
 /// <summary>
 /// What an operation allocates: the median over the steps of a measurement. What each operation allocates is in every step. What the process allocates once, for a timer
-/// or in the runtime, and the up to 8 KiB that .NET counts a thread for when it takes the rest of an allocation context from it, are in one of them.
+/// or in the runtime, is in one of them, as are the up to 8 KiB that the runtime now and then counts a thread for that allocates nothing. The sum is reported beside it.
 /// </summary>
 internal sealed class AllocationSteps(int capacity = 64)
 {
