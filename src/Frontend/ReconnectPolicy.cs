@@ -1,6 +1,11 @@
 namespace Vhost.Frontend;
 
 /// <summary>How long, and how often, a client looks for the next back-end when one was lost.</summary>
+/// <remarks>
+/// A back-end that ends the session has let go of the client's memory. One with which the session ended on our side (it did not answer in time, a call was cancelled, or it failed to take over after it had been given
+/// the memory) may still write there: the same process may serve again, another one only once that one has ended; until then the search goes on. The process is the one that answers, whoever made its socket. One in a
+/// pid namespace that we cannot see has no number here, and is not waited for.
+/// </remarks>
 public sealed record ReconnectPolicy
 {
     /// <summary>Pause between two tries. Default: 1 second.</summary>

@@ -42,6 +42,7 @@ namespace Vhost.Frontend;
 public sealed partial class VhostUserFrontend : IAsyncDisposable
 {
     private readonly VhostUserFrontendOptions _options;
+    private readonly VhostUserConnection _connection;
     private readonly RequestChannel _channel;
     private readonly string _peer;
     private readonly ILogger _log;
@@ -58,8 +59,9 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
     private VhostUserFrontend(VhostUserConnection connection, VhostUserFrontendOptions options)
     {
         _options = options;
+        _connection = connection;
         _peer = connection.Name;
-        PeerProcessId = connection.PeerProcessId;
+        connection.NameSenders();
         _log = ContainedLogger.Around((options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger<VhostUserFrontend>());
         _channel = new RequestChannel(connection, VhostUserChannel.Main, new RequestChannelOptions
         {
@@ -87,8 +89,8 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
     /// risk.</summary>
     public VhostUserRequestClient Requests { get; }
 
-    /// <summary>The back-end's process, or the one that made its listening socket; 0 when it is not known.</summary>
-    internal int PeerProcessId { get; }
+    /// <summary>The process that answers, once it has; 0 when it is not known, as of one in a pid namespace that is none of ours.</summary>
+    internal int PeerProcessId => _connection.PeerProcessId;
 
     /// <summary>Ends when the session ends: successfully after <see cref="DisposeAsync"/>, else faulted with the reason.</summary>
     public Task Completion => _completion.Task;

@@ -87,7 +87,7 @@ public sealed partial class BlockClient
         DriverVirtqueue ring = DriverVirtqueue.Create(_memory!, new GuestAddress(at), options, Frontend.AcknowledgedFeatures);
         BlockSlots slots = new(_memory!, ring.Place, new GuestAddress(at + ringBytes), depth, _options.BufferSize);
         OverdueWatch overdue = new(depth, _options.RequestTimeout, selfTimed: _options.Polled);
-        BlockQueue queue = new(index, ring, slots, depth, _options.BufferSize, kick, overdue, CanRebuild) { Broken = OnBroken, GivesUpBackend = GiveUpBackend };
+        BlockQueue queue = new(index, ring, slots, depth, _options.BufferSize, kick, overdue, CanRebuild) { Broken = OnBroken, VerdictOnSession = VerdictOnSession };
         _queues = [.. _queues, queue];
         if (_options.Polled)
             queue.DisarmCall();

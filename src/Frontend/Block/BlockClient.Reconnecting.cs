@@ -57,13 +57,7 @@ public sealed partial class BlockClient : ISuccessionClient
 
     void ISuccessionClient.Fail(Exception reason) => FailAll(reason);
 
-    private bool GiveUpBackend(Exception reason)
-    {
-        if (!CanGoOn)
-            return false;
-        _sessions.GiveUp(reason);
-        return true;
-    }
+    private SessionVerdict? VerdictOnSession() => CanGoOn ? _sessions.Verdict : null;
 
     /// <summary>Has the back-end make the region, if the client is to outlive it.</summary>
     private async ValueTask PrepareReconnectAsync(CancellationToken cancellationToken)

@@ -51,7 +51,7 @@ public sealed record BlockClientOptions
     /// <summary>
     /// How long a request may stay in the device before the back-end is given up and everything outstanding fails with
     /// <see cref="VhostUserTimeoutException"/>; at least 40 ms. With <see cref="Reconnect"/> nothing fails: the next back-end is looked for, and has as long again;
-    /// it must be the same process, or the one that was given up must have ended, because that one may still write to the memory of its requests. <see cref="Timeout.InfiniteTimeSpan"/>: for ever.
+    /// it must be the same process, or the one that was given up must have ended (<see cref="ReconnectPolicy"/>). <see cref="Timeout.InfiniteTimeSpan"/>: for ever.
     /// The asynchronous form looks at its rings once in a second (in a quarter of this if that is less) also when the device does not call.
     /// </summary>
     public TimeSpan RequestTimeout { get; init; } = TimeSpan.FromSeconds(30);

@@ -27,8 +27,8 @@ public sealed partial class BlockQueue
     /// <summary>Called, once at least, when the queue finds out by itself that it cannot go on.</summary>
     internal Action<Exception>? Broken { get; set; }
 
-    /// <summary>Asked when a request is overdue: whether somebody goes on with the next back-end, so that nothing fails.</summary>
-    internal Func<Exception, bool>? GivesUpBackend { get; set; }
+    /// <summary>Asked before each look for overdue requests: how the session is given up, where somebody goes on with the next back-end and nothing fails; null where nobody does.</summary>
+    internal Func<SessionVerdict?>? VerdictOnSession { get; set; }
 
     internal bool IsIdle => InFlight == 0;
 
@@ -73,13 +73,18 @@ public sealed partial class BlockQueue
     /// <summary>A quarter of the request time-out has passed; throws when a request is overdue.</summary>
     internal void LookForOverdue()
     {
+        SessionVerdict? verdict = VerdictOnSession?.Invoke();
         int slot = _overdue.Advance(_expected, Free);
         if (slot < 0)
             return;
         VhostUserTimeoutException late = new(string.Create(
             CultureInfo.InvariantCulture, $"Queue {Index}: a request has been in the device for more than {_overdue.Limit.TotalSeconds:0.###} s; the back-end is given up."));
-        if (GivesUpBackend?.Invoke(late) == true)
+        if (verdict is not null)
+        {
+            verdict.GiveUp(late);
             return;
+        }
+
         Fail(late);
         Broken?.Invoke(late);
         throw late;

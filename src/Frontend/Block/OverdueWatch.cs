@@ -15,6 +15,7 @@ internal sealed class OverdueWatch(int slots, TimeSpan timeout, bool selfTimed)
     private long _next = Environment.TickCount64;
     private uint _calls;
     private volatile bool _isSuspended;
+    private bool _beginsAnew;
 
     /// <summary>Nobody works on the requests at present: they do not grow older.</summary>
     internal bool IsSuspended
@@ -23,7 +24,7 @@ internal sealed class OverdueWatch(int slots, TimeSpan timeout, bool selfTimed)
         set
         {
             if (!value)
-                Array.Clear(_ages); // whoever works on them now has just begun
+                Volatile.Write(ref _beginsAnew, true); // whoever works on them now has just begun
             _isSuspended = value;
         }
     }
@@ -49,6 +50,9 @@ internal sealed class OverdueWatch(int slots, TimeSpan timeout, bool selfTimed)
     /// <param name="free">What marks a free slot.</param>
     internal int Advance(ReadOnlySpan<ulong> expected, ulong free)
     {
+        // Here and not where it is asked for: a count that is going on there would bring the age of a slot back.
+        if (Interlocked.Exchange(ref _beginsAnew, false))
+            Array.Clear(_ages);
         for (int slot = 0; slot < _ages.Length && !_isSuspended; slot++)
         {
             if (expected[slot] != free && ++_ages[slot] > Quarters)

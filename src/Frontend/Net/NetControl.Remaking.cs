@@ -48,7 +48,7 @@ public sealed partial class NetControl
         using CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, cancellationToken);
         try
         {
-            TrySubmit(message);
+            TrySubmit(message, restores: true);
             await TryFinishAsync(restores: true, either.Token).ConfigureAwait(false);
             Judge(message.Command);
         }

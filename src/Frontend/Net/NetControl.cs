@@ -135,7 +135,7 @@ public sealed partial class NetControl : NetClientQueue
         {
             if (IsDeserted || !await TryFinishAsync(restores: false, cancellationToken).ConfigureAwait(false)) // one whose caller did not wait
                 return false;
-            if (!TrySubmit(message) || !await TryFinishAsync(restores: false, cancellationToken).ConfigureAwait(false))
+            if (!TrySubmit(message, restores: false) || !await TryFinishAsync(restores: false, cancellationToken).ConfigureAwait(false))
                 return false;
             Judge(message.Command);
             confirmed?.Invoke();
@@ -147,7 +147,10 @@ public sealed partial class NetControl : NetClientQueue
         }
     }
 
-    private bool TrySubmit(NetControlMessage message)
+    /// <summary>Puts a command on the ring. False when there is no back-end for it.</summary>
+    /// <param name="message">The command.</param>
+    /// <param name="restores">It is for the next back-end, before others may ask it.</param>
+    internal bool TrySubmit(NetControlMessage message, bool restores)
     {
         Span<byte> bytes = stackalloc byte[CommandSize];
         BinaryPrimitives.WriteUInt16LittleEndian(bytes, (ushort)message.Command);
@@ -157,6 +160,9 @@ public sealed partial class NetControl : NetClientQueue
             return false;
         try
         {
+            // Looked at inside: whoever came in before the back-end was lost is waited for before the ring is made anew, and takes nothing of the next one's.
+            if (IsDeserted && !restores)
+                return false;
             MappedBytes.CopyFrom(bytes[..(int)length], _slots.Address(CommandPlace, 0, length));
             MappedBytes.Fill(_slots.Address(AnswerPlace, 0, 1), 1, NoAnswer);
             Ring.TrySubmit([_places[CommandPlace] with { Length = length }], [_places[AnswerPlace] with { Length = 1 }], 0);

@@ -11,7 +11,9 @@ internal sealed class SessionSuccession : IAsyncDisposable
     private readonly VhostUserFrontendOptions _options;
     private readonly ILogger _log;
     private readonly CancellationTokenSource _ending = new();
+    private readonly MemoryHolders _holders = new();
     private VhostUserFrontend _current;
+    private SessionVerdict _verdict = new();
 
     /// <summary>The memory that the lost back-end had; the next one gets the same.</summary>
     private GuestMemory? _carried;
@@ -21,20 +23,24 @@ internal sealed class SessionSuccession : IAsyncDisposable
     /// <summary>When the last try for a next session ended, well or badly; null before the first.</summary>
     private long? _lastTry;
 
-    /// <summary>Why the back-end is given up although its connection lives.</summary>
-    private TaskCompletionSource<Exception> _givenUp = NewReason();
-
     /// <summary>Begins with a session, which is owned from here on.</summary>
     /// <param name="first">The session.</param>
     /// <param name="source">Where the next ones come from.</param>
     /// <param name="policy">How they are looked for; null: not at all.</param>
     /// <param name="options">What the client wants of each.</param>
     /// <param name="log">The client's log.</param>
-    internal SessionSuccession(VhostUserFrontend first, SessionSource source, ReconnectPolicy? policy, VhostUserFrontendOptions options, ILogger log) =>
+    internal SessionSuccession(VhostUserFrontend first, SessionSource source, ReconnectPolicy? policy, VhostUserFrontendOptions options, ILogger log)
+    {
         (_current, _source, _policy, _options, _log) = (first, source, policy, options, log);
+        if (HasNext)
+            _holders.Serve(PeerProcess.TryOpen(first.PeerProcessId));
+    }
 
     /// <summary>The session at present; while the next one is looked for the lost one.</summary>
     internal VhostUserFrontend Current => Volatile.Read(ref _current);
+
+    /// <summary>Ends the session at present, and no later one. Whoever judges takes it before he looks at what he judges by.</summary>
+    internal SessionVerdict Verdict => Volatile.Read(ref _verdict);
 
     /// <summary>How many sessions have followed another one.</summary>
     internal int Count => Volatile.Read(ref _count);
@@ -44,9 +50,6 @@ internal sealed class SessionSuccession : IAsyncDisposable
 
     /// <summary>Begins to watch, once the client runs.</summary>
     internal void Watch(ISuccessionClient client) => _watch = WatchAsync(client);
-
-    /// <summary>Takes the session for lost, although its connection lives.</summary>
-    internal void GiveUp(Exception reason) => Volatile.Read(ref _givenUp).TrySetResult(reason);
 
     /// <summary>From now on no other session is looked for.</summary>
     internal Task StopAsync() => _ending.CancelAsync();
@@ -59,25 +62,23 @@ internal sealed class SessionSuccession : IAsyncDisposable
         await BoundedWait.ForAsync(_watch).ConfigureAwait(false);
         await Current.DisposeAsync().ConfigureAwait(false); // a next one, that was there at the last moment
         _carried?.Dispose();
+        _holders.Dispose();
     }
 
     private async Task WatchAsync(ISuccessionClient client)
     {
         while (await EndOfSessionAsync().ConfigureAwait(false) is { } reason)
         {
-            // One that did not answer is only held up, whether that was seen at a request of the device or of the session.
-            bool isStuck = Volatile.Read(ref _givenUp).Task.IsCompleted || reason is VhostUserTimeoutException;
-            using PeerProcess? stuck = isStuck ? PeerProcess.TryOpen(Current.PeerProcessId) : null;
-            if (!await TryGoOnAsync(client, reason, stuck).ConfigureAwait(false))
+            _holders.Part(reason);
+            if (!await TryGoOnAsync(client, reason).ConfigureAwait(false))
                 return;
-            Volatile.Write(ref _givenUp, NewReason());
         }
     }
 
     /// <summary>Why the session ended, or is to be ended; null when it was disposed.</summary>
     private async Task<Exception?> EndOfSessionAsync()
     {
-        Task<Exception> givenUp = Volatile.Read(ref _givenUp).Task;
+        Task<Exception> givenUp = Verdict.Reason;
         try
         {
             Task session = Current.Completion;
@@ -92,9 +93,7 @@ internal sealed class SessionSuccession : IAsyncDisposable
         }
     }
 
-    private static TaskCompletionSource<Exception> NewReason() => new(TaskCreationOptions.RunContinuationsAsynchronously);
-
-    private async Task<bool> TryGoOnAsync(ISuccessionClient client, Exception reason, PeerProcess? stuck)
+    private async Task<bool> TryGoOnAsync(ISuccessionClient client, Exception reason)
     {
         if (!client.CanGoOn || reason is not VhostUserException { ShouldReconnect: true })
         {
@@ -107,7 +106,8 @@ internal sealed class SessionSuccession : IAsyncDisposable
         {
             client.Suspend(Current);
             NegotiationSummary last = await LeaveAsync().ConfigureAwait(false);
-            Interlocked.Exchange(ref _current, await FindNextAsync(client, last, reason, stuck).ConfigureAwait(false));
+            Interlocked.Exchange(ref _current, await FindNextAsync(client, last, reason).ConfigureAwait(false));
+            Volatile.Write(ref _verdict, new SessionVerdict());
             if (_ending.IsCancellationRequested)
             {
                 await Current.DisposeAsync().ConfigureAwait(false);
@@ -150,7 +150,7 @@ internal sealed class SessionSuccession : IAsyncDisposable
         return lost.Summary;
     }
 
-    private async ValueTask<VhostUserFrontend> FindNextAsync(ISuccessionClient client, NegotiationSummary last, Exception reason, PeerProcess? stuck)
+    private async ValueTask<VhostUserFrontend> FindNextAsync(ISuccessionClient client, NegotiationSummary last, Exception reason)
     {
         using CancellationTokenSource limit = new(_policy!.Limit, _options.TimeProvider);
         using CancellationTokenSource stop = CancellationTokenSource.CreateLinkedTokenSource(_ending.Token, limit.Token);
@@ -161,7 +161,7 @@ internal sealed class SessionSuccession : IAsyncDisposable
                 await PauseAsync(stop.Token).ConfigureAwait(false);
                 try
                 {
-                    return await StartNextAsync(client, last, stuck, stop.Token).ConfigureAwait(false);
+                    return await StartNextAsync(client, last, stop.Token).ConfigureAwait(false);
                 }
                 catch (Exception again) when (MayPass(again))
                 {
@@ -192,14 +192,14 @@ internal sealed class SessionSuccession : IAsyncDisposable
     }
 
     /// <summary>The whole way again. The driver keeps the features it has.</summary>
-    private async ValueTask<VhostUserFrontend> StartNextAsync(ISuccessionClient client, NegotiationSummary last, PeerProcess? stuck, CancellationToken stop)
+    private async ValueTask<VhostUserFrontend> StartNextAsync(ISuccessionClient client, NegotiationSummary last, CancellationToken stop)
     {
         VirtioFeatures features = last.AcknowledgedFeatures & ~VirtioFeatures.VhostUserProtocolFeatures;
         VhostUserFrontend next = await _source.OpenAsync(_options with { Replaces = last, WantedFeatures = features }, stop).ConfigureAwait(false);
         try
         {
-            ThrowIfAlive(stuck, next);
-            await client.StartOverAsync(next, _carried!, stop).ConfigureAwait(false);
+            _holders.ThrowIfAnotherOneLives(next.PeerProcessId);
+            await GiveMemoryAsync(client, next, stop).ConfigureAwait(false);
             return next;
         }
         catch
@@ -209,16 +209,20 @@ internal sealed class SessionSuccession : IAsyncDisposable
         }
     }
 
-    /// <summary>
-    /// A back-end that was given up has requests in its hands: when it wakes up it writes to buffers that are others' by then. The same process may serve again, once it has finished them or will not;
-    /// another one not before the first has ended.
-    /// </summary>
-    private static void ThrowIfAlive(PeerProcess? stuck, VhostUserFrontend next)
+    /// <summary>From here on the next one may write to the memory, whether it comes to serve or not.</summary>
+    private async ValueTask GiveMemoryAsync(ISuccessionClient client, VhostUserFrontend next, CancellationToken stop)
     {
-        if (stuck is { HasEnded: false } && stuck.Id != next.PeerProcessId)
+        PeerProcess? process = PeerProcess.TryOpen(next.PeerProcessId);
+        try
         {
-            throw new VhostUserDisconnectedException(
-                $"Process {stuck.Id}, which was given up with requests in its hands, still lives and may write to their memory; it must end before another one (process {next.PeerProcessId}) serves them.");
+            await client.StartOverAsync(next, _carried!, stop).ConfigureAwait(false);
         }
+        catch (Exception failure)
+        {
+            _holders.Part(process, failure);
+            throw;
+        }
+
+        _holders.Serve(process);
     }
 }

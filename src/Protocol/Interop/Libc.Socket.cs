@@ -39,6 +39,9 @@ internal static partial class Libc
     private static unsafe partial int getsockopt(SafeHandle socket, int level, int option, void* value, uint* length);
 
     [LibraryImport("libc", SetLastError = true)]
+    private static unsafe partial int setsockopt(SafeHandle socket, int level, int option, void* value, uint length);
+
+    [LibraryImport("libc", SetLastError = true)]
     private static unsafe partial nint sendmsg(SafeHandle socket, MessageHeader* message, int flags);
 
     [LibraryImport("libc", SetLastError = true)]
@@ -157,6 +160,14 @@ internal static partial class Libc
         return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, credentials, &length) == 0 ? credentials[0] : 0;
     }
 
+    /// <summary>From now on <see cref="Receive"/> tells which process has sent what it received. Where the kernel will not, nothing changes.</summary>
+    // Safety: the kernel reads the four bytes it is told.
+    internal static unsafe void NameSenders(SafeHandle socket)
+    {
+        int on = 1;
+        _ = setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof(int));
+    }
+
     /// <summary>A descriptor of a process, readable once that has ended.</summary>
     /// <returns>Null, and the error number, when the kernel gives none: <c>ESRCH</c> when there is no such process.</returns>
     internal static SafeFileHandle? OpenProcess(int id, out int errno)
@@ -197,14 +208,20 @@ internal static partial class Libc
     }
 
     /// <summary>One <c>recvmsg</c> that never waits; descriptors that came along are added to <paramref name="descriptors"/> at once.</summary>
+    /// <param name="socket">A connected one.</param>
+    /// <param name="buffer">Where the bytes go.</param>
+    /// <param name="descriptors">Where the descriptors go.</param>
+    /// <param name="truncated">Whether not all descriptors could be had.</param>
+    /// <param name="sender">Set to the process that sent these bytes, 0 where it has no number here, after <see cref="NameSenders"/>; else left as it is.</param>
     /// <returns>Bytes received, 0 at the end of the stream, or the negative error number.</returns>
     // Safety: both buffers outlive the call and their lengths are passed; the list has room for every descriptor the control buffer can carry,
     // so that nothing can throw between the kernel installing a descriptor and its being owned.
     [SkipLocalsInit]
-    internal static unsafe int Receive(SafeHandle socket, Span<byte> buffer, ReceivedDescriptors descriptors, out bool truncated)
+    internal static unsafe int Receive(SafeHandle socket, Span<byte> buffer, ReceivedDescriptors descriptors, out bool truncated, ref int sender)
     {
-        descriptors.Reserve(SCM_MAX_FD);
-        int space = ControlSpace(SCM_MAX_FD);
+        // Room for both, so that the name of the sender takes none from the descriptors.
+        int space = ControlSpace(SCM_MAX_FD) + ControlSpace(CredentialWords);
+        descriptors.Reserve((space - ControlHeader) / sizeof(int));
         byte* control = stackalloc byte[space];
         fixed (byte* start = buffer)
         {
@@ -218,13 +235,18 @@ internal static partial class Libc
             }
 
             truncated = (message.Flags & MSG_CTRUNC) != 0;
-            if (message.ControlLength != 0) TakeDescriptors(new ReadOnlySpan<byte>(control, (int)message.ControlLength), descriptors);
+            int from = sender;
+            if (message.ControlLength != 0) TakeControl(new ReadOnlySpan<byte>(control, (int)message.ControlLength), descriptors, ref from);
+            if (received > 0) sender = from; // the end of the stream comes from nobody
             return (int)received;
         }
     }
 
     /// <summary>Bytes of <c>struct cmsghdr</c>: a machine word of length, level, type.</summary>
     internal const int ControlHeader = 16;
+
+    /// <summary>Words of <c>struct ucred</c>: process, user, group.</summary>
+    private const int CredentialWords = 3;
 
     /// <summary><c>CMSG_SPACE</c> of that many descriptors: header and data, aligned to the machine word.</summary>
     internal static int ControlSpace(int descriptors) => (ControlHeader + (descriptors * sizeof(int)) + 7) & ~7;
@@ -244,17 +266,17 @@ internal static partial class Libc
         Unsafe.WriteUnaligned(destination, (int)descriptor.DangerousGetHandle());
     }
 
-    /// <summary>Walks the control messages the way <c>CMSG_NXTHDR</c> does and owns every descriptor found.</summary>
-    private static void TakeDescriptors(ReadOnlySpan<byte> control, ReceivedDescriptors descriptors)
+    /// <summary>Walks the control messages the way <c>CMSG_NXTHDR</c> does, owns every descriptor found, and notes who sent them.</summary>
+    private static void TakeControl(ReadOnlySpan<byte> control, ReceivedDescriptors descriptors, ref int sender)
     {
         while (control.Length >= ControlHeader)
         {
             ulong length = BinaryPrimitives.ReadUInt64LittleEndian(control);
             if (length < ControlHeader || length > (ulong)control.Length) return;
             ReadOnlySpan<byte> data = control[ControlHeader..(int)length];
-            bool rights = BinaryPrimitives.ReadInt32LittleEndian(control[8..]) == SOL_SOCKET
-                && BinaryPrimitives.ReadInt32LittleEndian(control[12..]) == SCM_RIGHTS;
-            for (; rights && data.Length >= sizeof(int); data = data[sizeof(int)..])
+            int? type = BinaryPrimitives.ReadInt32LittleEndian(control[8..]) == SOL_SOCKET ? BinaryPrimitives.ReadInt32LittleEndian(control[12..]) : null;
+            if (type == SCM_CREDENTIALS && data.Length >= sizeof(int)) sender = BinaryPrimitives.ReadInt32LittleEndian(data);
+            for (bool rights = type == SCM_RIGHTS; rights && data.Length >= sizeof(int); data = data[sizeof(int)..])
                 descriptors.Add(BinaryPrimitives.ReadInt32LittleEndian(data));
             control = control[Math.Min(control.Length, ((int)length + 7) & ~7)..];
         }

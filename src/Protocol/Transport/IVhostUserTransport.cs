@@ -17,8 +17,16 @@ internal interface IVhostUserTransport : IDisposable
     /// <summary>Names the connection in messages and logs.</summary>
     string Name { get; }
 
-    /// <summary>The process at the other end when the connection was made, or that listened; 0 when there is none or it is not known.</summary>
+    /// <summary>
+    /// The process at the other end: the one that connected or listened, or, after <see cref="NameSenders"/>, the one that sent what was received last. 0 when there is none or it is not known.
+    /// </summary>
     int PeerProcessId { get; }
+
+    /// <summary>From now on the peer's process is the one that sends: whoever listened or connected may have handed the socket over, as service managers do.</summary>
+    void NameSenders();
+
+    /// <summary>Whether the other end is closed already: nobody hears what is said, whatever is left to receive.</summary>
+    bool HasPeerLeft { get; }
 
     /// <summary>Takes what is there, at most <paramref name="destination"/>; the descriptors that came with these bytes are added to the list.</summary>
     /// <returns>Bytes received, 0 at the end of the stream, <see cref="WouldBlock"/> when there is nothing yet.</returns>

@@ -4,7 +4,7 @@ using Microsoft.Win32.SafeHandles;
 namespace Vhost.Protocol;
 
 /// <summary>
-/// The process at the other end of a connection, held by a descriptor, so that another one that gets its number later is not taken for it. Where the kernel gives no descriptor (none left, a filter
+/// The process at the other end of a connection, held by a descriptor from early on, so that another one that gets its number later is not taken for it. Where the kernel gives no descriptor (none left, a filter
 /// forbids it, older than 5.3) the number has to do.
 /// </summary>
 internal sealed class PeerProcess : IDisposable

@@ -25,6 +25,8 @@ internal sealed class PipeDirection
     private bool _writerClosed;
     private bool _readerClosed;
 
+    internal bool IsReaderClosed => Volatile.Read(ref _readerClosed);
+
     /// <returns>Bytes, 0 at the end, or <see cref="IVhostUserTransport.WouldBlock"/>.</returns>
     internal int TryRead(Span<byte> destination, ReceivedDescriptors descriptors)
     {

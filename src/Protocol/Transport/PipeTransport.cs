@@ -14,6 +14,13 @@ internal sealed class PipeTransport : IVhostUserTransport
 
     public int PeerProcessId => 0;
 
+    public bool HasPeerLeft => _outgoing.IsReaderClosed;
+
+    public void NameSenders()
+    {
+        // It is always this process.
+    }
+
     internal static (PipeTransport First, PipeTransport Second) CreatePair(string first, string second)
     {
         PipeDirection forth = new(), back = new();

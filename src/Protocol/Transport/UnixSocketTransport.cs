@@ -8,13 +8,14 @@ internal sealed class UnixSocketTransport : IVhostUserTransport
 {
     private readonly SafeFileHandle _socket;
     private readonly ReactorRegistration _registration;
+    private int _peerProcess;
 
     /// <summary>Takes ownership of the socket, also when this throws.</summary>
     internal UnixSocketTransport(SafeFileHandle socket, string name)
     {
         _socket = socket;
         Name = name;
-        PeerProcessId = Libc.PeerProcess(socket);
+        _peerProcess = Libc.PeerProcess(socket);
         try
         {
             _registration = Reactor.Shared.Register(socket);
@@ -28,13 +29,17 @@ internal sealed class UnixSocketTransport : IVhostUserTransport
 
     public string Name { get; }
 
-    public int PeerProcessId { get; }
+    public int PeerProcessId => Volatile.Read(ref _peerProcess);
+
+    public void NameSenders() => Libc.NameSenders(_socket);
+
+    public bool HasPeerLeft => Libc.Poll(_socket, Libc.POLLIN, 0) is var events and > 0 && (events & Libc.POLLHUP) != 0;
 
     public int TryReceive(Span<byte> destination, ReceivedDescriptors descriptors)
     {
         int received;
         bool truncated;
-        do received = Libc.Receive(_socket, destination, descriptors, out truncated);
+        do received = Libc.Receive(_socket, destination, descriptors, out truncated, ref _peerProcess);
         while (received == -Libc.EINTR);
 
         if (truncated) throw Truncated(descriptors);

@@ -36,8 +36,14 @@ public sealed partial class VhostUserConnection : IAsyncDisposable
     /// <summary>Names the connection for people: the socket path where there is one, and the peer's process.</summary>
     public string Name => _transport.Name;
 
-    /// <summary>The peer's process, or the one that made its listening socket; 0 when it is not known.</summary>
+    /// <summary>The peer's process: the one that connected or listened, or, after <see cref="NameSenders"/>, the one that sent the last message; 0 when it is not known.</summary>
     internal int PeerProcessId => _transport.PeerProcessId;
+
+    /// <summary>From now on <see cref="PeerProcessId"/> is whoever sends, as the kernel says; before anything is received that matters.</summary>
+    internal void NameSenders() => _transport.NameSenders();
+
+    /// <summary>Whether the peer has closed its end, whatever it has said before.</summary>
+    internal bool HasPeerLeft => _transport.HasPeerLeft;
 
     /// <summary>Largest payload accepted, in bytes.</summary>
     public int MaxPayload => _options.MaxPayload;

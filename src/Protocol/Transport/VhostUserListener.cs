@@ -49,6 +49,8 @@ public sealed partial class VhostUserListener : IAsyncDisposable
         }
     }
 
+    private string Name => Path ?? "adopted listener";
+
     /// <summary>Takes ownership of a listening socket made elsewhere; the descriptor is closed also when this throws, its file is never removed.</summary>
     /// <param name="listeningSocket">A listening Unix stream socket; it is made non-blocking, and is not inherited by programs that are started from now on.</param>
     /// <param name="options">Options of every accepted connection.</param>
@@ -71,7 +73,6 @@ public sealed partial class VhostUserListener : IAsyncDisposable
     /// <exception cref="InvalidOperationException">Another accept is going on.</exception>
     public async ValueTask<VhostUserConnection> AcceptAsync(CancellationToken cancellationToken = default)
     {
-        string name = Path ?? "adopted listener";
         bool postponed = false;
         while (true)
         {
@@ -80,7 +81,7 @@ public sealed partial class VhostUserListener : IAsyncDisposable
             switch (errno)
             {
                 case 0:
-                    return new VhostUserConnection(new UnixSocketTransport(accepted, VhostUserConnection.NameOf(accepted, name)), _options);
+                    return Connected(accepted);
                 case Libc.EINTR or Libc.ECONNABORTED:
                     break;
                 case Libc.EAGAIN:
@@ -90,7 +91,7 @@ public sealed partial class VhostUserListener : IAsyncDisposable
                     // The kernel looks for a free descriptor before it looks for a peer. Once for each peer, however long that lasts.
                     if (!postponed && HasWaiting)
                     {
-                        ProtocolLog.AcceptPostponed(_log, name, errno);
+                        ProtocolLog.AcceptPostponed(_log, Name, errno);
                         postponed = true;
                     }
 
@@ -100,6 +101,14 @@ public sealed partial class VhostUserListener : IAsyncDisposable
                     throw new LinuxException("accept4", errno);
             }
         }
+    }
+
+    /// <summary>A peer that has connected and that nobody has accepted yet; null when there is none, or no descriptor for it. Not while an accept is going on.</summary>
+    /// <exception cref="ObjectDisposedException">The listener was disposed.</exception>
+    internal VhostUserConnection? TryAccept()
+    {
+        SafeFileHandle accepted = Libc.Accept(_socket, out int errno);
+        return errno == 0 ? Connected(accepted) : null;
     }
 
     /// <summary>Stops listening. Removes the socket file this listener made, if it is still that file; connections accepted before live on.</summary>
@@ -112,4 +121,6 @@ public sealed partial class VhostUserListener : IAsyncDisposable
         _socket.Dispose();
         return ValueTask.CompletedTask;
     }
+
+    private VhostUserConnection Connected(SafeFileHandle accepted) => new(new UnixSocketTransport(accepted, VhostUserConnection.NameOf(accepted, Name)), _options);
 }

@@ -21,6 +21,22 @@ public sealed class OverdueWatchTests
     }
 
     [Fact]
+    public void Whoever_takes_over_has_as_long_again()
+    {
+        OverdueWatch watch = new(1, TimeSpan.FromSeconds(1), selfTimed: false);
+        ulong[] expected = [0];
+        for (int quarter = 0; quarter < 4; quarter++)
+            watch.Advance(expected, Free).Should().Be(-1);
+        watch.IsSuspended = true;
+        watch.Advance(expected, Free).Should().Be(-1, "nobody works on it");
+        watch.IsSuspended = false;
+
+        for (int quarter = 0; quarter < 4; quarter++)
+            watch.Advance(expected, Free).Should().Be(-1);
+        watch.Advance(expected, Free).Should().Be(0);
+    }
+
+    [Fact]
     public void A_watch_that_is_not_self_timed_or_has_no_limit_is_never_due()
     {
         OverdueWatch timed = new(1, TimeSpan.FromMilliseconds(40), selfTimed: true);

@@ -90,6 +90,26 @@ public sealed class NetControlTests : IDisposable
         await ((Func<Task>)(() => next.InTime())).Should().NotThrowAsync<NetControlException>();
     }
 
+    /// <summary>Its caller had seen a back-end, and comes to the ring when that is lost and the ring made anew.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_command_that_comes_late_does_not_get_between_what_the_next_back_end_is_told(bool packed)
+    {
+        Start(packed);
+        _control.Suspend();
+        await _control.RemakeAsync(CancellationToken.None).InTime();
+
+        _control.TrySubmit(NetControlMessage.Vlan(7, wanted: true), restores: false).Should().BeFalse();
+        _device.Next().Should().BeNull();
+
+        Task told = _control.RestoreAsync(new MacAddress(0x060504030202), CancellationToken.None).AsTask();
+        HandChain chain = await NextAsync();
+        Get(chain.Pieces[0].At, 8).Should().Equal(1, 1, 2, 2, 3, 4, 5, 6);
+        Answer(chain, 0, 1);
+        await told.InTime();
+    }
+
     private void Start(bool packed, TimeSpan? timeout = null)
     {
         NetClientOptions options = new() { ControlQueue = true, ReplyTimeout = timeout ?? Eventually.Deadline };

@@ -54,6 +54,31 @@ public sealed class DescriptorPassingTests
         before.AssertBack();
     }
 
+    /// <summary>The sender's name comes along with them, and takes no room from them.</summary>
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(VhostUserConnection.MaxDescriptors)]
+    public async Task B08_as_many_descriptors_are_received_from_a_sender_who_is_named(int count)
+    {
+        ProcessCounts before = ProcessCounts.Snapshot();
+        await using (Ends ends = Ends.Make())
+        {
+            using EventNotifier notifier = new();
+            ends.BackEnd.NameSenders();
+            await ends.FrontEnd.SendAsync(Ends.Header(12, 8), new byte[8], Ends.Descriptors(notifier.Descriptor, count)).InTime();
+            using VhostUserMessage message = (await ends.BackEnd.ReceiveAsync().InTime())!;
+            message.DescriptorCount.Should().Be(count);
+            ends.BackEnd.PeerProcessId.Should().Be(Environment.ProcessId);
+
+            await ends.FrontEnd.DisposeAsync();
+            (await ends.BackEnd.ReceiveAsync().InTime()).Should().BeNull();
+            ends.BackEnd.PeerProcessId.Should().Be(Environment.ProcessId, "the end of the stream has no sender");
+        }
+
+        before.AssertBack();
+    }
+
     [Fact]
     public async Task B08_descriptors_with_every_part_of_a_message_end_the_connection_and_are_closed()
     {
@@ -87,16 +112,19 @@ public sealed class DescriptorPassingTests
     }
 
     [Theory]
-    [InlineData(0)]
-    [InlineData(1)]
-    [InlineData(5)]
-    public async Task B09_at_the_limit_of_open_files_nothing_leaks_and_the_next_connection_works(int free)
+    [InlineData(0, false)]
+    [InlineData(1, false)]
+    [InlineData(5, false)]
+    [InlineData(0, true)]
+    [InlineData(5, true)]
+    public async Task B09_at_the_limit_of_open_files_nothing_leaks_and_the_next_connection_works(int free, bool named)
     {
         ProcessCounts before = ProcessCounts.Snapshot();
         using (EventNotifier notifier = new())
         {
             await using Ends ends = Ends.Make();
             await using Ends later = Ends.Make();
+            if (named) ends.BackEnd.NameSenders();
             SafeHandle[] descriptors = Ends.Descriptors(notifier.Descriptor, 8);
             await ends.FrontEnd.SendAsync(Ends.Header(5, 8), new byte[8], descriptors).InTime();
             Func<Task> received = () => ends.BackEnd.ReceiveAsync().InTime();
