@@ -35,6 +35,7 @@ public sealed partial class BlockClient : ISuccessionClient
 
     async ValueTask ISuccessionClient.StartOverAsync(VhostUserFrontend next, GuestMemory memory, CancellationToken stop)
     {
+        await RestoreWriteCacheAsync(next, stop).ConfigureAwait(false);
         await next.SetMemoryAsync(memory, stop).ConfigureAwait(false);
         if (_region is not null)
             await next.UseInflightRegionAsync(_region, stop).ConfigureAwait(false);

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Collections.Concurrent;
 using Vhost.Backend;
 using Vhost.Frontend;
 using Vhost.Protocol;
@@ -252,6 +253,71 @@ public sealed class BlockReconnectTests : IDisposable
         await only.DisposeAsync();
 
         await ((Func<Task>)(() => disk.Completion.InTime())).Should().ThrowAsync<VhostUserDisconnectedException>();
+    }
+
+    /// <summary>The next one begins with its cache on, as every back-end that is started anew.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Who_writes_through_does_so_with_the_next_back_end_from_the_first_request_on(bool hasRegion)
+    {
+        VhostUserBackendOptions options = hasRegion ? new VhostUserBackendOptions() : _forgetful;
+        using MemoryStorage storage = new(1 << 20);
+        BackendLife life = new(SocketPath, new BlockDevice(storage), options);
+        await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath, new BlockClientOptions { Reconnect = _quick });
+        disk.Config.WriteBack.Should().Be(1);
+        await disk.SetWriteCacheAsync(on: false).InTime();
+        disk.Config.WriteBack.Should().Be(0);
+        await life.DisposeAsync();
+
+        Messages messages = new();
+        BlockDevice next = new(storage);
+        await using BackendLife second = new(SocketPath, next, options with { MessageHook = messages });
+        await Eventually.TrueAsync(() => disk.Reconnections == 1);
+
+        byte[] cache = new byte[1];
+        next.TryReadConfig(VirtioBlkConfig.WriteBackOffset, cache).Should().BeTrue();
+        cache[0].Should().Be(0);
+        messages.Seen.Should().ContainInOrder(VhostUserRequest.SetConfig, VhostUserRequest.SetVringKick);
+    }
+
+    [Fact]
+    public async Task A_cache_that_was_not_chosen_is_left_to_each_back_end()
+    {
+        using MemoryStorage storage = new(1 << 20);
+        BackendLife life = new(SocketPath, storage);
+        await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath, new BlockClientOptions { Reconnect = _quick });
+        await life.DisposeAsync();
+
+        Messages messages = new();
+        await using BackendLife second = new(SocketPath, new BlockDevice(storage), new VhostUserBackendOptions { MessageHook = messages });
+        await Eventually.TrueAsync(() => disk.Reconnections == 1);
+
+        messages.Seen.Should().NotContain(VhostUserRequest.SetConfig);
+    }
+
+    [Fact]
+    public async Task A_cache_that_cannot_be_switched_is_named()
+    {
+        using MemoryStorage storage = new(1 << 20);
+        await using BackendLife life = new(SocketPath, storage);
+        await using BlockClient disk = await BlockClient.ConnectAsync(SocketPath, new BlockClientOptions { UnwantedFeatures = (VirtioFeatures)(ulong)VirtioBlkFeatures.ConfigWriteCache });
+
+        await ((Func<Task>)(() => disk.SetWriteCacheAsync(on: false).InTime())).Should().ThrowAsync<VhostUserFeatureException>().WithMessage("*CONFIG_WCE*");
+    }
+
+    /// <summary>Notes what is asked, and leaves it to the library.</summary>
+    private sealed class Messages : IVhostUserMessageHook
+    {
+        private readonly ConcurrentQueue<VhostUserRequest> _seen = new();
+
+        internal IEnumerable<VhostUserRequest> Seen => _seen;
+
+        public MessageDecision Before(VhostUserMessage message, NegotiatedState state)
+        {
+            _seen.Enqueue((VhostUserRequest)message.Header.Request);
+            return MessageDecision.NotHandled;
+        }
     }
 
     private static void Submit(BlockClient disk, int slot)
