@@ -5,7 +5,7 @@ namespace Vhost.Tests.Support;
 
 /// <summary>
 /// The other owner of an eventfd, who keeps the counter full and sets and clears O_NONBLOCK without pause. Whoever signals asks for the flag first, and sooner
-/// or later it changes between the question and the write, which then waits in the kernel.
+/// or later it changes between the question and the write, which then waits in the kernel. A counter that somebody has emptied is filled again at once.
 /// </summary>
 public sealed class FlippingOwner : IDisposable
 {
@@ -78,7 +78,11 @@ public sealed class FlippingOwner : IDisposable
         while (!_ended)
         {
             if (_flipping)
+            {
                 RawDescriptors.SetNonBlocking(Descriptor, nonBlocking: true);
+                RawDescriptors.FillUp(Descriptor);
+            }
+
             RawDescriptors.SetNonBlocking(Descriptor, nonBlocking: false);
             if (!_flipping)
                 Thread.Sleep(1);

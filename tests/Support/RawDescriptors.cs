@@ -46,6 +46,19 @@ public static class RawDescriptors
         if (Libc.Write(eventFd, value) != value.Length) throw new InvalidOperationException("the counter was not zero");
     }
 
+    /// <summary>Brings a counter to its maximum, whatever it is now. The descriptor must not block.</summary>
+    public static void FillUp(SafeFileHandle eventFd)
+    {
+        Span<byte> value = stackalloc byte[8];
+        BinaryPrimitives.WriteUInt64LittleEndian(value, 1);
+        if (Libc.Write(eventFd, value) < 0) return;
+        for (int bit = 63; bit >= 0; bit--)
+        {
+            BinaryPrimitives.WriteUInt64LittleEndian(value, 1UL << bit);
+            _ = Libc.Write(eventFd, value);
+        }
+    }
+
     /// <summary>A listening socket as a parent process would hand it over: blocking.</summary>
     public static SafeFileHandle BlockingListener(string path)
     {

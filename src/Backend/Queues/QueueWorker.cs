@@ -209,6 +209,8 @@ internal abstract class QueueWorker
             Queue.Fail($"{e.GetType().Name}: {e.Message}");
         }
 
+        if (Queue.CallHoldsUp)
+            Queue.Fail("the front-end holds up whoever signals its call descriptor");
         if (Queue.Fault != VirtqueueFault.None && !_broken)
         {
             _broken = true;

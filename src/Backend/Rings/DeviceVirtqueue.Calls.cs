@@ -64,6 +64,9 @@ public sealed partial class DeviceVirtqueue
         return known + (_split is not null ? _split.CountAvailable(most - known) : _packed!.CountAvailable(most - known));
     }
 
+    /// <summary>The front-end has held up whoever called it, and is called no more.</summary>
+    internal bool CallHoldsUp => _call?.IsGivenUp == true;
+
     private void DriverWantsCall()
     {
         Calls++;

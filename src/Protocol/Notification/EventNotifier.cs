@@ -11,8 +11,8 @@ namespace Vhost.Protocol;
 /// </summary>
 /// <remarks>
 /// Notifications are hints: any number of signals before one <see cref="TryConsume"/> are one. The peer owns the same open file, so nothing here
-/// relies on its counter or flags, and flags of a descriptor that came from elsewhere are never changed. <see cref="Signal"/>,
-/// <see cref="TryConsume"/> and, after the first time, <see cref="WaitAsync"/> allocate nothing. Signalling and consuming are thread-safe; one
+/// relies on its counter or flags, and flags of a descriptor that came from elsewhere are never changed. <see cref="TryConsume"/> and,
+/// after the first time, <see cref="Signal"/> and <see cref="WaitAsync"/> allocate nothing. Signalling and consuming are thread-safe; one
 /// <see cref="WaitAsync"/> at a time.
 /// </remarks>
 public sealed partial class EventNotifier : IDisposable
@@ -25,10 +25,10 @@ public sealed partial class EventNotifier : IDisposable
     /// <summary>Somebody else has had the descriptor in hand, and may have changed its flags and counter.</summary>
     private volatile bool _shared;
 
-    /// <summary>Threads inside of a write.</summary>
-    private int _signalling;
+    /// <summary>It was made by somebody else, who can make another one.</summary>
+    private readonly bool _isForeign;
 
-    private bool _disposed;
+    private volatile bool _disposed;
 
     /// <summary>Makes a new eventfd with counter 0, non-blocking and closed on exec.</summary>
     /// <exception cref="LinuxException">The process may not open more descriptors.</exception>
@@ -52,7 +52,7 @@ public sealed partial class EventNotifier : IDisposable
             throw new ArgumentException($"A notification needs an eventfd or a pipe; this descriptor is: {kind}.", nameof(descriptor));
         }
 
-        (_descriptor, _shared) = (descriptor, true);
+        (_descriptor, _shared, _isForeign) = (descriptor, true, true);
     }
 
     /// <summary>Takes the way of kernels that cannot read without waiting (before 5.8 for an eventfd, before 6.4 for a pipe). For tests.</summary>
@@ -88,16 +88,16 @@ public sealed partial class EventNotifier : IDisposable
     /// </summary>
     /// <remarks>
     /// A descriptor without O_NONBLOCK is asked first whether it takes a write. The kernel has no non-waiting write for an eventfd, so a peer that
-    /// clears the flag and fills the counter in the moment between the question and the write can still hold up this thread, at most until
-    /// <see cref="Dispose"/>. The flag is asked for each time, because the peer may change it at any time; a descriptor that never left this object is not asked.
+    /// clears the flag and fills the counter in the moment between the question and the write can still hold up this thread, for less than a tenth of a second: the counter is emptied then, and
+    /// a descriptor that came from elsewhere is signalled no more. The flag is asked for each time, because the peer may change it at any time; a descriptor that never left this object is not asked.
     /// </remarks>
     /// <exception cref="ObjectDisposedException">The notifier was disposed.</exception>
     public void Signal()
     {
-        if (_shared && !TakesWrite()) return;
+        if (_shared && (_isGivenUp || !TakesWrite())) return;
         Span<byte> one = stackalloc byte[sizeof(ulong)];
         BinaryPrimitives.WriteUInt64LittleEndian(one, 1);
-        Interlocked.Increment(ref _signalling);
+        BeginWrite();
         try
         {
             while (Libc.Write(_descriptor, one) == -Libc.EINTR)
@@ -106,7 +106,7 @@ public sealed partial class EventNotifier : IDisposable
         }
         finally
         {
-            Interlocked.Decrement(ref _signalling);
+            EndWrite();
         }
     }
 
@@ -154,20 +154,6 @@ public sealed partial class EventNotifier : IDisposable
     }
 
     private bool HasRoom() => Libc.Poll(_descriptor, Libc.POLLOUT, 0) is int events and > 0 && (events & Libc.POLLOUT) != 0;
-
-    /// <summary>
-    /// A thread may wait in the kernel for room in a full counter, and the descriptor lives as long as it does. No honest counter is ever full, so nothing is
-    /// lost by emptying it; a peer that fills it again at once has to win each time.
-    /// </summary>
-    private void ReleaseSignallers()
-    {
-        const int Tries = 100, AtOnce = 10;
-        for (int i = 0; i < Tries && Volatile.Read(ref _signalling) != 0; i++)
-        {
-            if (!HasRoom()) TryConsume();
-            Thread.Sleep(i < AtOnce ? 0 : 1);
-        }
-    }
 
     [SkipLocalsInit]
     private int ReadOnce(out int capacity)

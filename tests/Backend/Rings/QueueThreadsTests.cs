@@ -1,4 +1,6 @@
 using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Runtime.InteropServices;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
 
@@ -84,6 +86,31 @@ public class QueueThreadsTests
         kicker.Join();
     }
 
+    /// <summary>The thread waits in the kernel with all that it serves: a tenth of a second, five times that on a busy machine.</summary>
+    [Fact]
+    public async Task B40_a_call_that_a_front_end_holds_up_costs_its_own_queue_and_the_others_a_moment()
+    {
+        using QueueThreads threads = new(1);
+        using FlippingOwner owner = new();
+        await using Served good = await Served.StartAsync(threads);
+        await using Served bad = await Served.StartAsync(threads);
+        using CancellationTokenSource enough = new();
+        Task<TimeSpan> others = Task.Run(() => LongestEchoAsync(good.First, enough.Token));
+        await bad.CallFirstByAsync(owner.Descriptor);
+        long started = Stopwatch.GetTimestamp();
+        while (!bad.First.Error.Wait(TimeSpan.FromMilliseconds(1)))
+        {
+            if (bad.First.UsedIndex == bad.First.SubmittedIndex)
+                bad.First.SubmitAndKick(1);
+            Stopwatch.GetElapsedTime(started).Should().BeLessThan(Eventually.Deadline, "the queue breaks whose call is held up");
+        }
+
+        await enough.CancelAsync();
+        (await others).Should().BeLessThan(TimeSpan.FromMilliseconds(500));
+        await bad.Second.EchoAsync(2);
+        await good.Second.EchoAsync(3);
+    }
+
     [Fact]
     public async Task A_thread_that_there_is_not_ends_the_connection_that_needs_it_and_no_other()
     {
@@ -145,6 +172,20 @@ public class QueueThreadsTests
         ((Action)(() => _ = new VhostUserBackend(new EchoDevice(), new VhostUserBackendOptions { Dispatch = QueueDispatch.SharedThreads }))).Should().Throw<ArgumentException>().WithMessage("*Threads*");
     }
 
+    private static async Task<TimeSpan> LongestEchoAsync(TestRing ring, CancellationToken enough)
+    {
+        TimeSpan longest = TimeSpan.Zero;
+        for (byte fill = 0; !enough.IsCancellationRequested; fill++)
+        {
+            long started = Stopwatch.GetTimestamp();
+            await ring.EchoAsync(fill);
+            TimeSpan took = Stopwatch.GetElapsedTime(started);
+            longest = took > longest ? took : longest;
+        }
+
+        return longest;
+    }
+
     /// <summary>A back-end with both its queues running.</summary>
     private sealed class Served : IAsyncDisposable
     {
@@ -174,6 +215,9 @@ public class QueueThreadsTests
             await served._frontend.BarrierAsync();
             return served;
         }
+
+        /// <summary>Has the first queue call by another descriptor.</summary>
+        public Task CallFirstByAsync(SafeHandle call) => _frontend.SendAsync(VhostUserRequest.SetVringCall, RawFrontend.Word(First), call);
 
         public static async Task ExpectLostAsync(VhostUserBackendOptions options)
         {

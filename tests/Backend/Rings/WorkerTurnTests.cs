@@ -52,7 +52,7 @@ public class WorkerTurnTests
     {
         using FlippingOwner owner = new();
         VringState ring = new(0);
-        ring.ReplaceError(EventNotifier.Duplicate(owner.Descriptor));
+        ring.ReplaceError(new EventNotifier(Libc.Duplicate(owner.Descriptor)) { IsUnwatched = true });
         Thread worker = owner.HoldUp(ring.SignalError);
         await Task.Run(() => ring.ReplaceError(null)).InTime();
         worker.Join(Eventually.Deadline).Should().BeTrue("the descriptor is gone, and with it the wait");

@@ -32,6 +32,8 @@ internal sealed class TestRing(TestGuest guest, int index) : IDisposable
 
     public ushort UsedIndex => guest.Read<ushort>(UsedOffset + 2);
 
+    public ushort SubmittedIndex => _submitted;
+
     /// <summary>Publishes a request without kicking.</summary>
     public void Submit(byte fill)
     {
