@@ -106,14 +106,17 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
         using CancellationTokenSource linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
         NameAfter(listener.Path);
         BackendLog.Listening(_logger, listener.Path ?? "an inherited socket");
-        AcceptPace pace = new(_options.ViolationPause, _options.TimeProvider);
-        while (!linked.IsCancellationRequested)
+        FrontendLine line = new(listener, new AcceptPace(_options.ViolationPause, _options.TimeProvider));
+        await using (line.ConfigureAwait(false))
         {
-            if (await TryAcceptAsync(listener, linked.Token).ConfigureAwait(false) is not { } connection)
-                continue;
-            SessionEnd end = await ServeAsync(connection, () => listener.HasWaiting, linked.Token).ConfigureAwait(false);
-            if (end.BrokeRules)
-                await pace.WaitAsync(linked.Token).ConfigureAwait(false);
+            while (!linked.IsCancellationRequested)
+            {
+                if (await TryAcceptAsync(line, linked.Token).ConfigureAwait(false) is not { } connection)
+                    continue;
+                SessionEnd end = await ServeAsync(connection, () => line.HasWaiting, linked.Token).ConfigureAwait(false);
+                if (end.BrokeRules)
+                    await line.ThrownOutAsync(linked.Token).ConfigureAwait(false);
+            }
         }
     }
 
@@ -229,11 +232,11 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
     };
 
     /// <summary>The next connection. Null: none now, look again (descriptors may have run out for a while) or stop.</summary>
-    private async Task<VhostUserConnection?> TryAcceptAsync(VhostUserListener listener, CancellationToken stopping)
+    private async Task<VhostUserConnection?> TryAcceptAsync(FrontendLine line, CancellationToken stopping)
     {
         try
         {
-            return await listener.AcceptAsync(stopping).ConfigureAwait(false);
+            return await line.NextAsync(stopping).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (stopping.IsCancellationRequested)
         {

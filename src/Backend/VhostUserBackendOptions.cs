@@ -83,7 +83,8 @@ public sealed record VhostUserBackendOptions
 
     /// <summary>
     /// How long a socket that is listened on takes no front-end after one that broke the rules and was thrown out. The first sixteen cost nothing, and one more is forgiven each time that this has passed; then one that
-    /// comes again and again is let in once in this time, and the other devices of the process have the processors. One that just leaves is never followed by a pause. Default: 250 ms, at most an hour; zero: no pause.
+    /// comes again and again is let in once in this time, and the other devices of the process have the processors. Up to sixteen that have come during a pause are let in together after it, so that the last one of a
+    /// full backlog waits for a few pauses; those that have left again are dropped. One that just leaves is never followed by a pause. Default: 250 ms, at most an hour; zero: no pause.
     /// </summary>
     public TimeSpan ViolationPause { get; init; } = TimeSpan.FromMilliseconds(250);
 

@@ -14,15 +14,16 @@ internal sealed class AcceptPace(TimeSpan pause, TimeProvider time)
 
     /// <summary>A front-end was thrown out.</summary>
     /// <param name="stopping">Ends the pause.</param>
-    internal async Task WaitAsync(CancellationToken stopping)
+    /// <returns>Whether there was a pause, and it has passed.</returns>
+    internal async ValueTask<bool> PauseAsync(CancellationToken stopping)
     {
         if (pause == TimeSpan.Zero)
-            return;
+            return false;
         Earn();
         if (_left > 0)
         {
             _left--;
-            return;
+            return false;
         }
 
         try
@@ -31,10 +32,11 @@ internal sealed class AcceptPace(TimeSpan pause, TimeProvider time)
         }
         catch (OperationCanceledException)
         {
-            // Asked to stop while waiting.
+            return false; // asked to stop while waiting
         }
 
-        _earnedUntil = time.GetTimestamp(); // this pause was paid for the one that was let in
+        _earnedUntil = time.GetTimestamp(); // this pause was paid for those that are let in
+        return true;
     }
 
     private void Earn()

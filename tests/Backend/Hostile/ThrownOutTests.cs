@@ -29,6 +29,58 @@ public sealed class ThrownOutTests
         });
     }
 
+    /// <summary>Whoever comes behind a backlog of those does not wait for a pause after each of them.</summary>
+    [Fact]
+    public async Task After_a_pause_sixteen_are_let_in_together()
+    {
+        FakeTimeProvider time = new();
+        await RunAsync(time, async path =>
+        {
+            for (int i = 0; i <= Forgiven; i++)
+                await BreakAsync(path);
+            await time.TimersAsync(); // the pause
+            List<RawFrontend> line = [];
+            for (int i = 0; i < 40; i++)
+                line.Add(await BeginToBreakAsync(path));
+            await using RawFrontend last = await RawFrontend.ConnectAsync(path);
+            Task served = last.BarrierAsync();
+
+            foreach (RawFrontend[] together in line.Chunk(16))
+            {
+                served.IsCompleted.Should().BeFalse();
+                await time.TimersAsync();
+                time.Advance(_pause);
+                foreach (RawFrontend one in together)
+                {
+                    await one.ExpectClosedAsync();
+                    await one.DisposeAsync();
+                }
+            }
+
+            await served.InTime();
+        });
+    }
+
+    [Fact]
+    public async Task Those_that_have_left_again_when_a_pause_ends_are_dropped()
+    {
+        FakeTimeProvider time = new();
+        await RunAsync(time, async path =>
+        {
+            for (int i = 0; i <= Forgiven; i++)
+                await BreakAsync(path);
+            await time.TimersAsync(); // the pause
+            for (int i = 0; i < 100; i++)
+                await (await BeginToBreakAsync(path)).DisposeAsync();
+            await using RawFrontend last = await RawFrontend.ConnectAsync(path);
+            Task served = last.BarrierAsync();
+
+            time.Advance(_pause);
+
+            await served.InTime();
+        });
+    }
+
     [Fact]
     public async Task Time_without_violations_is_forgiveness()
     {
@@ -66,12 +118,18 @@ public sealed class ThrownOutTests
 
     private static async Task BreakAsync(string path)
     {
-        await using RawFrontend frontend = await RawFrontend.ConnectAsync(path);
+        await using RawFrontend frontend = await BeginToBreakAsync(path);
+        await frontend.ExpectClosedAsync();
+    }
+
+    private static async Task<RawFrontend> BeginToBreakAsync(string path)
+    {
+        RawFrontend frontend = await RawFrontend.ConnectAsync(path);
         byte[] message = new byte[VhostUserHeader.EncodedSize];
         VhostUserHeader.ForRequest(VhostUserRequest.GetFeatures, 0).Write(message);
         message[4] = 2; // a version that there is not
         await frontend.Connection.SendRawAsync(message);
-        await frontend.ExpectClosedAsync();
+        return frontend;
     }
 
     private static async Task ServeAsync(string path)
