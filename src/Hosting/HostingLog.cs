@@ -26,7 +26,7 @@ internal static partial class HostingLog
     [LoggerMessage(4008, LogLevel.Warning, "{Backend}: the service manager's socket '{Socket}' is used, and not Client: there is no connecting to {Path}")]
     public static partial void ClientOverridden(ILogger logger, string backend, string socket, string path);
 
-    [LoggerMessage(4009, LogLevel.Warning, "No back-end takes what the service manager has passed: {Socket}. It is closed here; the name that a back-end looks for is its SocketName, or its own")]
+    [LoggerMessage(4009, LogLevel.Warning, "No back-end takes what the service manager has passed: {Socket}. Whoever connects there waits, unless another part of the program uses it (KeepSystemdSocket says that it does); the name that a back-end looks for is its SocketName, or its own")]
     public static partial void SocketLeft(ILogger logger, string socket);
 
     [LoggerMessage(4010, LogLevel.Information, "The service manager has passed what is none of a back-end, and is left alone: {Socket}")]

@@ -68,7 +68,7 @@ public static class VhostUserHostingExtensions
     }
 
     /// <summary>
-    /// Says that a socket of the service manager belongs to another part of the program. Of Unix stream sockets, those that no back-end has taken once the host has started are closed otherwise.
+    /// Says that a socket of the service manager belongs to another part of the program. Of a Unix stream socket that no back-end has taken once the host has started the log warns otherwise.
     /// </summary>
     /// <param name="services">The host's services.</param>
     /// <param name="name">FileDescriptorName= of the socket unit; without that it is the unit's name.</param>

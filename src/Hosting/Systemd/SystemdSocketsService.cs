@@ -7,8 +7,8 @@ using Vhost.Protocol;
 namespace Vhost.Backend.Hosting;
 
 /// <summary>
-/// Looks after what the service manager has passed: before anything starts it is kept from programs that are started, and what no back-end has taken when everything has started is closed, with a
-/// warning. Front-ends would connect to it and wait.
+/// Looks after what the service manager has passed: before anything starts it is kept from programs that are started, and what no back-end has taken when everything has started is warned of: front-ends would
+/// connect to it and wait. It is not closed: whether another part of the program has taken it nobody can see, and its number may name another file by now.
 /// </summary>
 internal sealed class SystemdSocketsService(SystemdSockets sockets, IServiceProvider services) : IHostedLifecycleService
 {
@@ -34,7 +34,6 @@ internal sealed class SystemdSocketsService(SystemdSockets sockets, IServiceProv
             }
 
             HostingLog.SocketLeft(_logger, left.ToString());
-            left.Take().Dispose();
         }
 
         return Task.CompletedTask;
