@@ -14,10 +14,14 @@ internal sealed class CrashDriver : IAsyncDisposable
     private const ushort Entries = 2 * RecordingDevice.Depth;
     private const ulong Data = 0x8_0000;
 
+    /// <summary>A process that has died does not call.</summary>
+    private static readonly TimeSpan _longestSleep = TimeSpan.FromMilliseconds(10);
+
     private readonly VirtioFeatures _features;
     private readonly GuestMemory _memory = GuestRam.Create(1 << 20);
     private readonly GuestMemoryLease _lease;
     private readonly EventNotifier _kick = new();
+    private readonly EventNotifier _call = new();
     private readonly VhostUserListener _listener;
     private readonly DriverVirtqueue _ring;
     private readonly DriverCompletion[] _ended = new DriverCompletion[Entries];
@@ -34,7 +38,7 @@ internal sealed class CrashDriver : IAsyncDisposable
 
     internal CrashDriver(string socketPath, VirtioFeatures ring)
     {
-        _features = ring | VirtioFeatures.Version1;
+        _features = ring | VirtioFeatures.Version1 | VirtioFeatures.EventIndex;
         _lease = _memory.Acquire();
         _listener = VhostUserListener.Listen(socketPath);
         _ring = DriverVirtqueue.Create(_memory, default, new DriverVirtqueueOptions { Size = Entries }, _features);
@@ -56,7 +60,7 @@ internal sealed class CrashDriver : IAsyncDisposable
             await _session.SetMemoryAsync(_memory);
             _region ??= await _session.CreateInflightRegionAsync(1, Entries);
             await _session.UseInflightRegionAsync(_region!);
-            await _session.StartVringAsync(_ring.Describe(0, _kick, call: null));
+            await _session.StartVringAsync(_ring.Describe(0, _kick, _call));
             return true;
         }
         catch (VhostUserDisconnectedException)
@@ -68,7 +72,7 @@ internal sealed class CrashDriver : IAsyncDisposable
     /// <summary>Collects what came back and makes as many new requests.</summary>
     /// <param name="life">The process that serves the ring, or did last.</param>
     /// <param name="submits">Whether new ones are made.</param>
-    internal void Turn(int life, bool submits)
+    private void Turn(int life, bool submits)
     {
         int count = _ring.Drain(_ended);
         _ring.Fault.Should().Be(VirtqueueFault.None, _ring.FaultDetail);
@@ -82,8 +86,14 @@ internal sealed class CrashDriver : IAsyncDisposable
 
         if (_ring.Publish())
             _kick.Signal();
-        if (count == 0)
-            Thread.Yield();
+    }
+
+    /// <summary>Leaves the processors to the device until it calls.</summary>
+    private void Sleep()
+    {
+        if (_ring.ArmCall())
+            _call.Wait(_longestSleep);
+        _call.TryConsume();
     }
 
     /// <summary>Turns until something holds, or nothing has come back for a long time.</summary>
@@ -97,6 +107,8 @@ internal sealed class CrashDriver : IAsyncDisposable
                 (since, before) = (Stopwatch.GetTimestamp(), Ended);
             else if (Stopwatch.GetElapsedTime(since) > Eventually.Deadline)
                 throw new TimeoutException($"Life {life}: {_ring.InFlight} requests do not come back.");
+            else
+                Sleep();
         }
     }
 
@@ -125,6 +137,7 @@ internal sealed class CrashDriver : IAsyncDisposable
         _lease.Dispose();
         _memory.Dispose();
         _kick.Dispose();
+        _call.Dispose();
     }
 
     private void End(in DriverCompletion one, int life)

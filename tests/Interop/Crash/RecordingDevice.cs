@@ -23,7 +23,7 @@ internal sealed class RecordingDevice(string record, int life, Action step) : IV
 
     public int QueueCount => 1;
 
-    public VirtioFeatures Features => VirtioFeatures.Version1 | VirtioFeatures.RingPacked;
+    public VirtioFeatures Features => VirtioFeatures.Version1 | VirtioFeatures.RingPacked | VirtioFeatures.EventIndex;
 
     /// <summary>What the answer to a request must be.</summary>
     internal static ulong AnswerTo(ulong token) => ~token * 3;
