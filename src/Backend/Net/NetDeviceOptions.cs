@@ -9,7 +9,10 @@ public sealed record NetDeviceOptions
     /// <summary>Everything that a driver may leave to the application or take from it: checksums, segmentation of TCP, fragmentation of UDP, ECN.</summary>
     public const VirtioNetFeatures AllOffloads = OffloadRules.All;
 
-    /// <summary>Pairs of a receive and a transmit queue, 1 to 127.</summary>
+    /// <summary>
+    /// Pairs of a receive and a transmit queue, 1 to 127. For each pair but the first QEMU 7.2 adds every region of its memory again (ADD_MEM_REG), which is refused: for such front-ends leave
+    /// CONFIGURE_MEM_SLOTS out (<see cref="VhostUserBackendOptions.WithheldProtocolFeatures"/>).
+    /// </summary>
     public int QueuePairs { get; init; } = 1;
 
     /// <summary>Largest queue size, a power of two from 2 to 32768.</summary>

@@ -86,6 +86,9 @@ public sealed partial class NetPort
     /// <summary>Makes <see cref="INetHandler.FromGuest"/> be called soon.</summary>
     internal void RequestFromGuest() => _fromGuest.Wake();
 
+    /// <summary>Packets that were taken and could not be given to the guest. Inside the call of <see cref="INetHandler.ToGuest"/>.</summary>
+    internal long RefusedToGuest => _toGuest.Counters.Refused;
+
     internal void Configure(VirtioFeatures acknowledged)
     {
         _toGuest.Configure(acknowledged, OffloadRules.ToDriver(acknowledged));

@@ -37,10 +37,8 @@ public sealed class PacketPool
         Count = count;
         BufferSize = bufferSize;
         Headroom = headroom;
-
-        // An odd number of cache lines: the starts of consecutive buffers then spread over all sets of a cache, instead of meeting in a few.
-        int stride = ((headroom + bufferSize + Line - 1) / Line | 1) * Line;
-        long bytes = ((long)stride * count) + Line;
+        int stride = Stride(bufferSize, headroom);
+        long bytes = SizeInBytes(count, bufferSize, headroom);
         Require(bytes <= Array.MaxLength, nameof(count), count, "fewer, since all buffers together take less than 2 GiB");
         byte[] memory = GC.AllocateUninitializedArray<byte>((int)bytes, pinned: true);
         Array.Clear(memory);
@@ -67,6 +65,9 @@ public sealed class PacketPool
 
     /// <summary>Buffers that nobody has rented; a moment later it may be another number.</summary>
     public int Available => Volatile.Read(ref _count);
+
+    /// <summary>Bytes of a pool's memory.</summary>
+    internal static long SizeInBytes(long count, int bufferSize = DefaultBufferSize, int headroom = DefaultHeadroom) => (Stride(bufferSize, headroom) * count) + Line;
 
     /// <summary>Takes an empty buffer. Never waits.</summary>
     /// <param name="buffer">It; null when there is none.</param>
@@ -141,6 +142,9 @@ public sealed class PacketPool
             other.Pool.Return(other);
         }
     }
+
+    /// <summary>An odd number of cache lines: the starts of consecutive buffers then spread over all sets of a cache, instead of meeting in a few.</summary>
+    private static int Stride(int bufferSize, int headroom) => ((headroom + bufferSize + Line - 1) / Line | 1) * Line;
 
     private void Take(PacketBuffer buffer)
     {

@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using Vhost.Backend;
+using Vhost.Protocol;
 
 namespace Vhost.Tool;
 
@@ -7,17 +8,26 @@ namespace Vhost.Tool;
 internal sealed class ServerGroup : IAsyncDisposable
 {
     private readonly IReadOnlyList<SocketSettings> _sockets;
-    private readonly QueueThreads? _threads;
 
     /// <param name="devices">One for each socket; stay the caller's.</param>
     /// <param name="settings">Where and how.</param>
     /// <param name="logs">Where back-ends log to.</param>
-    internal ServerGroup(IReadOnlyList<IVhostUserDevice> devices, SocketSettings settings, ILoggerFactory logs)
+    /// <param name="sockets">Where, of a command that names its sockets in its own way; null: what the settings say.</param>
+    /// <param name="withheld">Protocol features not to offer.</param>
+    internal ServerGroup(
+        IReadOnlyList<IVhostUserDevice> devices,
+        SocketSettings settings,
+        ILoggerFactory logs,
+        IReadOnlyList<SocketSettings>? sockets = null,
+        VhostUserProtocolFeatures withheld = VhostUserProtocolFeatures.None)
     {
-        _sockets = settings.Each;
-        _threads = settings.Threads is { } count ? new QueueThreads(count, settings.Processors, settings.Poll) : null;
-        Backends = [.. devices.Zip(_sockets, (device, socket) => DeviceServer.Create(device, socket, logs, _threads))];
+        _sockets = sockets ?? settings.Each;
+        Threads = settings.Threads is { } count ? new QueueThreads(count, settings.Processors, settings.Poll) : null;
+        Backends = [.. devices.Zip(_sockets, (device, socket) => DeviceServer.Create(device, socket, logs, Threads, withheld))];
     }
+
+    /// <summary>Those that all queues share; null: the queues share none.</summary>
+    internal QueueThreads? Threads { get; }
 
     /// <summary>In the order of the sockets.</summary>
     internal IReadOnlyList<VhostUserBackend> Backends { get; }
@@ -46,6 +56,6 @@ internal sealed class ServerGroup : IAsyncDisposable
     {
         foreach (VhostUserBackend backend in Backends)
             await backend.DisposeAsync();
-        _threads?.Dispose();
+        Threads?.Dispose();
     }
 }

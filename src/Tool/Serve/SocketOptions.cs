@@ -26,7 +26,6 @@ internal static class SocketOptions
     internal static void AddTo(Command command)
     {
         command.Options.Add(_socketPath);
-        command.Options.Add(_threads);
         AddSharedTo(command);
         command.Validators.Add(CheckSocket);
     }
@@ -34,7 +33,7 @@ internal static class SocketOptions
     /// <summary>Adds the options of a command that names its sockets in its own way.</summary>
     internal static void AddSharedTo(Command command)
     {
-        foreach (Option option in new Option[] { _descriptor, _client, _poll, _processors, _mode, _group, _logLevel })
+        foreach (Option option in new Option[] { _descriptor, _client, _threads, _poll, _processors, _mode, _group, _logLevel })
             command.Options.Add(option);
     }
 

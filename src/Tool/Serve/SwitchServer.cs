@@ -16,8 +16,8 @@ internal static class SwitchServer
             Ageing = settings.Ageing,
             StationsPerPort = settings.Stations,
         });
-        using CancellationTokenSource ended = CancellationTokenSource.CreateLinkedTokenSource(stop);
-        await Task.WhenAll(settings.Sockets.Zip(net.Ports, (socket, port) => ServeAsync(port, socket, logs, ended)));
+        await using ServerGroup servers = new([.. net.Ports.Select(port => port.Device)], settings.Shared, logs, settings.Sockets, Withheld(settings.Queues));
+        await servers.RunAsync(_ => "a port of the switch", stop);
         return SwitchReport.Of(net);
     }
 
@@ -28,21 +28,5 @@ internal static class SwitchServer
     }
 
     /// <summary>For each further pair QEMU 7.2 adds every region of its memory again, which is an error; the table as a whole it sends once.</summary>
-    private static VhostUserProtocolFeatures Withheld(NetDevice device) =>
-        device.QueuePairs > 1 ? VhostUserProtocolFeatures.ConfigureMemSlots : VhostUserProtocolFeatures.None;
-
-    /// <summary>A port that cannot be served ends the others too: somebody counts on it.</summary>
-    private static async Task ServeAsync(NetSwitchPort port, SocketSettings socket, ILoggerFactory logs, CancellationTokenSource ended)
-    {
-        try
-        {
-            await using VhostUserBackend backend = DeviceServer.Create(port.Device, socket, logs, withheld: Withheld(port.Device));
-            await DeviceServer.RunAsync(backend, "a port of the switch", socket, ended.Token);
-        }
-        catch
-        {
-            await ended.CancelAsync();
-            throw;
-        }
-    }
+    private static VhostUserProtocolFeatures Withheld(int pairs) => pairs > 1 ? VhostUserProtocolFeatures.ConfigureMemSlots : VhostUserProtocolFeatures.None;
 }

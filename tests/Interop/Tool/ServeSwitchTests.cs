@@ -71,6 +71,26 @@ public sealed class ServeSwitchTests : IDisposable
         outcome.Errors.Should().Contain(line => line.Contains("2 addresses learned", StringComparison.Ordinal));
     }
 
+    [Fact]
+    public async Task Its_ports_share_the_chosen_threads_on_the_chosen_processor()
+    {
+        string[] sockets = [_folder.File("a"), _folder.File("b"), _folder.File("c")];
+        int processor = Libc.AllowedProcessors()[^1];
+        await using ChildProcess server = ToolProcess.Start(
+            ["serve", "switch", .. sockets.SelectMany(socket => new[] { "--port", socket }), "--threads", "2", "--cpus", $"{processor}"]);
+        SwitchStation[] stations = new SwitchStation[3];
+        for (int port = 0; port < 3; port++)
+            stations[port] = new SwitchStation(await NetClient.ConnectAsync(sockets[port], _patient).InTime(), port);
+        await AnnounceAsync(stations[1], stations[0], stations[2]);
+
+        ProcessThreads.ProcessorsOf(server.Id, "vhost queues ").Should().Equal(Enumerable.Repeat($"{processor}", 2), "six queues share two threads");
+        ProcessThreads.ProcessorsOf(server.Id, "vhost queue ").Should().BeEmpty();
+
+        foreach (SwitchStation station in stations)
+            await station.Client.DisposeAsync();
+        (await server.TerminateAsync()).ExitCode.Should().Be(0);
+    }
+
     [Theory]
     [InlineData("serve switch", "Give at least one --port PATH")]
     [InlineData("serve switch --port a --port a", "--port a: is given twice")]
@@ -80,6 +100,7 @@ public sealed class ServeSwitchTests : IDisposable
     [InlineData("serve switch --port a --capture a", "must be a port and a file")]
     [InlineData("serve switch --port a --capture b=c", "there is no --port b")]
     [InlineData("serve switch --port a --capture a=b --capture a=c", "--capture a: is given twice")]
+    [InlineData("serve switch --port a --threads 0", "--threads '0'")]
     public async Task A_wrong_command_line_is_explained(string line, string complaint) =>
         (await ToolProcess.RunAsync(line.Split(' '))).ShouldFail(exitCode: 2).Should().Contain(complaint);
 

@@ -3,8 +3,8 @@ using Vhost.Protocol;
 namespace Vhost.Backend;
 
 /// <summary>
-/// Packets that wait for one pair of queues of a port. Whoever adds never waits: what there is no room for is not taken. No source has more than its share of the room, so
-/// that one that sends without end leaves some for the others.
+/// Packets that wait for one pair of queues of a port. Whoever adds never waits: what there is no room for is not taken. Of several sources each may hold as much as is free beside it,
+/// so that however many send without end, there is always room for one more.
 /// </summary>
 /// <remarks>
 /// Threading: any thread adds; one takes at a time, between <see cref="TryBegin"/> and the <see cref="Look"/> that finds nothing or <see cref="End"/>. Packets stay here, and their
@@ -16,7 +16,7 @@ internal sealed class EgressQueue
     private readonly PacketPool _pool;
     private readonly Slot[] _slots;
     private readonly int[] _held;
-    private readonly int _share;
+    private readonly bool _isShared;
     private int _first;
     private int _count;
     private int _buffers;
@@ -30,13 +30,12 @@ internal sealed class EgressQueue
     /// <summary>Makes a queue that is closed.</summary>
     /// <param name="pool">Where the packets come from.</param>
     /// <param name="buffers">Buffers that the packets may have together.</param>
-    /// <param name="share">Of these, those of one source.</param>
-    /// <param name="sources">How many sources there are.</param>
-    internal EgressQueue(PacketPool pool, int buffers, int share, int sources)
+    /// <param name="sources">How many sources there are, the port's own guest among them, which sends itself nothing.</param>
+    internal EgressQueue(PacketPool pool, int buffers, int sources)
     {
         _pool = pool;
         _slots = new Slot[buffers];
-        _share = share;
+        _isShared = sources > 2;
         _held = new int[sources];
     }
 
@@ -187,9 +186,11 @@ internal sealed class EgressQueue
         return buffers;
     }
 
+    /// <summary>As a switch of fixed memory does it (dynamic thresholds): n sources that send without end have 1/(n + 1) of the room each, and as much stays free.</summary>
     private bool TryCharge(int buffers, int source)
     {
-        if (buffers > _slots.Length - _buffers || buffers > _share - _held[source])
+        int free = _slots.Length - _buffers - buffers;
+        if (free < 0 || (_isShared && _held[source] + buffers > free))
             return false;
         Charge(buffers, source);
         return true;

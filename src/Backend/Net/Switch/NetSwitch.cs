@@ -30,7 +30,10 @@ public sealed class NetSwitch : IDisposable
     internal const int HeaderLength = 14;
 
     /// <summary>Where a packet goes, beside the number of a port.</summary>
-    private const int Everywhere = -1, Nowhere = -2;
+    internal const int Everywhere = -1, Nowhere = -2;
+
+    /// <summary>Entries of the table of stations that are listed without letting a packet pass.</summary>
+    private const int ListedAtOnce = 256;
 
     private readonly Lock _gate = new();
     private readonly StationTable _stations;
@@ -52,14 +55,12 @@ public sealed class NetSwitch : IDisposable
         _stations = new StationTable(ports, options.StationsPerPort, ageing);
 
         // As many as all can hold at once: no port can take away what another one needs.
-        int lanes = options.Ports.Sum(static port => port.Device.QueuePairs);
-        PacketPool pool = new(checked(lanes * (options.QueueBuffers + SwitchLane.OwnBuffers)));
-        int share = ports > 2 ? options.QueueBuffers / 2 : options.QueueBuffers;
+        PacketPool pool = new(checked((int)options.Buffers));
         PacketCapture?[] captures = OpenCaptures(options);
         _ports = [.. options.Ports.Select((port, index) => new NetSwitchPort(this, index, port, pool, NewQueue, captures[index]))];
         SwitchMetrics.Watch(this);
 
-        EgressQueue NewQueue() => new(pool, options.QueueBuffers, share, ports);
+        EgressQueue NewQueue() => new(pool, options.QueueBuffers, ports);
     }
 
     /// <summary><see cref="NetSwitchOptions.Name"/>.</summary>
@@ -93,14 +94,31 @@ public sealed class NetSwitch : IDisposable
         }
     }
 
-    /// <summary>The addresses that are known, by port, each port's from the one that was silent longest. A copy.</summary>
+    /// <summary>
+    /// The addresses that are known, by port, each port's from the one that was silent longest. A copy that is made while packets pass: an address that moves to another port
+    /// meanwhile may be missing.
+    /// </summary>
     public IReadOnlyList<NetStation> GetStations()
     {
-        List<NetStation> all = [];
+        Dictionary<ulong, KnownStation> all = [];
+        KnownStation[] piece = new KnownStation[ListedAtOnce];
         long now = _time.GetTimestamp();
-        lock (_gate)
-            _stations.ForEach(now, (address, port, age) => all.Add(new NetStation(new MacAddress(address), _ports[port], _time.GetElapsedTime(0, Math.Max(0, age)))));
-        return all;
+        int place = 0;
+        bool more = true;
+        while (more)
+        {
+            int count;
+            lock (_gate)
+                more = _stations.Copy(ref place, now, piece, out count);
+            foreach (KnownStation one in piece.AsSpan(0, count))
+                all[one.Address] = one;
+        }
+
+        return
+        [
+            .. all.Values.OrderBy(static one => one.Port).ThenBy(static one => one.Seen)
+                .Select(one => new NetStation(new MacAddress(one.Address), _ports[one.Port], _time.GetElapsedTime(0, Math.Max(0, now - one.Seen)))),
+        ];
     }
 
     /// <summary>Ends the switch; dispose of the back-ends of its ports first.</summary>
@@ -108,10 +126,8 @@ public sealed class NetSwitch : IDisposable
     {
         SwitchMetrics.Forget(this);
         foreach (NetSwitchPort port in _ports)
-        {
             Leave(port);
-            port.Capture?.Dispose();
-        }
+        PacketCapture.End([.. _ports.Select(static port => port.Capture).OfType<PacketCapture>()]);
     }
 
     /// <summary>The guest of a port is gone.</summary>
@@ -122,24 +138,45 @@ public sealed class NetSwitch : IDisposable
             _stations.Forget(port.Index);
     }
 
-    /// <summary>Passes on what came from a port; packets that were taken over are null then. On the worker that received them.</summary>
-    internal void Forward(NetSwitchPort from, int pair, Span<PacketBuffer?> packets)
+    /// <summary>Learns from what came from a port, and finds out where it goes.</summary>
+    /// <param name="from">The port.</param>
+    /// <param name="pair">The pair of queues that it came on.</param>
+    /// <param name="packets">What came.</param>
+    /// <param name="to">For each packet the number of a port, <see cref="Everywhere"/> or <see cref="Nowhere"/>.</param>
+    internal void Choose(NetSwitchPort from, int pair, ReadOnlySpan<PacketBuffer?> packets, Span<int> to)
     {
-        Span<int> to = stackalloc int[SwitchLane.Burst];
         from.Steer(packets, pair);
-        Choose(from, packets, to);
-        int end;
-        for (int first = 0; first < packets.Length; first = end)
+        long now = _time.GetTimestamp();
+        lock (_gate)
         {
-            end = first + 1;
-            while (end < packets.Length && to[end] == to[first])
-                end++;
-            Span<PacketBuffer?> run = packets[first..end];
-            if (to[first] == Everywhere)
-                Flood(from, run);
-            else if (to[first] >= 0)
-                Give(from, _ports[to[first]], run);
+            for (int i = 0; i < packets.Length; i++)
+                to[i] = Choose(from, packets[i]!.Data, now);
         }
+    }
+
+    /// <summary>Passes packets on, from the first, until there is no room for more copies. On the worker that received them.</summary>
+    /// <param name="from">The port that they came from.</param>
+    /// <param name="packets">Those that were taken over are null then.</param>
+    /// <param name="to">What <see cref="Choose(NetSwitchPort, int, ReadOnlySpan{PacketBuffer}, Span{int})"/> has found out.</param>
+    /// <param name="room">Bytes that may be copied, above 0; less then. One packet may take more.</param>
+    /// <returns>How many were dealt with.</returns>
+    internal int Forward(NetSwitchPort from, Span<PacketBuffer?> packets, ReadOnlySpan<int> to, ref long room)
+    {
+        int done = 0;
+        while (done < packets.Length && room > 0)
+        {
+            int end = done + 1;
+            while (end < packets.Length && to[end] == to[done])
+                end++;
+            Span<PacketBuffer?> run = packets[done..end];
+            if (to[done] == Everywhere)
+                run = run[..Flood(from, run, ref room)];
+            else if (to[done] >= 0)
+                Give(from, _ports[to[done]], run);
+            done += run.Length;
+        }
+
+        return done;
     }
 
     private static PacketCapture?[] OpenCaptures(NetSwitchOptions options)
@@ -157,8 +194,7 @@ public sealed class NetSwitch : IDisposable
         }
         catch
         {
-            foreach (PacketCapture? capture in captures)
-                capture?.Dispose();
+            PacketCapture.End([.. captures.OfType<PacketCapture>()]);
             throw;
         }
     }
@@ -169,10 +205,16 @@ public sealed class NetSwitch : IDisposable
         to.Give(packets, from.Index);
     }
 
-    /// <summary>All but the last get copies.</summary>
-    private void Flood(NetSwitchPort from, Span<PacketBuffer?> packets)
+    /// <summary>Gives packets to all ports but their own, as many packets as there is room for copies of; all ports but the last get copies.</summary>
+    /// <returns>How many packets, at least one.</returns>
+    private int Flood(NetSwitchPort from, Span<PacketBuffer?> packets, ref long room)
     {
-        from.CountFlooded(packets.Length);
+        int copies = CopiesOf(from);
+        int count = 0;
+        for (; count < packets.Length && room > 0; count++)
+            room -= (long)copies * packets[count]!.PacketLength;
+        packets = packets[..count];
+        from.CountFlooded(count);
         NetSwitchPort? before = null;
         foreach (NetSwitchPort port in _ports)
         {
@@ -183,17 +225,16 @@ public sealed class NetSwitch : IDisposable
         }
 
         before?.Give(packets, from.Index);
+        return count;
     }
 
-    /// <summary>Learns who sends and finds out where the packets go.</summary>
-    private void Choose(NetSwitchPort from, ReadOnlySpan<PacketBuffer?> packets, Span<int> to)
+    /// <summary>How many ports get a copy of what one sends to everybody: those with a guest, but one, which gets the packet.</summary>
+    private int CopiesOf(NetSwitchPort from)
     {
-        long now = _time.GetTimestamp();
-        lock (_gate)
-        {
-            for (int i = 0; i < packets.Length; i++)
-                to[i] = Choose(from, packets[i]!.Data, now);
-        }
+        int others = 0;
+        foreach (NetSwitchPort port in _ports)
+            others += port.IsServed && !ReferenceEquals(port, from) ? 1 : 0;
+        return Math.Max(0, others - 1);
     }
 
     private int Choose(NetSwitchPort from, ReadOnlySpan<byte> packet, long now)
@@ -221,8 +262,8 @@ public sealed class NetSwitch : IDisposable
         return Nowhere;
     }
 
-    /// <summary>01:80:c2:00:00:00 to 0f.</summary>
-    private static bool IsLinkLocal(MacAddress address) => (address.Value & 0x00FF_FFFF_FFFF) == 0x00C2_8001 && address.Value >> 40 < 16;
+    /// <summary>01:80:c2:00:00:01 to 0f. What bridges tell each other (00) passes, as this one takes no part in it: they find a loop that leads through here.</summary>
+    private static bool IsLinkLocal(MacAddress address) => (address.Value & 0x00FF_FFFF_FFFF) == 0x00C2_8001 && address.Value >> 40 is > 0 and < 16;
 }
 
 /// <summary>An address that a switch knows.</summary>

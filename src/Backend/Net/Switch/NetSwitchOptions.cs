@@ -18,8 +18,8 @@ public sealed record NetSwitchOptions
     public int StationsPerPort { get; init; } = 1024;
 
     /// <summary>
-    /// Buffers of 2048 bytes that may wait for each pair of queues of a port, 128 to 65536; a packet takes at least one, the longest 33. Of these a single one of several senders can have half, so that
-    /// what waits for a slow port costs nobody but it anything. Memory for all of them is taken at once.
+    /// Buffers of 2048 bytes that may wait for each pair of queues of a port, 128 to 65536; a packet takes at least one, the longest 33. One of several senders can have no more of them than it leaves free:
+    /// alone half, and of any number of senders that send without end each as much as is left for the next. Memory for all of them, less than 2 GiB for the whole switch, is taken at once.
     /// </summary>
     public int QueueBuffers { get; init; } = 1024;
 
@@ -28,6 +28,11 @@ public sealed record NetSwitchOptions
 
     /// <summary>The clock of <see cref="Ageing"/>.</summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+
+    /// <summary>Buffers of all pairs of queues together.</summary>
+    internal long Buffers => Pairs * (QueueBuffers + SwitchLane.OwnBuffers);
+
+    private long Pairs => Ports.Sum(static port => (long)port.Device.QueuePairs);
 
     internal void Validate()
     {
@@ -40,6 +45,13 @@ public sealed record NetSwitchOptions
         {
             if ((port.Device.Offloads & ~NetSwitch.Offloads) != 0)
                 throw new ArgumentException($"Offloads {port.Device.Offloads & ~NetSwitch.Offloads}: a switch does not do these for guests that do not.");
+        }
+
+        long bytes = PacketPool.SizeInBytes(Buffers);
+        if (bytes > Array.MaxLength)
+        {
+            throw new ArgumentException(FormattableString.Invariant(
+                $"Ports with {Pairs} pairs of queues in all and QueueBuffers {QueueBuffers}: their buffers take {bytes >> 20} MiB together; must be less than 2048. Have fewer pairs or buffers."));
         }
     }
 }

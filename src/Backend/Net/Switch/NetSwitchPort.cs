@@ -64,6 +64,9 @@ public sealed class NetSwitchPort
     /// <summary>Where all packets are noted; null: nowhere.</summary>
     internal PacketCapture? Capture { get; }
 
+    /// <summary>Whether there is a guest that takes packets.</summary>
+    internal bool IsServed => Array.Exists(_lanes, static lane => lane.IsServed);
+
     internal long Forwarded => Volatile.Read(ref _forwarded);
 
     internal long Flooded => Volatile.Read(ref _flooded);
@@ -116,7 +119,7 @@ public sealed class NetSwitchPort
     {
         Array.Clear(_steering);
         foreach (SwitchLane lane in _lanes)
-            lane.Waiting.Close();
+            lane.Close();
     }
 
     internal void CountRunt() => Interlocked.Increment(ref _runts);

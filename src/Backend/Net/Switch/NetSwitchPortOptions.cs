@@ -8,7 +8,8 @@ public sealed record NetSwitchPortOptions
 
     /// <summary>
     /// A file to write all packets from and to the port into, for Wireshark and tcpdump (pcapng, with nanoseconds and directions); what was in it is replaced. Null, the default: none. Nobody waits for the
-    /// file: packets for which it is too slow are left out of it, and counted there and in <see cref="NetSwitchPortStatistics.NotCaptured"/>.
+    /// file: packets for which it is too slow are left out of it, and counted there and in <see cref="NetSwitchPortStatistics.NotCaptured"/>. A named pipe is opened whether somebody reads it or not. In the file is
+    /// what came from the guest, whatever becomes of it then, and what the guest was given; not what was dropped before.
     /// </summary>
     public string? CaptureFile { get; init; }
 

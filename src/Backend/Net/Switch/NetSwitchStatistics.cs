@@ -42,7 +42,10 @@ public sealed record NetSwitchPortStatistics
     /// <summary>Dropped from the port: shorter than an Ethernet header.</summary>
     public long Runts { get; init; }
 
-    /// <summary>Dropped from the port: to an address of the link alone, 01:80:c2:00:00:00 to 0f, which no switch passes on (IEEE 802.1D, 7.12.6).</summary>
+    /// <summary>
+    /// Dropped from the port: to an address of the link alone, 01:80:c2:00:00:01 to 0f, which no switch passes on (IEEE 802.1D, 7.12.6). What bridges tell each other, to 00, passes: a switch
+    /// without a spanning tree is a piece of cable to them.
+    /// </summary>
     public long LinkLocal { get; init; }
 
     /// <summary>Dropped from the port: to a station at this very port.</summary>
@@ -51,7 +54,7 @@ public sealed record NetSwitchPortStatistics
     /// <summary>Dropped to the port: nobody is there, or the queue is stopped, disabled or broken.</summary>
     public long NotServed { get; init; }
 
-    /// <summary>Dropped to the port: more than <see cref="NetSwitchOptions.QueueBuffers"/> wait already, or than the sender's half of them.</summary>
+    /// <summary>Dropped to the port: as many as <see cref="NetSwitchOptions.QueueBuffers"/> wait already, or of one of several senders more than would be left free.</summary>
     public long QueueFull { get; init; }
 
     /// <summary>Dropped to the port: its driver does not want them (<see cref="NetDevice.ReceiveFilter"/>).</summary>
@@ -60,7 +63,7 @@ public sealed record NetSwitchPortStatistics
     /// <summary>Long packets to the port that were cut into segments for it.</summary>
     public long Segmented { get; init; }
 
-    /// <summary>Dropped to the port: long packets that cannot be cut, since they are no TCP packets or would make more than 128 segments.</summary>
+    /// <summary>Dropped to the port: long packets that cannot be cut, since they are no TCP packets or would make more than 1366 segments.</summary>
     public long Unsegmentable { get; init; }
 
     /// <summary>Packets in the port's <see cref="NetSwitchPortOptions.CaptureFile"/>.</summary>

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Diagnostics;
 using System.Text;
 using Vhost.Protocol;
 
@@ -18,7 +19,7 @@ internal sealed class PacketCapture : IDisposable
     private const uint Inbound = 1, Outbound = 2;
     private const int PacketHead = 28, PacketTail = 16;
 
-    /// <summary>What a file that takes nothing, such as a pipe that nobody reads, may hold up the end of a switch.</summary>
+    /// <summary>What files that take nothing, such as pipes that nobody reads, may hold up the end of a switch, all together.</summary>
     private static readonly TimeSpan _longestEnd = TimeSpan.FromSeconds(5);
 
     private readonly Lock _gate = new();
@@ -40,8 +41,9 @@ internal sealed class PacketCapture : IDisposable
     /// <param name="time">The clock of the packets.</param>
     /// <exception cref="IOException">The file cannot be made.</exception>
     internal PacketCapture(string path, string name, TimeProvider time)
-        : this(new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.Read, bufferSize: 0), name, time)
+        : this(new FileStream(path, FileMode.Create, FileAccess.ReadWrite, FileShare.Read, bufferSize: 0), name, time)
     {
+        // To read too: a named pipe is opened at once then, whether somebody reads it or not (fifo(7)).
     }
 
     internal PacketCapture(Stream file, string name, TimeProvider time)
@@ -73,8 +75,26 @@ internal sealed class PacketCapture : IDisposable
         }
     }
 
+    /// <summary>Ends files, each after what was noted; all together wait no longer than one would.</summary>
+    /// <param name="captures">The files.</param>
+    /// <param name="longest">How long they may take; null: 5 s.</param>
+    internal static void End(IReadOnlyList<PacketCapture> captures, TimeSpan? longest = null)
+    {
+        foreach (PacketCapture capture in captures)
+            capture.BeginEnd();
+        long since = Stopwatch.GetTimestamp();
+        foreach (PacketCapture capture in captures)
+        {
+            TimeSpan left = (longest ?? _longestEnd) - Stopwatch.GetElapsedTime(since);
+            if (capture._writer.Join(left > TimeSpan.Zero ? left : TimeSpan.Zero))
+                capture._wake.Dispose();
+        }
+    }
+
     /// <summary>Ends the file, after what was noted.</summary>
-    public void Dispose()
+    public void Dispose() => End([this]);
+
+    private void BeginEnd()
     {
         lock (_gate)
         {
@@ -83,9 +103,6 @@ internal sealed class PacketCapture : IDisposable
             _ends = true;
             _wake.Release();
         }
-
-        if (_writer.Join(_longestEnd))
-            _wake.Dispose();
     }
 
     private void Record(PacketBuffer packet, bool isInbound, ulong now)

@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.InteropServices;
 
 namespace Vhost.Backend;
 
@@ -21,6 +22,9 @@ internal sealed class StationTable
     /// <summary>Odd and drawn by lot: who does not know it cannot choose addresses that meet in one bucket.</summary>
     private readonly ulong _factor = (ulong)Random.Shared.NextInt64() | 1;
     private int _free;
+
+    /// <summary>Entries from this one on were never in use.</summary>
+    private int _untouched;
 
     /// <summary>Makes an empty table.</summary>
     /// <param name="ports">Ports, numbered from 0.</param>
@@ -104,25 +108,35 @@ internal sealed class StationTable
             Remove(_ports[port].Oldest);
     }
 
-    /// <summary>Takes out what is too old, and calls back for the rest, port by port.</summary>
-    internal void ForEach(long now, Action<ulong, int, long> found)
+    /// <summary>
+    /// Copies a piece of the table, from one place to the next, and takes out what is too old there. The owner may let others in between two pieces: an address that moves to another
+    /// port meanwhile may come twice, the second time as it is, or not at all.
+    /// </summary>
+    /// <param name="place">Where the piece begins, 0 at first; behind the piece then.</param>
+    /// <param name="now">The time.</param>
+    /// <param name="piece">Filled from the start; so many entries are looked at.</param>
+    /// <param name="count">How many are in it.</param>
+    /// <returns>False when nothing is behind the piece.</returns>
+    internal bool Copy(ref int place, long now, Span<KnownStation> piece, out int count)
     {
-        for (int port = 0; port < _ports.Length; port++)
+        count = 0;
+        int end = Math.Min(place + piece.Length, _untouched);
+        for (; place < end; place++)
         {
-            for (int index = _ports[port].Oldest, next; index != None; index = next)
+            ref readonly Entry entry = ref _entries[place];
+            if (entry.Port == None)
+                continue;
+            if (!IsOld(place, now))
             {
-                next = _entries[index].Newer;
-                if (IsOld(index, now))
-                {
-                    Remove(index);
-                    Expired++;
-                }
-                else
-                {
-                    found(_entries[index].Address, port, now - _entries[index].Seen);
-                }
+                piece[count++] = new KnownStation(entry.Address, entry.Port, entry.Seen);
+                continue;
             }
+
+            Remove(place);
+            Expired++;
         }
+
+        return place < _untouched;
     }
 
     private void Add(ulong address, int port, long now)
@@ -139,6 +153,7 @@ internal sealed class StationTable
         int index = _free;
         ref Entry entry = ref _entries[index];
         _free = entry.Next;
+        _untouched = Math.Max(_untouched, index + 1);
         ref int bucket = ref BucketOf(address);
         entry = new Entry { Address = address, Seen = now, Port = port, Next = bucket };
         bucket = index;
@@ -154,6 +169,7 @@ internal sealed class StationTable
             place = ref _entries[place].Next;
         place = _entries[index].Next;
         _entries[index].Next = _free;
+        _entries[index].Port = None;
         _free = index;
         Count--;
     }
@@ -202,6 +218,8 @@ internal sealed class StationTable
     {
         internal ulong Address;
         internal long Seen;
+
+        /// <summary>Or <see cref="None"/> when it is free.</summary>
         internal int Port;
 
         /// <summary>The next of the bucket, or of those that are free.</summary>
@@ -217,3 +235,10 @@ internal sealed class StationTable
         internal int Count;
     }
 }
+
+/// <summary>A copy of an entry of a <see cref="StationTable"/>.</summary>
+/// <param name="Address">Whose.</param>
+/// <param name="Port">Where it was seen last.</param>
+/// <param name="Seen">When.</param>
+[StructLayout(LayoutKind.Auto)]
+internal readonly record struct KnownStation(ulong Address, int Port, long Seen);

@@ -20,6 +20,9 @@ internal sealed class SwitchLane
     /// <summary>Bursts after which others have their turn.</summary>
     private const int MostBursts = 8;
 
+    /// <summary>Bytes of copies for several ports after which others have their turn: a millisecond's work.</summary>
+    private const long MostCopied = 4 << 20;
+
     /// <summary>Who is in <see cref="Receive"/>: nobody, somebody, or somebody while another one had to go away.</summary>
     private const int Nobody = 0, Receiving = 1, Missed = 2;
 
@@ -28,9 +31,18 @@ internal sealed class SwitchLane
     private readonly NetPort _queues;
     private readonly PacketPool _pool;
     private readonly PacketBuffer?[] _received = new PacketBuffer?[Burst];
+
+    /// <summary>Where the received packets go; those from <see cref="_next"/> to <see cref="_end"/> are still to be passed on.</summary>
+    private readonly int[] _to = new int[Burst];
     private readonly PacketBuffer[] _looked = new PacketBuffer[Burst];
     private readonly PacketBuffer[] _segments = new PacketBuffer[Burst];
     private int _receiving;
+    private int _next;
+    private int _end;
+
+    /// <summary>Whose packets were received, by the number of guests that have gone.</summary>
+    private int _from;
+    private int _gone;
     private int _firstSegment;
     private int _segmentCount;
     private TcpSegmenter _segmenter;
@@ -74,18 +86,23 @@ internal sealed class SwitchLane
             return;
         }
 
+        bool isOver = true;
         try
         {
-            for (int turn = 0; turn < MostBursts && TryReceiveBurst(); turn++)
-            {
-                // The worker calls again where there is more.
-            }
+            isOver = TryPassOn();
         }
         finally
         {
-            if (Interlocked.Exchange(ref _receiving, Nobody) == Missed)
+            if (Interlocked.Exchange(ref _receiving, Nobody) == Missed || !isOver)
                 _queues.RequestFromGuest();
         }
+    }
+
+    /// <summary>The guest is gone: so is what waits for it, and what it has sent last.</summary>
+    internal void Close()
+    {
+        Interlocked.Increment(ref _gone);
+        Waiting.Close();
     }
 
     /// <summary>Gives the guest what waits, as far as it has room.</summary>
@@ -120,8 +137,7 @@ internal sealed class SwitchLane
                 ReadOnlySpan<PacketBuffer> ready = Ready();
                 if (ready.IsEmpty)
                     return; // and nobody takes any more: the next to add something wakes
-                int sent = _queues.EnqueueBurst(ready);
-                _owner.Capture?.Record(ready[..sent], isInbound: false);
+                int sent = _owner.Capture is { } capture ? Enqueue(ready, capture) : _queues.EnqueueBurst(ready);
                 Sent(sent);
                 more = sent > 0;
                 if (sent < ready.Length)
@@ -139,6 +155,45 @@ internal sealed class SwitchLane
             Wake();
     }
 
+    /// <summary>One by one: of a burst nobody says which packets the guest could not be given, and these are not to be noted.</summary>
+    private int Enqueue(ReadOnlySpan<PacketBuffer> ready, PacketCapture capture)
+    {
+        int sent = 0;
+        while (sent < ready.Length)
+        {
+            ReadOnlySpan<PacketBuffer> one = ready.Slice(sent, 1);
+            long refused = _queues.RefusedToGuest;
+            if (_queues.EnqueueBurst(one) == 0)
+                break;
+            if (_queues.RefusedToGuest == refused)
+                capture.Record(one, isInbound: false);
+            sent++;
+        }
+
+        return sent;
+    }
+
+    /// <summary>Passes on what the last turn has left, and what the guest has sent since.</summary>
+    /// <returns>False when packets are left that are not on the ring any more; for those that are the worker calls again by itself.</returns>
+    private bool TryPassOn()
+    {
+        int gone = Volatile.Read(ref _gone);
+        if (_from != gone)
+            (_from, _next, _end) = (gone, 0, 0);
+        long room = MostCopied;
+        bool more = true;
+        for (int turn = 0; turn < MostBursts && more; turn++)
+        {
+            if (_next == _end)
+                more = TryReceiveBurst();
+            _next += _switch.Forward(_owner, _received.AsSpan(_next, _end - _next), _to.AsSpan(_next, _end - _next), ref room);
+            more &= room > 0;
+        }
+
+        return _next == _end;
+    }
+
+    /// <summary>Takes packets from the guest. False when it has no more at present.</summary>
     private bool TryReceiveBurst()
     {
         int kept = 0;
@@ -154,12 +209,15 @@ internal sealed class SwitchLane
         Span<PacketBuffer> places = _received!;
         kept += _pool.RentBurst(places[kept..]);
         int count = _queues.DequeueBurst(places[..kept]);
+        if (_from != Volatile.Read(ref _gone))
+            count = 0; // of a guest that went while its memory held us up
         if (count > 0)
         {
             _owner.Capture?.Record(_received.AsSpan(0, count), isInbound: true);
-            _switch.Forward(_owner, _queues.Index, _received.AsSpan(0, count));
+            _switch.Choose(_owner, _queues.Index, _received.AsSpan(0, count), _to);
         }
 
+        (_next, _end) = (0, count);
         return count > 0 && count == kept;
     }
 

@@ -10,7 +10,7 @@ public sealed class EgressQueueTests
     private readonly PacketPool _pool = new(300);
     private readonly EgressQueue _queue;
 
-    public EgressQueueTests() => _queue = new EgressQueue(_pool, Room, share: Room / 2, sources: 3);
+    public EgressQueueTests() => _queue = new EgressQueue(_pool, Room, sources: 8);
 
     [Fact]
     public void A_queue_that_nobody_has_opened_takes_nothing()
@@ -71,19 +71,59 @@ public sealed class EgressQueueTests
     }
 
     [Fact]
-    public void One_source_has_its_share_and_leaves_the_rest_to_others()
+    public void However_many_sources_send_without_end_each_leaves_as_much_for_the_next_as_it_has()
     {
         Open();
-        PacketBuffer?[] greedy = Packets(Room);
-        _queue.Add(greedy, source: 0, out _).Should().Be(Room / 2);
-        _queue.AddCopy(greedy[^1]!, source: 0, out bool wakes).Should().Be(0);
-        wakes.Should().BeFalse();
-        _queue.AddCopy(greedy[^1]!, source: 1, out _).Should().Be(1);
-        PacketBuffer?[] others = Packets(Room);
-        _queue.Add(others, source: 2, out _).Should().Be((Room / 2) - 1, "there is no more room in all");
-        _pool.ReturnBurst([.. greedy.OfType<PacketBuffer>(), .. others.OfType<PacketBuffer>()]);
+        int[] expected = [Room / 2, Room / 4, Room / 8, Room / 16];
+        for (int source = 0; source < expected.Length; source++)
+        {
+            PacketBuffer?[] greedy = Packets(Room);
+            _queue.Add(greedy, source, out _).Should().Be(expected[source]);
+            _queue.AddCopy(greedy[^1]!, source, out bool wakes).Should().Be(0);
+            wakes.Should().BeFalse();
+            _pool.ReturnBurst([.. greedy.OfType<PacketBuffer>()]);
+        }
+
         _queue.Close();
         AllAreBack();
+    }
+
+    [Fact]
+    public void Sources_that_go_on_sending_come_to_have_equal_shares()
+    {
+        Open();
+        PacketBuffer?[] first = Packets(Room / 2);
+        _queue.Add(first, source: 0, out _).Should().Be(Room / 2);
+        for (int round = 0; round < 20 * Room; round++)
+        {
+            for (int source = 0; source < 3; source++)
+            {
+                PacketBuffer?[] packets = Packets(2);
+                _queue.Add(packets, source, out _);
+                _pool.ReturnBurst([.. packets.OfType<PacketBuffer>()]);
+            }
+
+            _queue.Release(1);
+        }
+
+        PacketBuffer[] waiting = new PacketBuffer[Room];
+        int count = _queue.Look(waiting);
+        count.Should().BeInRange((3 * Room / 4) - 3, 3 * Room / 4, "a fourth is free for somebody else");
+        PacketBuffer?[] newcomer = Packets(Room / 8);
+        _queue.Add(newcomer, source: 3, out _).Should().Be(Room / 8);
+        _queue.Close();
+        _queue.End();
+        AllAreBack();
+    }
+
+    [Fact]
+    public void A_source_that_is_alone_has_all_the_room()
+    {
+        EgressQueue queue = new(_pool, Room, sources: 2);
+        queue.TryBegin(out _).Should().BeTrue();
+        PacketBuffer?[] packets = Packets(Room + 1);
+        queue.Add(packets, source: 0, out _).Should().Be(Room);
+        packets.OfType<PacketBuffer>().Should().ContainSingle();
     }
 
     [Fact]
@@ -93,7 +133,7 @@ public sealed class EgressQueueTests
         PacketBuffer?[] packets = Packets(1);
         packets[0]!.TryCopyFrom(new byte[20 * PacketPool.DefaultBufferSize]).Should().BeTrue();
         _queue.AddCopy(packets[0]!, source: 0, out _).Should().Be(1);
-        _queue.Add(packets, source: 0, out _).Should().Be(0, "20 and 20 are more than 32");
+        _queue.Add(packets, source: 0, out _).Should().Be(0, "40 are more than 24 that would be free");
         _queue.Add(packets, source: 1, out _).Should().Be(1);
         _queue.Close();
         AllAreBack();

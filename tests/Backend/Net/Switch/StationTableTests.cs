@@ -120,10 +120,41 @@ public sealed class StationTableTests
                 (table.Count, table.Learned, table.Moved, table.Replaced, table.Expired).Should().Be((model.Known.Count, model.Learned, model.Moved, model.Replaced, model.Expired));
             }
 
-            List<(ulong, int)> listed = [];
-            table.ForEach(now, (address, port, _) => listed.Add((address, port)));
-            listed.Should().BeEquivalentTo(model.Known.Where(one => now - one.Value.Seen < Ageing).Select(one => (one.Key, one.Value.Port)));
+            Copied(table, now, piece: 2).Should().BeEquivalentTo(
+                model.Known.Where(one => now - one.Value.Seen < Ageing).Select(one => new KnownStation(one.Key, one.Value.Port, one.Value.Seen)));
+            table.Count.Should().Be(Copied(table, now, piece: 100).Count, "what is too old was taken out");
         }).Check(Config.QuickThrowOnFailure.WithMaxTest(500).WithQuietOnSuccess(true));
+    }
+
+    /// <summary>In between two pieces packets pass, of whoever sends them.</summary>
+    [Fact]
+    public void A_station_that_moves_while_the_table_is_copied_is_found_where_it_is()
+    {
+        _table.Learn(A, port: 0, now: 0);
+        _table.Learn(B, port: 0, now: 0);
+        KnownStation[] piece = new KnownStation[1];
+        int place = 0;
+        _table.Copy(ref place, now: 1, piece, out int count).Should().BeTrue();
+        (count, piece[0]).Should().Be((1, new KnownStation(A, 0, 0)));
+
+        _table.Learn(C, port: 2, now: 1);
+        _table.Learn(B, port: 1, now: 2);
+
+        Copied(_table, now: 3, piece: 1, place).Should().BeEquivalentTo([new KnownStation(B, 1, 2), new KnownStation(C, 2, 1)]);
+    }
+
+    private static List<KnownStation> Copied(StationTable table, long now, int piece, int place = 0)
+    {
+        List<KnownStation> all = [];
+        KnownStation[] found = new KnownStation[piece];
+        bool more = true;
+        while (more)
+        {
+            more = table.Copy(ref place, now, found, out int count);
+            all.AddRange(found.Take(count));
+        }
+
+        return all;
     }
 
     private sealed record Step(int Kind, ulong Address, int Port, int Time);

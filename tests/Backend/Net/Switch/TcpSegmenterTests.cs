@@ -26,6 +26,17 @@ public sealed class TcpSegmenterTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
+    public void The_longest_packet_is_cut_into_the_smallest_segments_that_linux_sends(bool v6)
+    {
+        int longest = 65535 - 60 - (v6 ? 0 : 20);
+        List<byte[]> segments = Cut(TcpFrame.Partial(v6, longest, options: 40), TcpFrame.Offload(v6, 48));
+        segments.Should().HaveCount((longest + 47) / 48);
+        segments.Should().AllSatisfy(segment => TcpFrame.IsSound(segment, 14, v6).Should().BeTrue());
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
     public void Only_the_last_segment_ends_and_pushes_and_only_the_first_says_that_the_window_was_reduced(bool v6)
     {
         const byte all = TcpFrame.Fin | TcpFrame.Push | TcpFrame.Ack | TcpFrame.CongestionReduced;
@@ -43,7 +54,7 @@ public sealed class TcpSegmenterTests
         Refused(good, offload with { GsoType = VirtioNetGsoType.TcpV6 });
         Refused(good, offload with { GsoType = VirtioNetGsoType.Udp });
         Refused(good, offload with { GsoSize = 0 });
-        Refused(good, offload with { GsoSize = 20 });
+        Refused(good, offload with { GsoSize = 2 });
         Refused(good, offload with { ChecksumStart = 33 });
         Refused(good, offload with { ChecksumStart = 65000 });
         Refused(good, offload with { ChecksumOffset = 6 });

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Vhost.Backend;
 using Vhost.Frontend;
 using Vhost.Protocol;
@@ -79,6 +80,65 @@ public sealed class CaptureTests : IDisposable
                 return capture.Missed > 0;
             },
             Eventually.Deadline).Should().BeTrue();
+    }
+
+    [Fact]
+    public async Task A_packet_that_the_guest_cannot_be_given_is_not_among_those_that_it_was()
+    {
+        string path = _folder.File("b.pcapng");
+        byte[] fits;
+        await using (SwitchLoopback net = await SwitchLoopback.StartAsync(
+            new NetSwitchOptions { Ports = [new(), new() { CaptureFile = path }] }, port => new NetClientOptions { Mergeable = port == 0 }))
+        {
+            fits = net[0].FrameTo(1, 2);
+            await net[0].SendAsync(net[0].FrameTo(1, 1, length: 5000)); // more than a buffer of the other one, which has agreed to no merging
+            await net[0].SendAsync(fits);
+            (await net[1].ReceiveAsync()).Should().Equal(fits);
+            net.PortStatistics(1).ToPort.Refused.Should().Be(1);
+        }
+
+        CaptureFile.Read(path).Packets.Should().ContainSingle().Which.Bytes.Should().Equal(fits);
+    }
+
+    [Fact]
+    public async Task A_pipe_that_nobody_reads_holds_up_no_start_and_who_reads_it_later_finds_everything()
+    {
+        string path = _folder.File("pipe");
+        (await ChildProcess.RunAsync("mkfifo", path)).ExitCode.Should().Be(0);
+        PacketPool pool = new(1);
+        pool.TryRent(out PacketBuffer? packet).Should().BeTrue();
+        packet!.TryCopyFrom(new byte[200]).Should().BeTrue();
+        using MemoryStream read = new();
+        Task reading;
+        using (PacketCapture capture = new(path, "pipe", TimeProvider.System))
+        {
+            capture.Record([packet], isInbound: true);
+            FileStream pipe = new(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite, bufferSize: 0);
+            reading = Task.Run(() =>
+            {
+                using (pipe)
+                    pipe.CopyTo(read);
+            });
+        }
+
+        await reading.InTime();
+        await File.WriteAllBytesAsync(_folder.File("read"), read.ToArray());
+        CaptureFile.Read(_folder.File("read")).Packets.Should().ContainSingle().Which.Bytes.Should().Equal(new byte[200]);
+    }
+
+    [Fact]
+    public void Files_that_take_nothing_hold_up_the_end_together_as_long_as_one_would()
+    {
+        SlowFile[] files = [.. Enumerable.Range(0, 6).Select(_ => new SlowFile())];
+        PacketCapture[] captures = [.. files.Select(file => new PacketCapture(file, "slow", TimeProvider.System))];
+        TimeSpan longest = TimeSpan.FromSeconds(1);
+        long since = Stopwatch.GetTimestamp();
+
+        PacketCapture.End(captures, longest);
+
+        Stopwatch.GetElapsedTime(since).Should().BeLessThan(4 * longest);
+        foreach (SlowFile file in files)
+            file.Let.Set();
     }
 
     [Fact]

@@ -116,6 +116,37 @@ public sealed class SwitchHostileTests
         beside.Should().BeLessThan((alone * Slack) + _moment);
     }
 
+    /// <summary>A worker is held up, here where it notes what the guest got, and the guest goes. The worker of the next guest finds that another one is giving packets, and sleeps.</summary>
+    [Theory]
+    [InlineData(QueueDispatch.Async)]
+    [InlineData(QueueDispatch.DedicatedThread)]
+    public async Task A_guest_that_comes_while_the_last_ones_worker_is_held_up_gets_packets_once_that_is_back(QueueDispatch dispatch)
+    {
+        using TempFolder folder = new();
+        HeldClock clock = new();
+        await using SwitchLoopback net = await SwitchLoopback.StartAsync(
+            new NetSwitchOptions { Ports = [new(), new() { CaptureFile = folder.File("capture") }], TimeProvider = clock }, _ => new NetClientOptions(), dispatch);
+        await net[1].AnnounceAsync(net[0]);
+        clock.HoldNext();
+        await net[0].SendAsync(net[0].FrameTo(1, 1));
+        await clock.Held.InTime();
+        await net.DisconnectAsync(1);
+        await net.ConnectAsync(1);
+        await net[0].SendAsync(net[0].FrameTo(1, 2));
+        (await net[1].TryReceiveAsync(TimeSpan.FromMilliseconds(100))).Should().BeNull("the port is in somebody's hands");
+
+        clock.GoOn.Set();
+
+        byte[]? got = null;
+        for (int turn = 0; got is null && turn < 500; turn++)
+        {
+            await net[0].SendAsync(net[0].FrameTo(1, 3));
+            got = await net[1].TryReceiveAsync(TimeSpan.FromMilliseconds(20));
+        }
+
+        got.Should().Equal(net[0].FrameTo(1, 3));
+    }
+
     [Theory]
     [InlineData(64)]
     [InlineData(3000)]
@@ -168,6 +199,30 @@ public sealed class SwitchHostileTests
             }
 
             net[0].Client.Senders[0].Reclaim();
+        }
+    }
+
+    /// <summary>A clock that keeps one who looks at it.</summary>
+    private sealed class HeldClock : TimeProvider
+    {
+        private readonly TaskCompletionSource _held = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private int _holds;
+
+        public Task Held => _held.Task;
+
+        public ManualResetEventSlim GoOn { get; } = new();
+
+        public void HoldNext() => Volatile.Write(ref _holds, 1);
+
+        public override DateTimeOffset GetUtcNow()
+        {
+            if (Interlocked.Exchange(ref _holds, 0) == 1)
+            {
+                _held.SetResult();
+                GoOn.Wait(Eventually.Deadline);
+            }
+
+            return base.GetUtcNow();
         }
     }
 

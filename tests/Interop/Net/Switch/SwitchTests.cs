@@ -46,14 +46,63 @@ public sealed class SwitchTests
     }
 
     [Fact]
-    public async Task Multicast_goes_everywhere_and_what_is_of_the_link_alone_goes_nowhere()
+    public async Task Multicast_and_what_bridges_tell_each_other_go_everywhere_and_what_is_of_the_link_alone_goes_nowhere()
     {
         await using SwitchLoopback net = await SwitchLoopback.StartAsync(3);
-        await net[0].SendAsync(SwitchStation.Frame(new MacAddress(0x0E00_00C2_8001), net[0].Address, 1));
-        await net[0].SendAsync(SwitchStation.Frame(_group, net[0].Address, 2));
+        for (ulong last = 0; last < 16; last++)
+            await net[0].SendAsync(SwitchStation.Frame(new MacAddress((last << 40) | 0x00C2_8001), net[0].Address, (int)last));
+        await net[0].SendAsync(SwitchStation.Frame(_group, net[0].Address, 100));
         foreach (SwitchStation other in (SwitchStation[])[net[1], net[2]])
-            (await other.ReceiveAsync())[14].Should().Be(2);
-        net.PortStatistics(0).LinkLocal.Should().Be(1);
+        {
+            (await other.ReceiveAsync())[14].Should().Be(0);
+            (await other.ReceiveAsync())[14].Should().Be(100);
+        }
+
+        net.PortStatistics(0).LinkLocal.Should().Be(15);
+    }
+
+    [Fact]
+    public async Task Long_packets_to_everybody_are_passed_on_in_several_turns_and_none_is_lost()
+    {
+        const int ports = 9;
+        byte[][] frames = [.. Enumerable.Range(0, 16).Select(number => SwitchStation.Frame(MacAddress.Broadcast, SwitchStation.AddressOf(0), number, length: 60_000))];
+        await using SwitchLoopback net = await SwitchLoopback.StartAsync(ports, new NetClientOptions { QueueSize = 1024 });
+        PacketPool pool = new(500);
+        PacketBuffer[] packets = new PacketBuffer[frames.Length];
+        pool.RentBurst(packets).Should().Be(frames.Length);
+        for (int i = 0; i < packets.Length; i++)
+            packets[i].TryCopyFrom(frames[i]).Should().BeTrue();
+
+        net[0].Client.Senders[0].SendBurst(packets).Should().Be(frames.Length, "the switch finds all of them at once: more than one turn copies for seven ports");
+
+        for (int port = 1; port < ports; port++)
+        {
+            foreach (byte[] frame in frames)
+                (await net[port].ReceiveAsync()).AsSpan().SequenceEqual(frame).Should().BeTrue();
+        }
+
+        net.Switch.Statistics.Flooded.Should().Be(frames.Length);
+    }
+
+    [Fact]
+    public async Task A_turn_ends_with_the_packet_that_takes_the_last_of_its_room_for_copies()
+    {
+        await using SwitchLoopback net = await SwitchLoopback.StartAsync(3);
+        PacketPool pool = new(40);
+        PacketBuffer?[] packets = new PacketBuffer?[4];
+        pool.RentBurst(packets!).Should().Be(4);
+        foreach (PacketBuffer? packet in packets)
+            packet!.TryCopyFrom(SwitchStation.Frame(MacAddress.Broadcast, net[0].Address, 1, length: 1000)).Should().BeTrue();
+        int[] to = [NetSwitch.Everywhere, NetSwitch.Everywhere, NetSwitch.Everywhere, NetSwitch.Nowhere];
+        long room = 1500;
+
+        net.Switch.Forward(net.Switch.Ports[0], packets, to, ref room).Should().Be(2);
+
+        room.Should().BeNegative();
+        packets.Should().SatisfyRespectively(gone => gone.Should().BeNull(), gone => gone.Should().BeNull(), kept => kept.Should().NotBeNull(), kept => kept.Should().NotBeNull());
+        room = 1500;
+        net.Switch.Forward(net.Switch.Ports[0], packets.AsSpan(2), to.AsSpan(2), ref room).Should().Be(2);
+        room.Should().Be(500, "one copy is made of the first, and none of what goes nowhere");
     }
 
     [Fact]
@@ -206,5 +255,8 @@ public sealed class SwitchTests
         {
             ((Action)(() => new NetSwitch(bad).Dispose())).Should().Throw<ArgumentException>();
         }
+
+        NetSwitchOptions much = good with { Ports = [.. Enumerable.Repeat(new NetSwitchPortOptions { Device = new NetDeviceOptions { QueuePairs = 2 } }, 200)], QueueBuffers = 2048 };
+        ((Action)(() => new NetSwitch(much).Dispose())).Should().Throw<ArgumentException>().WithMessage("Ports with 400 pairs of queues in all and QueueBuffers 2048:*2256 MiB*less than 2048*");
     }
 }
