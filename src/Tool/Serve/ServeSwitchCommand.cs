@@ -13,6 +13,7 @@ internal static class ServeSwitchCommand
     private const int MostAgeing = 1_000_000;
 
     private static readonly Option<string[]> _ports = Ports();
+    private static readonly Option<string[]> _taps = Taps();
     private static readonly Option<int> _queues = ToolOptions.Number("--queues", "Pairs of queues to offer each guest.", 1, 127, 1);
     private static readonly Option<int> _ageing = ToolOptions.Number(
         "--ageing", "Seconds after which an address that is silent is forgotten.", 1, MostAgeing, DefaultAgeing);
@@ -25,7 +26,7 @@ internal static class ServeSwitchCommand
     {
         Command command = new(Name, "Be a learning Ethernet switch whose ports are network devices of guests. SIGTERM and Ctrl-C end it.")
         {
-            _ports, _queues, _ageing, _stations, _captures, _json, ToolCommand.Capabilities("Print what this command can do and exit; everything else is ignored."),
+            _ports, _taps, _queues, _ageing, _stations, _captures, _json, ToolCommand.Capabilities("Print what this command can do and exit; everything else is ignored."),
         };
         SocketOptions.AddSharedTo(command);
         command.Validators.Add(CheckPorts);
@@ -52,6 +53,7 @@ internal static class ServeSwitchCommand
         return new SwitchSettings
         {
             Sockets = sockets,
+            Taps = line.GetValue(_taps) ?? [],
             Shared = shared,
             Captures = (line.GetValue(_captures) ?? []).Select(Split).ToDictionary(of => of.Port, of => of.File, StringComparer.Ordinal),
             Queues = line.GetValue(_queues),
@@ -62,30 +64,40 @@ internal static class ServeSwitchCommand
 
     private static void CheckPorts(CommandResult result)
     {
-        string[] paths = [.. result.GetResult(_ports)?.Tokens.Select(token => token.Value) ?? []];
+        string[] paths = Values(result, _ports);
+        string[] taps = Values(result, _taps);
         if (paths.Length == 0 && !SocketOptions.IsDescriptorGiven(result))
             result.AddError("Give at least one --port PATH.");
-        if (paths.Length > SwitchSettings.MostPorts)
-            result.AddError(string.Create(CultureInfo.InvariantCulture, $"--port: at most {SwitchSettings.MostPorts}."));
-        foreach (IGrouping<string, string> twice in paths.GroupBy(path => path, StringComparer.Ordinal).Where(group => group.Count() > 1))
-            result.AddError($"--port {twice.Key}: is given twice.");
-        CheckCaptures(result, paths);
+        if (paths.Length + taps.Length > SwitchSettings.MostPorts)
+            result.AddError(string.Create(CultureInfo.InvariantCulture, $"--port and --tap: at most {SwitchSettings.MostPorts} together."));
+        RejectTwice(result, "--port", paths);
+        RejectTwice(result, "--tap", taps);
+        foreach (string both in taps.Intersect(paths, StringComparer.Ordinal))
+            result.AddError($"--tap {both}: there is a --port of that name.");
+        CheckCaptures(result, [.. paths, .. taps]);
         SocketOptions.CheckShared(result);
     }
 
-    private static void CheckCaptures(CommandResult result, string[] paths)
+    private static string[] Values(CommandResult result, Option option) => [.. result.GetResult(option)?.Tokens.Select(token => token.Value) ?? []];
+
+    private static void RejectTwice(CommandResult result, string option, IEnumerable<string> values)
     {
-        string[] wanted = [.. result.GetResult(_captures)?.Tokens.Select(token => token.Value) ?? []];
+        foreach (IGrouping<string, string> twice in values.GroupBy(value => value, StringComparer.Ordinal).Where(group => group.Count() > 1))
+            result.AddError($"{option} {twice.Key}: is given twice.");
+    }
+
+    private static void CheckCaptures(CommandResult result, string[] ports)
+    {
+        string[] wanted = Values(result, _captures);
         foreach (string one in wanted)
         {
             if (Split(one) is not { Port.Length: > 0, File.Length: > 0 } split)
                 result.AddError($"--capture '{one}': must be a port and a file like a.sock=a.pcapng.");
-            else if (!paths.Contains(split.Port, StringComparer.Ordinal))
-                result.AddError($"--capture '{one}': there is no --port {split.Port}.");
+            else if (!ports.Contains(split.Port, StringComparer.Ordinal))
+                result.AddError($"--capture '{one}': there is no --port {split.Port} and no --tap {split.Port}.");
         }
 
-        foreach (IGrouping<string, string> twice in wanted.GroupBy(one => Split(one).Port, StringComparer.Ordinal).Where(group => group.Count() > 1))
-            result.AddError($"--capture {twice.Key}: is given twice.");
+        RejectTwice(result, "--capture", wanted.Select(one => Split(one).Port));
     }
 
     private static (string Port, string File) Split(string capture) =>
@@ -93,11 +105,28 @@ internal static class ServeSwitchCommand
 
     private static Option<string[]> Captures() => new("--capture")
     {
-        Description = "Write the packets of a port into a file for Wireshark and tcpdump (pcapng); the port as --port names it. Once for each port that is wanted.",
+        Description = "Write the packets of a port into a file for Wireshark and tcpdump (pcapng); the port as --port or --tap names it. Once for each port that is wanted.",
         HelpName = "PORT=FILE",
         Arity = ArgumentArity.OneOrMore,
         AllowMultipleArgumentsPerToken = false,
     };
+
+    private static Option<string[]> Taps()
+    {
+        Option<string[]> option = new("--tap")
+        {
+            Description = "A port that is a TAP interface of this system, made where there is none of that name; %d in it stands for a free number. Needs CAP_NET_ADMIN, or an interface that was made for this user.",
+            HelpName = "NAME",
+            Arity = ArgumentArity.OneOrMore,
+            AllowMultipleArgumentsPerToken = false,
+        };
+        option.Validators.Add(result =>
+        {
+            foreach (string name in result.Tokens.Select(token => token.Value).Where(name => !TapInterface.IsName(name)))
+                result.AddError($"--tap '{name}': must be 1 to 15 characters without spaces, slashes and colons.");
+        });
+        return option;
+    }
 
     private static Option<string[]> Ports()
     {

@@ -11,11 +11,19 @@ namespace Vhost.Tool;
 /// <param name="Ports">The ports, in order.</param>
 internal sealed record SwitchReport(long Learned, long Moved, long Replaced, long Forwarded, long Flooded, IReadOnlyList<SwitchPortReport> Ports)
 {
-    internal static SwitchReport Of(NetSwitch net)
+    /// <param name="net">The switch.</param>
+    /// <param name="taps">Of its last ports that are TAP interfaces.</param>
+    internal static SwitchReport Of(NetSwitch net, IReadOnlyList<TapReport> taps)
     {
         NetSwitchStatistics counted = net.Statistics;
+        IEnumerable<TapReport?> ofPorts = Enumerable.Repeat<TapReport?>(null, net.Ports.Count - taps.Count).Concat(taps);
         return new SwitchReport(
-            counted.Learned, counted.Moved, counted.Replaced, counted.Forwarded, counted.Flooded, [.. net.Ports.Zip(counted.Ports, (port, figures) => SwitchPortReport.Of(port.Name, figures))]);
+            counted.Learned,
+            counted.Moved,
+            counted.Replaced,
+            counted.Forwarded,
+            counted.Flooded,
+            [.. net.Ports.Zip(counted.Ports, ofPorts).Select(port => SwitchPortReport.Of(port.First.Name, port.Second, port.Third))]);
     }
 
     internal string ToText() => FormattableString.Invariant(
@@ -32,11 +40,19 @@ internal sealed record SwitchReport(long Learned, long Moved, long Replaced, lon
 /// <param name="Captured">Packets in its file.</param>
 /// <param name="NotCaptured">Packets that the file was too slow for.</param>
 /// <param name="Dropped">Packets from it or to it that were dropped.</param>
-internal sealed record SwitchPortReport(string Port, long PacketsFrom, long BytesFrom, long PacketsTo, long BytesTo, long Segmented, long Captured, long NotCaptured, SwitchDropReport Dropped)
+/// <param name="Tap">What only a TAP interface has; null: the port is a guest's.</param>
+internal sealed record SwitchPortReport(
+    string Port, long PacketsFrom, long BytesFrom, long PacketsTo, long BytesTo, long Segmented, long Captured, long NotCaptured, SwitchDropReport Dropped, TapReport? Tap)
 {
-    internal static SwitchPortReport Of(string name, NetSwitchPortStatistics of) =>
-        new(name, of.FromPort.Packets, of.FromPort.Bytes, of.ToPort.Packets, of.ToPort.Bytes, of.Segmented, of.Captured, of.NotCaptured, SwitchDropReport.Of(of));
+    internal static SwitchPortReport Of(string name, NetSwitchPortStatistics of, TapReport? tap) =>
+        new(name, of.FromPort.Packets, of.FromPort.Bytes, of.ToPort.Packets, of.ToPort.Bytes, of.Segmented, of.Captured, of.NotCaptured, SwitchDropReport.Of(of), tap);
 }
+
+/// <summary>A port that is a TAP interface.</summary>
+/// <param name="Interface">Its name.</param>
+/// <param name="RefusedByKernel">Packets to it that the kernel did not take: it was down, or what was left to do to them made no sense.</param>
+/// <param name="RefusedBySwitch">Packets from it that are longer than any packet of a guest.</param>
+internal sealed record TapReport(string Interface, long RefusedByKernel, long RefusedBySwitch);
 
 /// <summary>Dropped packets of one port, by reason; those of the first three and the last but one came from it, the others were for it.</summary>
 internal sealed record SwitchDropReport(

@@ -10,21 +10,61 @@ internal static class SwitchServer
     internal static async Task<SwitchReport> RunAsync(SwitchSettings settings, CancellationToken stop)
     {
         using ILoggerFactory logs = DeviceServer.CreateLogs(settings.Shared);
-        using NetSwitch net = new(new NetSwitchOptions
+        List<TapInterface> taps = [];
+        try
         {
-            Ports = [.. settings.Sockets.Select(socket => PortOf(settings, socket))],
-            Ageing = settings.Ageing,
-            StationsPerPort = settings.Stations,
-        });
-        await using ServerGroup servers = new([.. net.Ports.Select(port => port.Device)], settings.Shared, logs, settings.Sockets, Withheld(settings.Queues));
-        await servers.RunAsync(_ => "a port of the switch", stop);
-        return SwitchReport.Of(net);
+            foreach (string name in settings.Taps)
+                taps.Add(TapInterface.Open(name));
+            using NetSwitch net = new(new NetSwitchOptions
+            {
+                Ports =
+                [
+                    .. settings.Sockets.Select(socket => PortOf(settings, socket.Where, socket.Where, settings.Queues)),
+                    .. taps.Zip(settings.Taps, (tap, name) => PortOf(settings, tap.Name, name, pairs: 1)),
+                ],
+                Ageing = settings.Ageing,
+                StationsPerPort = settings.Stations,
+            });
+            return await ServeAsync(settings, net, taps, logs, stop);
+        }
+        finally
+        {
+            taps.ForEach(static tap => tap.Dispose());
+        }
     }
 
-    private static NetSwitchPortOptions PortOf(SwitchSettings settings, SocketSettings socket)
+    /// <summary>A port that cannot be served ends the others too: somebody counts on it.</summary>
+    private static async Task<SwitchReport> ServeAsync(SwitchSettings settings, NetSwitch net, IReadOnlyList<TapInterface> taps, ILoggerFactory logs, CancellationToken stop)
+    {
+        int sockets = settings.Sockets.Count;
+        TapPort[] tapPorts = [.. taps.Zip(net.Ports.Skip(sockets), (tap, port) => new TapPort(tap, port))];
+        await using ServerGroup servers = new([.. net.Ports.Take(sockets).Select(port => port.Device)], settings.Shared, logs, settings.Sockets, Withheld(settings.Queues));
+        using CancellationTokenSource ended = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        Task[] all =
+        [
+            EndingAllAsync(servers.RunAsync(_ => "a port of the switch", ended.Token)),
+            .. tapPorts.Select(port => EndingAllAsync(port.RunAsync(settings.Shared, logs, servers.Threads, ended.Token))),
+        ];
+        await Task.WhenAll(all);
+        return SwitchReport.Of(net, [.. tapPorts.Select(port => port.Report)]);
+
+        async Task EndingAllAsync(Task serving)
+        {
+            try
+            {
+                await serving;
+            }
+            finally
+            {
+                await ended.CancelAsync();
+            }
+        }
+    }
+
+    private static NetSwitchPortOptions PortOf(SwitchSettings settings, string name, string asked, int pairs)
     {
         NetSwitchPortOptions standard = new();
-        return standard with { Name = socket.Where, CaptureFile = settings.Captures.GetValueOrDefault(socket.Where), Device = standard.Device with { QueuePairs = settings.Queues } };
+        return standard with { Name = name, CaptureFile = settings.Captures.GetValueOrDefault(asked), Device = standard.Device with { QueuePairs = pairs } };
     }
 
     /// <summary>For each further pair QEMU 7.2 adds every region of its memory again, which is an error; the table as a whole it sends once.</summary>

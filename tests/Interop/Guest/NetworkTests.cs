@@ -1,3 +1,5 @@
+using System.Net;
+using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
@@ -5,7 +7,7 @@ using Vhost.Tests.Support;
 
 namespace Vhost.Interop.Tests.Guests;
 
-/// <summary>Two Linux guests talk to each other through our switch.</summary>
+/// <summary>Linux guests talk to each other, and to this machine, through our switch.</summary>
 [Collection(GuestCollection.Name)]
 public sealed class NetworkTests : IDisposable
 {
@@ -44,22 +46,79 @@ public sealed class NetworkTests : IDisposable
             ports.Should().AllSatisfy(port => port.GetProperty("dropped").GetProperty(reason).GetInt64().Should().Be(0, reason));
     }
 
+    [SkippableFact]
+    public async Task A_guest_exchanges_data_over_tcp_with_this_machine_through_a_tap_interface()
+    {
+        const string address = "198.18.78.1"; // of the networks for measurements (RFC 2544), which are nobody's
+        HostInterface.OpenTap().Dispose();
+        string socket = _folder.File("a");
+        await using ChildProcess server = ToolProcess.Start("serve", "switch", "--port", socket, "--tap", "vhtest%d", "--json");
+        string name = (await server.ErrorLineAsync("on TAP interface vhtest")).Split(' ')[^1];
+        await HostInterface.IpAsync("addr", "add", $"{address}/30", "dev", name);
+        await HostInterface.IpAsync("link", "set", name, "up");
+        using TcpListener listener = new(IPAddress.Parse(address), 0);
+        listener.Start();
+        await using Guest guest = await Guest.BootAsync(new GuestCommand().WithNetwork(socket, 1));
+
+        Task<string> host = TalkAsync(listener);
+        string received = await TalkAsync(guest, address, ((IPEndPoint)listener.LocalEndpoint).Port);
+
+        (received, await host.InTime()).Should().Be((ChecksumOf(2), ChecksumOf(1)));
+        await guest.PowerOffAsync();
+        JsonElement[] ports = [.. ToolProcess.Parse(await server.TerminateAsync()).GetProperty("ports").EnumerateArray()];
+        ports.Should().HaveCount(2);
+        ports[1].GetProperty("port").GetString().Should().Be(name);
+        ports[1].GetProperty("tap").GetProperty("interface").GetString().Should().Be(name);
+        ports[1].GetProperty("tap").GetProperty("refused_by_kernel").GetInt64().Should().Be(0);
+        foreach (JsonElement port in ports)
+        {
+            port.GetProperty("bytes_from").GetInt64().Should().BeGreaterThan(Numbers * 7);
+            port.GetProperty("segmented").GetInt64().Should().Be(0, "long packets pass as they are, both ways");
+            port.GetProperty("dropped").GetProperty("unsegmentable").GetInt64().Should().Be(0);
+        }
+
+        File.Exists($"/sys/class/net/{name}").Should().BeFalse("the interface goes with the switch");
+    }
+
+    /// <summary>The other side of a connection from the guest: sends numbers, and ends when the guest has sent all of its own.</summary>
+    private static async Task<string> TalkAsync(TcpListener listener)
+    {
+        using TcpClient client = await listener.AcceptTcpClientAsync();
+        await using NetworkStream stream = client.GetStream();
+        Task sending = stream.WriteAsync(Encoding.ASCII.GetBytes(NumbersOf(2))).AsTask();
+        byte[] sum = await SHA256.HashDataAsync(stream);
+        await sending;
+        return Convert.ToHexStringLower(sum);
+    }
+
+    private static async Task<string> TalkAsync(Guest guest, string host, int port)
+    {
+        await PrepareAsync(guest, "198.18.78.2/30", 1);
+        await guest.RunAsync($"nc {host} {port} < /tmp/out > /tmp/in");
+        return (await guest.RunAsync("sha256sum < /tmp/in")).Split(' ')[0];
+    }
+
     /// <summary>Sends what is known of this guest, receives what the other one sends, and says the checksum of that.</summary>
     private static async Task<string> TalkAsync(Guest guest, int self, int other)
     {
-        await guest.RunAsync("modprobe virtio_net");
-        await guest.UntilAsync("[ -e /sys/class/net/eth0 ]");
-        await guest.RunAsync($"ip addr add 10.9.0.{self}/24 dev eth0 && ip link set eth0 up");
-        await guest.RunAsync($"seq {self * Numbers} {((self + 1) * Numbers) - 1} > /tmp/out");
+        await PrepareAsync(guest, $"10.9.0.{self}/24", self);
         await guest.RunAsync("tail -f /dev/null | nc -l -p 5000 > /tmp/in &"); // whose input does not end: it would say so to the other side, which would end then
         await guest.UntilAsync($"nc 10.9.0.{other} 5000 < /tmp/out");
         await guest.UntilAsync("! pidof nc > /dev/null");
         return (await guest.RunAsync("sha256sum < /tmp/in")).Split(' ')[0];
     }
 
-    private static string ChecksumOf(int guest)
+    /// <summary>The card is up, and what is to be sent is in a file.</summary>
+    private static async Task PrepareAsync(Guest guest, string address, int self)
     {
-        string numbers = string.Concat(Enumerable.Range(guest * Numbers, Numbers).Select(number => FormattableString.Invariant($"{number}\n")));
-        return Convert.ToHexStringLower(SHA256.HashData(Encoding.ASCII.GetBytes(numbers)));
+        await guest.RunAsync("modprobe virtio_net");
+        await guest.UntilAsync("[ -e /sys/class/net/eth0 ]");
+        await guest.RunAsync($"ip addr add {address} dev eth0 && ip link set eth0 up");
+        await guest.RunAsync($"seq {self * Numbers} {((self + 1) * Numbers) - 1} > /tmp/out");
     }
+
+    private static string ChecksumOf(int guest) =>
+        Convert.ToHexStringLower(SHA256.HashData(Encoding.ASCII.GetBytes(NumbersOf(guest))));
+
+    private static string NumbersOf(int guest) => string.Concat(Enumerable.Range(guest * Numbers, Numbers).Select(number => FormattableString.Invariant($"{number}\n")));
 }

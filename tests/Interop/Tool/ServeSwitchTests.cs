@@ -101,6 +101,11 @@ public sealed class ServeSwitchTests : IDisposable
     [InlineData("serve switch --port a --capture b=c", "there is no --port b")]
     [InlineData("serve switch --port a --capture a=b --capture a=c", "--capture a: is given twice")]
     [InlineData("serve switch --port a --threads 0", "--threads '0'")]
+    [InlineData("serve switch --tap vh0", "Give at least one --port PATH")]
+    [InlineData("serve switch --port a --tap a/b", "--tap 'a/b': must be 1 to 15 characters")]
+    [InlineData("serve switch --port a --tap vh0 --tap vh0", "--tap vh0: is given twice")]
+    [InlineData("serve switch --port a --tap a", "--tap a: there is a --port of that name")]
+    [InlineData("serve switch --port a --tap vh0 --capture vh1=b", "there is no --port vh1 and no --tap vh1")]
     public async Task A_wrong_command_line_is_explained(string line, string complaint) =>
         (await ToolProcess.RunAsync(line.Split(' '))).ShouldFail(exitCode: 2).Should().Contain(complaint);
 
@@ -112,6 +117,15 @@ public sealed class ServeSwitchTests : IDisposable
         outcome.ExitCode.Should().Be(1);
         outcome.Errors.Should().Contain(line => line.Contains("none/b", StringComparison.Ordinal));
         File.Exists(good).Should().BeFalse();
+    }
+
+    [Fact]
+    public async Task A_tap_interface_that_cannot_be_had_is_named_and_nothing_is_served()
+    {
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync("serve", "switch", "--port", _folder.File("a"), "--tap", "lo"); // which is no TAP interface
+
+        outcome.ExitCode.Should().Be(1);
+        outcome.Errors.Should().ContainSingle().Which.Should().Contain("--tap lo: ");
     }
 
     /// <summary>

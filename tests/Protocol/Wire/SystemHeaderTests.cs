@@ -30,8 +30,26 @@ public sealed class SystemHeaderTests
         Header(text, "linux/virtio_console.h", VirtioConsole);
         Header(text, "linux/virtio_gpu.h", VirtioGpu);
         Header(text, "linux/virtio_crypto.h", VirtioCrypto);
+        Header(text, "linux/if_tun.h", Tun);
         Errno(text);
         return text.ToString();
+    }
+
+    private static void Tun(StringBuilder text)
+    {
+        text.Append("#include <sys/ioctl.h>\n#include <linux/if.h>\n");
+        Size(text, "struct ifreq", Libc.InterfaceRequestBytes, ("ifr_name", 0), ("ifr_flags", Libc.MaxInterfaceName + 1));
+        Constant(text, "TUNSETIFF", Libc.TUNSETIFF);
+        Constant(text, "TUNSETOFFLOAD", Libc.TUNSETOFFLOAD);
+        Constant(text, "TUNSETVNETHDRSZ", Libc.TUNSETVNETHDRSZ);
+        Constant(text, "TUNSETVNETLE", Libc.TUNSETVNETLE);
+        Constant(text, "IFF_TAP", (ulong)Libc.IFF_TAP);
+        Constant(text, "IFF_NO_PI", (ulong)Libc.IFF_NO_PI);
+        Constant(text, "IFF_VNET_HDR", (ulong)Libc.IFF_VNET_HDR);
+        Constant(text, "TUN_F_CSUM", Libc.TUN_F_CSUM);
+        Constant(text, "TUN_F_TSO4", Libc.TUN_F_TSO4);
+        Constant(text, "TUN_F_TSO6", Libc.TUN_F_TSO6);
+        Constant(text, "TUN_F_TSO_ECN", Libc.TUN_F_TSO_ECN);
     }
 
     private static void VirtioConsole(StringBuilder text)
