@@ -76,6 +76,7 @@ public sealed class HostileGuests : IAsyncLifetime
 {
     private HostileGuest? _split;
     private HostileGuest? _packed;
+    private HostileGuest? _unacknowledged;
 
     public Task InitializeAsync() => Task.CompletedTask;
 
@@ -85,10 +86,15 @@ public sealed class HostileGuests : IAsyncLifetime
             await _split.DisposeAsync();
         if (_packed is not null)
             await _packed.DisposeAsync();
+        if (_unacknowledged is not null)
+            await _unacknowledged.DisposeAsync();
     }
 
     /// <summary>A guest whose driver has split rings, and whose back-end keeps an in-flight area.</summary>
     internal async Task<HostileGuest> SplitAsync() => _split ??= await HostileGuest.BootAsync(packed: false);
+
+    /// <summary>Whose QEMU has not agreed on acknowledgements (REPLY_ACK).</summary>
+    internal async Task<HostileGuest> UnacknowledgedAsync() => _unacknowledged ??= await HostileGuest.BootAsync(packed: false, VhostUserProtocolFeatures.ReplyAck);
 
     /// <summary>Without an in-flight area: a queue that is started again is a new one.</summary>
     internal async Task<HostileGuest> UntrackedAsync(bool packed) => packed

@@ -59,6 +59,22 @@ public sealed class HostileMessageTests(HostileGuests guests) : IClassFixture<Ho
     public Task B06_Flags_that_no_request_has(uint flags) => ComesBackAsync(session =>
         session.SayRawAsync(MessageBytes((uint)VhostUserRequest.GetFeatures, flags, 0, [])));
 
+    /// <summary>Nobody waits for it, but with the messages on which QEMU always asks and waits.</summary>
+    [SkippableFact]
+    public async Task B07_An_acknowledgement_that_was_not_agreed_on_does_not_come()
+    {
+        HostileGuest guest = await guests.UnacknowledgedAsync();
+        InterposedSession session = await guest.SessionAsync();
+        await session.BarrierAsync();
+
+        await session.UnansweredAsync(VhostUserRequest.SetVringNum, InterposedSession.State(1, 16));
+        await session.UnansweredAsync(VhostUserRequest.SetVringEnable, InterposedSession.State(1, 0));
+        (await session.AskAsync(VhostUserRequest.IotlbMsg, new byte[32])).Should().HaveCount(8, "on this one it is always set");
+
+        session.Ended.IsCompleted.Should().BeFalse("the session goes on");
+        await guest.GoesOnAsync();
+    }
+
     [SkippableTheory]
     [InlineData(VhostUserRequest.SetVringNum, 1)]
     [InlineData(VhostUserRequest.AddMemReg, 8)]
@@ -136,6 +152,24 @@ public sealed class HostileMessageTests(HostileGuests guests) : IClassFixture<Ho
         await session.AskAsync(VhostUserRequest.SetVringAddr, InterposedSession.Bytes(SpareQueue.Address(session) with { DescriptorTable = new UserAddress(unchecked(descriptors + shift)) }));
         await session.RefusedAsync(VhostUserRequest.SetVringKick, InterposedSession.Bytes(VhostUserVringDescriptor.Create(1, noDescriptor: false)), kick.Descriptor);
         (await session.AskAsync(VhostUserRequest.GetVringBase, InterposedSession.State(1, 0))).Should().HaveCount(8);
+    });
+
+    [SkippableTheory]
+    [InlineData(8, 0, 0)]
+    [InlineData(0, 1, 0)]
+    [InlineData(0, 0, 2)]
+    public Task R16_A_ring_that_is_not_aligned_or_big_endian(ulong descriptors, ulong available, ulong used) => GoesOnAsync(async session =>
+    {
+        VhostUserVringAddress good = SpareQueue.Address(session);
+        VhostUserVringAddress crooked = good with
+        {
+            DescriptorTable = new UserAddress(good.DescriptorTable.Value + descriptors),
+            AvailableRing = new UserAddress(good.AvailableRing.Value + available),
+            UsedRing = new UserAddress(good.UsedRing.Value + used),
+        };
+        await session.AcceptedAsync(VhostUserRequest.SetVringNum, InterposedSession.State(1, 16));
+        await session.RefusedAsync(VhostUserRequest.SetVringAddr, InterposedSession.Bytes(crooked));
+        await session.RefusedAsync(VhostUserRequest.SetVringEndian, InterposedSession.State(1, 1));
     });
 
     [SkippableFact]
@@ -254,6 +288,18 @@ public sealed class HostileMessageTests(HostileGuests guests) : IClassFixture<Ho
         await guest.GoesOnAsync();
     }
 
+    /// <summary>The session waits with its answer, and the disk for nobody.</summary>
+    [SkippableFact]
+    public Task B37_Answers_that_nobody_reads_cost_the_connection_and_the_guest_has_its_disk_meanwhile() => ComesBackAsync(async session =>
+    {
+        HostileGuest guest = await guests.SplitAsync();
+        session.StopReading();
+        Task asking = AskUntilEndAsync(session);
+        await guest.GoesOnAsync();
+        await asking.WaitAsync(TimeSpan.FromSeconds(60));
+        session.End();
+    });
+
     [SkippableFact]
     public Task B36_Others_come_and_go_while_the_guest_is_served() => GoesOnAsync(async session =>
     {
@@ -284,6 +330,19 @@ public sealed class HostileMessageTests(HostileGuests guests) : IClassFixture<Ho
             session.Kick!.Signal();
         await session.BarrierAsync();
     });
+
+    private static async Task AskUntilEndAsync(InterposedSession session)
+    {
+        try
+        {
+            while (true)
+                await session.SayAsync(VhostUserRequest.GetFeatures, default);
+        }
+        catch (VhostUserDisconnectedException)
+        {
+            // The back-end does not wait for ever.
+        }
+    }
 
     private static Task RefusedAsync(InterposedSession session, VhostUserRequest request, ReadOnlyMemory<byte> payload = default, params SafeHandle[] descriptors) =>
         session.RefusedAsync(request, payload, descriptors);

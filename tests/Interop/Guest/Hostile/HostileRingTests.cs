@@ -5,7 +5,7 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.Guests;
 
 /// <summary>
-/// What a guest may write into a ring of its memory: the queue breaks or the request fails, and the guest's other queue does not notice. The rows of a network device need one.
+/// What a guest may write into a ring of its memory: the queue breaks or the request fails, and the guest's other queue does not notice. Those of a network device: <see cref="HostilePacketTests"/>.
 /// </summary>
 [Collection(GuestCollection.Name)]
 public sealed class HostileRingTests(HostileGuests guests) : IClassFixture<HostileGuests>

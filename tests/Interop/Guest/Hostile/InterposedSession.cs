@@ -22,6 +22,7 @@ internal sealed class InterposedSession : IAsyncDisposable
     private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly Task _relaying;
     private Question? _question;
+    private Task _reads = Task.CompletedTask;
     private volatile bool _serves;
 
     internal InterposedSession(VhostUserConnection frontend, VhostUserConnection backend, VhostUserProtocolFeatures hidden)
@@ -82,6 +83,24 @@ internal sealed class InterposedSession : IAsyncDisposable
             return question.Answer.Task.IsCompleted ? await question.Answer.Task : null;
         }
     }
+
+    /// <summary>Says something and asks for an answer that does not come: that of the question behind it is the first.</summary>
+    internal async Task UnansweredAsync(VhostUserRequest request, ReadOnlyMemory<byte> payload)
+    {
+        const VhostUserRequest behind = VhostUserRequest.GetFeatures;
+        using (await TurnAsync())
+        {
+            Question question = new((uint)behind) { Unwanted = (uint)request };
+            Volatile.Write(ref _question, question);
+            await _backend.SendAsync(new VhostUserHeader((uint)request, VhostUserHeaderFlags.Version1 | VhostUserHeaderFlags.NeedReply, (uint)payload.Length), payload);
+            await _backend.SendAsync(new VhostUserHeader((uint)behind, VhostUserHeaderFlags.Version1, 0), default);
+            (await question.Answer.Task.WaitAsync(_patience)).Should().HaveCount(8);
+            Volatile.Write(ref _question, null);
+        }
+    }
+
+    /// <summary>From now on nobody reads what the back-end says.</summary>
+    internal void StopReading() => Volatile.Write(ref _reads, Task.Delay(Timeout.Infinite, _stop.Token));
 
     internal Task<byte[]?> AskAsync(VhostUserRequest request, ReadOnlyMemory<byte> payload = default, params SafeHandle[] descriptors) =>
         AskAsync((uint)request, payload, descriptors);
@@ -147,6 +166,13 @@ internal sealed class InterposedSession : IAsyncDisposable
 
     private Task ToFrontendAsync() => RelayAsync(_backend, async (message, descriptors) =>
     {
+        await Volatile.Read(ref _reads);
+        if (Volatile.Read(ref _question) is { Unwanted: { } unwanted } asked && unwanted == message.Header.Request)
+        {
+            asked.Answer.TrySetException(new InvalidOperationException($"Request {unwanted} was answered."));
+            return;
+        }
+
         if (Volatile.Read(ref _question) is { } question && question.Request == message.Header.Request)
         {
             question.Answer.TrySetResult(message.Payload.ToArray());
@@ -224,6 +250,9 @@ internal sealed class InterposedSession : IAsyncDisposable
 
     private sealed record Question(uint Request)
     {
+        /// <summary>The request whose answer must not come.</summary>
+        internal uint? Unwanted { get; init; }
+
         internal TaskCompletionSource<byte[]> Answer { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
     }
 

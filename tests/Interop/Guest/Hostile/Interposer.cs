@@ -46,7 +46,7 @@ internal sealed class Interposer : IAsyncDisposable
 
     private async Task ServeAsync()
     {
-        VhostUserConnectOptions patient = new() { RetryFor = TimeSpan.FromSeconds(30), RetryDelay = TimeSpan.FromMilliseconds(10) };
+        VhostUserConnectOptions patient = new() { RetryFor = TimeSpan.FromSeconds(30), RetryDelay = TimeSpan.FromMilliseconds(10), SendTimeout = TimeSpan.FromSeconds(60) };
         try
         {
             while (true)

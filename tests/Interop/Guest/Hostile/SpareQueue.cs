@@ -3,7 +3,7 @@ using Vhost.Tests.Support;
 
 namespace Vhost.Interop.Tests.Guests;
 
-/// <summary>The disk's second queue, which the guest does not use: its ring and buffers lie in the guest's memory, where the kernel does not look.</summary>
+/// <summary>A queue of the device that the guest does not use, of a disk the second one: its ring and buffers lie in the guest's memory, where the kernel does not look.</summary>
 internal sealed class SpareQueue : IAsyncDisposable
 {
     internal const int Size = 16;
@@ -15,18 +15,20 @@ internal sealed class SpareQueue : IAsyncDisposable
     /// <summary>Room for a table of descriptors.</summary>
     internal const ulong Table = HostileGuest.FreeMemory + 0x13000;
 
-    private const uint Number = 1;
+    private const uint OfDisk = 1;
     private const byte Unanswered = 0xEE;
     private static readonly TimeSpan _soon = TimeSpan.FromSeconds(20);
 
     private readonly InterposedSession _session;
+    private readonly uint _number;
     private readonly EventNotifier _kick = new();
     private readonly EventNotifier _call = new();
     private readonly EventNotifier _error = new();
 
-    private SpareQueue(InterposedSession session, int size)
+    private SpareQueue(InterposedSession session, int size, uint number)
     {
         _session = session;
+        _number = number;
         Split = new RawSplitRing(session.Memory, HostileGuest.FreeMemory, HostileGuest.FreeMemory + 0x4000, HostileGuest.FreeMemory + 0x8000, size);
         Packed = new RawPackedRing(session.Memory, HostileGuest.FreeMemory, HostileGuest.FreeMemory + 0x4000, HostileGuest.FreeMemory + 0x8000, size);
     }
@@ -41,15 +43,16 @@ internal sealed class SpareQueue : IAsyncDisposable
     /// <param name="session">The session.</param>
     /// <param name="start">What SET_VRING_BASE says.</param>
     /// <param name="size">Of the ring.</param>
-    internal static async Task<SpareQueue> StartAsync(InterposedSession session, uint start, int size = Size)
+    /// <param name="number">Which queue of the device.</param>
+    internal static async Task<SpareQueue> StartAsync(InterposedSession session, uint start, int size = Size, uint number = OfDisk)
     {
-        SpareQueue queue = new(session, size);
+        SpareQueue queue = new(session, size, number);
         for (ulong at = HostileGuest.FreeMemory; at < HostileGuest.FreeMemory + 0xC000; at += 8)
             queue.Split.Put(at, 0UL);
         queue.Split.AvailableIndex = queue.Split.UsedIndex = (ushort)start;
-        await session.AcceptedAsync(VhostUserRequest.SetVringNum, InterposedSession.State(Number, (uint)size));
-        await session.AcceptedAsync(VhostUserRequest.SetVringBase, InterposedSession.State(Number, start));
-        await session.AcceptedAsync(VhostUserRequest.SetVringAddr, InterposedSession.Bytes(Address(session)));
+        await session.AcceptedAsync(VhostUserRequest.SetVringNum, InterposedSession.State(number, (uint)size));
+        await session.AcceptedAsync(VhostUserRequest.SetVringBase, InterposedSession.State(number, start));
+        await session.AcceptedAsync(VhostUserRequest.SetVringAddr, InterposedSession.Bytes(Address(session, number)));
         await queue.NotifyAsync(VhostUserRequest.SetVringErr, queue._error);
         await queue.NotifyAsync(VhostUserRequest.SetVringCall, queue._call);
         await queue.NotifyAsync(VhostUserRequest.SetVringKick, queue._kick);
@@ -57,10 +60,10 @@ internal sealed class SpareQueue : IAsyncDisposable
         return queue;
     }
 
-    internal static VhostUserVringAddress Address(InterposedSession session) => new(
-        Number, 0, User(session, HostileGuest.FreeMemory), User(session, HostileGuest.FreeMemory + 0x8000), User(session, HostileGuest.FreeMemory + 0x4000), 0);
+    internal static VhostUserVringAddress Address(InterposedSession session, uint number = OfDisk) => new(
+        number, 0, User(session, HostileGuest.FreeMemory), User(session, HostileGuest.FreeMemory + 0x8000), User(session, HostileGuest.FreeMemory + 0x4000), 0);
 
-    internal Task EnableAsync(bool enable) => _session.AcceptedAsync(VhostUserRequest.SetVringEnable, InterposedSession.State(Number, enable ? 1u : 0u));
+    internal Task EnableAsync(bool enable) => _session.AcceptedAsync(VhostUserRequest.SetVringEnable, InterposedSession.State(_number, enable ? 1u : 0u));
 
     internal void KickIt() => _kick.Signal();
 
@@ -105,7 +108,7 @@ internal sealed class SpareQueue : IAsyncDisposable
     internal async Task BrokenAsync() => (await Task.Run(() => _error.Wait(_soon))).Should().BeTrue("the queue is broken, and its owner is told so");
 
     /// <summary>Stops the queue.</summary>
-    internal async Task StopAsync() => (await _session.AskAsync(VhostUserRequest.GetVringBase, InterposedSession.State(Number, 0))).Should().HaveCount(8);
+    internal async Task StopAsync() => (await _session.AskAsync(VhostUserRequest.GetVringBase, InterposedSession.State(_number, 0))).Should().HaveCount(8);
 
     public async ValueTask DisposeAsync()
     {
@@ -119,7 +122,7 @@ internal sealed class SpareQueue : IAsyncDisposable
     }
 
     private Task NotifyAsync(VhostUserRequest request, EventNotifier notifier) =>
-        _session.AcceptedAsync(request, InterposedSession.Bytes(VhostUserVringDescriptor.Create((int)Number, noDescriptor: false)), notifier.Descriptor);
+        _session.AcceptedAsync(request, InterposedSession.Bytes(VhostUserVringDescriptor.Create((int)_number, noDescriptor: false)), notifier.Descriptor);
 
     private static UserAddress User(InterposedSession session, ulong address)
     {
