@@ -10,6 +10,9 @@ internal sealed class NumberDisk : IVhostUserDevice
     private const int Sectors = 2048;
     private const int SectorSize = VirtioBlkRequestHeader.SectorSize;
 
+    /// <summary>Requests of one call: a driver that goes on asking must not keep its queue from being stopped. What is left comes with the next call.</summary>
+    private const int MostRequests = 64;
+
     public int QueueCount => 1;
 
     public VirtioFeatures Features => VirtioFeatures.Version1 | (VirtioFeatures)VirtioBlkFeatures.ReadOnly;
@@ -26,7 +29,7 @@ internal sealed class NumberDisk : IVhostUserDevice
 
     public void Process(DeviceVirtqueue queue)
     {
-        while (queue.TryPop(out DescriptorChain request))
+        for (int turn = 0; turn < MostRequests && queue.TryPop(out DescriptorChain request); turn++)
             queue.Complete(request, Answer(request));
     }
 

@@ -6,6 +6,27 @@ namespace Vhost.Backend;
 /// A started queue that the application serves on threads of its own (<see cref="QueueDispatch.Application"/>): enter it, take and complete requests, leave it.
 /// While nobody is inside, the session may stop the queue or change its memory; that costs the application nothing but a look at one word.
 /// </summary>
+/// <example>
+/// <code>
+/// while (!queue.IsStopped)
+/// {
+///     if (queue.TryEnter(out DeviceVirtqueue? ring))
+///     {
+///         try
+///         {
+///             for (int turn = 0; turn &lt; 64 &amp;&amp; ring.TryPop(out DescriptorChain request); turn++)
+///                 ring.Complete(request, Answer(request));
+///         }
+///         finally
+///         {
+///             queue.Exit();
+///         }
+///     }
+///
+///     await queue.WaitAsync(stop);
+/// }
+/// </code>
+/// </example>
 /// <remarks>Threading: any thread may try to enter; one at a time succeeds.</remarks>
 public sealed class ApplicationQueue
 {
@@ -44,5 +65,8 @@ public sealed class ApplicationQueue
     internal ValueTask WaitForChangeAsync(CancellationToken cancellationToken) => _worker.WaitForChangeAsync(cancellationToken);
 
     /// <summary>Ends a wait, this one or the next.</summary>
-    internal void Wake() => _worker.Queue.Wake?.Invoke();
+    internal void Wake() => Ring.Wake?.Invoke();
+
+    /// <summary>The queue, for what may be asked without being inside.</summary>
+    internal DeviceVirtqueue Ring => _worker.Queue;
 }

@@ -4,7 +4,8 @@ using Vhost.Protocol;
 namespace Vhost.Backend;
 
 /// <summary>
-/// Log events of the back-end. Exactly one line above Debug for each cause; callers ask a <see cref="LogBudget"/> where a peer could flood.
+/// Log events of the back-end. Exactly one line above Debug for each cause; callers ask a <see cref="LogBudget"/> where a peer could flood. Lines about a queue begin with whose it is
+/// (<see cref="DeviceVirtqueue.Owner"/>) and say its format.
 /// </summary>
 internal static partial class BackendLog
 {
@@ -44,50 +45,50 @@ internal static partial class BackendLog
     [LoggerMessage(3012, LogLevel.Debug, "{Path}: no front-end yet, trying again in {Seconds} s: {Reason}")]
     public static partial void ConnectLater(ILogger logger, string path, double seconds, string reason);
 
-    [LoggerMessage(3101, LogLevel.Debug, "queue {Queue}: started with {Size} descriptors at index {Base}, enabled: {Enabled}")]
-    public static partial void QueueStarted(ILogger logger, int queue, int size, uint @base, bool enabled);
+    [LoggerMessage(3101, LogLevel.Debug, "{Owner}: queue {Queue} ({Ring}): started with {Size} descriptors at index {Base}, enabled: {Enabled}")]
+    public static partial void QueueStarted(ILogger logger, string owner, int queue, string ring, int size, uint @base, bool enabled);
 
-    [LoggerMessage(3102, LogLevel.Debug, "queue {Queue}: stopped at index {Base}")]
-    public static partial void QueueStopped(ILogger logger, int queue, uint @base);
+    [LoggerMessage(3102, LogLevel.Debug, "{Owner}: queue {Queue} ({Ring}): stopped at index {Base}")]
+    public static partial void QueueStopped(ILogger logger, string owner, int queue, string ring, uint @base);
 
-    [LoggerMessage(3103, LogLevel.Error, "queue {Queue}: broken: {Fault}: {Detail}; it is out of service until it is restarted")]
-    public static partial void QueueBroken(ILogger logger, int queue, VirtqueueFault fault, string detail);
+    [LoggerMessage(3103, LogLevel.Error, "{Owner}: queue {Queue} ({Ring}): broken: {Fault}: {Detail}; it is out of service until it is restarted")]
+    public static partial void QueueBroken(ILogger logger, string owner, int queue, string ring, VirtqueueFault fault, string detail, Exception? exception);
 
-    [LoggerMessage(3104, LogLevel.Warning, "queue {Queue}: stopped with {InFlight} requests that the device did not complete within {Seconds} s")]
-    public static partial void DrainTimedOut(ILogger logger, int queue, int inFlight, double seconds);
+    [LoggerMessage(3104, LogLevel.Warning, "{Owner}: queue {Queue} ({Ring}): stopped with {InFlight} requests that the device did not complete within {Seconds} s")]
+    public static partial void DrainTimedOut(ILogger logger, string owner, int queue, string ring, int inFlight, double seconds);
 
     [LoggerMessage(3105, LogLevel.Warning, "queue {Queue}: the memory of the ring was removed; it waits until the ring is mapped again")]
     public static partial void RingMemoryRemoved(ILogger logger, int queue);
 
-    [LoggerMessage(3106, LogLevel.Warning, "queue {Queue}: waiting for the kick failed")]
-    public static partial void KickFailed(ILogger logger, int queue, Exception exception);
+    [LoggerMessage(3106, LogLevel.Warning, "{Owner}: queue {Queue} ({Ring}): waiting for the kick failed")]
+    public static partial void KickFailed(ILogger logger, string owner, int queue, string ring, Exception exception);
 
-    [LoggerMessage(3112, LogLevel.Information, "queue {Queue}: {Count} requests that the back-end before had not answered are served again")]
-    public static partial void RequestsLeft(ILogger logger, int queue, int count);
+    [LoggerMessage(3112, LogLevel.Information, "{Owner}: queue {Queue} ({Ring}): {Count} requests that the back-end before had not answered are served again")]
+    public static partial void RequestsLeft(ILogger logger, string owner, int queue, string ring, int count);
 
-    [LoggerMessage(3114, LogLevel.Warning, "queue {Queue}: what the in-flight area says cannot be of this ring; whatever it was about is not served again")]
-    public static partial void LeftDiscarded(ILogger logger, int queue);
+    [LoggerMessage(3114, LogLevel.Warning, "{Owner}: queue {Queue} ({Ring}): what the in-flight area says cannot be of this ring; whatever it was about is not served again")]
+    public static partial void LeftDiscarded(ILogger logger, string owner, int queue, string ring);
 
-    [LoggerMessage(3115, LogLevel.Warning, "queue {Queue}: {Count} entries of the in-flight area cannot be of this ring; what they were about is not served again, the others are")]
-    public static partial void LeftBad(ILogger logger, int queue, int count);
+    [LoggerMessage(3115, LogLevel.Warning, "{Owner}: queue {Queue} ({Ring}): {Count} entries of the in-flight area cannot be of this ring; what they were about is not served again, the others are")]
+    public static partial void LeftBad(ILogger logger, string owner, int queue, string ring, int count);
 
-    [LoggerMessage(3116, LogLevel.Warning, "queue {Queue}: a request that the back-end before had not answered is refused and given back with nothing written: {Detail}")]
-    public static partial void LeftRefused(ILogger logger, int queue, string detail);
+    [LoggerMessage(3116, LogLevel.Warning, "{Owner}: queue {Queue} ({Ring}): a request that the back-end before had not answered is refused and given back with nothing written: {Detail}")]
+    public static partial void LeftRefused(ILogger logger, string owner, int queue, string ring, string detail);
 
     [LoggerMessage(3113, LogLevel.Debug, "{Peer}: in-flight area in file {File}: {Bytes} bytes for {Queues} queues of {Size} entries")]
     public static partial void InflightArea(ILogger logger, string peer, ulong file, ulong bytes, ushort queues, ushort size);
 
-    [LoggerMessage(3107, LogLevel.Critical, "queue {Queue}: the worker ended unexpectedly")]
-    public static partial void WorkerFailed(ILogger logger, int queue, Exception exception);
+    [LoggerMessage(3107, LogLevel.Critical, "{Owner}: queue {Queue} ({Ring}): the worker ended unexpectedly")]
+    public static partial void WorkerFailed(ILogger logger, string owner, int queue, string ring, Exception exception);
 
-    [LoggerMessage(3108, LogLevel.Warning, "queue {Queue}: cannot be bound to processor {Processor}: {Reason}")]
-    public static partial void PinFailed(ILogger logger, int queue, int processor, string reason);
+    [LoggerMessage(3108, LogLevel.Warning, "{Owner}: queue {Queue} ({Ring}): cannot be bound to processor {Processor}: {Reason}")]
+    public static partial void PinFailed(ILogger logger, string owner, int queue, string ring, int processor, string reason);
 
     [LoggerMessage(3109, LogLevel.Warning, "image {Path}: io_uring cannot be used, requests wait for the disk one after the other: {Reason}")]
     public static partial void NoIoRing(ILogger logger, string path, string reason);
 
-    [LoggerMessage(3110, LogLevel.Debug, "queue {Queue}: started, and waits for memory that holds it: {Explanation}")]
-    public static partial void QueueWaits(ILogger logger, int queue, string explanation);
+    [LoggerMessage(3110, LogLevel.Debug, "{Owner}: queue {Queue} ({Ring}): started, and waits for memory that holds it: {Explanation}")]
+    public static partial void QueueWaits(ILogger logger, string owner, int queue, string ring, string explanation);
 
     [LoggerMessage(3201, LogLevel.Debug, "{Peer}: the back-end channel was closed by the front-end")]
     public static partial void ChannelClosed(ILogger logger, string peer);

@@ -11,14 +11,23 @@ namespace Vhost.Backend;
 /// Threads: <see cref="Process"/> runs on the worker of its queue, one call at a time a queue, different queues at the same time.
 /// All other members are called from the session, one at a time, and may overlap with <see cref="Process"/> except where noted.
 /// </para>
-/// <para>An exception out of <see cref="Process"/> breaks that queue; out of any other member it refuses the message that led to the call.</para>
+/// <para>
+/// An exception out of <see cref="Process"/> breaks that queue, and is logged with its stack; out of any other member it refuses the message that led to the call.
+/// </para>
+/// <para>
+/// After a crash: a front-end may keep a region in which the library notes which requests were taken (INFLIGHT_SHMFD; QEMU does so for disks). When the process is killed, the next one is handed what was
+/// taken and not shown to the driver as completed, in the order in which it was taken, before anything new. The device cannot tell such a request from a new one. It may have been executed
+/// before, wholly or in part, and more than once if that process was killed too; what was shown as completed never comes again. So executing a request again must do no harm (reading or writing the
+/// same data does none: while a request is not answered, no driver counts on what it has done), or the device keeps its own durable record, made before it completes the request, by a number that the request
+/// itself carries. A device that can do neither withholds the feature (<see cref="VhostUserBackendOptions.WithheldProtocolFeatures"/>); what becomes of such requests is then the front-end's to say.
+/// </para>
 /// </remarks>
 public interface IVhostUserDevice
 {
     /// <summary>Number of queues, 1 to 256. Constant.</summary>
     int QueueCount { get; }
 
-    /// <summary>Largest queue size that the device takes, in descriptors: a power of two up to 32768.</summary>
+    /// <summary>Largest queue size that the device takes, in descriptors: a power of two from 1 to 32768.</summary>
     ushort MaxQueueSize => 1024;
 
     /// <summary>
@@ -61,6 +70,18 @@ public interface IVhostUserDevice
     /// Serves a queue: pops what is there, completes it or detaches it for later, and returns. Completions are published when it returns.
     /// Must not wait: use <see cref="DescriptorChain.Detach"/> for work that takes time.
     /// </summary>
+    /// <remarks>
+    /// <para>
+    /// It may return before the queue is empty, and should after a number of requests (64, say): a driver can offer requests as fast as they are answered, and while the call lasts the queue can be neither
+    /// stopped nor changed, which ends the connection after <see cref="VhostUserBackendOptions.DrainTimeout"/>. What was left is not lost, and needs no further kick: the worker publishes, does what the
+    /// front-end asks, gives other queues of its thread their turn, and calls again.
+    /// </para>
+    /// <para>
+    /// It is called again without a pause as long as requests are there. A device that cannot take them at present takes and detaches them all the same, or has the application serve the queue
+    /// (<see cref="QueueDispatch.Application"/>); returning with nothing taken keeps a processor busy.
+    /// </para>
+    /// <para>Calls for several queues may run at the same time: a buffer or a counter that they share needs protection, or is one for each queue or each call.</para>
+    /// </remarks>
     /// <param name="queue">The queue. Valid during the call only.</param>
     void Process(DeviceVirtqueue queue);
 

@@ -17,6 +17,10 @@ public sealed partial class VhostUserBackend
     /// The first queue is about to be told as running (<see cref="QueueStateChanged"/>): the driver has come. Told again when all queues have stopped and one starts anew, as upon
     /// a reboot of the guest.
     /// </summary>
+    /// <remarks>
+    /// That queue is started and enabled when this is raised, and its worker may have served requests; the others are told as they follow, and may never do: nothing in the protocol says how many queues a driver
+    /// is going to use. An application that needs a particular queue waits for its <see cref="QueueStateChanged"/>.
+    /// </remarks>
     public event EventHandler<FrontendConnectionEventArgs>? DeviceStarted;
 
     /// <summary>

@@ -28,9 +28,6 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
     /// <summary>How long disposing waits for calls that have nothing left to do but to return.</summary>
     private static readonly TimeSpan LongestReturn = TimeSpan.FromSeconds(5);
 
-    /// <summary>One for ever would lock everybody out.</summary>
-    private static readonly TimeSpan LongestViolationPause = TimeSpan.FromHours(1);
-
     private readonly IVhostUserDevice _device;
     private readonly VhostUserBackendOptions _options;
     private readonly ILogger _logger;
@@ -45,13 +42,14 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
     /// <summary>Creates a back-end; nothing happens until a listen, connect or serve method is called.</summary>
     /// <param name="device">The device. Stays the caller's.</param>
     /// <param name="options">Options; null for the defaults.</param>
-    /// <exception cref="ArgumentException">The device or an option is out of its range.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">The device or an option is out of its range; the message names it, its value and the range.</exception>
+    /// <exception cref="ArgumentException">Two options do not go together, or <see cref="VhostUserBackendOptions.Retry"/> is out of its range.</exception>
     public VhostUserBackend(IVhostUserDevice device, VhostUserBackendOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(device);
         _device = device;
         _options = options ?? new VhostUserBackendOptions();
-        Check(device, _options);
+        BackendCheck.Require(device, _options);
         _logger = ContainedLogger.Around((_options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger("Vhost.Backend"));
         _budget = new LogBudget(_options.TimeProvider);
         QueueCounters[] counters = [.. Enumerable.Range(0, device.QueueCount).Select(static _ => new QueueCounters())];
@@ -193,35 +191,6 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
     private readonly record struct SessionEnd(bool HasSpoken, bool BrokeRules);
 
     private void NameAfter(string? path) => Name = _options.Name ?? path ?? Name;
-
-    private static void Check(IVhostUserDevice device, VhostUserBackendOptions options)
-    {
-        if (device.QueueCount is < 1 or > 256)
-            throw new ArgumentException($"the device has {device.QueueCount} queues; 1 to 256 can be served", nameof(device));
-        if (device.ConfigLength is < 0 or > 256)
-            throw new ArgumentException($"the device has {device.ConfigLength} bytes of configuration space; 0 to 256 can be served", nameof(device));
-        if (options.MaxMemorySlots is < 1 or > VhostUserBackendOptions.MemorySlotLimit)
-        {
-            throw new ArgumentException(
-                $"{options.MaxMemorySlots} memory slots; 1 to {VhostUserBackendOptions.MemorySlotLimit} can be served", nameof(options));
-        }
-
-        if (options.Dispatch == QueueDispatch.SharedThreads && options.Threads is null)
-            throw new ArgumentException("Dispatch is SharedThreads, but there are no Threads", nameof(options));
-        CheckTime(options.MessageTimeout, nameof(options.MessageTimeout));
-        CheckTime(options.FirstMessageTimeout, nameof(options.FirstMessageTimeout));
-        CheckTime(options.IdleTimeout, nameof(options.IdleTimeout));
-        if (options.ViolationPause < TimeSpan.Zero || options.ViolationPause > LongestViolationPause)
-            throw new ArgumentException($"ViolationPause is {options.ViolationPause}; 0 to {LongestViolationPause}", nameof(options));
-        options.Retry?.Validate();
-    }
-
-    private static void CheckTime(TimeSpan time, string name)
-    {
-        TimeSpan longest = TimeSpan.FromDays(49);
-        if (time != Timeout.InfiniteTimeSpan && (time <= TimeSpan.Zero || time > longest))
-            throw new ArgumentException($"{name} is {time}; more than 0 to {longest.TotalDays} days, or infinite", name);
-    }
 
     private VhostUserConnectionOptions ConnectionOptions() => new()
     {

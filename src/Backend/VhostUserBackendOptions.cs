@@ -9,7 +9,10 @@ public sealed record VhostUserBackendOptions
     /// <summary>Most memory regions that a back-end serves (the limit of libvhost-user and QEMU).</summary>
     public const int MemorySlotLimit = 509;
 
-    /// <summary>What the back-end is called in measurements (<see cref="VhostUserBackend.MeterName"/>). Default: the path of the socket that it listens on or connects to.</summary>
+    /// <summary>
+    /// What the back-end is called in measurements (<see cref="VhostUserBackend.MeterName"/>) and in log lines about its queues. Default: the path of the socket that it listens on or connects to;
+    /// an inherited socket has none.
+    /// </summary>
     public string? Name { get; init; }
 
     /// <summary>Feature bits of the device that are not offered. Default: none are held back.</summary>
@@ -28,7 +31,7 @@ public sealed record VhostUserBackendOptions
 
     /// <summary>
     /// Processors that the queues' threads are bound to: queue <c>i</c> to <c>Processors[i % Processors.Count]</c>.
-    /// Empty: not bound. Only for <see cref="QueueDispatch.DedicatedThread"/> and <see cref="QueueDispatch.BusyPoll"/>.
+    /// Empty: not bound. Only for queues with <see cref="QueueDispatch.DedicatedThread"/> and <see cref="QueueDispatch.BusyPoll"/>; without effect on others, which have no thread of their own.
     /// </summary>
     public IReadOnlyList<int> Processors { get; init; } = [];
 
@@ -43,7 +46,7 @@ public sealed record VhostUserBackendOptions
 
     /// <summary>
     /// Longest time that stopping a queue waits for requests that the device has not completed, and that another change of a running queue waits for the
-    /// device to return from processing. Default: 5 seconds.
+    /// device to return from processing. More than 0, at most 49 days; never infinite, since a device that does not return would keep the back-end from its next front-end. Default: 5 seconds.
     /// </summary>
     public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(5);
 
@@ -57,7 +60,7 @@ public sealed record VhostUserBackendOptions
     public int MaxMemorySlots { get; init; } = MemorySlotLimit;
 
     /// <summary>
-    /// Longest time that sending a reply may take before the connection is given up: the front-end does not read. Default: 5 seconds.
+    /// Longest time that sending a reply may take before the connection is given up: the front-end does not read. Default: 5 seconds; <see cref="Timeout.InfiniteTimeSpan"/> for no limit.
     /// A listener or connection made elsewhere brings its own.
     /// </summary>
     public TimeSpan SendTimeout { get; init; } = TimeSpan.FromSeconds(5);

@@ -36,12 +36,20 @@ public sealed class HostedBackendOptions
     public QueueDispatch Dispatch { get; set; }
 
     /// <summary>
-    /// How many threads serve the queues with <see cref="QueueDispatch.SharedThreads"/>, 1 to 1024. Back-ends of a host with the same number and the same <see cref="Processors"/> share them. Null:
-    /// <see cref="Backend"/> sets the threads. Configuration: a number.
+    /// How many threads serve the queues with <see cref="QueueDispatch.SharedThreads"/>, 1 to 1024. Back-ends of a host with the same number, the same <see cref="Processors"/> and the same
+    /// <see cref="PollSharedThreads"/> share them. Null: <see cref="Backend"/> sets the threads. Configuration: a number.
     /// </summary>
     public int? SharedThreads { get; set; }
 
-    /// <summary>Processors of the queues' threads, shared or not; see <see cref="VhostUserBackendOptions.Processors"/>. Configuration: a list, or text like 0,2-3.</summary>
+    /// <summary>
+    /// Whether those threads look at their queues without pause while one is served, which costs a processor each. Needs <see cref="SharedThreads"/>. Configuration: true or false.
+    /// </summary>
+    public bool PollSharedThreads { get; set; }
+
+    /// <summary>
+    /// Processors of the queues' threads, shared or not; see <see cref="VhostUserBackendOptions.Processors"/>. Refused where <see cref="Dispatch"/> has no threads to bind, unless <see cref="Backend"/> is set.
+    /// Configuration: a list, or text like 0,2-3.
+    /// </summary>
     public IReadOnlyList<int> Processors { get; set; } = [];
 
     /// <summary>How long stopping waits for requests under way; see <see cref="VhostUserBackendOptions.DrainTimeout"/>. Configuration: a time like 00:00:05.</summary>
@@ -65,6 +73,11 @@ public sealed class HostedBackendOptions
     /// <summary>How long sending a reply may take; see <see cref="VhostUserBackendOptions.SendTimeout"/>. Configuration: a time, or infinite.</summary>
     public TimeSpan SendTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
+    /// <summary>
+    /// How long a front-end that is thrown out again and again waits for its next turn, 0 to 1 hour; see <see cref="VhostUserBackendOptions.ViolationPause"/>. Configuration: a time.
+    /// </summary>
+    public TimeSpan ViolationPause { get; set; } = TimeSpan.FromMilliseconds(250);
+
     /// <summary>Changes the remaining options of the back-end, after those above. Not bound from configuration.</summary>
     public Func<VhostUserBackendOptions, VhostUserBackendOptions>? Backend { get; set; }
 
@@ -80,13 +93,18 @@ public sealed class HostedBackendOptions
         Logger = backend.LoggerFactory?.CreateLogger("Vhost.Backend"),
     };
 
-    internal VhostUserBackendOptions ForBackend(ILoggerFactory logs, HostedQueueThreads threads)
+    /// <summary>The options of the back-end itself.</summary>
+    /// <param name="name">What it was registered with.</param>
+    /// <param name="logs">Where it logs to.</param>
+    /// <param name="threads">Those of the host.</param>
+    internal VhostUserBackendOptions ForBackend(string name, ILoggerFactory logs, HostedQueueThreads threads)
     {
         VhostUserBackendOptions options = new()
         {
+            Name = name,
             Retry = Retry,
             Dispatch = Dispatch,
-            Threads = SharedThreads is { } count ? threads.Get(count, Processors) : null,
+            Threads = SharedThreads is { } count ? threads.Get(count, Processors, PollSharedThreads) : null,
             Processors = Processors,
             DrainTimeout = DrainTimeout,
             RequireSealedMemory = RequireSealedMemory,
@@ -95,6 +113,7 @@ public sealed class HostedBackendOptions
             FirstMessageTimeout = FirstMessageTimeout,
             MessageTimeout = MessageTimeout,
             SendTimeout = SendTimeout,
+            ViolationPause = ViolationPause,
             LoggerFactory = logs,
         };
         return Backend is null ? options : Backend(options);

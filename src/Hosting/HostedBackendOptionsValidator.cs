@@ -9,17 +9,17 @@ internal sealed class HostedBackendOptionsValidator(string backend) : IValidateO
     private const int MaxProcessor = 1023;
     private const int MaxThreads = 1024;
     private static readonly TimeSpan _longest = TimeSpan.FromDays(1);
-    private static readonly TimeSpan _longestDelay = TimeSpan.FromHours(1);
+    private static readonly TimeSpan _longestPause = TimeSpan.FromHours(1);
 
     public ValidateOptionsResult Validate(string? name, HostedBackendOptions options)
     {
         if (name != backend)
             return ValidateOptionsResult.Skip;
-        string[] complaints = [.. Complaints(options).Select(complaint => $"Back-end '{backend}': {complaint}")];
+        string[] complaints = [.. Sockets(options).Concat(Threads(options)).Concat(Limits(options)).Select(complaint => $"Back-end '{backend}': {complaint}")];
         return complaints.Length == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(complaints);
     }
 
-    private static IEnumerable<string> Complaints(HostedBackendOptions options)
+    private static IEnumerable<string> Sockets(HostedBackendOptions options)
     {
         if (options.SocketPath is { Length: 0 })
             yield return "SocketPath '': must name a path.";
@@ -27,24 +27,41 @@ internal sealed class HostedBackendOptionsValidator(string backend) : IValidateO
             yield return "Client true: needs SocketPath, where the front-end listens.";
         if (options.Client && (options.SocketMode is not null || options.SocketGroup is not null))
             yield return "Client true: SocketMode and SocketGroup are about a socket file of our own.";
+        if (options.Retry is { } retry && (retry.Delay <= TimeSpan.Zero || retry.Delay > retry.LongestDelay || retry.LongestDelay > _longestPause))
+            yield return $"Retry:Delay {retry.Delay}, Retry:LongestDelay {retry.LongestDelay}: must be more than 00:00:00, in this order, at most {_longestPause}.";
+        if (options.Retry is { } until && until.Limit < TimeSpan.Zero && until.Limit != Timeout.InfiniteTimeSpan)
+            yield return $"Retry:Limit {until.Limit}: must be 00:00:00 or more, or infinite.";
+    }
+
+    /// <summary>What Backend, which is code, changes about threads is not known here; the back-end itself checks that.</summary>
+    private static IEnumerable<string> Threads(HostedBackendOptions options)
+    {
         if (!Enum.IsDefined(options.Dispatch))
             yield return string.Create(CultureInfo.InvariantCulture, $"Dispatch {(int)options.Dispatch}: must be one of {string.Join(", ", Enum.GetNames<QueueDispatch>())}.");
-        if (options.DrainTimeout <= TimeSpan.Zero || options.DrainTimeout > _longest)
-            yield return $"DrainTimeout {options.DrainTimeout}: must be more than 00:00:00, at most {_longest}.";
         if (options.SharedThreads is < 1 or > MaxThreads)
             yield return string.Create(CultureInfo.InvariantCulture, $"SharedThreads {options.SharedThreads}: must be 1 to {MaxThreads}.");
         if (options.SharedThreads is not null && options.Dispatch != QueueDispatch.SharedThreads)
             yield return string.Create(CultureInfo.InvariantCulture, $"SharedThreads {options.SharedThreads}: needs Dispatch SharedThreads, but that is {options.Dispatch}.");
-        if (options.MaxMemorySlots is < 1 or > VhostUserBackendOptions.MemorySlotLimit)
-            yield return string.Create(CultureInfo.InvariantCulture, $"MaxMemorySlots {options.MaxMemorySlots}: must be 1 to {VhostUserBackendOptions.MemorySlotLimit}.");
-        if (options.Retry is { } retry && (retry.Delay <= TimeSpan.Zero || retry.Delay > retry.LongestDelay || retry.LongestDelay > _longestDelay))
-            yield return $"Retry:Delay {retry.Delay}, Retry:LongestDelay {retry.LongestDelay}: must be more than 00:00:00, in this order, at most {_longestDelay}.";
-        if (options.Retry is { } until && until.Limit < TimeSpan.Zero && until.Limit != Timeout.InfiniteTimeSpan)
-            yield return $"Retry:Limit {until.Limit}: must be 00:00:00 or more, or infinite.";
-        foreach ((string key, TimeSpan time) in Times(options).Where(static one => one.Time != Timeout.InfiniteTimeSpan && (one.Time <= TimeSpan.Zero || one.Time > _longest)))
-            yield return $"{key} {time}: must be more than 00:00:00, at most {_longest}, or infinite.";
+        if (options.SharedThreads is null && options.Dispatch == QueueDispatch.SharedThreads && options.Backend is null)
+            yield return "Dispatch SharedThreads: needs SharedThreads, how many there are, or threads that Backend sets in code.";
+        if (options.SharedThreads is null && options.PollSharedThreads)
+            yield return "PollSharedThreads true: needs SharedThreads, how many there are.";
+        if (options.Processors.Count > 0 && options.Dispatch is QueueDispatch.Async or QueueDispatch.Application && options.Backend is null)
+            yield return $"Processors {string.Join(',', options.Processors)}: needs Dispatch DedicatedThread, BusyPoll or SharedThreads, but that is {options.Dispatch}, which has no threads to bind.";
         foreach (int processor in options.Processors.Where(processor => processor is < 0 or > MaxProcessor))
             yield return string.Create(CultureInfo.InvariantCulture, $"Processors {processor}: must be 0 to {MaxProcessor}.");
+    }
+
+    private static IEnumerable<string> Limits(HostedBackendOptions options)
+    {
+        if (options.DrainTimeout <= TimeSpan.Zero || options.DrainTimeout > _longest)
+            yield return $"DrainTimeout {options.DrainTimeout}: must be more than 00:00:00, at most {_longest}.";
+        if (options.MaxMemorySlots is < 1 or > VhostUserBackendOptions.MemorySlotLimit)
+            yield return string.Create(CultureInfo.InvariantCulture, $"MaxMemorySlots {options.MaxMemorySlots}: must be 1 to {VhostUserBackendOptions.MemorySlotLimit}.");
+        foreach ((string key, TimeSpan time) in Times(options).Where(static one => one.Time != Timeout.InfiniteTimeSpan && (one.Time <= TimeSpan.Zero || one.Time > _longest)))
+            yield return $"{key} {time}: must be more than 00:00:00, at most {_longest}, or infinite.";
+        if (options.ViolationPause < TimeSpan.Zero || options.ViolationPause > _longestPause)
+            yield return $"ViolationPause {options.ViolationPause}: must be 00:00:00 to {_longestPause}.";
     }
 
     private static IEnumerable<(string Key, TimeSpan Time)> Times(HostedBackendOptions options) =>

@@ -16,6 +16,7 @@ internal sealed class HostedBackendSettings(string backend, IConfiguration secti
         ["SocketName"] = static (read, options) => options.SocketName = read.Text,
         ["Dispatch"] = static (read, options) => options.Dispatch = read.OneOf<QueueDispatch>(),
         ["SharedThreads"] = static (read, options) => options.SharedThreads = read.Number(1, 1024),
+        ["PollSharedThreads"] = static (read, options) => options.PollSharedThreads = read.Boolean(),
         ["Processors"] = static (read, options) => options.Processors = read.Processors(),
         ["DrainTimeout"] = static (read, options) => options.DrainTimeout = read.Time(orInfinite: false),
         ["RequireSealedMemory"] = static (read, options) => options.RequireSealedMemory = read.Boolean(),
@@ -24,6 +25,7 @@ internal sealed class HostedBackendSettings(string backend, IConfiguration secti
         ["FirstMessageTimeout"] = static (read, options) => options.FirstMessageTimeout = read.Time(orInfinite: true),
         ["MessageTimeout"] = static (read, options) => options.MessageTimeout = read.Time(orInfinite: true),
         ["SendTimeout"] = static (read, options) => options.SendTimeout = read.Time(orInfinite: true),
+        ["ViolationPause"] = static (read, options) => options.ViolationPause = read.Time(orInfinite: false, range: "00:00:00 to 01:00:00"),
     };
 
     private static readonly Dictionary<string, Func<SettingReader, ConnectRetry, ConnectRetry>> _retryReaders = new(StringComparer.OrdinalIgnoreCase)
@@ -32,6 +34,9 @@ internal sealed class HostedBackendSettings(string backend, IConfiguration secti
         ["LongestDelay"] = static (read, retry) => retry with { LongestDelay = read.Time(orInfinite: false) },
         ["Limit"] = static (read, retry) => retry with { Limit = read.Time(orInfinite: true) },
     };
+
+    /// <summary>All settings, by their names.</summary>
+    internal static IReadOnlyList<string> Keys => [.. _readers.Keys, .. _retryReaders.Keys.Select(static key => $"Retry:{key}")];
 
     public void Configure(HostedBackendOptions options)
     {

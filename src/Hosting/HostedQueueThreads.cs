@@ -1,6 +1,6 @@
 namespace Vhost.Backend.Hosting;
 
-/// <summary>Threads that back-ends of a host share: those that ask for the same number on the same processors have the same ones.</summary>
+/// <summary>Threads that back-ends of a host share: those that ask for the same number on the same processors, polling or not, have the same ones.</summary>
 internal sealed class HostedQueueThreads : IDisposable
 {
     private readonly Lock _gate = new();
@@ -17,13 +17,13 @@ internal sealed class HostedQueueThreads : IDisposable
     }
 
     /// <exception cref="Vhost.Protocol.LinuxException">A thread may not run on its processor.</exception>
-    internal QueueThreads Get(int count, IReadOnlyList<int> processors)
+    internal QueueThreads Get(int count, IReadOnlyList<int> processors, bool poll)
     {
-        string key = $"{count}: {string.Join(',', processors)}";
+        string key = $"{count}: {string.Join(',', processors)}: {poll}";
         lock (_gate)
         {
             if (!_threads.TryGetValue(key, out QueueThreads? threads))
-                _threads[key] = threads = new QueueThreads(count, processors);
+                _threads[key] = threads = new QueueThreads(count, processors, poll);
             return threads;
         }
     }

@@ -13,7 +13,8 @@ namespace Vhost.Backend.Hosting;
 /// </summary>
 /// <remarks>
 /// The device is made when the host starts, and disposed after the back-end has stopped. Stopping ends listening, then the session: queues are drained at most
-/// <see cref="HostedBackendOptions.DrainTimeout"/>, and everything together takes at most the host's own time. Threading: any thread.
+/// <see cref="HostedBackendOptions.DrainTimeout"/>, and everything together takes at most the host's own time. A back-end that cannot go on (<see cref="Failure"/>) stops the host and makes
+/// <see cref="Environment.ExitCode"/> 1 unless the program has set another one, so that a supervisor sees a failure. Threading: any thread.
 /// </remarks>
 public sealed class HostedVhostUserBackend : IHostedService, IAsyncDisposable
 {
@@ -80,7 +81,7 @@ public sealed class HostedVhostUserBackend : IHostedService, IAsyncDisposable
     {
         HostedBackendOptions options = _services.GetRequiredService<IOptionsMonitor<HostedBackendOptions>>().Get(Name);
         _device = _makeDevice(_services);
-        VhostUserBackendOptions settings = options.ForBackend(_logs, _threads);
+        VhostUserBackendOptions settings = options.ForBackend(Name, _logs, _threads);
         _drainTimeout = settings.DrainTimeout;
         _backend = new VhostUserBackend(_device, settings);
         _backend.Connected += (_, _) => Changed?.Invoke(this, EventArgs.Empty);
@@ -224,6 +225,7 @@ public sealed class HostedVhostUserBackend : IHostedService, IAsyncDisposable
         catch (Exception e)
         {
             Failure = e;
+            _services.GetRequiredService<HostExit>().Fail();
             HostingLog.Failed(_logger, Name, e);
         }
 

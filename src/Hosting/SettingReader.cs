@@ -20,12 +20,12 @@ internal sealed class SettingReader(IConfigurationSection setting, List<string> 
         value,
         string.Create(CultureInfo.InvariantCulture, $"a number from {least} to {most}"));
 
-    internal TimeSpan Time(bool orInfinite)
+    internal TimeSpan Time(bool orInfinite, string range = "more than 00:00:00 and at most 1.00:00:00")
     {
         if (orInfinite && string.Equals(setting.Value, "infinite", StringComparison.OrdinalIgnoreCase))
             return Timeout.InfiniteTimeSpan;
         bool isTime = TimeSpan.TryParse(setting.Value, CultureInfo.InvariantCulture, out TimeSpan value);
-        return Parsed(isTime, value, $"a time like 00:00:05, more than 00:00:00 and at most 1.00:00:00{(orInfinite ? ", or infinite" : "")}");
+        return Parsed(isTime, value, $"a time like 00:00:05, {range}{(orInfinite ? ", or infinite" : "")}");
     }
 
     internal T OneOf<T>()

@@ -41,11 +41,12 @@ public static class VhostUserHostingExtensions
     }
 
     /// <summary>
-    /// Adds a health check of a back-end: healthy while it waits for a front-end or serves one, failed when it is not started, cannot go on, or has a queue that broke.
+    /// Adds a health check of a back-end: healthy while it waits for a front-end or serves one; unhealthy before the start and after the stop, when it cannot go on, and while it has a queue that broke,
+    /// which is the guest's or the device's doing and ends when the guest starts the queue anew.
     /// </summary>
     /// <param name="checks">The host's health checks.</param>
     /// <param name="name">Name of the back-end, and of the check.</param>
-    /// <param name="failureStatus">What a failure is reported as. Null: unhealthy.</param>
+    /// <param name="failureStatus">What an unhealthy back-end is reported as. Null: <see cref="HealthStatus.Unhealthy"/>.</param>
     /// <param name="tags">Tags of the check.</param>
     public static IHealthChecksBuilder AddVhostUserBackend(
         this IHealthChecksBuilder checks, string name, HealthStatus? failureStatus = null, IEnumerable<string>? tags = null)
@@ -56,7 +57,8 @@ public static class VhostUserHostingExtensions
     }
 
     /// <summary>
-    /// Tells systemd what becomes of the host, where it wants to know (Type=notify): that it is ready, that it stops, what its back-ends do, and, with WatchdogSec=, that it lives.
+    /// Tells systemd what becomes of the host, where it wants to know (Type=notify): that it is ready, that it stops, what its back-ends do, and, with WatchdogSec=, that it
+    /// lives: as long as every back-end can go on, broken queues or not.
     /// </summary>
     /// <param name="services">The host's services.</param>
     public static IServiceCollection AddVhostUserSystemdNotifications(this IServiceCollection services)
@@ -90,6 +92,7 @@ public static class VhostUserHostingExtensions
         services.TryAddSingleton(SystemdSockets.FromEnvironment());
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, SystemdSocketsService>());
         services.TryAddSingleton<HostedQueueThreads>();
+        services.TryAddSingleton(HostExit.OfProcess);
         services.AddKeyedSingleton(name, (provider, _) => new HostedVhostUserBackend(name, provider, device));
         services.AddSingleton<IHostedService>(provider => provider.GetRequiredKeyedService<HostedVhostUserBackend>(name));
         services.AddSingleton(new HostedBackendName(name));

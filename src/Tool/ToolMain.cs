@@ -40,7 +40,7 @@ internal static class ToolMain
             return Success;
         }
 
-        ParseResult line = ToolCommand.Build().Parse(arguments, new ParserConfiguration { EnablePosixBundling = false, ResponseFileTokenReplacer = null });
+        ParseResult line = Parse(arguments);
         if (line.Errors.Count > 0)
         {
             ToolOutput.PrintError($"{Clearest(line.Errors)} See '{NameOf(line.CommandResult)} --help'.");
@@ -52,6 +52,9 @@ internal static class ToolMain
         using PosixSignalRegistration interrupt = CancelOn(PosixSignal.SIGINT, stop);
         return await InvokeAsync(line, stop.Token);
     }
+
+    internal static ParseResult Parse(string[] arguments) =>
+        ToolCommand.Build().Parse(arguments, new ParserConfiguration { EnablePosixBundling = false, ResponseFileTokenReplacer = null });
 
     private static async Task<int> InvokeAsync(ParseResult line, CancellationToken stop)
     {

@@ -216,7 +216,7 @@ public sealed class HostedBackendTests : IDisposable
         await host.StartAsync();
 
         await Eventually.TrueAsync(() => host.Stopping.IsCancellationRequested);
-        host.Backend().State.Should().Be(HostedBackendState.Failed);
+        (host.Backend().State, host.ExitCode).Should().Be((HostedBackendState.Failed, 1));
         (HealthStatus Status, string? Text) health = await host.HealthAsync();
         health.Status.Should().Be(HealthStatus.Degraded);
         health.Text.Should().StartWith("cannot go on: ").And.Contain(_socket.Path);

@@ -88,7 +88,7 @@ public sealed class HostedLifetimeTests : IDisposable
             await disk.WriteAsync(0, new byte[512]).InTime();
 
         await Eventually.TrueAsync(() => host.Stopping.IsCancellationRequested);
-        host.Backend().State.Should().Be(HostedBackendState.Stopped);
+        (host.Backend().State, host.ExitCode).Should().Be((HostedBackendState.Stopped, 0), "that is the end that it was started for");
         host.Backend().Failure.Should().BeNull();
     }
 

@@ -24,7 +24,8 @@ public sealed class HostedSettingsTests : IDisposable
                 "disk",
                 TestHost.Settings(
                     ("SocketPath", _socket.Path), ("Retry:Delay", "00:00:00.5"), ("Retry:longestdelay", "00:00:03"), ("Retry:Limit", "00:01:00"), ("RequireSealedMemory", "true"),
-                    ("MaxMemorySlots", "8"), ("IdleTimeout", "01:00:00"), ("FirstMessageTimeout", "infinite"), ("MessageTimeout", "00:00:02"), ("SendTimeout", "00:00:03")),
+                    ("MaxMemorySlots", "8"), ("IdleTimeout", "01:00:00"), ("FirstMessageTimeout", "infinite"), ("MessageTimeout", "00:00:02"), ("SendTimeout", "00:00:03"),
+                    ("ViolationPause", "00:00:00")),
                 _ => TestHost.Disk());
             services.PostConfigure<HostedBackendOptions>("disk", options => options.Backend = backend => used = backend);
         });
@@ -33,7 +34,8 @@ public sealed class HostedSettingsTests : IDisposable
         used!.Retry.Should().Be(new ConnectRetry { Delay = TimeSpan.FromSeconds(0.5), LongestDelay = TimeSpan.FromSeconds(3), Limit = TimeSpan.FromMinutes(1) });
         (used.RequireSealedMemory, used.MaxMemorySlots).Should().Be((true, 8));
         (used.IdleTimeout, used.FirstMessageTimeout).Should().Be((TimeSpan.FromHours(1), Timeout.InfiniteTimeSpan));
-        (used.MessageTimeout, used.SendTimeout).Should().Be((TimeSpan.FromSeconds(2), TimeSpan.FromSeconds(3)));
+        (used.MessageTimeout, used.SendTimeout, used.ViolationPause).Should().Be((TimeSpan.FromSeconds(2), TimeSpan.FromSeconds(3), TimeSpan.Zero));
+        (used.Name, host.Backend().Backend.Name).Should().Be(("disk", "disk"));
     }
 
     [Theory]
@@ -55,10 +57,13 @@ public sealed class HostedSettingsTests : IDisposable
         List<QueueThreads?> threads = [];
         await using TestHost host = TestHost.Build(services =>
         {
-            foreach ((string name, string path, string count) in new[] { ("one", _socket.Path, "2"), ("two", other.Path, "2"), ("three", $"{other.Path}3", "1") })
+            foreach ((string name, string path, string count, string poll) in new[]
+            {
+                ("one", _socket.Path, "2", "false"), ("two", other.Path, "2", "false"), ("three", $"{other.Path}3", "1", "false"), ("four", $"{other.Path}4", "1", "true"),
+            })
             {
                 services.AddVhostUserBackend(
-                    name, TestHost.Settings(("SocketPath", path), ("Dispatch", "SharedThreads"), ("SharedThreads", count)), _ => TestHost.Disk());
+                    name, TestHost.Settings(("SocketPath", path), ("Dispatch", "SharedThreads"), ("SharedThreads", count), ("PollSharedThreads", poll)), _ => TestHost.Disk());
                 services.PostConfigure<HostedBackendOptions>(name, options => options.Backend = backend =>
                 {
                     threads.Add(backend.Threads);
@@ -68,11 +73,11 @@ public sealed class HostedSettingsTests : IDisposable
         });
         await host.StartAsync();
 
-        threads.Should().HaveCount(3).And.NotContainNulls();
+        threads.Should().HaveCount(4).And.NotContainNulls();
         threads[0].Should().BeSameAs(threads[1]).And.NotBeSameAs(threads[2]);
-        (threads[0]!.Count, threads[2]!.Count).Should().Be((2, 1));
-        await Task.WhenAll(TestHost.UseAsync(_socket.Path), TestHost.UseAsync(other.Path));
-        File.Delete($"{other.Path}3");
+        threads[2].Should().NotBeSameAs(threads[3], "these poll");
+        threads.Select(one => one!.Count).Should().Equal(2, 2, 1, 1);
+        await Task.WhenAll(TestHost.UseAsync(_socket.Path), TestHost.UseAsync(other.Path), TestHost.UseAsync($"{other.Path}4"));
     }
 
     [Theory]
@@ -81,6 +86,11 @@ public sealed class HostedSettingsTests : IDisposable
     [InlineData("Retry:Delay", "00:00:05", "Back-end 'disk': Retry:Delay 00:00:05, Retry:LongestDelay 00:00:02: must be more than 00:00:00, in this order, at most 01:00:00.")]
     [InlineData("SharedThreads", "0", "VhostUser:disk:SharedThreads '0': must be a number from 1 to 1024.")]
     [InlineData("SharedThreads", "2", "Back-end 'disk': SharedThreads 2: needs Dispatch SharedThreads, but that is Async.")]
+    [InlineData("Dispatch", "SharedThreads", "Back-end 'disk': Dispatch SharedThreads: needs SharedThreads, how many there are, or threads that Backend sets in code.")]
+    [InlineData("PollSharedThreads", "true", "Back-end 'disk': PollSharedThreads true: needs SharedThreads, how many there are.")]
+    [InlineData("Processors", "0,2-3", "Back-end 'disk': Processors 0,2,3: needs Dispatch DedicatedThread, BusyPoll or SharedThreads, but that is Async, which has no threads to bind.")]
+    [InlineData("ViolationPause", "01:00:01", "Back-end 'disk': ViolationPause 01:00:01: must be 00:00:00 to 01:00:00.")]
+    [InlineData("ViolationPause", "long", "VhostUser:disk:ViolationPause 'long': must be a time like 00:00:05, 00:00:00 to 01:00:00.")]
     [InlineData("MaxMemorySlots", "510", "VhostUser:disk:MaxMemorySlots '510': must be a number from 1 to 509.")]
     [InlineData("RequireSealedMemory", "1", "VhostUser:disk:RequireSealedMemory '1': must be true or false.")]
     [InlineData("IdleTimeout", "-00:00:01", "Back-end 'disk': IdleTimeout -00:00:01: must be more than 00:00:00, at most 1.00:00:00, or infinite.")]

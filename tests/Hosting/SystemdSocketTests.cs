@@ -106,6 +106,7 @@ public sealed class SystemdSocketTests : IDisposable
 
         _log.Entries.Should().Contain(entry => entry.Level == level && entry.Text.Contains(said, StringComparison.Ordinal));
         await TestHost.UseAsync(_passed.Path);
+        host.Backend().Backend.Name.Should().Be("disk", "measurements have no path to go by");
     }
 
     [Theory]

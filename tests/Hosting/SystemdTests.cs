@@ -1,6 +1,7 @@
 using System.Net.Sockets;
 using System.Text;
 using Microsoft.Extensions.DependencyInjection;
+using Vhost.Backend;
 using Vhost.Backend.Hosting;
 using Vhost.Frontend;
 using Vhost.Interop.Tests;
@@ -37,6 +38,24 @@ public sealed class SystemdTests : IDisposable
 
         await host.StopAsync();
         (await HearAsync(manager)).Should().Be("STOPPING=1\nSTATUS=stopping");
+    }
+
+    [Fact]
+    public async Task It_hears_at_the_end_why_a_back_end_cannot_go_on()
+    {
+        using Socket manager = Listen(_manager.Path);
+        await using TestHost host = Build(new SystemdSettings(_manager.Path, WatchdogInterval: null), options =>
+        {
+            options.Client = true; // of a front-end that does not come
+            options.Retry = new ConnectRetry { Delay = TimeSpan.FromMilliseconds(10), LongestDelay = TimeSpan.FromMilliseconds(10), Limit = TimeSpan.FromMilliseconds(300) };
+        });
+        await host.StartAsync();
+
+        string heard = "";
+        while (!heard.StartsWith("STOPPING=1", StringComparison.Ordinal))
+            heard = await HearAsync(manager);
+
+        heard.Should().StartWith("STOPPING=1\nSTATUS=disk: cannot go on: ").And.Contain(_socket.Path);
     }
 
     [Fact]
@@ -133,7 +152,7 @@ public sealed class SystemdTests : IDisposable
         await File.WriteAllBytesAsync(image.Path, new byte[1 << 20]);
         using Socket manager = Listen(_manager.Path);
         await using ChildProcess example = ChildProcess.Start(
-            "env", "--default-signal", $"NOTIFY_SOCKET={_manager.Path}", "dotnet", Example, $"--Image={image.Path}", $"--VhostUser:disk:SocketPath={_socket.Path}");
+            "env", "--default-signal", $"NOTIFY_SOCKET={_manager.Path}", "dotnet", HostedExample.Assembly, $"--Image={image.Path}", $"--VhostUser:disk:SocketPath={_socket.Path}");
 
         (await HearAsync(manager)).Should().Contain("READY=1");
         await TestHost.UseAsync(_socket.Path);
@@ -141,8 +160,6 @@ public sealed class SystemdTests : IDisposable
         (await example.TerminateAsync()).ExitCode.Should().Be(0);
         _socket.Exists.Should().BeFalse();
     }
-
-    private static string Example => RepositoryRoot.File("examples", "HostedBlock", "bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0", "HostedBlock.dll");
 
     private static Socket Listen(string address)
     {
@@ -158,10 +175,11 @@ public sealed class SystemdTests : IDisposable
         return Encoding.UTF8.GetString(bytes.AsSpan(0, count));
     }
 
-    private TestHost Build(SystemdSettings settings) => TestHost.Build(services =>
+    private TestHost Build(SystemdSettings settings, Action<HostedBackendOptions>? configure = null) => TestHost.Build(services =>
     {
         services.AddLogging().AddSingleton(settings);
         services.AddVhostUserBackend("disk", options => options.SocketPath = _socket.Path, _ => TestHost.Disk());
+        services.PostConfigure<HostedBackendOptions>("disk", options => configure?.Invoke(options));
         services.AddVhostUserSystemdNotifications();
     });
 
@@ -169,7 +187,7 @@ public sealed class SystemdTests : IDisposable
     private ChildProcess StartExample(Socket listening, string image)
     {
         using InheritableDescriptor inheritable = new(listening.SafeHandle);
-        string line = $"exec 3<&{inheritable.Number}; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=disk NOTIFY_SOCKET='{_manager.Path}'; exec dotnet '{Example}' '--Image={image}'";
+        string line = $"exec 3<&{inheritable.Number}; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=disk NOTIFY_SOCKET='{_manager.Path}'; exec dotnet '{HostedExample.Assembly}' '--Image={image}'";
         return ChildProcess.Start("env", "--default-signal", "/bin/bash", "-c", line);
     }
 }

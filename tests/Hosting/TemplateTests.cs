@@ -35,9 +35,9 @@ public sealed class TemplateTests : IDisposable
         await DotnetAsync("new", "vhost-user-backend", "-n", "Echo", "-o", Made, "--debug:custom-hive", hive);
         await File.WriteAllTextAsync(Path.Combine(Made, "nuget.config"), Sources());
 
-        ChildProcess.Outcome tested = await DotnetAsync("test", Path.Combine(Made, "Echo.Tests"), "-p:NuGetAudit=false", "-p:UseSharedCompilation=false");
+        ChildProcess.Outcome tested = await DotnetAsync("test", Path.Combine(Made, "Echo.slnx"), "-p:NuGetAudit=false", "-p:UseSharedCompilation=false");
 
-        tested.OutputText.Should().MatchRegex(@"Passed!.*Failed:\s+0, Passed:\s+2");
+        tested.OutputText.Should().MatchRegex(@"Passed!.*Failed:\s+0, Passed:\s+3");
         Directory.EnumerateFiles(Made, "*", SearchOption.AllDirectories)
             .Where(path => !path.Contains("/bin/", StringComparison.Ordinal) && !path.Contains("/obj/", StringComparison.Ordinal))
             .Should().NotContain(path => File.ReadAllText(path).Contains("VhostBackend1", StringComparison.Ordinal) || path.Contains("VhostBackend1", StringComparison.Ordinal));

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
@@ -13,20 +14,26 @@ namespace Vhost.Hosting.Tests;
 internal sealed class TestHost : IAsyncDisposable
 {
     private readonly IHost _host;
+    private readonly StrongBox<int> _exitCode;
 
     private bool _disposed;
 
-    private TestHost(IHost host) => _host = host;
+    private TestHost(IHost host, StrongBox<int> exitCode) => (_host, _exitCode) = (host, exitCode);
 
     internal IServiceProvider Services => _host.Services;
 
     internal CancellationToken Stopping => Services.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping;
 
+    /// <summary>What a program with this host would end with.</summary>
+    internal int ExitCode => Volatile.Read(ref _exitCode.Value);
+
     internal static TestHost Build(Action<IServiceCollection> register)
     {
         HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
+        StrongBox<int> exitCode = new();
+        builder.Services.AddSingleton(new HostExit(code => Volatile.Write(ref exitCode.Value, code))); // this process's own is that of the test run
         register(builder.Services);
-        return new TestHost(builder.Build());
+        return new TestHost(builder.Build(), exitCode);
     }
 
     /// <summary>A host with one disk that is served on a path.</summary>

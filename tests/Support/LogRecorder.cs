@@ -7,15 +7,23 @@ namespace Vhost.Tests.Support;
 public sealed class LogRecorder(LogLevel lowest = LogLevel.Trace) : ILogger, ILoggerFactory
 {
     private readonly ConcurrentQueue<(LogLevel Level, int Id, string Text)> _entries = new();
+    private readonly ConcurrentQueue<Exception> _exceptions = new();
 
     public IReadOnlyCollection<(LogLevel Level, int Id, string Text)> Entries => _entries;
 
     public IEnumerable<string> Lines => _entries.Select(entry => entry.Text);
 
+    /// <summary>Exceptions that came with lines.</summary>
+    public IReadOnlyCollection<Exception> Exceptions => _exceptions;
+
     public bool IsEnabled(LogLevel logLevel) => logLevel >= lowest;
 
-    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+    {
+        if (exception is not null)
+            _exceptions.Enqueue(exception);
         _entries.Enqueue((logLevel, eventId.Id, formatter(state, exception)));
+    }
 
     public IDisposable? BeginScope<TState>(TState state)
         where TState : notnull => null;

@@ -42,7 +42,7 @@ internal sealed class ConsolePump(Func<ApplicationQueue, CancellationToken, Task
         }
         catch (Exception e)
         {
-            BackendLog.WorkerFailed(logger, queue.Index, e);
+            BackendLog.WorkerFailed(logger, queue.Ring.Owner, queue.Index, queue.Ring.Format, e);
         }
     }
 }

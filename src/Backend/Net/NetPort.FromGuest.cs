@@ -6,7 +6,7 @@ namespace Vhost.Backend;
 /// <summary>Packets that the guest sent.</summary>
 public sealed partial class NetPort
 {
-    private const uint LongestPacket = 65550;
+    private const uint LongestPacket = PacketPool.MaxBufferSize;
 
     /// <summary>Chains that one call may drop: a guest that sends nothing else must not keep a thread that has other guests to serve.</summary>
     private const int MostDropped = 64;

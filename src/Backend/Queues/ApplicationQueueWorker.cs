@@ -69,7 +69,7 @@ internal sealed class ApplicationQueueWorker : QueueWorker
         catch (Exception e)
         {
             // Something was completed twice, or was not in flight: the application's mistake, which costs this queue.
-            Queue.Fail($"{e.GetType().Name}: {e.Message}");
+            Queue.Fail(e);
             Settle();
         }
         finally
@@ -176,7 +176,8 @@ internal sealed class ApplicationQueueWorker : QueueWorker
         }
         catch (Exception e)
         {
-            BackendLog.WorkerFailed(Logger, Queue.Index, e);
+            if (MayLog())
+                BackendLog.WorkerFailed(Logger, Queue.Owner, Queue.Index, Queue.Format, e);
         }
     }
 

@@ -36,7 +36,7 @@ internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kic
         catch (Exception e)
         {
             // Out of here it would end the process.
-            BackendLog.WorkerFailed(Logger, Queue.Index, e);
+            BackendLog.WorkerFailed(Logger, Queue.Owner, Queue.Index, Queue.Format, e);
         }
     }
 
@@ -79,7 +79,7 @@ internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kic
             }
 
             if (_workPump is null && Queue.Work is { } work)
-                _workPump = new CompletionPump(Queue.Index, work.Completed, Kicked, Logger);
+                _workPump = new CompletionPump(Queue, work.Completed, Kicked, Logger);
             if (MayWait() && Interlocked.CompareExchange(ref _state, AtRest, Running) == Running)
                 return;
         }

@@ -15,7 +15,7 @@ internal sealed class CompletionPump
     /// <param name="source">Stays the caller's, who may dispose it: that ends the pump.</param>
     /// <param name="completed">Called after each completion. Never on the thread that starts the pump.</param>
     /// <param name="logger">For a descriptor that fails.</param>
-    internal CompletionPump(int queue, EventNotifier source, Action completed, ILogger logger) =>
+    internal CompletionPump(DeviceVirtqueue queue, EventNotifier source, Action completed, ILogger logger) =>
         Completion = Task.Run(() => RunAsync(queue, source, completed, logger), CancellationToken.None);
 
     /// <summary>Nothing waits any more.</summary>
@@ -23,7 +23,7 @@ internal sealed class CompletionPump
 
     internal void Stop() => _stop.Cancel();
 
-    private async Task RunAsync(int queue, EventNotifier source, Action completed, ILogger logger)
+    private async Task RunAsync(DeviceVirtqueue queue, EventNotifier source, Action completed, ILogger logger)
     {
         try
         {
@@ -40,7 +40,7 @@ internal sealed class CompletionPump
         }
         catch (Exception e)
         {
-            BackendLog.KickFailed(logger, queue, e);
+            BackendLog.KickFailed(logger, queue.Owner, queue.Index, queue.Format, e);
         }
     }
 }

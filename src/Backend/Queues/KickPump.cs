@@ -92,7 +92,7 @@ internal sealed class KickPump
         }
         catch (Exception e)
         {
-            BackendLog.KickFailed(_logger, _queue.Index, e);
+            BackendLog.KickFailed(_logger, _queue.Owner, _queue.Index, _queue.Format, e);
         }
     }
 }

@@ -10,7 +10,12 @@ internal sealed record QueueWorkerContext(
     VhostUserBackendOptions Options,
     ILogger Logger,
     Action<DeviceVirtqueue> Broken,
-    Action<DeviceVirtqueue>? LeftRefused = null);
+    Action<DeviceVirtqueue>? LeftRefused = null,
+    LogBudget? Budget = null)
+{
+    /// <summary>Whether a line may be written that a front-end can cause at its own pace, by starting and stopping its queues.</summary>
+    public bool MayLog() => Budget?.TryTake() ?? true;
+}
 
 /// <summary>
 /// The one that touches a started ring. The session never does: it posts a command and awaits its completion; the worker runs commands
@@ -74,6 +79,9 @@ internal abstract class QueueWorker
 
     protected ILogger Logger => _context.Logger;
 
+    /// <inheritdoc cref="QueueWorkerContext.MayLog"/>
+    protected bool MayLog() => _context.MayLog();
+
     /// <summary>Starts a worker in the way the options name. It takes the ring over; <paramref name="kick"/> stays the caller's.</summary>
     public static QueueWorker Start(DeviceVirtqueue queue, EventNotifier? kick, bool enabled, QueueWorkerContext context)
     {
@@ -82,7 +90,7 @@ internal abstract class QueueWorker
             QueueDispatch.Async => new AsyncQueueWorker(queue, kick, context),
             QueueDispatch.Application => new ApplicationQueueWorker(queue, kick, context),
             QueueDispatch.SharedThreads => new ThreadQueueWorker(queue, kick, context, SharedThread(queue.Index, context.Options), isOwn: false),
-            QueueDispatch way => new ThreadQueueWorker(queue, kick, context, OwnThread(queue.Index, way == QueueDispatch.BusyPoll, context), isOwn: true),
+            QueueDispatch way => new ThreadQueueWorker(queue, kick, context, OwnThread(queue, way == QueueDispatch.BusyPoll, context), isOwn: true),
         };
         worker._enabled = queue.IsEnabled = enabled;
         worker.Begin();
@@ -97,13 +105,19 @@ internal abstract class QueueWorker
     }
 
     /// <summary>A thread that ends with the queue.</summary>
-    private static QueueThread OwnThread(int queue, bool polls, QueueWorkerContext context)
+    private static QueueThread OwnThread(DeviceVirtqueue queue, bool polls, QueueWorkerContext context)
     {
         IReadOnlyList<int> processors = context.Options.Processors;
-        int? processor = processors.Count > 0 ? processors[queue % processors.Count] : null;
-        QueueThread thread = new(polls, processor, reason => BackendLog.PinFailed(context.Logger, queue, processor!.Value, reason.Message));
-        thread.Start($"vhost queue {queue}");
+        int? processor = processors.Count > 0 ? processors[queue.Index % processors.Count] : null;
+        QueueThread thread = new(polls, processor, NotBound);
+        thread.Start($"vhost queue {queue.Index}");
         return thread;
+
+        void NotBound(LinuxException reason)
+        {
+            if (context.MayLog())
+                BackendLog.PinFailed(context.Logger, queue.Owner, queue.Index, queue.Format, processor!.Value, reason.Message);
+        }
     }
 
     public Task SetEnabledAsync(bool enabled) => AskAsync(() => _enabled = Queue.IsEnabled = enabled);
@@ -206,7 +220,7 @@ internal abstract class QueueWorker
         }
         catch (Exception e)
         {
-            Queue.Fail($"{e.GetType().Name}: {e.Message}");
+            Queue.Fail(e);
         }
 
         if (Queue.CallHoldsUp)
@@ -249,8 +263,8 @@ internal abstract class QueueWorker
     {
         if (Stopped)
             return;
-        if (Queue.InFlight != 0 && !_broken && !_abandoned)
-            BackendLog.DrainTimedOut(Logger, Queue.Index, Queue.InFlight, Options.DrainTimeout.TotalSeconds);
+        if (Queue.InFlight != 0 && !_broken && !_abandoned && MayLog())
+            BackendLog.DrainTimedOut(Logger, Queue.Owner, Queue.Index, Queue.Format, Queue.InFlight, Options.DrainTimeout.TotalSeconds);
         Stopped = true;
         _clock?.Dispose();
         uint next = Queue.Base;

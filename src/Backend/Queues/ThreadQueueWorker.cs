@@ -63,7 +63,7 @@ internal sealed class ThreadQueueWorker(DeviceVirtqueue queue, EventNotifier? ki
     internal void GiveUp(Exception reason)
     {
         _failed = true;
-        BackendLog.WorkerFailed(Logger, Queue.Index, reason);
+        BackendLog.WorkerFailed(Logger, Queue.Owner, Queue.Index, Queue.Format, reason);
     }
 
     /// <summary>Asks for kicks. False: there is something to do.</summary>

@@ -85,6 +85,15 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Chains taken and not yet shown to the driver as used.</summary>
     public int InFlight { get; private set; }
 
+    /// <summary>Whose queue it is, for the log.</summary>
+    internal string Owner => _setup.Owner;
+
+    /// <summary>The format of the ring, for the log.</summary>
+    internal string Format => _setup.Format;
+
+    /// <summary>What the device threw, if that broke the queue.</summary>
+    internal Exception? Failure { get; private set; }
+
     /// <summary>The device has written into buffers with <see cref="PacketStream"/> since the last publication.</summary>
     internal bool Streamed { get; set; }
 
@@ -198,6 +207,13 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Declares the queue unusable, for a device that cannot go on with it.</summary>
     /// <param name="detail">Why, in words.</param>
     public void Fail(string detail) => Break(VirtqueueFault.DeviceFailed, detail);
+
+    /// <summary>The device threw.</summary>
+    internal void Fail(Exception failure)
+    {
+        Failure ??= failure;
+        Fail($"{failure.GetType().Name}: {failure.Message}");
+    }
 
     private void ThrowCompletedTwice(ushort head) => throw new InvalidOperationException(
         string.Create(CultureInfo.InvariantCulture, $"Queue {Index}: chain {head} completed, but all {InFlight} chains taken are completed already."));

@@ -12,15 +12,19 @@ namespace Vhost.Backend;
 /// <param name="Base">As sent in SET_VRING_BASE.</param>
 /// <param name="Features">The acknowledged features.</param>
 /// <param name="DeviceReadsOnly">The device only reads what the driver puts into this queue; see <see cref="PackedChainWalker"/>.</param>
+/// <param name="Owner">Whose queue it is, for the log: the back-end's name, where it was given one, and the connection.</param>
 [StructLayout(LayoutKind.Auto)]
 internal readonly record struct VirtqueueSetup(
     int Index, uint Size, UserAddress DescriptorTable, UserAddress AvailableRing, UserAddress UsedRing, uint Base, VirtioFeatures Features,
-    bool DeviceReadsOnly = false)
+    bool DeviceReadsOnly = false, string Owner = "back-end")
 {
     /// <summary>Where a packed ring begins: position 0 on both sides, with both wrap counters set.</summary>
     internal const uint FreshPackedBase = 0x8000_8000;
 
     internal bool IsPacked => (Features & VirtioFeatures.RingPacked) != 0;
+
+    /// <summary>The format of the ring, in a word.</summary>
+    internal string Format => IsPacked ? "packed" : "split";
 
     /// <summary>
     /// Where a packed ring goes on. Several front-ends send only the low half; a used position of zero on turn zero cannot follow an available position

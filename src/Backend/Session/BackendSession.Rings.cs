@@ -31,7 +31,7 @@ internal sealed partial class BackendSession
         VirtqueueSetup setup = SetupOf(vring);
         if (DeviceVirtqueue.TryActivate(_memory, setup, vring.Call, _inflight?.Open(setup), out _, out string explanation) is not { } queue)
         {
-            BackendLog.QueueWaits(_logger, vring.Index, explanation);
+            BackendLog.QueueWaits(_logger, _owner, vring.Index, setup.Format, explanation);
             return;
         }
 
@@ -48,14 +48,14 @@ internal sealed partial class BackendSession
             throw;
         }
 
-        BackendLog.QueueStarted(_logger, vring.Index, vring.Size, start, vring.Enabled);
+        BackendLog.QueueStarted(_logger, _owner, vring.Index, setup.Format, vring.Size, start, vring.Enabled);
         _counters[vring.Index].Recovered(left);
         if (left > 0 && _budget.TryTake())
-            BackendLog.RequestsLeft(_logger, vring.Index, left);
+            BackendLog.RequestsLeft(_logger, _owner, vring.Index, setup.Format, left);
         if (discarded && _budget.TryTake())
-            BackendLog.LeftDiscarded(_logger, vring.Index);
+            BackendLog.LeftDiscarded(_logger, _owner, vring.Index, setup.Format);
         if (bad > 0 && _budget.TryTake())
-            BackendLog.LeftBad(_logger, vring.Index, bad);
+            BackendLog.LeftBad(_logger, _owner, vring.Index, setup.Format, bad);
     }
 
     /// <summary>The driver has chosen the packed format for all rings.</summary>
@@ -71,7 +71,8 @@ internal sealed partial class BackendSession
     {
         VhostUserVringAddress address = vring.Address!.Value;
         return new VirtqueueSetup(
-            vring.Index, vring.Size, address.DescriptorTable, address.AvailableRing, address.UsedRing, BaseOf(vring), _state.Features, DeviceReadsOnly(vring.Index));
+            vring.Index, vring.Size, address.DescriptorTable, address.AvailableRing, address.UsedRing, BaseOf(vring), _state.Features, DeviceReadsOnly(vring.Index),
+            _owner);
     }
 
     /// <summary>The transmit queues of a network device (virtio 1.2, 5.1.2).</summary>
@@ -111,14 +112,14 @@ internal sealed partial class BackendSession
             _held.Stopped(worker.Queue);
         }
 
-        BackendLog.QueueStopped(_logger, vring.Index, BaseOf(vring));
+        BackendLog.QueueStopped(_logger, _owner, vring.Index, worker.Queue.Format, BaseOf(vring));
     }
 
     /// <summary>On the worker of the queue, once.</summary>
     private void LeftRefused(DeviceVirtqueue queue)
     {
         if (_budget.TryTake())
-            BackendLog.LeftRefused(_logger, queue.Index, queue.LeftRefusedDetail ?? string.Empty);
+            BackendLog.LeftRefused(_logger, _owner, queue.Index, queue.Format, queue.LeftRefusedDetail ?? string.Empty);
     }
 
     /// <summary>On the worker of the queue, once: the queue is out of service until it is stopped and started again. Others go on.</summary>
@@ -127,7 +128,7 @@ internal sealed partial class BackendSession
         if (_state.Protocol.HasFlag(VhostUserProtocolFeatures.Status))
             Interlocked.Or(ref _status, StatusNeedsReset);
         if (_budget.TryTake())
-            BackendLog.QueueBroken(_logger, queue.Index, queue.Fault, queue.FaultDetail ?? string.Empty);
+            BackendLog.QueueBroken(_logger, _owner, queue.Index, queue.Format, queue.Fault, queue.FaultDetail ?? string.Empty, queue.Failure);
         _counters[queue.Index].Broke();
         _vrings[queue.Index].SignalError();
         _events.TellBroken(_connection.Name, queue.Index);

@@ -16,6 +16,9 @@ internal sealed partial class BackendSession
     private const ulong Refused = 1;
 
     private readonly VhostUserConnection _connection;
+
+    /// <summary>Whose queues these are, for the log.</summary>
+    private readonly string _owner;
     private readonly IVhostUserDevice _device;
     private readonly VhostUserBackendOptions _options;
     private readonly ILogger _logger;
@@ -34,9 +37,10 @@ internal sealed partial class BackendSession
     {
         _connection = connection;
         (_device, _options, _logger, _budget, _held, _events, _counters) = common;
+        _owner = _options.Name is { } name ? $"{name}, {connection.Name}" : connection.Name;
         _somebodyWaits = somebodyWaits;
         _vrings = [.. Enumerable.Range(0, _device.QueueCount).Select(index => new VringState(index))];
-        _workerContext = new QueueWorkerContext(_device, _options, _logger, QueueBroke, LeftRefused);
+        _workerContext = new QueueWorkerContext(_device, _options, _logger, QueueBroke, LeftRefused, _budget);
         _state = new NegotiatedState(
             OfferedBits.Features(_device, _options), VirtioFeatures.None, OfferedBits.ProtocolFeatures(_device, _options), VhostUserProtocolFeatures.None);
         _shownState = new StrongBox<NegotiatedState>(_state);

@@ -26,7 +26,11 @@ public sealed record BackendStatus
     /// <summary>The MTU that the front-end set for a network device; null where it set none.</summary>
     public required int? Mtu { get; init; }
 
-    /// <summary>Memory that is mapped.</summary>
+    /// <summary>Memory that is mapped, in guest addresses and in the front-end's own.</summary>
+    /// <remarks>
+    /// Not where it is mapped here: the front-end can take a region back at any time, and an address that an application keeps would then be nobody's, or somebody else's. Requests come with their
+    /// buffers resolved and held (<see cref="DescriptorChain"/>, <see cref="DetachedChain"/>).
+    /// </remarks>
     public required IReadOnlyList<BackendMemoryRegion> Memory { get; init; }
 
     /// <summary>Whether requests are noted in an in-flight area.</summary>

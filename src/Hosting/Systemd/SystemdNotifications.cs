@@ -6,7 +6,7 @@ using Microsoft.Extensions.Logging;
 namespace Vhost.Backend.Hosting;
 
 /// <summary>
-/// Tells systemd READY=1 when every service of the host has started, STATUS= when a back-end does something else, WATCHDOG=1 while none has failed, and STOPPING=1. The socket is that of
+/// Tells systemd READY=1 when every service of the host has started, STATUS= when a back-end does something else, WATCHDOG=1 while each can go on, and STOPPING=1. The socket is that of
 /// NOTIFY_SOCKET; without one nothing is done.
 /// </summary>
 internal sealed class SystemdNotifications(SystemdSettings settings, IServiceProvider services, IHostApplicationLifetime lifetime, ILoggerFactory logs) : BackgroundService
@@ -15,13 +15,16 @@ internal sealed class SystemdNotifications(SystemdSettings settings, IServicePro
     private readonly HostedVhostUserBackend[] _backends =
         [.. services.GetServices<HostedBackendName>().Select(one => services.GetRequiredKeyedService<HostedVhostUserBackend>(one.Name))];
 
+    /// <summary>Not one of the back-ends has come to its end by a failure.</summary>
+    private bool CanGoOn => Array.TrueForAll(_backends, static backend => backend.State != HostedBackendState.Failed);
+
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         if (settings.NotifySocket is not { } address)
             return;
         using SystemdSocket socket = new(address, logs.CreateLogger("Vhost.Backend.Hosting"));
         using CancellationTokenRegistration started = lifetime.ApplicationStarted.Register(() => socket.Send($"READY=1\nSTATUS={Status()}"));
-        using CancellationTokenRegistration stopping = lifetime.ApplicationStopping.Register(() => socket.Send($"STOPPING=1\nSTATUS=stopping"));
+        using CancellationTokenRegistration stopping = lifetime.ApplicationStopping.Register(() => socket.Send($"STOPPING=1\nSTATUS={(CanGoOn ? "stopping" : Status())}"));
         foreach (HostedVhostUserBackend backend in _backends)
             backend.Changed += (_, _) => _changes.Writer.TryWrite(true);
         try
@@ -52,7 +55,7 @@ internal sealed class SystemdNotifications(SystemdSettings settings, IServicePro
         using PeriodicTimer timer = new(interval / 2 < TimeSpan.FromMilliseconds(1) ? TimeSpan.FromMilliseconds(1) : interval / 2);
         while (await timer.WaitForNextTickAsync(stop).ConfigureAwait(false))
         {
-            if (_backends.All(backend => backend.State != HostedBackendState.Failed))
+            if (CanGoOn)
                 socket.Send("WATCHDOG=1");
         }
     }
@@ -63,7 +66,7 @@ internal sealed class SystemdNotifications(SystemdSettings settings, IServicePro
     {
         HostedBackendState.Connected => "connected",
         HostedBackendState.Waiting => $"waiting on {backend.Where}",
-        HostedBackendState.Failed => $"failed: {backend.Failure!.Message.ReplaceLineEndings(" ")}",
+        HostedBackendState.Failed => $"cannot go on: {backend.Failure!.Message.ReplaceLineEndings(" ")}",
         HostedBackendState.Stopped => "stopped",
         _ => "starting",
     };

@@ -18,6 +18,9 @@ public sealed class PacketPool
     /// <summary>Data bytes of a buffer, by default.</summary>
     public const int DefaultBufferSize = 2048;
 
+    /// <summary>The largest data bytes of a buffer: the longest packet that queues take, in one piece.</summary>
+    public const int MaxBufferSize = 65550;
+
     private const int Line = 64;
 
     private readonly Lock _lock = new();
@@ -26,13 +29,13 @@ public sealed class PacketPool
 
     /// <summary>Makes a pool.</summary>
     /// <param name="count">Buffers, at least 1.</param>
-    /// <param name="bufferSize">Data bytes that a fresh buffer has room for, 64 to 65536; longer packets take several buffers.</param>
+    /// <param name="bufferSize">Data bytes that a fresh buffer has room for, 64 to <see cref="MaxBufferSize"/>; longer packets take several buffers.</param>
     /// <param name="headroom">Bytes to keep free before the data, 0 to 4096.</param>
     /// <exception cref="ArgumentOutOfRangeException">A number is out of its range, or all together pass 2 GiB.</exception>
     public PacketPool(int count, int bufferSize = DefaultBufferSize, int headroom = DefaultHeadroom)
     {
         Require(count >= 1, nameof(count), count, "at least 1");
-        Require(bufferSize is >= 64 and <= 65536, nameof(bufferSize), bufferSize, "64 to 65536");
+        Require(bufferSize is >= 64 and <= MaxBufferSize, nameof(bufferSize), bufferSize, string.Create(CultureInfo.InvariantCulture, $"64 to {MaxBufferSize}"));
         Require(headroom is >= 0 and <= 4096, nameof(headroom), headroom, "0 to 4096");
         Count = count;
         BufferSize = bufferSize;

@@ -24,7 +24,7 @@ internal static class ServeConsoleCommand
         {
             _stdio, _pty, _file, _size, _json, ToolCommand.Capabilities("Print what this command can do and exit; everything else is ignored."),
         };
-        SocketOptions.AddTo(command);
+        SocketOptions.AddWithoutThreadsTo(command, "a console is served on the thread pool, and has no threads to choose");
         command.Validators.Add(Check);
         command.SetAction((line, stop) => RunAsync(line, SocketOptions.Read(line), stop));
         return command;

@@ -25,16 +25,21 @@ internal static class SocketOptions
 
     internal static void AddTo(Command command)
     {
-        command.Options.Add(_socketPath);
+        AddAll(command, _socketPath);
         AddSharedTo(command);
         command.Validators.Add(CheckSocket);
     }
 
     /// <summary>Adds the options of a command that names its sockets in its own way.</summary>
-    internal static void AddSharedTo(Command command)
+    internal static void AddSharedTo(Command command) => AddAll(command, _descriptor, _client, _threads, _poll, _processors, _mode, _group, _logLevel);
+
+    /// <summary>Adds the options of a command whose device has a way of its own to serve its queues: those that choose threads are refused, with a reason.</summary>
+    /// <param name="command">The command.</param>
+    /// <param name="reason">Why there is nothing to choose.</param>
+    internal static void AddWithoutThreadsTo(Command command, string reason)
     {
-        foreach (Option option in new Option[] { _descriptor, _client, _threads, _poll, _processors, _mode, _group, _logLevel })
-            command.Options.Add(option);
+        AddAll(command, _socketPath, _descriptor, _client, _mode, _group, _logLevel, Refused(reason));
+        command.Validators.Add(CheckSocket);
     }
 
     internal static SocketSettings Read(ParseResult line) => new()
@@ -45,7 +50,7 @@ internal static class SocketOptions
         Client = line.GetValue(_client),
         Poll = line.GetValue(_poll),
         Threads = line.GetValue(_threads),
-        Processors = line.GetRequiredValue(_processors),
+        Processors = line.GetValue(_processors) ?? [],
         Mode = line.GetValue(_mode),
         Group = line.GetValue(_group),
         LogLevel = line.GetResult(_logLevel) is null ? LogLevel.Warning : line.GetValue(_logLevel),
@@ -67,6 +72,12 @@ internal static class SocketOptions
             result.AddError(FormattableString.Invariant($"{option.Name} is given {times} times for {sockets} sockets: give one for each --socket-path."));
     }
 
+    private static void AddAll(Command command, params ReadOnlySpan<Option> options)
+    {
+        foreach (Option option in options)
+            command.Options.Add(option);
+    }
+
     private static void CheckSocket(CommandResult result)
     {
         string[] paths = [.. result.GetResult(_socketPath)?.Tokens.Select(token => token.Value) ?? []];
@@ -85,6 +96,14 @@ internal static class SocketOptions
             result.AddError("--client needs --socket-path: an inherited socket is listening or connected already.");
         else if ((descriptor || Given(result, _client)) && (Given(result, _mode) || Given(result, _group)))
             result.AddError("--socket-mode and --socket-group need a socket file of our own: --socket-path without --client.");
+    }
+
+    /// <summary>The options that choose threads, which are not told of where they are not taken.</summary>
+    private static Option<string[]> Refused(string reason)
+    {
+        Option<string[]> option = new(_threads.Name, [_poll.Name, _processors.Name, .. _processors.Aliases]) { Hidden = true, Arity = ArgumentArity.ZeroOrMore };
+        option.Validators.Add(result => result.AddError($"{_threads.Name}, {_poll.Name} and {_processors.Name}: {reason}."));
+        return option;
     }
 
     private static Option<int?> Descriptor() => new("--fd")

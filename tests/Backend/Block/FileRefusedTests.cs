@@ -25,7 +25,7 @@ public sealed class FileRefusedTests
             RawDescriptors.Replace(RingDescriptor(), "/dev/null");
             Submit(session, first: Requests);
             await Eventually.TrueAsync(() => session.Log.Lines.Any(line => line.Contains("broken", StringComparison.Ordinal)));
-            session.Log.Lines.Should().ContainMatch("queue 0: broken*io_uring_enter*");
+            session.Log.Lines.Should().ContainMatch("*queue 0 (*): broken*io_uring_enter*");
             await ProcessHealth.AssertIdleAsync();
         });
         before.AssertBack();

@@ -121,6 +121,24 @@ public sealed class NetFromGuestTests : NetPortBench
     }
 
     [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void The_longest_packet_is_in_one_piece_where_the_buffers_are_as_long(bool packed)
+    {
+        Start(packed);
+        byte[] data = Bytes(PacketPool.MaxBufferSize);
+        Put(Data, [.. Header(), .. data]);
+        Transmit.Offer(deviceWrites: false, (Data, 12 + data.Length));
+        PacketBuffer[] got = new PacketBuffer[1];
+        new PacketPool(1, PacketPool.MaxBufferSize).RentBurst(got);
+
+        Port.DequeueBurst(got).Should().Be(1);
+
+        got[0].Next.Should().BeNull();
+        got[0].Data.SequenceEqual(data).Should().BeTrue();
+    }
+
+    [Theory]
     [InlineData(false, 1)]
     [InlineData(false, 11)]
     [InlineData(false, 12)]

@@ -11,7 +11,7 @@ public class MessageHookTests
     public async Task A_message_that_the_back_end_does_not_know_is_the_hooks()
     {
         Hook hook = new(OwnRequest, message => MessageDecision.Reply(message.Payload.ToArray().Reverse().ToArray()));
-        await using Dialogue dialogue = new(hook);
+        await using SessionBench dialogue = Hooked(hook);
         await dialogue.Frontend.NegotiateAsync();
 
         await dialogue.Frontend.SendAsync(OwnRequest, RawFrontend.Plain, new byte[] { 1, 2, 3 });
@@ -24,7 +24,7 @@ public class MessageHookTests
     public async Task A_message_that_the_back_end_knows_can_be_carried_out_or_refused_by_the_hook()
     {
         Hook hook = new((uint)VhostUserRequest.SetVringNum, message => BitConverter.ToUInt32(message.Payload) == 0 ? MessageDecision.Done : MessageDecision.Refuse("not this one"));
-        await using Dialogue dialogue = new(hook);
+        await using SessionBench dialogue = Hooked(hook);
         await dialogue.Frontend.NegotiateAsync();
 
         await dialogue.Frontend.AcceptedAsync(VhostUserRequest.SetVringNum, RawFrontend.State(0, 12345));
@@ -38,13 +38,10 @@ public class MessageHookTests
     public async Task What_the_hook_leaves_is_done_as_ever()
     {
         Hook hook = new(OwnRequest, _ => MessageDecision.Done);
-        await using Dialogue dialogue = new(hook);
-        using TestGuest guest = new();
-        using TestRing ring = new(guest, 0);
+        await using SessionBench dialogue = Hooked(hook);
         await dialogue.Frontend.NegotiateAsync();
-        await dialogue.Frontend.AddMemoryAsync(guest);
-        await dialogue.Frontend.StartAsync(ring);
-        await ring.EchoAsync(1);
+        await dialogue.Frontend.AddMemoryAsync(dialogue.Guest);
+        await (await dialogue.RunAsync()).EchoAsync(1);
         hook.Heard.Should().StartWith(["3: True", "1: True"]);
     }
 
@@ -52,7 +49,7 @@ public class MessageHookTests
     public async Task A_hook_that_throws_refuses_the_message_and_loses_nothing_else()
     {
         Hook hook = new((uint)VhostUserRequest.SetVringNum, _ => throw new InvalidOperationException("the test's hook")) { ThrowsAfter = true };
-        await using Dialogue dialogue = new(hook);
+        await using SessionBench dialogue = Hooked(hook);
         await dialogue.Frontend.NegotiateAsync();
         await dialogue.Frontend.RefusedAsync(VhostUserRequest.SetVringNum, RawFrontend.State(0, 16));
         await dialogue.Frontend.AcceptedAsync(VhostUserRequest.SetVringBase, RawFrontend.State(0, 16));
@@ -62,7 +59,7 @@ public class MessageHookTests
     public async Task B02_what_the_header_check_refuses_never_reaches_the_hook()
     {
         Hook hook = new(uint.MaxValue, _ => MessageDecision.Done);
-        await using Dialogue dialogue = new(hook);
+        await using SessionBench dialogue = Hooked(hook);
         await dialogue.Frontend.SendAsync((uint)VhostUserRequest.GetFeatures, (VhostUserHeaderFlags)2, default);
         await dialogue.Frontend.ExpectClosedAsync();
         hook.Asked.Should().Be(0);
@@ -97,24 +94,5 @@ public class MessageHookTests
         }
     }
 
-    private sealed class Dialogue : IAsyncDisposable
-    {
-        public Dialogue(Hook hook)
-        {
-            (VhostUserConnection end, VhostUserConnection ours) = VhostUserConnection.CreatePair();
-            Backend = new VhostUserBackend(new EchoDevice(), new VhostUserBackendOptions { MessageHook = hook });
-            Frontend = new RawFrontend(end);
-            _ = Backend.ServeAsync(ours);
-        }
-
-        public VhostUserBackend Backend { get; }
-
-        public RawFrontend Frontend { get; }
-
-        public async ValueTask DisposeAsync()
-        {
-            await Frontend.DisposeAsync();
-            await Backend.DisposeAsync();
-        }
-    }
+    private static SessionBench Hooked(Hook hook) => new(options: new VhostUserBackendOptions { MessageHook = hook });
 }

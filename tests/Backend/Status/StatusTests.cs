@@ -19,42 +19,35 @@ public class StatusTests
     [Fact]
     public async Task The_status_says_what_was_negotiated_and_what_each_queue_does()
     {
-        await using VhostUserBackend backend = new(new EchoDevice());
-        (VhostUserConnection end, VhostUserConnection ours) = VhostUserConnection.CreatePair();
-        Task served = backend.ServeAsync(ours);
-        using TestGuest guest = new();
-        using TestRing ring = new(guest, 0);
-        await using (RawFrontend frontend = new(end))
-        {
-            await frontend.NegotiateAsync();
-            await frontend.AddMemoryAsync(guest);
-            await frontend.SendAsync(VhostUserRequest.SetStatus, RawFrontend.U64(7));
-            await frontend.StartAsync(ring);
-            await ring.EchoAsync(1);
-            await frontend.BarrierAsync();
+        await using SessionBench bench = await SessionBench.StartAsync();
+        (VhostUserBackend backend, RawFrontend frontend, TestGuest guest) = (bench.Backend, bench.Frontend, bench.Guest);
+        await frontend.SendAsync(VhostUserRequest.SetStatus, RawFrontend.U64(7));
+        TestRing ring = await bench.RunAsync();
+        await ring.EchoAsync(1);
+        await frontend.BarrierAsync();
 
-            BackendStatus status = backend.GetStatus()!;
+        BackendStatus status = backend.GetStatus()!;
 
-            status.Peer.Should().Contain("socket pair");
-            status.Features.Should().HaveFlag(VirtioFeatures.Version1).And.NotHaveFlag(VirtioFeatures.RingPacked);
-            status.OfferedFeatures.Should().HaveFlag(VirtioFeatures.Version1);
-            status.ProtocolFeatures.Should().Be(status.OfferedProtocolFeatures);
-            status.DeviceStatus.Should().Be(VirtioDeviceStatus.Acknowledge | VirtioDeviceStatus.Driver | VirtioDeviceStatus.DriverOk);
-            status.Mtu.Should().BeNull();
-            status.Memory.Should().Equal(new BackendMemoryRegion(guest.Region.GuestAddress, guest.Region.UserAddress, guest.Region.Size));
-            status.TracksInflight.Should().BeFalse();
-            status.HasBackendChannel.Should().BeFalse();
-            status.Queues.Should().HaveCount(2);
-            status.Queues[0].Should().Match<QueueStatus>(queue =>
-                queue.State == QueueState.Running && queue.Size == TestRing.Size && queue.HasKick && queue.HasCall && queue.Address == ring.Address && queue.InFlight == 0
-                && queue.Statistics.Completed == 1 && queue.Fault == VirtqueueFault.None && queue.FaultDetail == null);
-            status.Queues[1].Should().Match<QueueStatus>(queue => queue.State == QueueState.Stopped && queue.Size == 0 && queue.Address == null);
+        status.Peer.Should().Contain("socket pair");
+        status.Features.Should().HaveFlag(VirtioFeatures.Version1).And.NotHaveFlag(VirtioFeatures.RingPacked);
+        status.OfferedFeatures.Should().HaveFlag(VirtioFeatures.Version1);
+        status.ProtocolFeatures.Should().Be(status.OfferedProtocolFeatures);
+        status.DeviceStatus.Should().Be(VirtioDeviceStatus.Acknowledge | VirtioDeviceStatus.Driver | VirtioDeviceStatus.DriverOk);
+        status.Mtu.Should().BeNull();
+        status.Memory.Should().Equal(new BackendMemoryRegion(guest.Region.GuestAddress, guest.Region.UserAddress, guest.Region.Size));
+        status.TracksInflight.Should().BeFalse();
+        status.HasBackendChannel.Should().BeFalse();
+        status.Queues.Should().HaveCount(2);
+        status.Queues[0].Should().Match<QueueStatus>(queue =>
+            queue.State == QueueState.Running && queue.Size == TestRing.Size && queue.HasKick && queue.HasCall && queue.Address == ring.Address && queue.InFlight == 0
+            && queue.Statistics.Completed == 1 && queue.Fault == VirtqueueFault.None && queue.FaultDetail == null);
+        status.Queues[1].Should().Match<QueueStatus>(queue => queue.State == QueueState.Stopped && queue.Size == 0 && queue.Address == null);
 
-            await frontend.StopAsync(ring);
-            backend.GetStatus()!.Queues[0].Base.Should().Be(1, "that is where it goes on");
-        }
+        await frontend.StopAsync(ring);
+        backend.GetStatus()!.Queues[0].Base.Should().Be(1, "that is where it goes on");
 
-        await served.InTime();
+        await frontend.DisposeAsync();
+        await bench.Served.InTime();
         backend.GetStatus().Should().BeNull();
         backend.GetStatistics()[0].Completed.Should().Be(1, "figures are the back-end's, not the session's");
     }
@@ -83,16 +76,9 @@ public class StatusTests
     [Fact]
     public async Task A_running_queue_shows_what_is_offered_and_how_far_it_has_come()
     {
-        EchoDevice device = new();
-        await using VhostUserBackend backend = new(device);
-        (VhostUserConnection end, VhostUserConnection ours) = VhostUserConnection.CreatePair();
-        _ = backend.ServeAsync(ours);
-        using TestGuest guest = new();
-        using TestRing ring = new(guest, 0);
-        await using RawFrontend frontend = new(end);
-        await frontend.NegotiateAsync();
-        await frontend.AddMemoryAsync(guest);
-        await frontend.StartAsync(ring);
+        await using SessionBench bench = await SessionBench.StartAsync();
+        (VhostUserBackend backend, RawFrontend frontend) = (bench.Backend, bench.Frontend);
+        TestRing ring = await bench.RunAsync();
         for (byte i = 0; i < 5; i++)
             await ring.EchoAsync(i);
         (backend.GetStatus()!.Queues[0].Base, backend.GetStatus()!.Queues[0].Available).Should().Be((5u, 0));
@@ -117,38 +103,28 @@ public class StatusTests
     public async Task Requests_that_the_device_keeps_are_in_flight()
     {
         EchoDevice device = new() { KeepRequests = true };
-        await using VhostUserBackend backend = new(device);
-        (VhostUserConnection end, VhostUserConnection ours) = VhostUserConnection.CreatePair();
-        _ = backend.ServeAsync(ours);
-        using TestGuest guest = new();
-        using TestRing ring = new(guest, 0);
-        await using RawFrontend frontend = new(end);
-        await frontend.NegotiateAsync();
-        await frontend.AddMemoryAsync(guest);
-        await frontend.StartAsync(ring);
+        await using SessionBench bench = await SessionBench.StartAsync(device);
+        TestRing ring = await bench.RunAsync();
         ring.SubmitAndKick(1);
         ring.SubmitAndKick(2);
         await Eventually.TrueAsync(() => device.Kept.Count == 2);
-        await Eventually.TrueAsync(() => backend.GetStatus()!.Queues[0].InFlight == 2);
+        await Eventually.TrueAsync(() => bench.Backend.GetStatus()!.Queues[0].InFlight == 2);
         while (device.Kept.TryDequeue(out DetachedChain? chain))
             chain.Complete(0);
-        await Eventually.TrueAsync(() => backend.GetStatus()!.Queues[0].InFlight == 0);
+        await Eventually.TrueAsync(() => bench.Backend.GetStatus()!.Queues[0].InFlight == 0);
     }
 
     [Fact]
     public async Task Bits_that_are_withheld_are_not_offered()
     {
-        await using VhostUserBackend backend = new(new EchoDevice(), new VhostUserBackendOptions
+        await using SessionBench bench = new(options: new VhostUserBackendOptions
         {
             WithheldFeatures = VirtioFeatures.EventIndex,
             WithheldProtocolFeatures = VhostUserProtocolFeatures.InflightShmFd | VhostUserProtocolFeatures.ConfigureMemSlots,
         });
-        (VhostUserConnection end, VhostUserConnection ours) = VhostUserConnection.CreatePair();
-        _ = backend.ServeAsync(ours);
-        await using RawFrontend frontend = new(end);
-        await frontend.SendAsync(VhostUserRequest.SetOwner);
-        ulong features = await frontend.AskU64Async(VhostUserRequest.GetFeatures);
-        ulong protocol = await frontend.AskU64Async(VhostUserRequest.GetProtocolFeatures);
+        await bench.Frontend.SendAsync(VhostUserRequest.SetOwner);
+        ulong features = await bench.Frontend.AskU64Async(VhostUserRequest.GetFeatures);
+        ulong protocol = await bench.Frontend.AskU64Async(VhostUserRequest.GetProtocolFeatures);
 
         ((VirtioFeatures)features).Should().NotHaveFlag(VirtioFeatures.EventIndex).And.HaveFlag(VirtioFeatures.IndirectDescriptors);
         ((VhostUserProtocolFeatures)protocol).Should().NotHaveFlag(VhostUserProtocolFeatures.InflightShmFd).And.NotHaveFlag(VhostUserProtocolFeatures.ConfigureMemSlots)

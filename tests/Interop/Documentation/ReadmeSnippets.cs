@@ -76,6 +76,10 @@ public sealed class ReadmeSnippets
         await serving.InTime();
     }
 
+    [Fact]
+    public async Task A_network_device_that_cannot_be_served_does_not_poll_for_ever() =>
+        await FluentActions.Awaiting(() => Task.Run(() => ServeAsync("/nowhere/at/all", CancellationToken.None)).InTime()).Should().ThrowAsync<IOException>();
+
     private static async Task ServeAsync(string socketPath, CancellationToken stop)
     {
         // snippet: device
@@ -85,13 +89,13 @@ public sealed class ReadmeSnippets
         PacketBuffer[] packets = new PacketBuffer[32];
         new PacketPool(2 * packets.Length).RentBurst(packets);
         NetPort port = device.Ports[0];
-        while (!stop.IsCancellationRequested)
+        while (!serving.IsCompleted)                                    // until it is stopped, or the socket cannot be served
         {
             int count = port.DequeueBurst(packets);                     // what the guest sent; nothing while there is no guest
             port.EnqueueBurst(packets.AsSpan(0, count));                // an echo; what the guest has no room for is dropped
         }
 
-        await serving;
+        await serving;                                                  // throws why, if it could not
 
         // end
     }

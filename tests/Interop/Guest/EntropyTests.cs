@@ -31,4 +31,21 @@ public sealed class EntropyTests : IDisposable
         ChildProcess.Outcome outcome = await server.TerminateAsync();
         ToolProcess.Parse(outcome).GetProperty("bytes").GetInt64().Should().BeGreaterThanOrEqualTo(bytes.Length);
     }
+
+    [SkippableFact]
+    public async Task A_guest_whose_source_is_killed_waits_where_it_reads_and_lives_on()
+    {
+        string socket = _folder.File("s");
+        await using ChildProcess server = ToolProcess.Start("serve", "rng", "--socket-path", socket);
+        await server.ErrorLineAsync("serving");
+        await using Guest guest = await Guest.BootAsync(new GuestCommand().WithEntropy(socket));
+        const string read = "dd if=/dev/hwrng of=/dev/null bs=64 count=64"; // more than the guest's kernel keeps in store
+        await guest.RunAsync($"modprobe virtio_rng; {read}");
+
+        server.Signal(UnixSignal.Kill);
+        await server.EndAsync();
+
+        (await guest.TryRunAsync($"timeout 3 {read}")).ExitCode.Should().NotBe(0, "it waited until it was told to end");
+        await guest.PowerOffAsync();
+    }
 }

@@ -35,7 +35,7 @@ internal sealed record GuestCommand
             "-chardev", Text($"socket,id={id},path={socket},reconnect=1"),
             "-device", Text($"vhost-user-blk-pci,chardev={id},num-queues={queues}{(packed ? ",packed=on" : "")}"));
 
-    /// <summary>Adds a source of entropy served on a socket; it must be served when QEMU starts.</summary>
+    /// <summary>Adds a source of entropy served on a socket; it must be served when QEMU starts. With <c>reconnect</c> QEMU 7.2 fails an assertion there.</summary>
     internal GuestCommand WithEntropy(string socket) =>
         With("-chardev", Text($"socket,id=rng0,path={socket}"), "-device", "vhost-user-rng-pci,chardev=rng0");
 

@@ -12,6 +12,7 @@ public sealed partial class GuestDocumentTests
         ["disk with four queues in packed rings"] = new GuestCommand { Processors = 2 }.WithDisk("disk.sock", queues: 4, packed: true),
         ["entropy"] = new GuestCommand().WithEntropy("rng.sock"),
         ["network"] = new GuestCommand().WithNetwork("a.sock", 1),
+        ["network, the second guest"] = new GuestCommand().WithNetwork("b.sock", 2),
         ["slot"] = new GuestCommand().WithSlot("slot0"),
     };
 

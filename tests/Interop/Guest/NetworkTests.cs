@@ -99,6 +99,31 @@ public sealed class NetworkTests : IDisposable
         return (await guest.RunAsync("sha256sum < /tmp/in")).Split(' ')[0];
     }
 
+    [SkippableFact]
+    public async Task A_guest_whose_switch_is_killed_sees_its_link_go_and_come_again()
+    {
+        string socket = _folder.File("a");
+        await using ChildProcess first = ToolProcess.Start("serve", "switch", "--port", socket);
+        await first.ErrorLineAsync("serving a port of the switch");
+        await using Guest guest = await Guest.BootAsync(new GuestCommand().WithNetwork(socket, 1));
+        await guest.RunAsync("modprobe virtio_net");
+        await guest.UntilAsync("[ -e /sys/class/net/eth0 ]");
+        await guest.RunAsync("ip addr add 10.9.0.1/24 dev eth0 && ip link set eth0 up");
+        await LinkAsync(guest, isUp: true);
+
+        first.Signal(UnixSignal.Kill);
+        await first.EndAsync();
+        await LinkAsync(guest, isUp: false);
+        await using ChildProcess second = ToolProcess.Start("serve", "switch", "--port", socket, "--json");
+        await LinkAsync(guest, isUp: true);
+
+        await guest.TryRunAsync("ping -c 2 -W 1 10.9.0.2"); // nobody is there, but the guest asks who is
+        await guest.PowerOffAsync();
+        ToolProcess.Parse(await second.TerminateAsync()).GetProperty("learned").GetInt64().Should().Be(1);
+    }
+
+    private static Task LinkAsync(Guest guest, bool isUp) => guest.UntilAsync($"[ \"$(cat /sys/class/net/eth0/carrier)\" = {(isUp ? 1 : 0)} ]");
+
     /// <summary>Sends what is known of this guest, receives what the other one sends, and says the checksum of that.</summary>
     private static async Task<string> TalkAsync(Guest guest, int self, int other)
     {

@@ -64,7 +64,7 @@ public sealed class ServeManyTests : IDisposable
     public async Task Consoles_have_a_file_each()
     {
         string[] logs = [_folder.File("1.log"), _folder.File("2.log")];
-        await using ChildProcess server = await ServeAsync("console", "console", "--file", logs[0], "--file", logs[1], "--threads", "1", "--json");
+        await using ChildProcess server = await ServeAsync("console", "console", "--file", logs[0], "--file", logs[1], "--json");
         foreach ((string socket, string text) in new[] { (First, "from the first"), (Second, "and the second") })
         {
             await using ConsoleClient guest = await ConsoleClient.ConnectAsync(socket).InTime();
@@ -96,6 +96,9 @@ public sealed class ServeManyTests : IDisposable
     [InlineData("blk --null 1G --socket-path a --threads 1025", "--threads '1025'")]
     [InlineData("rng --socket-path a --threads two", "--threads 'two'")]
     [InlineData("rng --socket-path a --threads 1 --cpus 1023", "--cpu '1023': this process may only run on")]
+    [InlineData("console --socket-path a --pty --threads 2", "a console is served on the thread pool")]
+    [InlineData("console --socket-path a --pty --poll", "a console is served on the thread pool")]
+    [InlineData("console --socket-path a --cpu 0 --pty", "a console is served on the thread pool")]
     [InlineData("console --socket-path a --socket-path b", "give --pty, or --file PATH for each")]
     [InlineData("console --socket-path a --socket-path b --file x", "--file is given 1 times for 2 sockets")]
     public async Task What_does_not_fit_together_is_named(string line, string complaint) =>

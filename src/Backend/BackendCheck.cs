@@ -1,0 +1,52 @@
+using System.Globalization;
+
+namespace Vhost.Backend;
+
+/// <summary>What a device and the options of its back-end may be. A complaint names what is out of its range, the value and the range.</summary>
+internal static class BackendCheck
+{
+    private static readonly TimeSpan _longestTime = TimeSpan.FromDays(49);
+
+    /// <summary>One for ever would lock everybody out.</summary>
+    private static readonly TimeSpan _longestViolationPause = TimeSpan.FromHours(1);
+
+    /// <exception cref="ArgumentOutOfRangeException">The device or an option is out of its range.</exception>
+    /// <exception cref="ArgumentException">Two options do not go together.</exception>
+    internal static void Require(IVhostUserDevice device, VhostUserBackendOptions options)
+    {
+        Require(device.QueueCount is >= 1 and <= 256, nameof(device.QueueCount), device.QueueCount, "1 to 256");
+        Require(device.MaxQueueSize is >= 1 and <= 32768 && int.IsPow2(device.MaxQueueSize), nameof(device.MaxQueueSize), device.MaxQueueSize, "a power of two from 1 to 32768");
+        Require(device.ConfigLength is >= 0 and <= 256, nameof(device.ConfigLength), device.ConfigLength, "0 to 256");
+        Require(
+            options.MaxMemorySlots is >= 1 and <= VhostUserBackendOptions.MemorySlotLimit,
+            nameof(options.MaxMemorySlots),
+            options.MaxMemorySlots,
+            string.Create(CultureInfo.InvariantCulture, $"1 to {VhostUserBackendOptions.MemorySlotLimit}"));
+        Require(Enum.IsDefined(options.Dispatch), nameof(options.Dispatch), options.Dispatch, $"one of {string.Join(", ", Enum.GetNames<QueueDispatch>())}");
+        RequireTime(options.DrainTimeout, nameof(options.DrainTimeout), orInfinite: false);
+        RequireTime(options.SendTimeout, nameof(options.SendTimeout));
+        RequireTime(options.MessageTimeout, nameof(options.MessageTimeout));
+        RequireTime(options.FirstMessageTimeout, nameof(options.FirstMessageTimeout));
+        RequireTime(options.IdleTimeout, nameof(options.IdleTimeout));
+        Require(
+            options.ViolationPause >= TimeSpan.Zero && options.ViolationPause <= _longestViolationPause,
+            nameof(options.ViolationPause),
+            options.ViolationPause,
+            $"{TimeSpan.Zero} to {_longestViolationPause}");
+        options.Retry?.Validate();
+        if (options.Dispatch == QueueDispatch.SharedThreads && options.Threads is null)
+            throw new ArgumentException("Dispatch is SharedThreads, but there are no Threads.", nameof(options));
+    }
+
+    private static void RequireTime(TimeSpan time, string name, bool orInfinite = true) => Require(
+        (time > TimeSpan.Zero && time <= _longestTime) || (orInfinite && time == Timeout.InfiniteTimeSpan),
+        name,
+        time,
+        string.Create(CultureInfo.InvariantCulture, $"more than 0 and at most {_longestTime.TotalDays} days{(orInfinite ? ", or infinite" : "")}"));
+
+    private static void Require(bool holds, string name, object value, string allowed)
+    {
+        if (!holds)
+            throw new ArgumentOutOfRangeException(name, value, string.Create(CultureInfo.InvariantCulture, $"{name} is {value}: must be {allowed}."));
+    }
+}
