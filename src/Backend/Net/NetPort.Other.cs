@@ -10,9 +10,10 @@ public sealed partial class NetPort
     /// <param name="queue">The queue of the burst.</param>
     /// <param name="burst">Where to.</param>
     /// <param name="first">The first chain to use.</param>
+    /// <param name="stream">Whether it is written past the caches.</param>
     /// <param name="refused">Whether it can never be sent; it was counted.</param>
     /// <returns>How many chains it took; 0 when it was not sent.</returns>
-    private int WriteOther(PacketBuffer packet, DeviceVirtqueue queue, ref ChainBurst burst, int first, out bool refused)
+    private int WriteOther(PacketBuffer packet, DeviceVirtqueue queue, ref ChainBurst burst, int first, bool stream, out bool refused)
     {
         uint length = (uint)packet.PacketLength;
         (ulong word, ushort checksumOffset, int chains) = (0, 0, 0);
@@ -24,7 +25,7 @@ public sealed partial class NetPort
         if (chains == 0)
             return 0;
         WriteHeader(burst[first].Writable, word, checksumOffset, chains);
-        WriteData(packet, length, queue.Lengths(burst.Count), burst, first, chains);
+        WriteData(packet, length, queue.Lengths(burst.Count), burst, first, chains, stream);
         return chains;
     }
 
@@ -65,7 +66,7 @@ public sealed partial class NetPort
         place.CopyFrom(header[..(int)_toGuest.HeaderLength]);
     }
 
-    private void WriteData(PacketBuffer packet, uint left, uint[] lengths, in ChainBurst burst, int first, int chains)
+    private void WriteData(PacketBuffer packet, uint left, uint[] lengths, in ChainBurst burst, int first, int chains, bool stream)
     {
         PacketReader reader = new(packet);
         uint skip = _toGuest.HeaderLength;
@@ -73,7 +74,7 @@ public sealed partial class NetPort
         {
             GuestBuffers place = burst[i].Writable.Slice(skip);
             uint count = Math.Min(place.Length, left);
-            place.CopyFrom(ref reader, count);
+            place.CopyFrom(ref reader, count, stream);
             lengths[i] = skip + count;
             left -= count;
             skip = 0;

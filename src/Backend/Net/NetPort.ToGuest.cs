@@ -69,7 +69,7 @@ public sealed partial class NetPort
         uint[] lengths = queue.Lengths(chains.Length);
         int most = Math.Min(packets.Length, Math.Min(chains.Length, lengths.Length));
         int count = queue.TakeLinear(chains.AsSpan(0, most), deviceWrites: true, out bool isOther);
-        bool stream = PacketStream.IsSupported && (AlwaysStreams || (count >= PacketStream.LeastBurst && _choice.Next(count)));
+        bool stream = ChoosesToStream(count);
         uint header = _toGuest.HeaderLength;
         long bytes = 0;
         int used = 0;
@@ -96,6 +96,11 @@ public sealed partial class NetPort
         Count(packets[..used], bytes, _toGuest.Counters);
         return used;
     }
+
+    /// <summary>Whether the packets for so many chains are written past the caches.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool ChoosesToStream(int chains) =>
+        PacketStream.IsSupported && (AlwaysStreams || (chains >= PacketStream.LeastBurst && _choice.Next(chains)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Write(PacketBuffer packet, uint length, in LinearChain place, uint header, bool stream)
@@ -128,6 +133,8 @@ public sealed partial class NetPort
         if (!queue.FetchAnyway())
             return 0;
         ChainBurst burst = queue.TakeBurst(packets.Length);
+        bool stream = ChoosesToStream(burst.Count);
+        queue.Streamed |= stream;
         int taken = 0;
         int used = 0;
         long bytes = 0;
@@ -140,7 +147,7 @@ public sealed partial class NetPort
                     break; // the next turn says so
                 if (packet is null)
                     PacketBuffer.ThrowMissing(taken);
-                int chains = WriteOther(packet, queue, ref burst, used, out refused);
+                int chains = WriteOther(packet, queue, ref burst, used, stream, out refused);
                 if (chains == 0)
                     break;
                 used += chains;

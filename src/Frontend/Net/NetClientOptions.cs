@@ -28,7 +28,7 @@ public sealed record NetClientOptions
     public ushort QueueSize { get; init; } = 256;
 
     /// <summary>
-    /// Bytes of each buffer in shared memory, header included, 256 to 65600. A longer packet takes several. Every queue has <see cref="QueueSize"/> of them; those to receive
+    /// Bytes of each buffer in shared memory, header included, 256 to 65600. A longer packet that is received takes several; one that is sent may lie elsewhere, in one piece. Every queue has <see cref="QueueSize"/> of them; those to receive
     /// into have 65562 bytes where the device may deliver long packets (segmentation) into one buffer (<see cref="Mergeable"/> not agreed on).
     /// </summary>
     public int BufferSize { get; init; } = 2048;

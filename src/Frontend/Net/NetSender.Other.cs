@@ -2,7 +2,7 @@ using Vhost.Protocol;
 
 namespace Vhost.Frontend;
 
-/// <summary>Packets that are not one plain buffer: long, scattered, with work left to the device, or with a descriptor for the header.</summary>
+/// <summary>Packets that are not one plain buffer: scattered, with work left to the device, with a descriptor for the header, or long while the arena is full.</summary>
 public sealed partial class NetSender
 {
     /// <summary>False when the packet was not taken: there is no room at present, or it can never be sent.</summary>
@@ -17,22 +17,51 @@ public sealed partial class NetSender
             return false;
         }
 
-        uint pieces = (_slots.HeaderLength + length + _slots.Size - 1) / _slots.Size;
-        if (!HasRoom(pieces))
+        if (!TryWriteOther(packet, length, word, checksumOffset, out int buffers, out ulong token))
         {
             Collect();
-            if (!HasRoom(pieces) || Ring.Fault != VirtqueueFault.None)
+            if (Ring.Fault != VirtqueueFault.None || !TryWriteOther(packet, length, word, checksumOffset, out buffers, out token))
                 return false;
         }
 
-        uint first = _free.Take();
-        _slots.WriteHeader(first, word, checksumOffset);
-        int buffers = WritePieces(packet, length, first);
-        Ring.TrySubmit(_chain.AsSpan(0, buffers), [], first);
+        Ring.Streamed |= _stream;
+        Ring.TrySubmit(_chain.AsSpan(0, buffers), [], token);
         return true;
     }
 
-    private bool HasRoom(uint pieces) => _free.Count >= pieces && Ring.FreeDescriptors >= pieces + (Shape.SeparateHeader ? 1 : 0);
+    /// <summary>Writes a packet as one buffer into the arena, or into places as its pieces. False when there is no room for it at present.</summary>
+    private bool TryWriteOther(PacketBuffer packet, uint length, ulong word, ushort checksumOffset, out int buffers, out ulong token)
+    {
+        (buffers, token) = (0, 0);
+        if (_arena is { } arena)
+        {
+            if (Ring.FreeDescriptors == 0)
+                return false;
+            if (arena.TryReserve(1, arena.SizeOf(length), out uint offset, out token))
+            {
+                _chain[0] = new GuestBuffer(new GuestAddress(arena.WriteAny(packet, length, offset, word, checksumOffset, _stream)), _slots.HeaderLength + length);
+                buffers = 1;
+                return true;
+            }
+
+            if (IsArenaUnderWay(length))
+                return false;
+        }
+
+        uint pieces = (_slots.HeaderLength + length + _slots.Size - 1) / _slots.Size;
+        if (_free.Count < pieces || Ring.FreeDescriptors < pieces + (Shape.SeparateHeader ? 1 : 0))
+            return false;
+        uint first = _free.Take();
+        _slots.WriteHeader(first, word, checksumOffset);
+        buffers = WritePieces(packet, length, first);
+        token = first;
+        return true;
+    }
+
+    /// <summary>
+    /// The arena is full because the device has much to do, so that it is soon free again; pieces would only cost it more. Otherwise the device keeps a few packets, one in each segment, and may keep them for long.
+    /// </summary>
+    private bool IsArenaUnderWay(uint length) => (ulong)Ring.InFlight * length >= PacketArena.Size / 2;
 
     /// <summary>Copies a packet into as many places as it takes, the first one behind its header, and lists them as the buffers of a chain.</summary>
     private int WritePieces(PacketBuffer packet, uint left, uint slot)
@@ -43,7 +72,7 @@ public sealed partial class NetSender
         while (true)
         {
             uint count = Math.Min(_slots.Size - at, left);
-            reader.CopyTo(_slots.Address(slot, at, count), count);
+            reader.CopyTo(_slots.Address(slot, at, count), count, _stream);
             GuestAddress place = _places[slot].Address;
             if (buffers == 0 && Shape.SeparateHeader)
             {

@@ -20,7 +20,10 @@ public sealed partial class NetSender : NetClientQueue
     private readonly ulong[] _tokens = new ulong[Chunk];
     private readonly DriverCompletion[] _done = new DriverCompletion[Chunk];
     private readonly GuestBuffer[] _chain;
+
+    /// <summary>Bytes of the longest packet that is sent in one buffer when nothing of it is left to the device, and of the longest for which a place is enough.</summary>
     private readonly uint _plainRoom;
+    private readonly uint _placeRoom;
     private readonly bool _classify;
     private StreamChoice _choice;
     private int _count;
@@ -38,7 +41,8 @@ public sealed partial class NetSender : NetClientQueue
         _arena = memory.Arena;
         _places = memory.Places;
         _classify = classify;
-        _plainRoom = shape.SeparateHeader ? 0 : Math.Min(_slots.Room, NetQueueShape.LongestPacket);
+        _placeRoom = shape.SeparateHeader ? 0 : Math.Min(_slots.Room, NetQueueShape.LongestPacket);
+        _plainRoom = _arena is null ? _placeRoom : NetQueueShape.LongestPacket;
         _chain = new GuestBuffer[((NetQueueShape.BigBuffer + shape.SlotSize - 1) / shape.SlotSize) + 1];
         _free = new NetSlotQueue(shape.Slots);
         _next = new ushort[shape.Slots];
@@ -49,8 +53,11 @@ public sealed partial class NetSender : NetClientQueue
     /// <summary>Buffers in shared memory (<see cref="NetClientOptions.BufferSize"/> bytes each) that packets could take at once; on the thread that uses the queue; what the device has done with is counted only after <see cref="Reclaim"/>.</summary>
     public int FreeBuffers => Math.Min(_free.Count, Ring.FreeDescriptors);
 
-    /// <summary>Bytes of the longest packet that the queue can ever take, without the virtio header: 65550, or fewer on rings with few and small buffers.</summary>
-    public int MaxPacketLength => Math.Min(NetQueueShape.LongestPacket, (Shape.Slots * Shape.SlotSize) - Shape.HeaderLength);
+    /// <summary>
+    /// Bytes of the longest packet that the queue can ever take, without the virtio header: 65550, or fewer where the device is so old that the header needs a descriptor of its own, and the ring has
+    /// few and small buffers.
+    /// </summary>
+    public int MaxPacketLength => Math.Min(NetQueueShape.LongestPacket, _arena is null ? (Shape.Slots * Shape.SlotSize) - Shape.HeaderLength : NetQueueShape.LongestPacket);
 
     /// <summary>
     /// Sends packets: copies them into shared memory, shows all of them to the device at once, and kicks it if it asked for that. The buffers stay the
@@ -173,7 +180,7 @@ public sealed partial class NetSender : NetClientQueue
                 break;
             if (plain > 0 && IsPlain(packet))
                 continue; // a segment of the arena is full, perhaps not the next one
-            if (IsPlain(packet) || !TrySendOther(packet, out refused))
+            if ((IsPlain(packet) && FitsPlace(packet)) || !TrySendOther(packet, out refused))
                 break;
             bytes += packet.PacketLength;
             taken++;
@@ -185,10 +192,12 @@ public sealed partial class NetSender : NetClientQueue
         return taken;
     }
 
-    /// <summary>One buffer, one place, nothing left to the device: nearly all packets.</summary>
+    /// <summary>One buffer here and there, nothing left to the device: nearly all packets.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool IsPlain(PacketBuffer packet) =>
         packet.IsLinear && OffloadRules.IsNone(packet.OffloadWord) && (uint)(packet.Length - 1) < _plainRoom;
+
+    private bool FitsPlace(PacketBuffer packet) => (uint)(packet.Length - 1) < _placeRoom;
 
     /// <summary>Writes plain packets, up to the first that is not, or for which there is no room.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
@@ -242,7 +251,7 @@ public sealed partial class NetSender : NetClientQueue
     {
         int most = Math.Min(Math.Min(packets.Length, Ring.FreeDescriptors), Chunk);
         int count = 0;
-        while (count < most && packets[count] is { } packet && IsPlain(packet) && TryStageInPlace(packet, out _staged[count], out _tokens[count]))
+        while (count < most && packets[count] is { } packet && IsPlain(packet) && FitsPlace(packet) && TryStageInPlace(packet, out _staged[count], out _tokens[count]))
         {
             bytes += packet.Length;
             count++;

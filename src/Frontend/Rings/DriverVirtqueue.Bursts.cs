@@ -22,7 +22,7 @@ public sealed partial class DriverVirtqueue
     /// <param name="stream">The buffers were written with <see cref="PacketStream"/>.</param>
     internal int SubmitBurst(ReadOnlySpan<GuestBuffer> buffers, bool deviceWrites, ReadOnlySpan<ulong> tokens, bool stream)
     {
-        _streamed |= stream;
+        Streamed |= stream;
         if (buffers.Length != tokens.Length)
         {
             ThrowUnequal(buffers.Length, tokens.Length);

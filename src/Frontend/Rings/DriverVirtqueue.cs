@@ -23,9 +23,6 @@ public sealed partial class DriverVirtqueue : IDisposable
     private DriverFault _fault;
     private bool _disposed;
 
-    /// <summary>Something was written with streamed stores since the last publication.</summary>
-    private bool _streamed;
-
     private DriverVirtqueue(GuestMemoryLease lease, in DriverRingPlace place, DriverVirtqueueOptions options, VirtioFeatures features)
     {
         _lease = lease;
@@ -60,6 +57,9 @@ public sealed partial class DriverVirtqueue : IDisposable
 
     /// <summary>Requests submitted and not yet collected.</summary>
     public int InFlight { get; private set; }
+
+    /// <summary>Something was written with <see cref="PacketStream"/> since the last publication.</summary>
+    internal bool Streamed { get; set; }
 
     /// <summary>Descriptors a request could take now.</summary>
     public int FreeDescriptors => _split is not null ? _split.Free : _packed!.Free;
@@ -177,9 +177,9 @@ public sealed partial class DriverVirtqueue : IDisposable
     internal bool Show()
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
-        if (_streamed)
+        if (Streamed)
         {
-            _streamed = false;
+            Streamed = false;
             RingOrdering.StreamedThenStore();
         }
 

@@ -44,9 +44,9 @@ public readonly ref partial struct GuestBuffers
     }
 
     /// <summary>Fills the start of the list with the next bytes of a packet; the caller has compared with <see cref="Length"/>.</summary>
-    internal void CopyFrom(ref PacketReader reader, uint count)
+    internal void CopyFrom(ref PacketReader reader, uint count, bool stream)
     {
         for (Cursor cursor = new(this, count); cursor.MoveNext();)
-            reader.CopyTo(cursor.Address, cursor.Count);
+            reader.CopyTo(cursor.Address, cursor.Count, stream);
     }
 }

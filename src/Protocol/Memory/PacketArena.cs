@@ -12,13 +12,14 @@ namespace Vhost.Protocol;
 /// </remarks>
 internal sealed unsafe class PacketArena
 {
-    /// <summary>More than the packets of a usual ring, less than the second-level caches of today's processors.</summary>
-    internal const uint Size = 512 << 10;
+    /// <summary>More than the short packets of a usual ring, about what the second-level caches of today's processors hold.</summary>
+    internal const uint Size = 8 * SegmentSize;
 
     /// <summary>In every token of an arena; the rest is the segment.</summary>
     internal const ulong TokenMark = 1UL << 63;
 
-    internal const uint SegmentSize = 64 << 10;
+    /// <summary>Whole lines, and enough for the longest packet behind its header.</summary>
+    internal const uint SegmentSize = (64 << 10) + 64;
 
     private readonly byte* _start;
     private readonly ulong _guestStart;
@@ -92,6 +93,27 @@ internal sealed unsafe class PacketArena
             MappedBytes.Copy(packet.Address, (nint)(place + _header), length);
         }
 
+        return _guestStart + offset;
+    }
+
+    /// <summary>Writes a packet of any number of buffers and its header, in room that was reserved for it.</summary>
+    /// <param name="packet">The packet.</param>
+    /// <param name="length">Its bytes.</param>
+    /// <param name="offset">Where to.</param>
+    /// <param name="offload">The first eight bytes of the header.</param>
+    /// <param name="checksumOffset">The next two.</param>
+    /// <param name="stream">As above.</param>
+    /// <returns>Where it lies in guest memory.</returns>
+    // Safety: as above.
+    internal ulong WriteAny(PacketBuffer packet, uint length, uint offset, ulong offload, ushort checksumOffset, bool stream)
+    {
+        if (offset + (ulong)SizeOf(length) > Size)
+            ThrowOutside();
+        byte* place = _start + offset;
+        *(ulong*)place = offload;
+        *(uint*)(place + 8) = checksumOffset;
+        PacketReader reader = new(packet);
+        reader.CopyTo((nint)(place + _header), length, stream);
         return _guestStart + offset;
     }
 

@@ -19,8 +19,8 @@ internal static unsafe class PacketStream
 
     private const uint Shortest = 16;
 
-    /// <summary>What one place of a queue holds.</summary>
-    private const uint Longest = 2048;
+    /// <summary>The longest packet that there is.</summary>
+    private const uint Longest = 65550;
 
     /// <summary>Read from place 16 - n on: moves the last n bytes of a register to its front and clears the others.</summary>
     private static ReadOnlySpan<byte> TailMasks =>

@@ -22,12 +22,18 @@ internal struct PacketReader
     }
 
     /// <summary>Copies the next bytes out; the caller knows that there are as many.</summary>
-    internal void CopyTo(nint destination, uint count)
+    /// <param name="destination">Where to.</param>
+    /// <param name="count">How many.</param>
+    /// <param name="stream">Past the caches; the caller puts <see cref="RingOrdering.StreamedThenStore"/> before what publishes them.</param>
+    internal void CopyTo(nint destination, uint count, bool stream = false)
     {
         while (count > 0 && _part is not null)
         {
             uint here = Math.Min((uint)_part.Length - _offset, count);
-            MappedBytes.Copy(_part.Address + (nint)_offset, destination, here);
+            if (stream)
+                PacketStream.Copy(_part.Data.Slice((int)_offset, (int)here), destination);
+            else
+                MappedBytes.Copy(_part.Address + (nint)_offset, destination, here);
             destination += (nint)here;
             count -= here;
             _offset += here;

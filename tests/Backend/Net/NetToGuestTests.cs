@@ -107,14 +107,17 @@ public sealed class NetToGuestTests : NetPortBench
     }
 
     [Theory]
-    [InlineData(false, 65550, 2048)]
-    [InlineData(true, 65550, 2048)]
-    [InlineData(false, 100, 13)]
-    [InlineData(true, 100, 13)]
-    [InlineData(false, 300, 100)]
-    public void A_long_packet_takes_as_many_mergeable_buffers_as_it_needs(bool packed, int length, int buffer)
+    [InlineData(false, 65550, 2048, false)]
+    [InlineData(true, 65550, 2048, false)]
+    [InlineData(false, 65550, 2048, true)]
+    [InlineData(true, 65550, 2048, true)]
+    [InlineData(false, 100, 13, false)]
+    [InlineData(true, 100, 13, true)]
+    [InlineData(false, 300, 100, true)]
+    public void A_long_packet_takes_as_many_mergeable_buffers_as_it_needs(bool packed, int length, int buffer, bool stream)
     {
         Start(packed, VirtioNetFeatures.MergeableBuffers);
+        Port.AlwaysStreams = stream;
         for (int i = 0; i < 64; i++)
             Receive.Offer(deviceWrites: true, (Data + ((ulong)i * 4096), buffer));
         int needed = (12 + length + buffer - 1) / buffer;

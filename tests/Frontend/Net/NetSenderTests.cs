@@ -45,9 +45,10 @@ public sealed class NetSenderTests : NetQueueBench
     [InlineData(true, 0)]
     [InlineData(false, 8)]
     [InlineData(true, 8)]
-    public void A_long_packet_goes_on_in_further_places_which_all_come_back(bool packed, int indirect)
+    public void A_long_packet_goes_on_in_further_places_which_all_come_back_while_the_device_keeps_something_everywhere(bool packed, int indirect)
     {
         StartSender(packed, indirect: indirect);
+        List<HandChain> kept = KeepOneOfEachSegment();
         for (int turn = 0; turn < 50; turn++)
         {
             PacketBuffer packet = Packet(Bytes(3000, turn));
@@ -57,8 +58,58 @@ public sealed class NetSenderTests : NetQueueBench
             chain.Pieces.Should().HaveCount(6);
             Get(chain).Should().Equal([.. new byte[12], .. Bytes(3000, turn)]);
             Device.Use(chain, 0);
-            Sender.Reclaim().Should().Be(16);
+            Sender.Reclaim().Should().Be(16 - kept.Count);
         }
+
+        kept.ForEach(chain => Device.Use(chain, 0));
+        Sender.Reclaim().Should().Be(16);
+    }
+
+    [Theory]
+    [InlineData(false, 1, 12)]
+    [InlineData(true, 1, 12)]
+    [InlineData(false, 3, 10)]
+    [InlineData(true, 3, 12)]
+    public void A_long_packet_lies_behind_its_header_in_one_buffer(bool packed, int pieces, int header)
+    {
+        StartSender(packed, VirtioNetFeatures.Checksum, header == 12 ? VirtioFeatures.Version1 : VirtioFeatures.AnyLayout, size: 4);
+        for (int turn = 0; turn < 50; turn++)
+        {
+            PacketPool pool = new(pieces, 65536 / pieces);
+            pool.TryRent(out PacketBuffer? packet).Should().BeTrue();
+            packet!.TryCopyFrom(Bytes(65500 - turn, turn)).Should().BeTrue();
+            packet.Offload = turn % 2 == 0 ? default : PacketOffload.ForChecksum(34, 16);
+
+            Sender.SendBurst([packet]).Should().Be(1);
+
+            HandChain chain = Device.Next()!;
+            chain.Pieces.Should().ContainSingle();
+            byte[] got = Get(chain);
+            got[..header].Should().Equal(turn % 2 == 0 ? new byte[header] : Header(new(VirtioNetHeaderFlags.NeedsChecksum, 0, 0, 0, 34, 16, 0), header));
+            got[header..].Should().Equal(Bytes(65500 - turn, turn));
+            Device.Use(chain, 0);
+            Sender.Reclaim().Should().Be(4);
+        }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Long_packets_wait_while_the_device_has_much_to_do(bool packed)
+    {
+        StartSender(packed);
+        PacketPool pool = new(1, 65000);
+        pool.TryRent(out PacketBuffer? packet).Should().BeTrue();
+        packet!.TryCopyFrom(Bytes(60000)).Should().BeTrue();
+        while (Sender.SendBurst([packet]) == 1)
+        {
+        }
+
+        List<HandChain> got = Device.All();
+        got.Should().HaveCount(8).And.OnlyContain(chain => chain.Pieces.Count == 1);
+        Sender.SendBurst([Packet(Bytes(60))]).Should().Be(1, "a short one has a place");
+        Device.Use(got[0], 0);
+        Sender.SendBurst([packet]).Should().Be(1);
     }
 
     [Theory]
@@ -100,14 +151,26 @@ public sealed class NetSenderTests : NetQueueBench
 
         Sender.SendBurst(packets).Should().Be(4);
         Sender.SendBurst(packets).Should().Be(0);
-        Sender.SendBurst([Packet(Bytes(1000))]).Should().Be(0, "it needs two places");
+        Sender.SendBurst([Packet(Bytes(1000))]).Should().Be(0, "the ring is full");
         List<HandChain> got = Device.All();
         Device.Use(got[0], 0);
-        Sender.SendBurst([Packet(Bytes(1000))]).Should().Be(0);
-        Device.Use(got[1], 0);
         Sender.SendBurst([Packet(Bytes(1000))]).Should().Be(1);
 
         Get(Device.Next()!)[12..].Should().Equal(Bytes(1000));
+    }
+
+    [Fact]
+    public void A_packet_of_several_buffers_waits_for_room_for_all_of_them()
+    {
+        StartSender(packed: false, ring: VirtioFeatures.None, size: 8);
+        Sender.SendBurst([.. Enumerable.Range(0, 3).Select(i => Packet(Bytes(60, i)))]).Should().Be(3);
+        Sender.SendBurst([Packet(Bytes(1000))]).Should().Be(0, "it needs two places, and one is left");
+        List<HandChain> got = Device.All();
+        Device.Use(got[0], 0);
+
+        Sender.SendBurst([Packet(Bytes(1000))]).Should().Be(1);
+
+        Get(Device.Next()!)[10..].Should().Equal(Bytes(1000));
     }
 
     [Theory]
@@ -213,5 +276,22 @@ public sealed class NetSenderTests : NetQueueBench
         Sender.SendBurst([packet]).Should().Be(1);
 
         (Sender.Statistics.Packets, Sender.Statistics.Refused).Should().Be((1, 1));
+    }
+
+    /// <summary>The device has a short packet of every segment of the arena, and is done with all others.</summary>
+    private List<HandChain> KeepOneOfEachSegment()
+    {
+        PacketPool pool = new(1, 65000);
+        pool.TryRent(out PacketBuffer? packet).Should().BeTrue();
+        packet!.TryCopyFrom(Bytes(65000)).Should().BeTrue();
+        List<HandChain> kept = new();
+        for (uint segment = 0; segment < PacketArena.Size / PacketArena.SegmentSize; segment++)
+        {
+            Sender.SendBurst([packet, Packet(Bytes(60))]).Should().Be(2);
+            Device.Use(Device.Next()!, 0);
+            kept.Add(Device.Next()!);
+        }
+
+        return kept;
     }
 }

@@ -71,8 +71,8 @@ public sealed class NetWaitTests
         net.Port.DequeueBurst(Rent(32)).Should().Be(16);
         await room.InTime();
         net.Sender.Reclaim().Should().Be(16);
-        net.Sender.MaxPacketLength.Should().Be((16 * 2048) - 12);
-        packets[0].TryCopyFrom(new byte[(16 * 2048) - 11]).Should().BeTrue();
+        net.Sender.MaxPacketLength.Should().Be(65550);
+        packets[0].TryCopyFrom(new byte[65551]).Should().BeTrue();
         net.Sender.SendBurst(packets.AsSpan(0, 1)).Should().Be(1);
         net.Sender.Statistics.Refused.Should().Be(1, "it can never be sent");
     }

@@ -9,15 +9,16 @@ namespace Vhost.Interop.Tests.Net;
 public sealed class SenderRoomTests
 {
     [Theory]
-    [InlineData(VirtioFeatures.None)]
-    [InlineData(VirtioFeatures.RingPacked)]
-    public async Task A_packet_of_several_buffers_waits_for_nothing_but_what_the_device_still_has(VirtioFeatures format)
+    [InlineData(VirtioFeatures.None, VirtioFeatures.None)]
+    [InlineData(VirtioFeatures.RingPacked, VirtioFeatures.None)]
+    [InlineData(VirtioFeatures.None, VirtioFeatures.Version1 | VirtioFeatures.AnyLayout)] // the header has a descriptor of its own
+    public async Task A_packet_of_several_buffers_waits_for_nothing_but_what_the_device_still_has(VirtioFeatures format, VirtioFeatures without)
     {
         NetDevice device = new();
         await using VhostUserBackend backend = new(device, new VhostUserBackendOptions { Dispatch = QueueDispatch.Application });
         (VhostUserConnection ours, VhostUserConnection theirs) = VhostUserConnection.CreatePair();
         Task serving = backend.ServeAsync(theirs);
-        await using (NetClient net = await NetClient.StartAsync(ours, new NetClientOptions { QueueSize = 8, RingFeatures = format }))
+        await using (NetClient net = await NetClient.StartAsync(ours, new NetClientOptions { QueueSize = 16, RingFeatures = format, UnwantedFeatures = without }))
         {
             PacketBuffer[] packets = new PacketBuffer[8];
             new PacketPool(32).RentBurst(packets);

@@ -102,7 +102,9 @@ public sealed class PacketMemoryTests : IDisposable
         Write(arena, packet, stream: false, out ulong again, out _).Should().Be(60012);
         again.Should().Be(written[5].At);
         Write(arena, packet, stream: false, out _, out _).Should().Be(0);
-        Write(arena, Packet(65536), stream: false, out _, out _).Should().Be(0, "it is longer than a segment");
+        PacketBuffer longer = Packet(65536);
+        longer.Prepend(64);
+        Write(arena, longer, stream: false, out _, out _).Should().Be(0, "it is longer than a segment");
         PacketArena.TryOpen(_memory, new GuestAddress(Start + 8), 12).Should().BeNull("it is not aligned");
         PacketArena.TryOpen(_memory, new GuestAddress((8 << 20) - (PacketArena.Size / 2)), 12).Should().BeNull("the memory ends before");
     }
@@ -130,7 +132,7 @@ public sealed class PacketMemoryTests : IDisposable
             _pool.Return(packet);
         }
 
-        (PacketStream.Fits(15, 12), PacketStream.Fits(2049, 12), PacketStream.Fits(64, 10), PacketStream.Fits(0, 12)).Should().Be((false, false, false, false));
+        (PacketStream.Fits(15, 12), PacketStream.Fits(65551, 12), PacketStream.Fits(64, 10), PacketStream.Fits(0, 12)).Should().Be((false, false, false, false));
         PacketStream.Prefetch(0);
     }
 
