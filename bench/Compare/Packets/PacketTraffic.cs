@@ -5,9 +5,8 @@ namespace Vhost.Bench.Compare;
 /// <summary>What flows between two processes: who sends what, over which rings.</summary>
 internal sealed record PacketTraffic
 {
-    /// <summary>From here to the end of a place our front-end builds its packets where they are read, as DPDK's does with all; it copies shorter ones, which is faster.</summary>
+    /// <summary>From here on our front-end builds its packets where they are read, as DPDK's does with all; it copies shorter ones, which is faster.</summary>
     private const int FirstInPlace = 512;
-    private const int LastInPlace = 2036;
 
     public required PacketRing Ring { get; init; }
 
@@ -55,7 +54,7 @@ internal sealed record PacketTraffic
             "--queues", Text(Queues), "--seconds", Text(seconds), "--cpu", Text(processor), "--json",
             .. frontend && bench.HugePages is not null ? (string[])["--huge-pages"] : [],
             .. frontend && Lends ? (string[])["--lend"] : [],
-            .. frontend && FrontendSends && !Copies && Size is >= FirstInPlace and <= LastInPlace ? (string[])["--in-place"] : [],
+            .. frontend && FrontendSends && !Copies && Size >= FirstInPlace ? (string[])["--in-place"] : [],
         ]);
     }
 

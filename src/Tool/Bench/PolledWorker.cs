@@ -47,8 +47,8 @@ internal sealed class PolledWorker : BenchWorker
         }
         catch (Exception failure)
         {
+            _clock.Failed.Set(); // before the completion, after which the clock may be gone
             _completion.SetException(failure);
-            _clock.Failed.Set();
         }
     }
 

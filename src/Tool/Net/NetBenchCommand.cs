@@ -21,13 +21,13 @@ internal static class NetBenchCommand
     private static readonly Option<string> _ring = Choice("--ring", "Format of the rings.", required: false, "split", "packed");
     private static readonly Option<bool> _mergeable = new("--mergeable") { Description = "Use mergeable receive buffers." };
     private static readonly Option<bool> _inOrder = new("--in-order") { Description = "Use buffers in order." };
-    private static readonly Option<int> _queues = ToolOptions.Number("--queues", "Pairs of queues, each with a thread.", 1, 127, 1);
+    private static readonly Option<int> _queues = ToolOptions.Number("--queues", "Pairs of queues. Each has a thread, or with --cpu those of a processor share one.", 1, 127, 1);
     private static readonly Option<int> _queueSize = ToolOptions.Number("--ring-size", "Entries of each ring: a front-end makes them, a back-end takes none that are larger.", 2, 32768, 256);
     private static readonly Option<int> _seconds = ToolOptions.Number("--seconds", "Length of the measured interval, which begins half a second after the first packet.", 1, 3600, 3);
     private static readonly Option<int> _wait = ToolOptions.Number("--wait", "Seconds to wait for a back-end, and for the first packet once the other side is there; a back-end waits for a front-end as long as it takes.", 1, 3600, 60);
     private static readonly Option<bool> _statistics = new("--statistics") { Description = "Count size classes and multicast as well." };
     private static readonly Option<bool> _hugePages = new("--huge-pages") { Description = "Put the shared memory of a front-end on huge pages of 2 MiB, which must be reserved." };
-    private static readonly Option<int[]> _processors = ToolOptions.Processors("The thread of each pair of queues is bound to one of these processors, in turn, and all else to the first.");
+    private static readonly Option<int[]> _processors = ToolOptions.Processors("One thread on each of these processors serves its share of the pairs of queues, a burst each in turn; all else runs on the first.");
     private static readonly Option<bool> _json = ToolOptions.Json();
 
     internal static Command Build()

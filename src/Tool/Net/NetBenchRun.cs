@@ -13,6 +13,7 @@ namespace Vhost.Tool;
 internal static class NetBenchRun
 {
     private const int LookMilliseconds = 5;
+    private const int UsualBuffer = 2048;
 
     private static readonly TimeSpan _warmUp = TimeSpan.FromSeconds(0.5);
     private static readonly TimeSpan _step = TimeSpan.FromMilliseconds(250);
@@ -26,6 +27,7 @@ internal static class NetBenchRun
         {
             QueuePairs = settings.Queues,
             QueueSize = (ushort)settings.QueueSize,
+            BufferSize = settings.InPlace ? Math.Max(settings.PacketSize + VirtioNetHeader.Size, UsualBuffer) : UsualBuffer,
             RingFeatures = RingFeatures(settings),
             Mergeable = settings.Mergeable,
             DetailedStatistics = settings.Statistics,
@@ -35,8 +37,6 @@ internal static class NetBenchRun
         await using NetClient net = await ConnectAsync(settings, options, stop);
         if (net.Senders.Count < settings.Queues)
             throw new ToolException(FormattableString.Invariant($"--queues {settings.Queues}: the back-end on '{settings.Socket}' serves only {net.Senders.Count}."));
-        if (settings.InPlace && settings.PacketSize > net.Senders[0].PlaceCapacity)
-            throw new ToolException(FormattableString.Invariant($"--size {settings.PacketSize}: packets that are built in place have at most {net.Senders[0].PlaceCapacity} bytes. Leave out --in-place."));
         IEnumerable<NetBenchPort> ports = net.Senders.Zip(net.Receivers, (sender, receiver) => new NetBenchPort.OfFrontend(sender, receiver));
         return await MeasureAsync(settings, ports, () => net.Frontend.AcknowledgedFeatures, hasGone: static () => false, stop);
     }
@@ -93,24 +93,33 @@ internal static class NetBenchRun
         NetBenchSettings settings, IEnumerable<NetBenchPort> ports, Func<VirtioFeatures> features, Func<bool> hasGone, CancellationToken stop)
     {
         using BenchClock clock = new();
-        NetBenchWorker[] workers = [.. ports.Select((port, index) => new NetBenchWorker(port, settings, index, clock))];
-        foreach (NetBenchWorker worker in workers)
-            worker.Start();
+        NetBenchPair[] pairs = [.. ports.Select(port => new NetBenchPair(port, settings))];
+        NetBenchThread[] threads = [.. Threads(settings, pairs, clock)];
+        foreach (NetBenchThread thread in threads)
+            thread.Start();
         Measurement measured;
         VirtioFeatures acknowledged;
         try
         {
-            measured = Measure(settings, workers, clock, hasGone, stop);
+            measured = Measure(settings, pairs, clock, hasGone, stop);
             acknowledged = features();
             TellWhatIsMissing(RingFeatures(settings) & ~acknowledged);
         }
         finally
         {
             clock.Phase = BenchPhase.Stop;
-            await Task.WhenAll(workers.Select(worker => worker.Completion));
+            await Task.WhenAll(threads.Select(thread => thread.Completion));
         }
 
-        return Report(settings, workers, measured, acknowledged);
+        return Report(settings, pairs, measured, acknowledged);
+    }
+
+    /// <summary>One for each processor that was named, or for each pair.</summary>
+    private static IEnumerable<NetBenchThread> Threads(NetBenchSettings settings, NetBenchPair[] pairs, BenchClock clock)
+    {
+        int count = settings.Processors.Count == 0 ? pairs.Length : Math.Min(settings.Processors.Count, pairs.Length);
+        return Enumerable.Range(0, count).Select(thread => new NetBenchThread(
+            [.. pairs.Where((_, index) => index % count == thread)], settings.Processors.Count == 0 ? null : settings.Processors[thread], clock));
     }
 
     /// <summary>The other side decides too: what is measured may be another ring than was asked for.</summary>
@@ -122,13 +131,13 @@ internal static class NetBenchRun
             ToolOutput.PrintNotice("asked for IN_ORDER and did not get it: the other side does not take it. Give --in-order on both sides.");
     }
 
-    private static Measurement Measure(NetBenchSettings settings, NetBenchWorker[] workers, BenchClock clock, Func<bool> hasGone, CancellationToken stop)
+    private static Measurement Measure(NetBenchSettings settings, NetBenchPair[] pairs, BenchClock clock, Func<bool> hasGone, CancellationToken stop)
     {
         WaitHandle[] interruptions = [stop.WaitHandle, clock.Failed];
-        WaitForTraffic(settings, workers, hasGone, interruptions, stop);
+        WaitForTraffic(settings, pairs, hasGone, interruptions, stop);
         WaitHandle.WaitAny(interruptions, _warmUp);
         AllocationSteps allocated = new(4 * (settings.Seconds + 1));
-        Moment start = Moment.Now(workers);
+        Moment start = Moment.Now(pairs);
         clock.Phase = BenchPhase.Measure;
         Moment end = start;
         TimeSpan left = TimeSpan.FromSeconds(settings.Seconds);
@@ -136,7 +145,7 @@ internal static class NetBenchRun
         {
             if (WaitHandle.WaitAny(interruptions, left < _step ? left : _step) != WaitHandle.WaitTimeout)
                 break;
-            Moment now = Moment.Now(workers);
+            Moment now = Moment.Now(pairs);
             allocated.Add(now.Allocated - end.Allocated, now.Figures.Packets - end.Figures.Packets);
             end = now;
         }
@@ -144,7 +153,7 @@ internal static class NetBenchRun
         // What a peer that leaves costs is no part of the measurement, unless there is nothing else.
         if (end.Ticks == start.Ticks)
         {
-            end = Moment.Now(workers);
+            end = Moment.Now(pairs);
             allocated.Add(end.Allocated - start.Allocated, end.Figures.Packets - start.Figures.Packets);
         }
 
@@ -152,15 +161,15 @@ internal static class NetBenchRun
     }
 
     /// <summary>Waits for the other side, and then for the first packet: the time for that begins when the queues are started.</summary>
-    private static void WaitForTraffic(NetBenchSettings settings, NetBenchWorker[] workers, Func<bool> hasGone, WaitHandle[] interruptions, CancellationToken stop)
+    private static void WaitForTraffic(NetBenchSettings settings, NetBenchPair[] pairs, Func<bool> hasGone, WaitHandle[] interruptions, CancellationToken stop)
     {
         bool sends = settings.Mode == NetMode.TxOnly;
-        bool Here() => workers.Any(worker => worker.IsUp);
+        bool Here() => pairs.Any(pair => pair.IsUp);
         using (WaitingNotice notice = new($"a {settings.PeerName} on '{settings.Socket}' that starts its queues"))
             Look(Here, Timeout.InfiniteTimeSpan);
         using (WaitingNotice notice = new(sends ? $"the {settings.PeerName} to give room for packets" : $"the {settings.PeerName} to send packets"))
-            Look(() => Sum(workers).Packets > 0, settings.Patience);
-        if (Sum(workers).Packets > 0)
+            Look(() => Sum(pairs).Packets > 0, settings.Patience);
+        if (Sum(pairs).Packets > 0)
             return;
         stop.ThrowIfCancellationRequested();
         throw new ToolException(hasGone() || !Here()
@@ -171,7 +180,7 @@ internal static class NetBenchRun
         void Look(Func<bool> holds, TimeSpan longest)
         {
             long began = Stopwatch.GetTimestamp();
-            while (!holds() && Sum(workers).Packets == 0 && !hasGone() && (longest == Timeout.InfiniteTimeSpan || Stopwatch.GetElapsedTime(began) < longest))
+            while (!holds() && Sum(pairs).Packets == 0 && !hasGone() && (longest == Timeout.InfiniteTimeSpan || Stopwatch.GetElapsedTime(began) < longest))
             {
                 if (WaitHandle.WaitAny(interruptions, LookMilliseconds) != WaitHandle.WaitTimeout)
                     return;
@@ -179,19 +188,19 @@ internal static class NetBenchRun
         }
     }
 
-    private static NetBenchFigures Sum(NetBenchWorker[] workers)
+    private static NetBenchFigures Sum(NetBenchPair[] pairs)
     {
         NetBenchFigures sum = default;
-        foreach (NetBenchWorker worker in workers)
-            sum += worker.Figures;
+        foreach (NetBenchPair pair in pairs)
+            sum += pair.Figures;
         return sum;
     }
 
-    private static NetBenchReport Report(NetBenchSettings settings, NetBenchWorker[] workers, in Measurement measured, VirtioFeatures acknowledged)
+    private static NetBenchReport Report(NetBenchSettings settings, NetBenchPair[] pairs, in Measurement measured, VirtioFeatures acknowledged)
     {
         NetBenchSample sample = default;
-        foreach (NetBenchWorker worker in workers)
-            sample += worker.Verify();
+        foreach (NetBenchPair pair in pairs)
+            sample += pair.Verify();
 
         NetBenchFigures figures = measured.Figures;
         return new NetBenchReport
@@ -226,7 +235,7 @@ internal static class NetBenchRun
 
     private readonly record struct Moment(NetBenchFigures Figures, long Ticks, long Allocated)
     {
-        internal static Moment Now(NetBenchWorker[] workers) => new(Sum(workers), Stopwatch.GetTimestamp(), GC.GetTotalAllocatedBytes(precise: true));
+        internal static Moment Now(NetBenchPair[] pairs) => new(Sum(pairs), Stopwatch.GetTimestamp(), GC.GetTotalAllocatedBytes(precise: true));
 
         internal Measurement Until(Moment end, decimal allocatedPerPacket) =>
             new(end.Figures - Figures, Stopwatch.GetElapsedTime(Ticks, end.Ticks).TotalSeconds, end.Allocated - Allocated, allocatedPerPacket);
