@@ -57,6 +57,12 @@ public sealed record TestpmdCommand
     /// <summary>Length of the packets that <c>txonly</c> makes, without a check sequence.</summary>
     public int PacketSize { get; init; } = 64;
 
+    /// <summary>The address of a front-end's port; null: one of its own making.</summary>
+    public string? Address { get; init; }
+
+    /// <summary>To whom <c>txonly</c> sends; null: to an address that nobody has.</summary>
+    public string? Destination { get; init; }
+
     /// <summary>The processor that both of its threads share.</summary>
     public int Processor { get; init; }
 
@@ -83,6 +89,7 @@ public sealed record TestpmdCommand
         Text($"--total-num-mbufs={Buffers}"),
         .. PacketSize > LongestUsualFrame ? (string[])[Text($"--mbuf-size={BufferSize}")] : [],
         Text($"--txpkts={PacketSize}"),
+        .. Destination is null ? (string[])[] : [$"--eth-peer=0,{Destination}"],
     ];
 
     /// <summary>The whole command as a person types it.</summary>
@@ -96,7 +103,8 @@ public sealed record TestpmdCommand
     private string BackendDevice => Text($"net_vhost0,iface={SocketPath},queues={Queues},client={(Listens ? 0 : 1)}");
 
     private string FrontendDevice => Text($"net_virtio_user0,path={SocketPath},queues={Queues},queue_size={RingSize},server={Flag(Listens)},")
-        + Text($"packed_vq={Flag(Packed)},mrg_rxbuf={Flag(Mergeable)},in_order={Flag(InOrder)},vectorized={Flag(Vectorized)}");
+        + Text($"packed_vq={Flag(Packed)},mrg_rxbuf={Flag(Mergeable)},in_order={Flag(InOrder)},vectorized={Flag(Vectorized)}")
+        + (Address is null ? "" : $",mac={Address}");
 
     private static int Flag(bool value) => value ? 1 : 0;
 
