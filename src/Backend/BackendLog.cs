@@ -78,6 +78,9 @@ internal static partial class BackendLog
     [LoggerMessage(3113, LogLevel.Debug, "{Peer}: in-flight area in file {File}: {Bytes} bytes for {Queues} queues of {Size} entries")]
     public static partial void InflightArea(ILogger logger, string peer, ulong file, ulong bytes, ushort queues, ushort size);
 
+    [LoggerMessage(3117, LogLevel.Warning, "{Peer}: {Count} writes were outside the dirty log of {Pages} pages and are not in it")]
+    public static partial void LogTooSmall(ILogger logger, string peer, long count, ulong pages);
+
     [LoggerMessage(3107, LogLevel.Critical, "{Owner}: queue {Queue} ({Ring}): the worker ended unexpectedly")]
     public static partial void WorkerFailed(ILogger logger, string owner, int queue, string ring, Exception exception);
 

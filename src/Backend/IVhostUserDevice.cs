@@ -86,6 +86,12 @@ public interface IVhostUserDevice
     void Process(DeviceVirtqueue queue);
 
     /// <summary>
+    /// Whether the number of bytes with which a chain is completed is all that the device has written to it. Then only these pages are marked in the dirty log of a migration; otherwise, which is the
+    /// default and always right, all writable buffers of the chain are. A block device, which puts a status behind data that it may not have written, leaves it at that.
+    /// </summary>
+    bool ReportsAllWrites => false;
+
+    /// <summary>
     /// Another way to serve one queue than the others, for example a control queue: that it needs no processor, or is served with
     /// <see cref="QueueDispatch.Application"/> too. Called when the queue starts.
     /// </summary>

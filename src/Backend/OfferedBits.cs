@@ -9,16 +9,16 @@ internal static class OfferedBits
     private const VirtioFeatures TransportBits = (VirtioFeatures)0x0003_FFFF_FF00_0000;
 
     private const VirtioFeatures SupportedTransportBits = VirtioFeatures.AnyLayout | VirtioFeatures.IndirectDescriptors
-        | VirtioFeatures.EventIndex | VirtioFeatures.Version1 | VirtioFeatures.InOrder | VirtioFeatures.RingPacked;
+        | VirtioFeatures.EventIndex | VirtioFeatures.Version1 | VirtioFeatures.InOrder | VirtioFeatures.RingPacked | VirtioFeatures.LogAll;
 
     internal static VirtioFeatures Features(IVhostUserDevice device, VhostUserBackendOptions options) =>
-        (device.Features & (~TransportBits | SupportedTransportBits) & ~options.WithheldFeatures) | VirtioFeatures.VhostUserProtocolFeatures;
+        ((device.Features | VirtioFeatures.LogAll) & (~TransportBits | SupportedTransportBits) & ~options.WithheldFeatures) | VirtioFeatures.VhostUserProtocolFeatures;
 
     internal static VhostUserProtocolFeatures ProtocolFeatures(IVhostUserDevice device, VhostUserBackendOptions options)
     {
         VhostUserProtocolFeatures offered = VhostUserProtocolFeatures.MultiQueue | VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.BackendReq
             | VhostUserProtocolFeatures.ConfigureMemSlots | VhostUserProtocolFeatures.ResetDevice | VhostUserProtocolFeatures.Status
-            | VhostUserProtocolFeatures.InflightShmFd;
+            | VhostUserProtocolFeatures.InflightShmFd | VhostUserProtocolFeatures.LogShmFd;
         if (device is IVhostUserNetDevice)
             offered |= VhostUserProtocolFeatures.Rarp | VhostUserProtocolFeatures.NetMtu;
         if (device.ConfigLength > 0)

@@ -120,6 +120,7 @@ public sealed partial class VhostUserFrontend
         using GuestMemoryLease lease = memory.Acquire();
         PublishedMemory next = new(memory, GuestAddressesOnly);
         RequireRingsToStay(next);
+        await GrowLogAsync(memory, cancellationToken).ConfigureAwait(false);
         if (Has(VhostUserProtocolFeatures.ConfigureMemSlots))
             await ChangeSlotsAsync(next, cancellationToken).ConfigureAwait(false);
         else

@@ -9,7 +9,7 @@ public sealed partial class VhostUserFrontend
     /// Acknowledges virtio features again, after the guest's driver has chosen: SET_FEATURES with bit 30 kept. While rings run only
     /// LOG_ALL may change.
     /// </summary>
-    /// <param name="acknowledged">A part of <see cref="OfferedFeatures"/>; bit 30 is added when protocol features are in use.</param>
+    /// <param name="acknowledged">A part of <see cref="OfferedFeatures"/>; bit 30 is added when protocol features are in use, and LOG_ALL while the back-end logs (<see cref="IsLogging"/>).</param>
     /// <param name="cancellationToken">Cancels freely until the request has left.</param>
     /// <returns>Completes when the back-end has taken them.</returns>
     /// <exception cref="VhostUserFeatureException">Something is not offered.</exception>
@@ -28,6 +28,7 @@ public sealed partial class VhostUserFrontend
         }
 
         acknowledged |= OfferedFeatures & VirtioFeatures.VhostUserProtocolFeatures;
+        acknowledged |= IsLogging ? VirtioFeatures.LogAll : VirtioFeatures.None;
         if (((acknowledged ^ AcknowledgedFeatures) & ~VirtioFeatures.LogAll) != 0 && RunningRings().Any())
             throw new InvalidOperationException("Rings run: only LOG_ALL may change. Stop them before acknowledging other features.");
         await SendFeaturesAsync(acknowledged, cancellationToken).ConfigureAwait(false);
@@ -56,9 +57,11 @@ public sealed partial class VhostUserFrontend
 
     private async ValueTask SendFeaturesAsync(VirtioFeatures acknowledged, CancellationToken cancellationToken)
     {
+        // A running device keeps its status: only the log can have changed.
+        bool isNegotiation = !RunningRings().Any();
         await Requests.SetFeaturesAsync(acknowledged, cancellationToken).ConfigureAwait(false);
         Volatile.Write(ref _negotiated, Negotiated with { AcknowledgedFeatures = acknowledged });
-        if (Has(VhostUserProtocolFeatures.Status))
+        if (isNegotiation && Has(VhostUserProtocolFeatures.Status))
             await AnnounceFeaturesOkAsync(cancellationToken).ConfigureAwait(false);
     }
 

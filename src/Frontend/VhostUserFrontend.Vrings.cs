@@ -130,7 +130,7 @@ public sealed partial class VhostUserFrontend
         VringSettings settings = ring.Settings;
         uint index = (uint)settings.Index;
         await Requests.SetVringBaseAsync(index, settings.Base.ToWire(AcknowledgedFeatures), cancellationToken).ConfigureAwait(false);
-        await Requests.SetVringAddrAsync(ring.Address, cancellationToken).ConfigureAwait(false);
+        await Requests.SetVringAddrAsync(WithLog(ring), cancellationToken).ConfigureAwait(false);
         await Requests.SetVringCallAsync(settings.Index, settings.Call?.Descriptor, cancellationToken).ConfigureAwait(false);
         if (settings.Error is { } error)
             await Requests.SetVringErrAsync(settings.Index, error.Descriptor, cancellationToken).ConfigureAwait(false);

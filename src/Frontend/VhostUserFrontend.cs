@@ -212,6 +212,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
         await _configChanges.DisposeAsync().ConfigureAwait(false);
         await BoundedWait.ForAsync(_watch).ConfigureAwait(false);
         ReleaseMemory();
+        ReleaseLog();
         FrontendLog.SessionDisposed(_log, _peer);
     }
 

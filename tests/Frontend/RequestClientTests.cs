@@ -83,6 +83,14 @@ public sealed class RequestClientTests : IDisposable
         await raw.Client.SetLogBaseAsync(new VhostUserLog(4096, 0), _descriptor.Descriptor).InTime();
     }
 
+    /// <summary>libvhost-user answers with the first eight bytes of what it was sent.</summary>
+    [Fact]
+    public async Task SET_LOG_BASE_takes_the_size_of_the_log_for_an_answer()
+    {
+        await using Raw raw = Raw.Start(request => Misbehaviour.Reply(request.Code, BitConverter.GetBytes(4096UL)));
+        await raw.Client.SetLogBaseAsync(new VhostUserLog(4096, 0), _descriptor.Descriptor).InTime();
+    }
+
     [Fact]
     public async Task F20_a_refused_log_is_an_error()
     {

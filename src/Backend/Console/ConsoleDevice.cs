@@ -53,6 +53,9 @@ public sealed class ConsoleDevice : IVhostUserDevice
     public int QueueCount => VirtioConsoleQueues.Count(_ports.Length, _options.OffersMultiPort);
 
     /// <inheritdoc/>
+    public bool ReportsAllWrites => true;
+
+    /// <inheritdoc/>
     public ushort MaxQueueSize => _options.MaxQueueSize;
 
     /// <inheritdoc/>

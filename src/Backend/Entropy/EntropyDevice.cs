@@ -50,6 +50,9 @@ public sealed class EntropyDevice : IVhostUserDevice
     public int QueueCount => 1;
 
     /// <inheritdoc/>
+    public bool ReportsAllWrites => true;
+
+    /// <inheritdoc/>
     public VirtioFeatures Features => VirtioFeatures.Version1 | VirtioFeatures.AnyLayout | VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex
         | VirtioFeatures.InOrder | VirtioFeatures.RingPacked;
 

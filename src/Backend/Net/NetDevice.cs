@@ -92,6 +92,9 @@ public sealed partial class NetDevice : IVhostUserNetDevice
     public int QueueCount => (2 * _ports.Length) + (_options.HasControlQueue ? 1 : 0);
 
     /// <inheritdoc/>
+    public bool ReportsAllWrites => true;
+
+    /// <inheritdoc/>
     public ushort MaxQueueSize => _options.MaxQueueSize;
 
     /// <inheritdoc/>

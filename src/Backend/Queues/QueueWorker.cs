@@ -142,6 +142,9 @@ internal abstract class QueueWorker
     /// <summary>The worker holds no lease on the old table once the task has completed; detached requests may.</summary>
     public Task ReplaceMemoryAsync(GuestMemory memory) => AskAsync(() => Queue.ReplaceMemory(memory));
 
+    /// <summary>What is written from now on is marked there, and nowhere else any more once the task has completed; null: nowhere.</summary>
+    public Task SetLogAsync(QueueLogSetup? log) => AskAsync(() => Queue.SetLog(log));
+
     /// <summary>Stops fetching, waits for requests in flight at most the drain time-out, and lets go of the memory.</summary>
     /// <returns>Where the ring goes on, in the form of SET_VRING_BASE.</returns>
     /// <exception cref="TimeoutException">The device does not return from <see cref="IVhostUserDevice.Process"/>.</exception>

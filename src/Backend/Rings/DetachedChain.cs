@@ -21,6 +21,9 @@ public sealed class DetachedChain
     private GuestMemoryLease _lease;
     private int _outstanding;
 
+    /// <summary>Ranges of guest memory that were written, at the start of the segments.</summary>
+    private int _touched;
+
     internal DetachedChain(DeviceVirtqueue queue) => _queue = queue;
 
     /// <summary>Index of the chain's first descriptor.</summary>
@@ -50,22 +53,47 @@ public sealed class DetachedChain
     /// <summary>The same, but the worker finds it only when somebody wakes it.</summary>
     internal void CompleteQuietly(uint bytesWritten)
     {
-        Release();
+        Release(bytesWritten);
         BytesWritten = bytesWritten;
         _queue.HandBack(this);
     }
 
-    /// <summary>Lets go of the guest's memory.</summary>
-    internal void Release()
+    /// <summary>Lets go of the guest's memory. Before that it is noted where the guest has it that was written: the table may be another one when the worker marks it.</summary>
+    internal void Release(uint bytesWritten)
     {
         if (Interlocked.Exchange(ref _outstanding, 0) == 0)
         {
             throw new InvalidOperationException("The chain was completed before.");
         }
 
+        // The exchange is a full fence behind what was written: a log that begins after this look needs none of it.
+        _touched = _queue.LogOfDetached is { } log ? NoteTouched(log.Touched(bytesWritten, _writableLength)) : 0;
         _lease.Dispose();
         _lease = default;
         _queue.Released(Weight);
+    }
+
+    /// <summary>Marks what was noted when the chain was given back.</summary>
+    internal void MarkTouched(QueueLog log)
+    {
+        foreach (BufferSegment touched in _segments.AsSpan(0, _touched))
+            log.Wrote((ulong)touched.Address, touched.Length);
+        _touched = 0;
+    }
+
+    /// <summary>Puts guest addresses in the place of the mappings of the bytes that were written, which nobody needs any more.</summary>
+    private int NoteTouched(uint bytes)
+    {
+        int count = 0;
+        for (int i = _readableCount; i < _count && bytes > 0; i++)
+        {
+            uint here = Math.Min(_segments[i].Length, bytes);
+            bytes -= here;
+            if (_lease.Memory.TryGetGuestAddress(_segments[i].Address, here, out GuestAddress at))
+                _segments[count++] = new BufferSegment((nint)at.Value, here);
+        }
+
+        return count;
     }
 
     /// <summary>Takes a chain.</summary>

@@ -109,7 +109,7 @@ public sealed partial class DeviceVirtqueue
                 string.Create(CultureInfo.InvariantCulture, $"{bytesWritten.Length} lengths for a burst of {burst.Count} chains"), nameof(bytesWritten));
         }
 
-        if (_inOrder is null && _inflight is null && _split is not null && IsActive && burst.Count <= InFlight - _staged)
+        if (_inOrder is null && _inflight is null && _log is null && _split is not null && IsActive && burst.Count <= InFlight - _staged)
         {
             _split.Write(burst, bytesWritten);
             _staged += burst.Count;

@@ -52,6 +52,7 @@ public sealed partial class DeviceVirtqueue
             detached = new DetachedChain(this);
         }
 
+        LeaveToDetached(place);
         _surplus += detached.Hold(_batch, _batch[place], _lease.Memory);
         Interlocked.Add(ref _held, detached.Weight);
         return detached;

@@ -95,6 +95,7 @@ public sealed partial class DeviceVirtqueue
         _packed = _packed?.Move(ring.Packed, _batch, _setup);
         _split?.Track(_inflight as SplitInflight);
         _packed?.Track(_inflight as PackedInflight, adopt: false);
+        OpenLog();
         old.Dispose();
         return true;
     }
@@ -135,7 +136,15 @@ public sealed partial class DeviceVirtqueue
             return false;
         }
 
-        return _split is not null ? _split.Arm(leaves, AsksForKicks) : _packed!.Arm(leaves, AsksForKicks);
+        bool mayWait = _split is not null ? _split.Arm(leaves, AsksForKicks) : _packed!.Arm(leaves, AsksForKicks);
+        LogWish();
+        return mayWait;
+    }
+
+    private void LogWish()
+    {
+        _log?.ShowedWish((Features & VirtioFeatures.EventIndex) != 0);
+        _log?.Tell();
     }
 
     /// <summary>Remembers what is on the ring, for a device that may leave it there: before it looks for itself.</summary>
@@ -180,6 +189,7 @@ public sealed partial class DeviceVirtqueue
         {
             _split?.Disarm();
             _packed?.Disarm();
+            LogWish();
         }
     }
 
@@ -192,6 +202,7 @@ public sealed partial class DeviceVirtqueue
         _batch.Forget();
         _inflight?.Dispose();
         _inflight = null;
+        CloseLog();
         GuestMemoryLease lease = _lease;
         _lease = default;
         lease.Dispose();
@@ -200,9 +211,8 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Completes on the worker's thread what was detached there: without the way across threads.</summary>
     internal void Complete(DetachedChain chain, uint bytesWritten)
     {
-        chain.Release();
-        Complete(chain.Head, bytesWritten);
-        Pool(chain);
+        chain.Release(bytesWritten);
+        CompleteDetached(chain, bytesWritten);
     }
 
     /// <summary>Takes a chain that was completed elsewhere; <see cref="Wake"/> follows.</summary>
@@ -211,6 +221,8 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Chains that were fetched and not handed out are as if they had never been looked at.</summary>
     private void GiveBackUnhanded()
     {
+        if (_log is { } log)
+            MarkRest(log);
         int firstNew = Math.Max(_handed, _fetchedAgain);
         _inflight?.Unfetch(firstNew - _handed);
         _split?.Rewind(_batch.Count - firstNew);
@@ -223,9 +235,26 @@ public sealed partial class DeviceVirtqueue
     private void StageHandedBack()
     {
         while (_handedBack.TryDequeue(out DetachedChain? chain))
+            CompleteDetached(chain, chain.BytesWritten);
+    }
+
+    private void CompleteDetached(DetachedChain chain, uint bytesWritten)
+    {
+        if (IsActive)
         {
-            Complete(chain.Head, chain.BytesWritten);
-            Pool(chain);
+            if (_staged >= InFlight)
+            {
+                ThrowCompletedTwice(chain.Head);
+            }
+
+            if (_log is { } log)
+            {
+                chain.MarkTouched(log);
+            }
+
+            CompleteMarked(chain.Head, bytesWritten);
         }
+
+        Pool(chain);
     }
 }

@@ -79,6 +79,8 @@ public sealed partial class DeviceVirtqueue
         _linearTaken = 0;
         if (_isAbandoned)
             return;
+        if (_log is { } log)
+            MarkLinear(log, chains, bytesWritten);
         if (_inOrder is not { IsEmpty: false })
             StageLinear(chains, bytesWritten);
         else
@@ -106,6 +108,6 @@ public sealed partial class DeviceVirtqueue
         foreach (LinearChain chain in chains)
             _inOrder!.Taken(chain.Id);
         for (int i = 0; i < chains.Length; i++)
-            Complete(chains[i].Id, bytesWritten.IsEmpty ? 0 : bytesWritten[i]);
+            CompleteMarked(chains[i].Id, bytesWritten.IsEmpty ? 0 : bytesWritten[i]);
     }
 }

@@ -147,6 +147,16 @@ public sealed partial class DeviceVirtqueue
             ThrowCompletedTwice(head);
         }
 
+        if (_log is { } log)
+        {
+            MarkChain(log, head, bytesWritten);
+        }
+
+        CompleteMarked(head, bytesWritten);
+    }
+
+    private void CompleteMarked(ushort head, uint bytesWritten)
+    {
         if (_inOrder is null)
         {
             Stage(head, bytesWritten);
@@ -188,9 +198,11 @@ public sealed partial class DeviceVirtqueue
             RingOrdering.StreamedThenStore();
         }
 
+        ushort before = ShownUsed;
         _inflight?.Publishing();
         bool wantsCall = _split is not null ? _split.Publish() : _packed!.Publish();
         _inflight?.Published();
+        _log?.ShowedUsed(before, ShownUsed);
         wantsCall |= _callOwed;
         _callOwed = false;
         _counters.Published(staged, wantsCall);
@@ -202,7 +214,12 @@ public sealed partial class DeviceVirtqueue
         {
             SuppressedCalls++;
         }
+
+        _log?.Tell();
     }
+
+    /// <summary>Up to where the driver was shown what is used.</summary>
+    private ushort ShownUsed => _split is not null ? _split.ShownUsed : _packed!.NextUsed.Word;
 
     /// <summary>Declares the queue unusable, for a device that cannot go on with it.</summary>
     /// <param name="detail">Why, in words.</param>
@@ -238,6 +255,11 @@ public sealed partial class DeviceVirtqueue
         if (Fault != VirtqueueFault.None)
         {
             return false;
+        }
+
+        if (_log is { } log)
+        {
+            MarkRest(log);
         }
 
         _batch.Clear();

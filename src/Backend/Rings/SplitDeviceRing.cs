@@ -59,6 +59,8 @@ internal sealed class SplitDeviceRing
 
     internal ushort NextAvailable => _nextAvailable;
 
+    internal ushort ShownUsed => _publishedUsedIndex;
+
     /// <summary>Entries that the driver has offered and nobody has taken, as far as the ring has place for them.</summary>
     internal int CountAvailable(int most) => CountAvailable(_ring, _nextAvailable, most);
 

@@ -23,8 +23,11 @@ internal sealed partial class BackendSession
         VhostUserRequest.AddMemReg => AddMemoryRegionAsync(message),
         VhostUserRequest.RemMemReg => RemoveMemoryRegionAsync(Decode<VhostUserSingleRegion>(message).Region),
 
+        VhostUserRequest.SetLogBase => SetLogBaseAsync(message),
+        VhostUserRequest.SetLogFd => SetLogDescriptorAsync(message),
+
         VhostUserRequest.SetVringNum => Now(SetVringSize(Decode<VhostUserVringState>(message))),
-        VhostUserRequest.SetVringAddr => Now(SetVringAddress(Decode<VhostUserVringAddress>(message))),
+        VhostUserRequest.SetVringAddr => SetVringAddressAsync(Decode<VhostUserVringAddress>(message)),
         VhostUserRequest.SetVringBase => Now(SetVringBase(Decode<VhostUserVringState>(message))),
         VhostUserRequest.GetVringBase => GetVringBaseAsync(Decode<VhostUserVringState>(message)),
         VhostUserRequest.SetVringKick => SetVringKickAsync(message),

@@ -30,9 +30,11 @@ internal sealed partial class BackendSession
 
         // Front-ends say the features again for each pair of queues. A device is never told while a queue runs; the log is none of its business.
         string failure = string.Empty;
-        if (!running && !TryCallDevice(() => _device.Configure(features & ~VirtioFeatures.VhostUserProtocolFeatures), out failure))
+        if (!running && !TryCallDevice(() => _device.Configure(features & ~(VirtioFeatures.VhostUserProtocolFeatures | VirtioFeatures.LogAll)), out failure))
             return Answer.Refuse(VhostUserViolation.BadFeatureBits, $"VHOST_USER_SET_FEATURES: 0x{value:x}{failure}");
         _state = _state with { Features = features };
+        if (changed.HasFlag(VirtioFeatures.LogAll))
+            await TellLogAsync().ConfigureAwait(false);
         if (!features.HasFlag(VirtioFeatures.VhostUserProtocolFeatures))
             await EnableAllAsync().ConfigureAwait(false);
         return Answer.Done;

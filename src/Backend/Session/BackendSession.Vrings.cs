@@ -44,7 +44,7 @@ internal sealed partial class BackendSession
         return Answer.Done;
     }
 
-    private Answer SetVringAddress(VhostUserVringAddress said)
+    private async ValueTask<Answer> SetVringAddressAsync(VhostUserVringAddress said)
     {
         const string Name = "VHOST_USER_SET_VRING_ADDR";
         if (!TryFind(Name, said.Index, out VringState? vring, out Answer refusal))
@@ -66,6 +66,8 @@ internal sealed partial class BackendSession
         if (Misaligned(said) is { } explanation)
             return Answer.Refuse(VhostUserViolation.RingMisaligned, $"{Name}: queue {said.Index}: {explanation}");
         vring.Address = said;
+        if (vring.Worker is { } worker)
+            await worker.SetLogAsync(LogOf(vring)).ConfigureAwait(false);
         return Answer.Done;
     }
 

@@ -183,6 +183,7 @@ internal sealed partial class BackendSession
             vring.CloseDescriptors();
         _memory.Dispose();
         ForgetInflightArea();
+        ForgetLog();
         await CloseBackendChannelAsync().ConfigureAwait(false);
         await _connection.DisposeAsync().ConfigureAwait(false);
         TryCallDevice(_device.Reset, out _);

@@ -98,8 +98,10 @@ public sealed partial class VhostUserRequestClient
         ArgumentNullException.ThrowIfNull(descriptor);
         using VhostUserMessage reply = await QueryAsync(
             VhostUserRequest.SetLogBase, Encode(log), descriptor, cancellationToken).ConfigureAwait(false);
-        if (reply.Payload.Length == sizeof(ulong))
-            ThrowIfRefused(VhostUserRequest.SetLogBase, Decode<VhostUserU64>(VhostUserRequest.SetLogBase, reply).Value);
+
+        // libvhost-user answers with the first eight bytes of what it was sent, which are the size.
+        if (reply.Payload.Length == sizeof(ulong) && Decode<VhostUserU64>(VhostUserRequest.SetLogBase, reply).Value is var value && value != log.MmapSize)
+            ThrowIfRefused(VhostUserRequest.SetLogBase, value);
     }
 
     /// <summary>SET_LOG_BASE (6) by address: the form without LOG_SHMFD, of no use to a back-end in another process.</summary>

@@ -3,6 +3,9 @@ namespace Vhost.Protocol;
 /// <summary>Where ranges of the table are mapped in this process, for the rings; valid while the caller holds a lease.</summary>
 public sealed partial class GuestMemory
 {
+    /// <summary>Only a dirty log asks, so it is made when one does; made twice it is the same.</summary>
+    private RegionMap? _byMapping;
+
     /// <summary>The mapping of a range given by user address, which must lie inside one region (rings may not straddle two).</summary>
     internal bool TryGetAddress(UserAddress userAddress, ulong length, out nint address)
     {
@@ -16,6 +19,15 @@ public sealed partial class GuestMemory
     {
         bool found = _byGuest.TryFind(guestAddress.Value, length, out int index, out ulong offset);
         address = found ? _byGuest[index].Memory.Address + (nint)offset : 0;
+        return found;
+    }
+
+    /// <summary>The guest address of a range of this process's memory. False when it is not wholly inside the mapping of one region.</summary>
+    internal bool TryGetGuestAddress(nint address, ulong length, out GuestAddress guestAddress)
+    {
+        RegionMap map = _byMapping ??= new RegionMap(_regions, static region => (ulong)region.Memory.Address);
+        bool found = map.TryFind((ulong)address, length, out int index, out ulong offset);
+        guestAddress = found ? new GuestAddress(map[index].GuestAddress.Value + offset) : default;
         return found;
     }
 }

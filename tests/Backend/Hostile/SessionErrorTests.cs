@@ -144,11 +144,10 @@ public class SessionErrorTests
         before.AssertBack();
     }
 
-    /// <summary>The dirty log, the table of requests in flight, the IOMMU, postcopy and the state of a device are not offered.</summary>
+    /// <summary>A log without memory, the table of requests in flight, the IOMMU, postcopy and the state of a device: wrong, or not offered.</summary>
     [Theory]
     [InlineData(VhostUserRequest.SetLogBase, 16, 1)]
     [InlineData(VhostUserRequest.SetLogBase, 8, 0)]
-    [InlineData(VhostUserRequest.SetLogFd, 0, 1)]
     [InlineData(VhostUserRequest.GetInflightFd, 24, 0)]
     [InlineData(VhostUserRequest.GetInflightFd, 24, 1)]
     [InlineData(VhostUserRequest.SetInflightFd, 24, 1)]

@@ -21,13 +21,13 @@ public class EventTests
 
         _heard.Should().Equal(
             "connected",
-            "features None -> 0x170000003",
+            "features None -> 0x174000003",
             "queue 0 Stopped -> Disabled",
             "device started",
             "queue 0 Disabled -> Running",
             "queue 0 Running -> Stopped",
             "device stopped",
-            "features 0x170000003 -> None",
+            "features 0x174000003 -> None",
             "disconnected");
     }
 

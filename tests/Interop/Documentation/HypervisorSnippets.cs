@@ -78,6 +78,51 @@ public sealed class HypervisorSnippets : IDisposable
         await serving.InTime();
     }
 
+    [Fact]
+    public async Task A_guest_at_work_is_copied()
+    {
+        await using VhostUserBackend backend = new(new BlockDevice(_storage));
+        (VhostUserConnection frontEnd, VhostUserConnection backEnd) = VhostUserConnection.CreatePair();
+        Task serving = backend.ServeAsync(backEnd, _stop.Token);
+        using GuestMemory memory = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(0), _ram));
+        VhostUserFrontendOptions options = new() { RequiredProtocolFeatures = VhostUserProtocolFeatures.LogShmFd };
+        await using (VhostUserFrontend device = await VhostUserFrontend.StartAsync(frontEnd, options))
+        {
+            await device.SetMemoryAsync(memory);
+            List<ulong> sent = [];
+            Action copyAll = () => { };
+            Action<ulong> copyPage = sent.Add;
+            await LogAsync(device, memory, copyAll, copyPage, async () => await DriveAsync(device, memory, _kick, _call, _stop.Token), _stop.Token);
+            sent.Should().Contain(0x81000UL, "what the disk gave").And.NotContain(0x80000UL, "the disk only read the header");
+        }
+
+        await serving.InTime();
+    }
+
+    private static async Task LogAsync(
+        VhostUserFrontend device, GuestMemory memory, Action copyAll, Action<ulong> copyPage, Func<Task> stopRings, CancellationToken stop)
+    {
+        // snippet: log
+        await device.StartLoggingAsync(stop);
+        copyAll(); // only now: what the back-end writes from here on is in the log
+
+        await stopRings(); // before that as many passes of what follows as it takes, until little is left
+        foreach (GuestMemoryRegion region in memory.Regions)
+        {
+            ulong[] pages = new ulong[(region.Size / DirtyLog.PageSize / 64) + 1];
+            device.TakeDirty(region.GuestAddress, region.Size, pages);
+            for (ulong page = 0; page < (ulong)pages.Length * 64; page++)
+            {
+                if ((pages[page / 64] >> (int)(page % 64) & 1) != 0)
+                    copyPage(region.GuestAddress.Value + (page * DirtyLog.PageSize));
+            }
+        }
+
+        await device.StopLoggingAsync(stop);
+
+        // end
+    }
+
     private static VhostUserFrontendOptions NetworkOptions(int pairs)
     {
         // snippet: network

@@ -56,9 +56,9 @@ internal static partial class SupportTable
 
     private static void RingFeatures(StringBuilder text)
     {
-        HashSet<string> driver = Names(Source("src/Frontend/Block/BlockClientOptions.cs") + Source("src/Frontend/Net/NetClientOptions.cs"), VirtioFeature());
+        HashSet<string> driver = Names(Source("src/Frontend/Block/BlockClientOptions.cs") + Source("src/Frontend/Net/NetClientOptions.cs") + Source("src/Frontend/VhostUserFrontend.Log.cs"), VirtioFeature());
         HashSet<string> device = Names(SupportedBits().Match(Source("src/Backend/OfferedBits.cs")).Value, VirtioFeature());
-        text.Append("\n### Ring and transport features of virtio\n\n| Bit | Feature | Our driver half | Back-end |\n|---|---|---|---|\n");
+        text.Append("\n### Ring and transport features of virtio\n\n| Bit | Feature | Front-end | Back-end |\n|---|---|---|---|\n");
         foreach (VirtioFeatures feature in Enum.GetValues<VirtioFeatures>().Where(feature => ulong.IsPow2((ulong)feature) && feature != VirtioFeatures.VhostUserProtocolFeatures))
         {
             int bit = int.CreateChecked(ulong.Log2((ulong)feature));
