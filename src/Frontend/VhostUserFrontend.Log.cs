@@ -17,7 +17,7 @@ public sealed partial class VhostUserFrontend
     /// <see cref="TakeDirty"/>: copy all of memory only after that.
     /// </summary>
     /// <remarks>What the caller's own process writes, a driver's half of the rings for example, is not in the log. Memory that is added meanwhile gets a larger log by itself.</remarks>
-    /// <param name="cancellationToken">Cancels freely between messages; see the remarks of the class.</param>
+    /// <param name="cancellationToken">Cancels until the back-end has the log; what follows is not cancelled.</param>
     /// <returns>Completes when the back-end logs.</returns>
     /// <exception cref="VhostUserFeatureException">LOG_SHMFD is not negotiated, or LOG_ALL not offered. Ask for the former with <see cref="VhostUserFrontendOptions.WantedProtocolFeatures"/>.</exception>
     /// <exception cref="VhostUserException">The back-end refused or is lost; what was changed until then is taken back as far as it goes.</exception>
@@ -37,19 +37,20 @@ public sealed partial class VhostUserFrontend
         _isLogging = true;
         try
         {
-            await SendFeaturesAsync(AcknowledgedFeatures | VirtioFeatures.LogAll, cancellationToken).ConfigureAwait(false);
-            await SendLogFlagsAsync(cancellationToken).ConfigureAwait(false);
-            await ConfirmAsync(cancellationToken).ConfigureAwait(false);
+            // From here on all of it or nothing: half of it would look as if the back-end wrote nothing.
+            await SendFeaturesAsync(AcknowledgedFeatures | VirtioFeatures.LogAll, CancellationToken.None).ConfigureAwait(false);
+            await SendLogFlagsAsync(CancellationToken.None).ConfigureAwait(false);
+            await ConfirmAsync(CancellationToken.None).ConfigureAwait(false);
         }
-        catch (VhostUserRejectedException)
+        catch (Exception) when (!_channel.Completion.IsCompleted)
         {
-            await EndLoggingAsync(CancellationToken.None).ConfigureAwait(false);
+            await EndLoggingAsync().ConfigureAwait(false);
             throw;
         }
     }
 
     /// <summary>Ends what <see cref="StartLoggingAsync"/> began. What was marked until then can still be taken, until logging is started again.</summary>
-    /// <param name="cancellationToken">Cancels freely between messages; see the remarks of the class.</param>
+    /// <param name="cancellationToken">Cancels the wait for another operation of the session; what follows is not cancelled.</param>
     /// <returns>Completes when the back-end does not log any more.</returns>
     /// <exception cref="VhostUserException">The back-end refused or is lost.</exception>
     public async ValueTask StopLoggingAsync(CancellationToken cancellationToken = default)
@@ -57,8 +58,8 @@ public sealed partial class VhostUserFrontend
         using OperationGate.Pass pass = await _gate.EnterAsync(cancellationToken).ConfigureAwait(false);
         if (!IsLogging)
             return;
-        await EndLoggingAsync(cancellationToken).ConfigureAwait(false);
-        await ConfirmAsync(cancellationToken).ConfigureAwait(false);
+        await EndLoggingAsync().ConfigureAwait(false);
+        await ConfirmAsync(CancellationToken.None).ConfigureAwait(false);
     }
 
     /// <summary>Takes and clears the marks of a range of guest memory. Any thread, while the back-end goes on; what it writes later is found by the next call.</summary>
@@ -126,12 +127,12 @@ public sealed partial class VhostUserFrontend
         ? ring.Address with { Flags = VhostUserVringAddress.LogUsedRing, LogGuestAddress = ring.Settings.UsedRing.Value }
         : ring.Address;
 
-    private async ValueTask EndLoggingAsync(CancellationToken cancellationToken)
+    private async ValueTask EndLoggingAsync()
     {
         // The flags go first: a flag without LOG_ALL is refused.
         _isLogging = false;
-        await SendLogFlagsAsync(cancellationToken).ConfigureAwait(false);
-        await SendFeaturesAsync(AcknowledgedFeatures & ~VirtioFeatures.LogAll, cancellationToken).ConfigureAwait(false);
+        await SendLogFlagsAsync(CancellationToken.None).ConfigureAwait(false);
+        await SendFeaturesAsync(AcknowledgedFeatures & ~VirtioFeatures.LogAll, CancellationToken.None).ConfigureAwait(false);
     }
 
     private void ReleaseLog()

@@ -65,7 +65,7 @@ public sealed partial class DeviceVirtqueue
     }
 
     /// <summary>The front-end has held up whoever called it, and is called no more.</summary>
-    internal bool CallHoldsUp => _call?.IsGivenUp == true;
+    internal bool CallHoldsUp => _call?.IsGivenUp == true || _log is { HoldsUp: true };
 
     private void DriverWantsCall()
     {

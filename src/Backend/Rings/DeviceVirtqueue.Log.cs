@@ -14,6 +14,9 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Which chains of the batch were marked, or will be by whoever has them; without meaning while there is no log.</summary>
     private bool[] _marked = [];
 
+    /// <summary>Where the chain that comes back next probably is: the one behind the last.</summary>
+    private int _markNext;
+
     /// <summary>What is to be logged of chains that were detached; null: nothing. Any thread.</summary>
     internal QueueLog? LogOfDetached => _logShown;
 
@@ -36,8 +39,11 @@ public sealed partial class DeviceVirtqueue
     private void OpenLog()
     {
         QueueLog? old = _log;
-        _log = _logSetup is { } setup && _lease.Memory is { } table ? new QueueLog(setup, table, _setup) : null;
+        _log = _logSetup is { } setup && _lease.Memory is { } table ? QueueLog.TryOpen(setup, table, _setup) : null;
         _logShown = _log;
+        if (old is null)
+            Array.Clear(_marked); // what stands there is of a log before, and of another batch
+        old?.Tell();
         old?.Close();
     }
 
@@ -53,10 +59,12 @@ public sealed partial class DeviceVirtqueue
         bool[] marked = Marked();
         for (int i = 0; i < _handed; i++)
         {
-            if (_batch[i].Id != head || marked[i])
+            int place = _markNext >= _handed ? 0 : _markNext;
+            _markNext = place + 1;
+            if (_batch[place].Id != head || marked[place])
                 continue;
-            marked[i] = true;
-            log.Wrote(_batch.Writable(_batch[i]), log.Touched(bytesWritten, _batch[i].WritableLength));
+            marked[place] = true;
+            log.Wrote(_batch.Writable(_batch[place]), log.Touched(bytesWritten, _batch[place].WritableLength));
             return;
         }
     }
@@ -85,6 +93,7 @@ public sealed partial class DeviceVirtqueue
         }
 
         Array.Clear(marked);
+        _markNext = 0;
     }
 
     private bool[] Marked()

@@ -21,8 +21,7 @@ internal sealed class QueueLog
     private readonly ulong? _deviceArea;
     private bool _changed;
 
-    /// <summary>Keeps the log's mapping. The queue holds a lease on the table as long as it uses this.</summary>
-    internal QueueLog(in QueueLogSetup setup, GuestMemory table, in VirtqueueSetup queue)
+    private QueueLog(in QueueLogSetup setup, GuestMemory table, in VirtqueueSetup queue)
     {
         _setup = setup;
         _table = table;
@@ -34,14 +33,30 @@ internal sealed class QueueLog
             _descriptorRing = Find(queue.DescriptorTable, PackedRingLayout.DescriptorRingSize(_size));
             _deviceArea = Find(queue.UsedRing, PackedRingLayout.EventAreaSize);
         }
-
-        setup.Log.Hold();
     }
 
     private bool IsPacked { get; }
 
+    /// <summary>Keeps the log's mapping. The queue holds a lease on the table as long as it uses this. Null when the session has ended meanwhile, and with it the log.</summary>
+    internal static QueueLog? TryOpen(in QueueLogSetup setup, GuestMemory table, in VirtqueueSetup queue)
+    {
+        try
+        {
+            setup.Log.Hold();
+        }
+        catch (ObjectDisposedException)
+        {
+            return null;
+        }
+
+        return new QueueLog(setup, table, queue);
+    }
+
     /// <summary>Lets go of the log's mapping.</summary>
     internal void Close() => _setup.Log.Release();
+
+    /// <summary>The front-end has held up whoever told it, and is told no more.</summary>
+    internal bool HoldsUp => _setup.Changed?.IsGivenUp == true;
 
     /// <summary>Bytes that the device may have written to a chain.</summary>
     internal uint Touched(uint bytesWritten, uint writable) => _setup.WholeChains ? writable : Math.Min(bytesWritten, writable);
@@ -98,7 +113,14 @@ internal sealed class QueueLog
         if (!_changed)
             return;
         _changed = false;
-        _setup.Changed?.Signal();
+        try
+        {
+            _setup.Changed?.Signal();
+        }
+        catch (ObjectDisposedException)
+        {
+            // The session has ended without this worker.
+        }
     }
 
     /// <summary>Entries from one place of a packed ring to another; all of them when the two are the same, on another turn.</summary>

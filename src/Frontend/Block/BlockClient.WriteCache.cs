@@ -17,6 +17,7 @@ public sealed partial class BlockClient
     /// <returns>Completes when the device has switched; <see cref="Config"/> says so then.</returns>
     /// <exception cref="VhostUserFeatureException">The device has no cache that can be switched (VIRTIO_BLK_F_CONFIG_WCE).</exception>
     /// <exception cref="VhostUserRejectedException">The back-end refused; all is as before.</exception>
+    /// <exception cref="OperationCanceledException">Cancelled; the next back-end is told what was chosen before.</exception>
     /// <exception cref="VhostUserException">The session failed. The next back-end, if there is one, is told all the same.</exception>
     public async ValueTask SetWriteCacheAsync(bool on, CancellationToken cancellationToken = default)
     {
@@ -33,7 +34,7 @@ public sealed partial class BlockClient
         {
             await Frontend.WriteConfigAsync(VirtioBlkConfig.WriteBackOffset, choice, cancellationToken).ConfigureAwait(false);
         }
-        catch (VhostUserRejectedException)
+        catch (Exception e) when (e is VhostUserRejectedException or OperationCanceledException)
         {
             Interlocked.CompareExchange(ref _writeCache, before, choice);
             throw;

@@ -43,9 +43,6 @@ public sealed partial class NetSender
                 buffers = 1;
                 return true;
             }
-
-            if (IsArenaUnderWay(length))
-                return false;
         }
 
         uint pieces = (_slots.HeaderLength + length + _slots.Size - 1) / _slots.Size;
@@ -57,11 +54,6 @@ public sealed partial class NetSender
         token = first;
         return true;
     }
-
-    /// <summary>
-    /// The arena is full because the device has much to do, so that it is soon free again; pieces would only cost it more. Otherwise the device keeps a few packets, one in each segment, and may keep them for long.
-    /// </summary>
-    private bool IsArenaUnderWay(uint length) => (ulong)Ring.InFlight * length >= PacketArena.Size / 2;
 
     /// <summary>Copies a packet into as many places as it takes, the first one behind its header, and lists them as the buffers of a chain.</summary>
     private int WritePieces(PacketBuffer packet, uint left, uint slot)

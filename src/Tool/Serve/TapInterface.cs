@@ -10,7 +10,7 @@ namespace Vhost.Tool;
 internal sealed class TapInterface : IDisposable
 {
     /// <summary>Bytes of a buffer to receive into: more than the largest MTU of an interface and the Ethernet header.</summary>
-    internal const int BufferSize = 65536;
+    internal const int BufferSize = PacketPool.MaxBufferSize;
 
     private const int LongestPacket = 65550;
 

@@ -66,6 +66,21 @@ public sealed class NetSenderTests : NetQueueBench
     }
 
     [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void However_long_it_is_a_packet_has_a_way_around_what_the_device_keeps(bool packed)
+    {
+        StartSender(packed, size: 64, buffer: 2048);
+        KeepOneOfEachSegment();
+
+        Sender.SendBurst([Packet(Bytes(60000))]).Should().Be(1);
+
+        HandChain chain = Device.Next()!;
+        chain.Pieces.Should().HaveCount(30);
+        Get(chain)[12..].Should().Equal(Bytes(60000));
+    }
+
+    [Theory]
     [InlineData(false, 1, 12)]
     [InlineData(true, 1, 12)]
     [InlineData(false, 3, 10)]
@@ -95,7 +110,7 @@ public sealed class NetSenderTests : NetQueueBench
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void Long_packets_wait_while_the_device_has_much_to_do(bool packed)
+    public void Long_packets_wait_when_there_is_no_room_even_for_their_pieces(bool packed)
     {
         StartSender(packed);
         PacketPool pool = new(1, 65000);

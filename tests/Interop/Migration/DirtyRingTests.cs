@@ -127,6 +127,33 @@ public sealed class DirtyRingTests
         bench.TakeLog().Should().BeEmpty();
     }
 
+    /// <summary>A migration is given up in the middle of a batch, and begun again.</summary>
+    [Theory]
+    [InlineData(VirtioFeatures.None)]
+    [InlineData(VirtioFeatures.RingPacked)]
+    public void A_log_that_begins_again_knows_nothing_of_the_one_before(VirtioFeatures features)
+    {
+        using Bench bench = new(features, seed: 3);
+        bench.Device.SetLog(bench.LogSetup(wholeChains: false));
+        for (int turn = 0; turn < 20; turn++)
+        {
+            bench.Offer();
+            bench.Complete(bench.Device.TakeBurst());
+            bench.Device.SetLog(null);
+            bench.Collect();
+            bench.Offer();
+            ChainBurst burst = bench.Device.TakeBurst();
+
+            bench.Device.SetLog(bench.LogSetup(wholeChains: false));
+            bench.TakeLog();
+            byte[] before = bench.Copy();
+            bench.Complete(burst);
+
+            bench.Changed(before).Should().BeSubsetOf(bench.TakeLog(), "turn {0}", turn);
+            bench.Collect();
+        }
+    }
+
     [Theory]
     [InlineData(ulong.MaxValue)]
     [InlineData(MemorySize * 64)]
@@ -260,6 +287,13 @@ public sealed class DirtyRingTests
             Device.Flush();
             Device.ArmKick();
             return written;
+        }
+
+        internal void Complete(ChainBurst burst)
+        {
+            for (int i = 0; i < burst.Count; i++)
+                Device.Complete(burst[i], Write(burst.Writable(i), [], beyondWhatIsSaid: false));
+            Device.Flush();
         }
 
         internal void Collect()
