@@ -214,7 +214,7 @@ public sealed class PacketBufferTests
     [Theory]
     [InlineData(0, 2048, 128)]
     [InlineData(1, 63, 0)]
-    [InlineData(1, 65537, 0)]
+    [InlineData(1, 65551, 0)]
     [InlineData(1, 64, -1)]
     [InlineData(1, 64, 4097)]
     [InlineData(40000, 65536, 0)]
