@@ -227,7 +227,7 @@ internal abstract class QueueWorker
         }
 
         if (Queue.CallHoldsUp)
-            Queue.Fail("the front-end holds up whoever signals its call descriptor");
+            Queue.Fail("the front-end holds up whoever signals its call descriptor, or that of its log");
         if (Queue.Fault != VirtqueueFault.None && !_broken)
         {
             _broken = true;

@@ -64,7 +64,7 @@ public sealed partial class DeviceVirtqueue
         return known + (_split is not null ? _split.CountAvailable(most - known) : _packed!.CountAvailable(most - known));
     }
 
-    /// <summary>The front-end has held up whoever called it, and is called no more.</summary>
+    /// <summary>The front-end has held up whoever called it or told it of the log, and is told no more by that descriptor.</summary>
     internal bool CallHoldsUp => _call?.IsGivenUp == true || _log is { HoldsUp: true };
 
     private void DriverWantsCall()

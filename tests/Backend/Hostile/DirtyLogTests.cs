@@ -91,8 +91,7 @@ public sealed class DirtyLogTests
         using (DirtyLog log = LogFor(guest))
         await using (RawFrontend frontend = await StartedAsync(bench, guest, ring))
         {
-            await SetLogAsync(frontend, log);
-            await frontend.AcceptedAsync(VhostUserRequest.SetFeatures, RawFrontend.U64(await LoggingAsync(frontend)));
+            await LogAllAsync(frontend, log);
 
             await frontend.RefusedAsync(
                 VhostUserRequest.SetLogBase, RawFrontend.Bytes(new VhostUserLog(size, offset)), [.. Enumerable.Repeat((SafeHandle)log.Memory.Descriptor, descriptors)]);
@@ -129,8 +128,7 @@ public sealed class DirtyLogTests
         using (DirtyLog log = LogFor(guest))
         await using (RawFrontend frontend = await StartedAsync(bench, guest, ring))
         {
-            await SetLogAsync(frontend, log);
-            await frontend.AcceptedAsync(VhostUserRequest.SetFeatures, RawFrontend.U64(await LoggingAsync(frontend)));
+            await LogAllAsync(frontend, log);
             ProcessCounts before = ProcessCounts.Snapshot();
             for (int i = 0; i < 100_000; i++)
             {
@@ -162,8 +160,7 @@ public sealed class DirtyLogTests
         using (DirtyLog log = LogFor(guest))
         await using (RawFrontend frontend = await StartedAsync(bench, guest, ring))
         {
-            await SetLogAsync(frontend, log);
-            await frontend.AcceptedAsync(VhostUserRequest.SetFeatures, RawFrontend.U64(await LoggingAsync(frontend)));
+            await LogAllAsync(frontend, log);
             await frontend.AcceptedAsync(VhostUserRequest.SetVringAddr, RawFrontend.Bytes(Logged(guest, ring) with { LogGuestAddress = at }));
 
             for (byte fill = 1; fill < 50; fill++)
@@ -245,6 +242,12 @@ public sealed class DirtyLogTests
         await frontend.AddMemoryAsync(guest);
         await frontend.StartAsync(ring);
         return frontend;
+    }
+
+    private static async Task LogAllAsync(RawFrontend frontend, DirtyLog log)
+    {
+        await SetLogAsync(frontend, log);
+        await frontend.AcceptedAsync(VhostUserRequest.SetFeatures, RawFrontend.U64(await LoggingAsync(frontend)));
     }
 
     private static async Task SetLogAsync(RawFrontend frontend, DirtyLog log)
