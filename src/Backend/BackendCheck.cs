@@ -1,4 +1,5 @@
 using System.Globalization;
+using Vhost.Protocol;
 
 namespace Vhost.Backend;
 
@@ -23,6 +24,11 @@ internal static class BackendCheck
             options.MaxMemorySlots,
             string.Create(CultureInfo.InvariantCulture, $"1 to {VhostUserBackendOptions.MemorySlotLimit}"));
         Require(Enum.IsDefined(options.Dispatch), nameof(options.Dispatch), options.Dispatch, $"one of {string.Join(", ", Enum.GetNames<QueueDispatch>())}");
+        Require(
+            (options.AdditionalProtocolFeatures & ~OfferedBits.OnRequest) == 0,
+            nameof(options.AdditionalProtocolFeatures),
+            FeatureNames.Describe(options.AdditionalProtocolFeatures),
+            $"of {FeatureNames.Describe(OfferedBits.OnRequest)}; what else there is the back-end offers by itself");
         RequireTime(options.DrainTimeout, nameof(options.DrainTimeout), orInfinite: false);
         RequireTime(options.SendTimeout, nameof(options.SendTimeout));
         RequireTime(options.MessageTimeout, nameof(options.MessageTimeout));

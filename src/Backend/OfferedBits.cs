@@ -11,6 +11,12 @@ internal static class OfferedBits
     private const VirtioFeatures SupportedTransportBits = VirtioFeatures.AnyLayout | VirtioFeatures.IndirectDescriptors
         | VirtioFeatures.EventIndex | VirtioFeatures.Version1 | VirtioFeatures.InOrder | VirtioFeatures.RingPacked | VirtioFeatures.LogAll;
 
+    /// <summary>
+    /// Implemented, and offered only when the application asks for it: a front-end may acknowledge one without implementing it (QEMU does so with INBAND_NOTIFICATIONS), read its number otherwise (21 was SHMEM
+    /// in rust-vmm), or have no use for it.
+    /// </summary>
+    internal const VhostUserProtocolFeatures OnRequest = VhostUserProtocolFeatures.InbandNotifications | VhostUserProtocolFeatures.CrossEndian | VhostUserProtocolFeatures.GpaAddresses;
+
     internal static VirtioFeatures Features(IVhostUserDevice device, VhostUserBackendOptions options) =>
         ((device.Features | VirtioFeatures.LogAll) & (~TransportBits | SupportedTransportBits) & ~options.WithheldFeatures) | VirtioFeatures.VhostUserProtocolFeatures;
 
@@ -23,6 +29,7 @@ internal static class OfferedBits
             offered |= VhostUserProtocolFeatures.Rarp | VhostUserProtocolFeatures.NetMtu;
         if (device.ConfigLength > 0)
             offered |= VhostUserProtocolFeatures.Config;
-        return offered & ~options.WithheldProtocolFeatures;
+        offered |= options.AdditionalProtocolFeatures;
+        return ProtocolFeatureRules.WithoutOrphans(offered & ~options.WithheldProtocolFeatures);
     }
 }

@@ -23,6 +23,12 @@ public sealed record VhostUserBackendOptions
     /// </summary>
     public VhostUserProtocolFeatures WithheldProtocolFeatures { get; init; }
 
+    /// <summary>
+    /// Protocol bits that are offered only on request: INBAND_NOTIFICATIONS (kicks and interrupts as messages; QEMU acknowledges it without implementing it), CROSS_ENDIAN (a front-end may say that legacy rings are
+    /// little-endian, as they are here) and GPA_ADDRESSES (the front-end says guest-physical addresses alone). Default: none.
+    /// </summary>
+    public VhostUserProtocolFeatures AdditionalProtocolFeatures { get; init; }
+
     /// <summary>How <see cref="VhostUserBackend.ConnectAsync"/> looks for its front-end; null: it tries once, and ends with its front-end.</summary>
     public ConnectRetry? Retry { get; init; } = new();
 

@@ -32,6 +32,9 @@ internal static partial class FrontendLog
     [LoggerMessage(2032, LogLevel.Warning, "Ring {Index} could not be stopped after its start failed: {Reason}")]
     public static partial void RingNotStopped(ILogger logger, int index, string reason);
 
+    [LoggerMessage(2033, LogLevel.Warning, "Ring {Index}: kicks go no further: {Reason}")]
+    public static partial void KickFailed(ILogger logger, uint index, string reason);
+
     [LoggerMessage(2040, LogLevel.Warning, "Request of the back-end refused ({Count} so far): {Reason}")]
     public static partial void BackendRequestRefused(ILogger logger, long count, string reason);
 

@@ -29,6 +29,9 @@ public sealed class FrontendVring
     /// <summary>Whether the ring is enabled.</summary>
     public bool IsEnabled { get; internal set; }
 
+    /// <summary>Where kicks go as messages; null where they do not, and once the ring stops.</summary>
+    internal InbandKicks? Kicks { get; set; }
+
     /// <summary>The addresses as they were sent.</summary>
     internal VhostUserVringAddress Address { get; }
 

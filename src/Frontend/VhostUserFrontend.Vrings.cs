@@ -74,8 +74,10 @@ public sealed partial class VhostUserFrontend
     {
         using OperationGate.Pass pass = await _gate.EnterAsync(cancellationToken).ConfigureAwait(false);
         RequireStarted(ring);
-        await Requests.SetVringCallAsync(ring.Index, call?.Descriptor, cancellationToken).ConfigureAwait(false);
+        if (!IsInband)
+            await Requests.SetVringCallAsync(ring.Index, call?.Descriptor, cancellationToken).ConfigureAwait(false);
         ring.Settings = ring.Settings with { Call = call };
+        SignalInbandCall(ring);
         await ConfirmAsync(cancellationToken).ConfigureAwait(false);
     }
 
@@ -131,15 +133,10 @@ public sealed partial class VhostUserFrontend
         uint index = (uint)settings.Index;
         await Requests.SetVringBaseAsync(index, settings.Base.ToWire(AcknowledgedFeatures), cancellationToken).ConfigureAwait(false);
         await Requests.SetVringAddrAsync(WithLog(ring), cancellationToken).ConfigureAwait(false);
-        await Requests.SetVringCallAsync(settings.Index, settings.Call?.Descriptor, cancellationToken).ConfigureAwait(false);
-        if (settings.Error is { } error)
-            await Requests.SetVringErrAsync(settings.Index, error.Descriptor, cancellationToken).ConfigureAwait(false);
-        await Requests.SetVringKickAsync(settings.Index, settings.Kick?.Descriptor, cancellationToken).ConfigureAwait(false);
-        ring.IsStarted = true;
-        _vrings[settings.Index] = ring;
-
-        // Back-ends written to the older text start a ring at the first kick, not at the message: give them one.
-        settings.Kick?.Signal();
+        if (IsInband)
+            await StartByMessagesAsync(ring, cancellationToken).ConfigureAwait(false);
+        else
+            await StartByDescriptorsAsync(ring, cancellationToken).ConfigureAwait(false);
         if (!RingsCanBeDisabled)
             ring.IsEnabled = true;
         else if (settings.Enabled)
@@ -162,8 +159,10 @@ public sealed partial class VhostUserFrontend
 
     private async ValueTask<VringBase> StopDisabledAsync(FrontendVring ring, CancellationToken cancellationToken)
     {
+        await StopKicksAsync(ring).ConfigureAwait(false);
         VhostUserVringState reply = await Requests.GetVringBaseAsync((uint)ring.Index, cancellationToken).ConfigureAwait(false);
         MarkStopped(ring);
+        SignalInbandCall(ring);
         VringBase stoppedAt = VringBaseCheck.Read(reply, ring, AcknowledgedFeatures, Memory);
         FrontendLog.RingStopped(_log, ring.Index, stoppedAt);
         return stoppedAt;

@@ -207,6 +207,8 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
             return;
         await _channel.DisposeAsync().ConfigureAwait(false);
+        foreach (FrontendVring ring in RunningRings())
+            await StopKicksAsync(ring).ConfigureAwait(false);
         if (_listener is not null)
             await _listener.DisposeAsync().ConfigureAwait(false);
         await _configChanges.DisposeAsync().ConfigureAwait(false);

@@ -136,6 +136,9 @@ internal abstract class QueueWorker
         await BoundedAsync(oldReleased).ConfigureAwait(false);
     }
 
+    /// <summary>A kick by another way than the descriptor. Any thread; never blocks.</summary>
+    public void LookAgain() => WakeUp();
+
     /// <summary>Replaces the descriptor for interrupts and signals the new one once, so that no interrupt between the two is lost.</summary>
     public Task SetCallAsync(EventNotifier? call) => AskAsync(() => Queue.SetCall(call));
 

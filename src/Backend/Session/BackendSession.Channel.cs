@@ -24,7 +24,7 @@ internal sealed partial class BackendSession
             VhostUserProtocolFeatures wanted = VhostUserProtocolFeatures.Config | VhostUserProtocolFeatures.BackendReq;
             if (channel is null || (_state.Protocol & wanted) != wanted)
                 return;
-            if (!Array.Exists(_vrings, vring => vring.Started))
+            if (IsSuspended)
             {
                 _configChangePending = true;
                 return;
@@ -33,6 +33,9 @@ internal sealed partial class BackendSession
 
         await SendConfigChangeAsync(channel, cancellationToken).ConfigureAwait(false);
     }
+
+    /// <summary>No ring is started: the back-end must be silent.</summary>
+    private bool IsSuspended => !Array.Exists(_vrings, static vring => vring.Started);
 
     private void SendPendingConfigChange()
     {
@@ -88,6 +91,7 @@ internal sealed partial class BackendSession
         channel.Start();
         await ReplaceChannelAsync(channel).ConfigureAwait(false);
         _ = WatchChannelAsync(channel);
+        RepeatInbandCalls();
         return Answer.Done;
     }
 

@@ -44,7 +44,15 @@ internal sealed partial class BackendSession
     {
         if ((value & ~(ulong)_state.OfferedProtocol) != 0)
             return NotOffered("VHOST_USER_SET_PROTOCOL_FEATURES", value, value & ~(ulong)_state.OfferedProtocol, (ulong)_state.OfferedProtocol);
-        _state = _state with { Protocol = (VhostUserProtocolFeatures)value };
+        if ((VhostUserProtocolFeatures)value is var features && features.HasFlag(VhostUserProtocolFeatures.InbandNotifications)
+            && ProtocolFeatureRules.MissingFrom(VhostUserProtocolFeatures.InbandNotifications) is var needed && (needed & ~features) != 0)
+        {
+            return Answer.Close(
+                VhostUserViolation.BadFeatureBits,
+                $"VHOST_USER_SET_PROTOCOL_FEATURES: 0x{value:x} contains INBAND_NOTIFICATIONS without {FeatureNames.Describe(needed & ~features)}, which it needs");
+        }
+
+        _state = _state with { Protocol = features };
         return Answer.Done;
     }
 

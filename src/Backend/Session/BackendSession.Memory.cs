@@ -64,7 +64,11 @@ internal sealed partial class BackendSession
         try
         {
             for (int i = 0; i < said.Length; i++)
+            {
+                RequireGuestAddress(said[i]);
                 mapped.Add(MapRegion(said[i], message.TakeDescriptor(i)));
+            }
+
             GuestMemory? next = GuestMemory.TryCreate([.. kept, .. mapped], out VhostUserViolation violation, out string? explanation);
             return next is null
                 ? Answer.Refuse(violation, $"{request}: {explanation}")
@@ -83,6 +87,16 @@ internal sealed partial class BackendSession
             // The table holds its own references.
             foreach (GuestMemoryRegion region in mapped)
                 region.Memory.Dispose();
+        }
+    }
+
+    /// <summary>With GPA_ADDRESSES the front-end says no address of its own: the field for it repeats the guest address.</summary>
+    private void RequireGuestAddress(in VhostUserMemoryRegion said)
+    {
+        if (_state.Protocol.HasFlag(VhostUserProtocolFeatures.GpaAddresses) && said.UserAddress.Value != said.GuestAddress.Value)
+        {
+            throw new VhostUserProtocolException(
+                VhostUserViolation.MemoryRegionInvalid, $"user address {said.UserAddress} of the region at guest {said.GuestAddress}: they must be equal with GPA_ADDRESSES");
         }
     }
 

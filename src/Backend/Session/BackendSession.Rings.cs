@@ -7,20 +7,19 @@ namespace Vhost.Backend;
 internal sealed partial class BackendSession
 {
     /// <summary>What keeps a stopped ring from starting; null: nothing. Missing memory does not: the ring waits for it.</summary>
-    private Answer? CheckStart(VringState vring)
+    private Answer? CheckStart(string request, VringState vring)
     {
-        const string Name = "VHOST_USER_SET_VRING_KICK";
         if (vring.Size == 0)
-            return Answer.Refuse(VhostUserViolation.QueueNotReady, $"{Name}: queue {vring.Index} has no size yet (VHOST_USER_SET_VRING_NUM)");
+            return Answer.Refuse(VhostUserViolation.QueueNotReady, $"{request}: queue {vring.Index} has no size yet (VHOST_USER_SET_VRING_NUM)");
         if (vring.Address is null)
-            return Answer.Refuse(VhostUserViolation.QueueNotReady, $"{Name}: queue {vring.Index} has no addresses yet (VHOST_USER_SET_VRING_ADDR)");
+            return Answer.Refuse(VhostUserViolation.QueueNotReady, $"{request}: queue {vring.Index} has no addresses yet (VHOST_USER_SET_VRING_ADDR)");
         if (_inflight?.WhyNot(SetupOf(vring)) is { } why)
-            return Answer.Refuse(VhostUserViolation.BadQueueSize, $"{Name}: {why}");
+            return Answer.Refuse(VhostUserViolation.BadQueueSize, $"{request}: {why}");
         if (_inflight is not null && _held.IsHeld(vring.Index))
-            return Answer.Refuse(VhostUserViolation.WrongState, $"{Name}: queue {vring.Index}: the device has not finished with requests that it took before the queue was stopped; start it later");
+            return Answer.Refuse(VhostUserViolation.WrongState, $"{request}: queue {vring.Index}: the device has not finished with requests that it took before the queue was stopped; start it later");
         if (_memory.Regions.Count == 0 || MappedRing.TryMap(_memory, SetupOf(vring), out _, out VhostUserViolation violation, out string? explanation))
             return null;
-        return Answer.Refuse(violation, $"{Name}: {explanation}");
+        return Answer.Refuse(violation, $"{request}: {explanation}");
     }
 
     /// <summary>Gives a started ring its worker, if memory allows; otherwise the ring waits for memory that does.</summary>
@@ -29,7 +28,7 @@ internal sealed partial class BackendSession
         if (!vring.Started || vring.Worker is not null)
             return;
         VirtqueueSetup setup = SetupOf(vring);
-        if (DeviceVirtqueue.TryActivate(_memory, setup, vring.Call, _inflight?.Open(setup), out _, out string explanation) is not { } queue)
+        if (DeviceVirtqueue.TryActivate(_memory, setup, CallOf(vring), _inflight?.Open(setup), out _, out string explanation) is not { } queue)
         {
             BackendLog.QueueWaits(_logger, _owner, vring.Index, setup.Format, explanation);
             return;
@@ -93,8 +92,8 @@ internal sealed partial class BackendSession
     {
         vring.Started = false;
         await StopWorkerAsync(vring).ConfigureAwait(false);
-        vring.Kick?.Dispose();
-        vring.Kick = null;
+        vring.ReplaceKick(null);
+        vring.StopInbandCalls();
     }
 
     private Task StopAllVringsAsync() => Task.WhenAll(Array.ConvertAll(_vrings, StopVringAsync));
@@ -131,7 +130,8 @@ internal sealed partial class BackendSession
         if (_budget.TryTake())
             BackendLog.QueueBroken(_logger, _owner, queue.Index, queue.Format, queue.Fault, queue.FaultDetail ?? string.Empty, queue.Failure);
         _counters[queue.Index].Broke();
-        _vrings[queue.Index].SignalError();
+        if (!_vrings[queue.Index].TrySignalError() && IsInband)
+            _ = NotifyInbandAsync(VhostUserBackendRequest.VringErr, queue.Index);
         _events.TellBroken(_connection.Name, queue.Index);
     }
 }

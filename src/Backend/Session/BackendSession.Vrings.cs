@@ -90,14 +90,30 @@ internal sealed partial class BackendSession
         return Answer.Done;
     }
 
+    /// <summary>Only legacy rings have a byte order of their own, and only the one of this host is served.</summary>
+    private Answer SetVringEndian(VhostUserVringState said)
+    {
+        const string Name = "VHOST_USER_SET_VRING_ENDIAN";
+        if (!TryFind(Name, said.Index, out VringState? vring, out Answer refusal))
+            return refusal;
+        if (vring.Started)
+            return RefuseStarted(Name, vring);
+        return said.Num switch
+        {
+            0 => Answer.Done,
+            1 => Answer.Refuse(VhostUserViolation.BadValue, $"{Name}: queue {said.Index}: big-endian rings are not served, only little-endian ones (0)"),
+            _ => Answer.Refuse(VhostUserViolation.BadValue, $"{Name}: queue {said.Index}: {said.Num} is neither 0 (little-endian) nor 1 (big-endian)"),
+        };
+    }
+
     private async ValueTask<Answer> SetVringKickAsync(VhostUserMessage message)
     {
         if (!TryTakeNotifier(message, out VringState? vring, out EventNotifier? kick, out Answer refusal))
             return refusal;
         if (vring.Started)
         {
-            EventNotifier? old = vring.Kick;
-            vring.Kick = kick;
+            EventNotifier? old = vring.TakeKick();
+            vring.ReplaceKick(kick);
             try
             {
                 if (vring.Worker is { } worker)
@@ -111,18 +127,22 @@ internal sealed partial class BackendSession
             return Answer.Done;
         }
 
-        if (CheckStart(vring) is { } reason)
+        if (CheckStart("VHOST_USER_SET_VRING_KICK", vring) is { } reason)
         {
             kick?.Dispose();
             return reason;
         }
 
-        vring.Kick?.Dispose();
-        vring.Kick = kick;
+        vring.ReplaceKick(kick);
+        StartVring(vring);
+        return Answer.Done;
+    }
+
+    private void StartVring(VringState vring)
+    {
         vring.Started = true;
         StartIfPossible(vring);
         SendPendingConfigChange();
-        return Answer.Done;
     }
 
     private async ValueTask<Answer> SetVringCallAsync(VhostUserMessage message)
@@ -134,7 +154,7 @@ internal sealed partial class BackendSession
         try
         {
             if (vring.Worker is { } worker)
-                await worker.SetCallAsync(call).ConfigureAwait(false);
+                await worker.SetCallAsync(CallOf(vring)).ConfigureAwait(false);
         }
         finally
         {

@@ -5,7 +5,7 @@ namespace Vhost.Backend;
 
 /// <summary>
 /// What the messages have said about one ring so far. Run state and enable state are independent; the worker exists while the ring is started
-/// and its memory is mapped. Only the session touches this; a worker that found a fault only signals <see cref="SignalError"/>.
+/// and its memory is mapped. Only the session touches this; a worker that found a fault only signals <see cref="TrySignalError"/>.
 /// </summary>
 internal sealed class VringState(int index)
 {
@@ -37,9 +37,17 @@ internal sealed class VringState(int index)
         set => Volatile.Write(ref _base, value ?? NoBase);
     }
 
-    public EventNotifier? Kick { get; set; }
+    /// <summary>Wakes the worker; null: it looks at the ring by itself, now and then.</summary>
+    public EventNotifier? Kick { get; private set; }
 
+    /// <summary><see cref="Kick"/> is our own, signalled by messages (INBAND_NOTIFICATIONS).</summary>
+    public bool IsKickedInband { get; private set; }
+
+    /// <summary>The front-end's descriptor for interrupts.</summary>
     public EventNotifier? Call { get; set; }
+
+    /// <summary>Interrupts as messages, while the ring runs without <see cref="Call"/>; null where those are not negotiated.</summary>
+    public InbandCalls? InbandCalls { get; set; }
 
     public bool Started { get; set; }
 
@@ -54,6 +62,35 @@ internal sealed class VringState(int index)
         : worker.Queue.Fault != VirtqueueFault.None ? QueueState.Broken
         : Enabled ? QueueState.Running : QueueState.Disabled;
 
+    /// <summary>Another descriptor for kicks, or none.</summary>
+    public void ReplaceKick(EventNotifier? kick)
+    {
+        Kick?.Dispose();
+        Kick = kick;
+        IsKickedInband = false;
+    }
+
+    /// <summary>Kicks come as messages from now on.</summary>
+    public void KickInband()
+    {
+        ReplaceKick(new EventNotifier());
+        IsKickedInband = true;
+    }
+
+    /// <summary>The descriptor for kicks, which the caller disposes.</summary>
+    public EventNotifier? TakeKick()
+    {
+        EventNotifier? kick = Kick;
+        Kick = null;
+        return kick;
+    }
+
+    public void StopInbandCalls()
+    {
+        InbandCalls?.Dispose();
+        InbandCalls = null;
+    }
+
     public void ReplaceError(EventNotifier? error)
     {
         EventNotifier? old;
@@ -66,8 +103,9 @@ internal sealed class VringState(int index)
         old?.Dispose();
     }
 
-    /// <summary>Tells the front-end that the ring broke. Any thread.</summary>
-    public void SignalError()
+    /// <summary>Tells the front-end by its descriptor that the ring broke. Any thread.</summary>
+    /// <returns>Whether it has one.</returns>
+    public bool TrySignalError()
     {
         EventNotifier? error;
         lock (_errorGate)
@@ -84,6 +122,8 @@ internal sealed class VringState(int index)
         {
             // Replaced at this moment: whoever replaced it knows that the queue is restarted.
         }
+
+        return error is not null;
     }
 
     /// <summary>Forgets size, addresses and base: the device was reset. Descriptors for interrupts and errors stay.</summary>
@@ -97,8 +137,8 @@ internal sealed class VringState(int index)
 
     public void CloseDescriptors()
     {
-        Kick?.Dispose();
-        Kick = null;
+        ReplaceKick(null);
+        StopInbandCalls();
         Call?.Dispose();
         Call = null;
         ReplaceError(null);

@@ -39,6 +39,12 @@ public sealed record BlockClientOptions
     /// </summary>
     public VirtioFeatures? RingFeatures { get; init; }
 
+    /// <summary>
+    /// Kicks and interrupts go as messages (INBAND_NOTIFICATIONS), and no eventfd to the back-end: for simulations, where time is counted in messages. Slow. The back-end must offer it; ours does with
+    /// <c>VhostUserBackendOptions.AdditionalProtocolFeatures</c>. Default: false.
+    /// </summary>
+    public bool InbandNotifications { get; init; }
+
     /// <summary>Virtio and block features to leave out although they are offered.</summary>
     public VirtioFeatures UnwantedFeatures { get; init; }
 
@@ -95,7 +101,7 @@ public sealed record BlockClientOptions
         {
             WantedFeatures = (VirtioFeatures.Version1 | ring | indirect | (VirtioFeatures)(ulong)BlockFeatures) & ~UnwantedFeatures,
             RequiredFeatures = VirtioFeatures.Version1,
-            RequiredProtocolFeatures = VhostUserProtocolFeatures.Config,
+            RequiredProtocolFeatures = VhostUserProtocolFeatures.Config | (InbandNotifications ? VhostUserProtocolFeatures.InbandNotifications : 0),
             WantedProtocolFeatures = defaults.WantedProtocolFeatures | (Reconnect is null ? 0 : VhostUserProtocolFeatures.InflightShmFd),
             Queues = Queues,
             FeatureName = FeatureNames.OfBlockBit,

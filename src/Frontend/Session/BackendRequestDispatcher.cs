@@ -4,8 +4,8 @@ using Vhost.Protocol;
 
 namespace Vhost.Frontend;
 
-/// <summary>Decodes one valid request of the back-end and hands it to the user's handler. An exception of the handler is a refusal.</summary>
-internal sealed class BackendRequestDispatcher(IVhostUserBackendRequestHandler? handler, ConfigChangePump configChanges, ILogger log)
+/// <summary>Decodes one valid request of the back-end and hands it to who answers it. An exception of the handler is a refusal.</summary>
+internal sealed class BackendRequestDispatcher(IVhostUserBackendRequestHandler handler, ConfigChangePump configChanges, ILogger log)
 {
     /// <summary>Everything but SHARED_OBJECT_LOOKUP; true when done.</summary>
     public async ValueTask<bool> HandleAsync(VhostUserMessage message, CancellationToken cancellationToken)
@@ -17,8 +17,6 @@ internal sealed class BackendRequestDispatcher(IVhostUserBackendRequestHandler? 
             return true;
         }
 
-        if (handler is null)
-            return false;
         try
         {
             return await CallAsync(handler, request, message, cancellationToken).ConfigureAwait(false);
@@ -32,7 +30,7 @@ internal sealed class BackendRequestDispatcher(IVhostUserBackendRequestHandler? 
 
     public async ValueTask<SafeFileHandle?> LookupAsync(VhostUserMessage message, CancellationToken cancellationToken)
     {
-        if (handler is null || !VhostUserSharedObject.TryRead(message.Payload, out VhostUserSharedObject key))
+        if (!VhostUserSharedObject.TryRead(message.Payload, out VhostUserSharedObject key))
             return null;
         try
         {

@@ -53,7 +53,7 @@ public class WorkerTurnTests
         using FlippingOwner owner = new();
         VringState ring = new(0);
         ring.ReplaceError(new EventNotifier(Libc.Duplicate(owner.Descriptor)) { IsUnwatched = true });
-        Thread worker = owner.HoldUp(ring.SignalError);
+        Thread worker = owner.HoldUp(() => ring.TrySignalError());
         await Task.Run(() => ring.ReplaceError(null)).InTime();
         worker.Join(Eventually.Deadline).Should().BeTrue("the descriptor is gone, and with it the wait");
     }

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using System.Text.RegularExpressions;
+using Vhost.Backend;
 using Vhost.Frontend;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
@@ -50,7 +51,8 @@ internal static partial class SupportTable
             if ((VhostUserProtocolFeatures.All & feature) == Rejected)
                 continue;
             string frontend = (asked & feature) != 0 ? "asked for" : feature == VhostUserProtocolFeatures.XenMmap ? "no" : "on request";
-            text.Append(CultureInfo.InvariantCulture, $"| {bit} | {FeatureNames.OfProtocolBit(bit)} | {frontend} | {(offered.Contains(feature.ToString()) ? "offered" : "not yet")} |\n");
+            string backend = (OfferedBits.OnRequest & feature) != 0 ? "on request" : offered.Contains(feature.ToString()) ? "offered" : "not yet";
+            text.Append(CultureInfo.InvariantCulture, $"| {bit} | {FeatureNames.OfProtocolBit(bit)} | {frontend} | {backend} |\n");
         }
     }
 

@@ -1,0 +1,43 @@
+using Microsoft.Win32.SafeHandles;
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+/// <summary>What a session answers the back-end by itself; the rest goes to the user's handler, or is refused where there is none.</summary>
+internal sealed class SessionRequests(VhostUserFrontend session, IVhostUserBackendRequestHandler? user) : IVhostUserBackendRequestHandler
+{
+    private static ValueTask<bool> Refused => ValueTask.FromResult(false);
+
+    public ValueTask<bool> OnIotlbAsync(VhostUserIotlb message, CancellationToken cancellationToken) => user?.OnIotlbAsync(message, cancellationToken) ?? Refused;
+
+    public ValueTask<bool> OnVringCallAsync(uint index, CancellationToken cancellationToken) =>
+        session.TryCallDriver(index) ? ValueTask.FromResult(true) : user?.OnVringCallAsync(index, cancellationToken) ?? Refused;
+
+    public ValueTask<bool> OnVringErrorAsync(uint index, CancellationToken cancellationToken) =>
+        session.TryTellError(index) ? ValueTask.FromResult(true) : user?.OnVringErrorAsync(index, cancellationToken) ?? Refused;
+
+    public ValueTask<bool> OnVringHostNotifierAsync(VhostUserVringArea area, SafeFileHandle? descriptor, CancellationToken cancellationToken)
+    {
+        if (user is not null)
+            return user.OnVringHostNotifierAsync(area, descriptor, cancellationToken);
+        descriptor?.Dispose();
+        return Refused;
+    }
+
+    public ValueTask<bool> OnSharedObjectAddAsync(Guid id, CancellationToken cancellationToken) => user?.OnSharedObjectAddAsync(id, cancellationToken) ?? Refused;
+
+    public ValueTask<bool> OnSharedObjectRemoveAsync(Guid id, CancellationToken cancellationToken) => user?.OnSharedObjectRemoveAsync(id, cancellationToken) ?? Refused;
+
+    public ValueTask<SafeFileHandle?> OnSharedObjectLookupAsync(Guid id, CancellationToken cancellationToken) =>
+        user?.OnSharedObjectLookupAsync(id, cancellationToken) ?? ValueTask.FromResult<SafeFileHandle?>(null);
+
+    public ValueTask<bool> OnShmemMapAsync(VhostUserShmemMap mapping, SafeFileHandle descriptor, CancellationToken cancellationToken)
+    {
+        if (user is not null)
+            return user.OnShmemMapAsync(mapping, descriptor, cancellationToken);
+        descriptor.Dispose();
+        return Refused;
+    }
+
+    public ValueTask<bool> OnShmemUnmapAsync(VhostUserShmemMap mapping, CancellationToken cancellationToken) => user?.OnShmemUnmapAsync(mapping, cancellationToken) ?? Refused;
+}

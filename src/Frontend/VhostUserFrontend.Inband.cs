@@ -1,0 +1,91 @@
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+// INBAND_NOTIFICATIONS: the notifiers of a ring stay here, and what they carry goes as messages.
+public sealed partial class VhostUserFrontend
+{
+    private bool IsInband => Has(VhostUserProtocolFeatures.InbandNotifications);
+
+    /// <summary>VRING_CALL: the back-end interrupts the driver of a ring.</summary>
+    internal bool TryCallDriver(uint index) => TrySignal(index, static settings => settings.Call);
+
+    /// <summary>VRING_ERR: the back-end cannot go on with a ring.</summary>
+    internal bool TryTellError(uint index) => TrySignal(index, static settings => settings.Error);
+
+    /// <summary>Whether it is one of the rings that run; whoever does not want to hear of it is not told.</summary>
+    private bool TrySignal(uint index, Func<VringSettings, EventNotifier?> which)
+    {
+        if (!IsInband || index >= (uint)_vrings.Length || Volatile.Read(ref _vrings[index]) is not { } ring)
+            return false;
+        try
+        {
+            which(ring.Settings)?.Signal();
+        }
+        catch (ObjectDisposedException)
+        {
+            // The driver has gone.
+        }
+
+        return true;
+    }
+
+    /// <summary>Descriptors: call, error, kick, and one injected kick, since back-ends written to the older text start a ring at the first kick and not at the message.</summary>
+    private async ValueTask StartByDescriptorsAsync(FrontendVring ring, CancellationToken cancellationToken)
+    {
+        VringSettings settings = ring.Settings;
+        await Requests.SetVringCallAsync(settings.Index, settings.Call?.Descriptor, cancellationToken).ConfigureAwait(false);
+        if (settings.Error is { } error)
+            await Requests.SetVringErrAsync(settings.Index, error.Descriptor, cancellationToken).ConfigureAwait(false);
+        await Requests.SetVringKickAsync(settings.Index, settings.Kick?.Descriptor, cancellationToken).ConfigureAwait(false);
+        MarkStarted(ring);
+        settings.Kick?.Signal();
+    }
+
+    /// <summary>Messages: the first kick starts the ring. Where the driver wants no interrupts or does not kick, the message that says so is as without the feature.</summary>
+    private async ValueTask StartByMessagesAsync(FrontendVring ring, CancellationToken cancellationToken)
+    {
+        VringSettings settings = ring.Settings;
+        MarkUsed(VhostUserProtocolFeatures.InbandNotifications);
+        if (settings.Call is null)
+            await Requests.SetVringCallAsync(settings.Index, descriptor: null, cancellationToken).ConfigureAwait(false);
+        MarkStarted(ring); // before a call can come
+        try
+        {
+            if (settings.Kick is null)
+                await Requests.SetVringKickAsync(settings.Index, descriptor: null, cancellationToken).ConfigureAwait(false);
+            else
+                await Requests.VringKickAsync((uint)settings.Index, cancellationToken).ConfigureAwait(false);
+        }
+        catch
+        {
+            MarkStopped(ring);
+            throw;
+        }
+
+        if (settings.Kick is { } kick)
+            ring.Kicks = new InbandKicks(kick, (uint)settings.Index, Requests, _log);
+    }
+
+    private void MarkStarted(FrontendVring ring)
+    {
+        ring.IsStarted = true;
+        Volatile.Write(ref _vrings[ring.Index], ring);
+    }
+
+    /// <summary>No kick is under way when it has ended.</summary>
+    private static async ValueTask StopKicksAsync(FrontendVring ring)
+    {
+        if (ring.Kicks is not { } kicks)
+            return;
+        ring.Kicks = null;
+        await kicks.DisposeAsync().ConfigureAwait(false);
+    }
+
+    /// <summary>A call that was under way when the ring stopped, or the notifier was changed, may not have come: the driver looks once more.</summary>
+    private void SignalInbandCall(FrontendVring ring)
+    {
+        if (IsInband)
+            ring.Settings.Call?.Signal();
+    }
+}
