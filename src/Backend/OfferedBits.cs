@@ -15,7 +15,10 @@ internal static class OfferedBits
     /// Implemented, and offered only when the application asks for it: a front-end may acknowledge one without implementing it (QEMU does so with INBAND_NOTIFICATIONS), read its number otherwise (21 was SHMEM
     /// in rust-vmm), or have no use for it.
     /// </summary>
-    internal const VhostUserProtocolFeatures OnRequest = VhostUserProtocolFeatures.InbandNotifications | VhostUserProtocolFeatures.CrossEndian | VhostUserProtocolFeatures.GpaAddresses;
+    internal const VhostUserProtocolFeatures OnRequest = VhostUserProtocolFeatures.InbandNotifications | VhostUserProtocolFeatures.CrossEndian | VhostUserProtocolFeatures.GpaAddresses
+        | VhostUserProtocolFeatures.HostNotifier;
+
+    private const VhostUserProtocolFeatures SendsDescriptors = VhostUserProtocolFeatures.Shmem | VhostUserProtocolFeatures.HostNotifier;
 
     internal static VirtioFeatures Features(IVhostUserDevice device, VhostUserBackendOptions options) =>
         ((device.Features | VirtioFeatures.LogAll) & (~TransportBits | SupportedTransportBits) & ~options.WithheldFeatures) | VirtioFeatures.VhostUserProtocolFeatures;
@@ -29,7 +32,13 @@ internal static class OfferedBits
             offered |= VhostUserProtocolFeatures.Rarp | VhostUserProtocolFeatures.NetMtu;
         if (device.ConfigLength > 0)
             offered |= VhostUserProtocolFeatures.Config;
+        if (device is ISharedObjectDevice)
+            offered |= VhostUserProtocolFeatures.SharedObject;
+        if (device is ISharedMemoryDevice)
+            offered |= VhostUserProtocolFeatures.Shmem;
         offered |= options.AdditionalProtocolFeatures;
+        if ((offered & SendsDescriptors) != 0)
+            offered |= VhostUserProtocolFeatures.BackendSendFd;
         return ProtocolFeatureRules.WithoutOrphans(offered & ~options.WithheldProtocolFeatures);
     }
 }

@@ -56,6 +56,7 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
         BackendEvents events = new(this, _logger, _budget, device.QueueCount);
         _common = new BackendCommon(device, _options, _logger, _budget, new HeldQueues(device.QueueCount), events, counters);
         Name = _options.Name ?? string.Empty;
+        Requests = new VhostUserBackendRequests(this);
         BackendMetrics.Watch(this);
     }
 
@@ -73,6 +74,11 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
 
     /// <summary>Protocol bits that the next front-end is offered: all that the library and the device implement, without <see cref="VhostUserBackendOptions.WithheldProtocolFeatures"/>.</summary>
     public VhostUserProtocolFeatures OfferedProtocolFeatures => OfferedBits.ProtocolFeatures(_device, _options);
+
+    /// <summary>What the back-end can ask of the front-end that is connected.</summary>
+    public VhostUserBackendRequests Requests { get; }
+
+    internal BackendSession? Session => _session;
 
     /// <summary>What is going on with the front-end that is connected: features, memory, queues; null when there is none. Each value is right by itself; the session goes on meanwhile.</summary>
     public BackendStatus? GetStatus() => _session?.GetStatus();

@@ -25,7 +25,7 @@ public sealed record VhostUserBackendOptions
 
     /// <summary>
     /// Protocol bits that are offered only on request: INBAND_NOTIFICATIONS (kicks and interrupts as messages; QEMU acknowledges it without implementing it), CROSS_ENDIAN (a front-end may say that legacy rings are
-    /// little-endian, as they are here) and GPA_ADDRESSES (the front-end says guest-physical addresses alone). Default: none.
+    /// little-endian, as they are here), GPA_ADDRESSES (the front-end says guest-physical addresses alone) and HOST_NOTIFIER (<see cref="VhostUserBackendRequests.SetHostNotifierAsync"/>). Default: none.
     /// </summary>
     public VhostUserProtocolFeatures AdditionalProtocolFeatures { get; init; }
 

@@ -62,6 +62,7 @@ public sealed partial class VhostUserFrontend
         foreach (FrontendVring ring in RunningRings().ToArray())
             await StopForResetAsync(ring, cancellationToken).ConfigureAwait(false);
         DeviceResetMethod method = await SendResetAsync(cancellationToken).ConfigureAwait(false);
+        ForgetShared();
         await SendFeaturesAsync(AcknowledgedFeatures, cancellationToken).ConfigureAwait(false);
         await ConfirmAsync(cancellationToken).ConfigureAwait(false);
         FrontendLog.DeviceReset(_log, method);

@@ -72,7 +72,7 @@ public sealed partial class VhostUserFrontend
             _peer + ", back-end channel", new VhostUserConnectionOptions { TimeProvider = _options.TimeProvider, Logger = _log });
         using (theirs)
         {
-            BackendRequestDispatcher dispatcher = new(new SessionRequests(this, _options.BackendRequests), _configChanges, _log);
+            BackendRequestDispatcher dispatcher = new(new SessionRequests(this, _options.SharedObjects, _options.BackendRequests), _configChanges, _log);
             _listener = new BackendRequestListener(ours, dispatcher, CurrentState, _log);
             await Requests.SetBackendReqFdAsync(theirs, cancellationToken).ConfigureAwait(false);
         }

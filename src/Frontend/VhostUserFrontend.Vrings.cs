@@ -163,6 +163,7 @@ public sealed partial class VhostUserFrontend
         VhostUserVringState reply = await Requests.GetVringBaseAsync((uint)ring.Index, cancellationToken).ConfigureAwait(false);
         MarkStopped(ring);
         SignalInbandCall(ring);
+        _hostNotifiers?.Remove(ring.Index);
         VringBase stoppedAt = VringBaseCheck.Read(reply, ring, AcknowledgedFeatures, Memory);
         FrontendLog.RingStopped(_log, ring.Index, stoppedAt);
         return stoppedAt;

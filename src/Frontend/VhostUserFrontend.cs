@@ -54,6 +54,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
     private BackendRequestListener? _listener;
     private NegotiationSummary? _negotiated;
     private long _used;
+    private long _refusals;
     private int _disposed;
 
     private VhostUserFrontend(VhostUserConnection connection, VhostUserFrontendOptions options)
@@ -71,6 +72,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
             Name = _peer,
         });
         Requests = new VhostUserRequestClient(_channel);
+        _hostNotifiers = options.HostNotifiers is { } user ? new HostNotifiers(user) : null;
         _configChanges = new ConfigChangePump(OnConfigChangedAsync, _log);
         _channel.Start();
         _watch = WatchAsync();
@@ -213,6 +215,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
             await _listener.DisposeAsync().ConfigureAwait(false);
         await _configChanges.DisposeAsync().ConfigureAwait(false);
         await BoundedWait.ForAsync(_watch).ConfigureAwait(false);
+        EndShared();
         ReleaseMemory();
         ReleaseLog();
         FrontendLog.SessionDisposed(_log, _peer);
@@ -275,6 +278,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
         DisconnectReason = reason;
         _completion.TrySetException(reason);
         _ = _completion.Task.Exception;
+        EndShared();
         RaiseDisconnected();
     }
 

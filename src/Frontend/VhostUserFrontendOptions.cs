@@ -48,6 +48,12 @@ public sealed record VhostUserFrontendOptions
     /// </summary>
     public IVhostUserBackendRequestHandler? BackendRequests { get; init; }
 
+    /// <summary>Where the back-end's objects are made known, and it finds those of others (ask for SHARED_OBJECT too). Borrowed; one for all devices of a guest. Null: <see cref="BackendRequests"/> answers.</summary>
+    public SharedObjectRegistry? SharedObjects { get; init; }
+
+    /// <summary>Who maps pages of the device for the guest (ask for HOST_NOTIFIER and BACKEND_SEND_FD too). Null: <see cref="BackendRequests"/> answers.</summary>
+    public IHostNotifierUser? HostNotifiers { get; init; }
+
     /// <summary>
     /// The summary of a session that this one replaces. The session is refused with <see cref="VhostUserFeatureException"/>, naming the
     /// difference, when the back-end now lacks something that was acknowledged then: a driver cannot give features back while it runs.

@@ -1,3 +1,4 @@
+using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 
 namespace Vhost.Backend;
@@ -26,6 +27,9 @@ internal readonly record struct Answer(AnswerKind Kind, ReadOnlyMemory<byte> Pay
 {
     /// <summary>Memory of which the descriptor goes with a reply; given up once it has gone.</summary>
     public SharedMemory? Memory { get; init; }
+
+    /// <summary>A descriptor that goes with a reply; closed once it has gone.</summary>
+    public SafeFileHandle? Descriptor { get; init; }
 
     public static Answer Done => default;
 

@@ -47,6 +47,9 @@ internal sealed partial class BackendSession
         VhostUserRequest.GetInflightFd => Now(GetInflightArea(Decode<VhostUserInflight>(message))),
         VhostUserRequest.SetInflightFd => Now(SetInflightArea(message)),
 
+        VhostUserRequest.GetSharedObject => Now(GetSharedObject(message)),
+        VhostUserRequest.GetShmemConfig => Now(GetSharedMemoryConfig()),
+
         _ => Now(Answer.Ignore(VhostUserViolation.UnknownRequest, $"{NameOf(message)} is not implemented")),
     };
 

@@ -2,6 +2,7 @@ using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
+using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 
 namespace Vhost.Backend;
@@ -132,6 +133,8 @@ internal sealed partial class BackendSession
                 return acknowledge ? AcknowledgeAsync(request, 0, stopping) : ValueTask.CompletedTask;
             case AnswerKind.Reply when answer.Memory is { } memory:
                 return SendMemoryAsync(request, answer.Payload, memory, stopping);
+            case AnswerKind.Reply when answer.Descriptor is { } descriptor:
+                return SendDescriptorAsync(request, answer.Payload, descriptor, stopping);
             case AnswerKind.Reply:
                 return _connection.SendAsync(request.AsReply(answer.Payload.Length), answer.Payload, default, stopping);
             case AnswerKind.Ignore when !acknowledge && !_options.CloseOnUnknownRequest:
@@ -151,6 +154,12 @@ internal sealed partial class BackendSession
     {
         using (memory)
             await _connection.SendAsync(request.AsReply(payload.Length), payload, new SafeHandle[] { memory.Descriptor }, stopping).ConfigureAwait(false);
+    }
+
+    private async ValueTask SendDescriptorAsync(VhostUserHeader request, ReadOnlyMemory<byte> payload, SafeFileHandle descriptor, CancellationToken stopping)
+    {
+        using (descriptor)
+            await _connection.SendAsync(request.AsReply(payload.Length), payload, new SafeHandle[] { descriptor }, stopping).ConfigureAwait(false);
     }
 
     /// <summary>A refusal is a u64. Where an answer is a u64 or as long as one, the front-end would take the refusal for an answer.</summary>

@@ -6,9 +6,14 @@ namespace Vhost.Protocol;
 /// <summary>System calls about memory: memfd, mappings, seals, file systems.</summary>
 internal static unsafe partial class Libc
 {
+    internal const int PROT_NONE = 0;
     internal const int PROT_READ = 1;
     internal const int PROT_WRITE = 2;
     internal const int MAP_SHARED = 1;
+    internal const int MAP_PRIVATE = 2;
+    internal const int MAP_FIXED = 0x10;
+    internal const int MAP_ANONYMOUS = 0x20;
+    internal const int MAP_NORESERVE = 0x4000;
     internal const int MADV_DONTDUMP = 16;
 
     internal const uint MFD_CLOEXEC = 1;
@@ -43,6 +48,10 @@ internal static unsafe partial class Libc
 
     [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
     internal static partial nint mmap(nint addr, nuint length, int prot, int flags, SafeHandle fd, long offset);
+
+    /// <summary>Without a file.</summary>
+    [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
+    internal static partial nint mmap(nint addr, nuint length, int prot, int flags, int fd, long offset);
 
     [LibraryImport("libc", EntryPoint = "munmap", SetLastError = true)]
     internal static partial int munmap(nint addr, nuint length);

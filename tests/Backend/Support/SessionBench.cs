@@ -11,7 +11,7 @@ internal sealed class SessionBench : IAsyncDisposable
     /// <param name="device">What is served; null: an echo.</param>
     /// <param name="options">How.</param>
     /// <param name="listen">Attaches handlers before anything happens.</param>
-    public SessionBench(EchoDevice? device = null, VhostUserBackendOptions? options = null, Action<VhostUserBackend>? listen = null)
+    public SessionBench(IVhostUserDevice? device = null, VhostUserBackendOptions? options = null, Action<VhostUserBackend>? listen = null)
     {
         Backend = new VhostUserBackend(device ?? new EchoDevice(), options);
         listen?.Invoke(Backend);
@@ -30,7 +30,7 @@ internal sealed class SessionBench : IAsyncDisposable
     public Task Served { get; }
 
     /// <summary>The front-end acknowledges everything and shares its memory.</summary>
-    public static async Task<SessionBench> StartAsync(EchoDevice? device = null, VhostUserBackendOptions? options = null, Action<VhostUserBackend>? listen = null)
+    public static async Task<SessionBench> StartAsync(IVhostUserDevice? device = null, VhostUserBackendOptions? options = null, Action<VhostUserBackend>? listen = null)
     {
         SessionBench bench = new(device, options, listen);
         await bench.Frontend.NegotiateAsync();

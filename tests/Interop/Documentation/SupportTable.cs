@@ -28,7 +28,7 @@ internal static partial class SupportTable
 
         text.Append("\n| Code | Message of the back-end | Front-end | Back-end |\n|---|---|---|---|\n");
         HashSet<string> handled = Names(Sources("src/Frontend/Session", "-"), BackendRequestUse());
-        HashSet<string> sent = Names(Sources("src/Backend/Session", "-"), BackendRequestUse());
+        HashSet<string> sent = Names(Sources("src/Backend/Session", "-") + Source("src/Backend/VhostUserBackendRequests.cs"), BackendRequestUse());
         foreach (MessageContract contract in MessageContracts.All.Where(contract => contract.Channel == VhostUserChannel.Backend))
         {
             string name = ((VhostUserBackendRequest)contract.Code).ToString();

@@ -1,0 +1,26 @@
+using Microsoft.Win32.SafeHandles;
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+// What a device shares besides its queues: objects and memory regions.
+internal sealed partial class BackendSession
+{
+    /// <summary>QEMU sends no identifier; that is answered like an object that there is not. The reply repeats the request, as libvhost-user's does.</summary>
+    private Answer GetSharedObject(VhostUserMessage message)
+    {
+        Answer none = Answer.Reply(message.Payload.ToArray());
+        if (_device is not ISharedObjectDevice device || !VhostUserSharedObject.TryRead(message.Payload, out VhostUserSharedObject said))
+            return none;
+        SafeFileHandle? found = null;
+        TryCallDevice(() => found = device.OpenSharedObject(said.Id), out _);
+        return none with { Descriptor = found };
+    }
+
+    private Answer GetSharedMemoryConfig()
+    {
+        byte[] reply = new byte[VhostUserShmemConfig.Size];
+        VhostUserShmemConfig.Write(_device is ISharedMemoryDevice device ? [.. device.SharedMemorySizes] : [], reply);
+        return Answer.Reply(reply);
+    }
+}

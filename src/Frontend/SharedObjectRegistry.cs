@@ -1,0 +1,152 @@
+using System.Globalization;
+using Microsoft.Win32.SafeHandles;
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+/// <summary>
+/// Objects that devices share (SHARED_OBJECT): which number belongs to which session, or to a descriptor of the hypervisor's own. One registry serves all sessions of a guest
+/// (<see cref="VhostUserFrontendOptions.SharedObjects"/>), so that one device finds what another has made known.
+/// </summary>
+/// <remarks>
+/// Any thread. An object of a session vanishes with the session. Its descriptor is asked for each time (GET_SHARED_OBJECT), on the owner's main channel; owners that look each other's objects up at the same time do not
+/// wait for one another, since each back-end answers on the one channel while it asks on the other.
+/// </remarks>
+public sealed class SharedObjectRegistry : IDisposable
+{
+    private readonly Lock _gate = new();
+    private readonly Dictionary<Guid, Entry> _entries = [];
+    private readonly int _mostPerSession;
+
+    /// <summary>Makes an empty registry.</summary>
+    /// <param name="mostPerSession">How many objects one back-end may make known, 1 or more; further ones are refused.</param>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="mostPerSession"/> is less than 1.</exception>
+    public SharedObjectRegistry(int mostPerSession = 256)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(mostPerSession, 1);
+        _mostPerSession = mostPerSession;
+    }
+
+    /// <summary>How many objects there are.</summary>
+    public int Count
+    {
+        get
+        {
+            lock (_gate)
+                return _entries.Count;
+        }
+    }
+
+    /// <summary>Makes an object of the hypervisor's own known.</summary>
+    /// <param name="id">Its number.</param>
+    /// <param name="descriptor">Its descriptor. Ownership passes to the registry, also when this throws.</param>
+    /// <exception cref="ArgumentException">There is an object with that number.</exception>
+    public void Add(Guid id, SafeFileHandle descriptor)
+    {
+        ArgumentNullException.ThrowIfNull(descriptor);
+        lock (_gate)
+        {
+            if (_entries.TryAdd(id, new Entry(Owner: null, descriptor)))
+                return;
+        }
+
+        descriptor.Dispose();
+        throw new ArgumentException($"There is an object {id} already.", nameof(id));
+    }
+
+    /// <summary>Forgets an object of the hypervisor's own and closes its descriptor; those of back-ends are theirs to remove.</summary>
+    /// <param name="id">Its number.</param>
+    /// <returns>False: there is none.</returns>
+    public bool Remove(Guid id) => TryRemove(id, owner: null);
+
+    /// <summary>Finds an object, whoever has made it known.</summary>
+    /// <param name="id">Its number.</param>
+    /// <param name="cancellationToken">Ends the wait; the owner is not concerned.</param>
+    /// <returns>A descriptor of the caller's own; null: nobody has it, or the back-end that has it is lost or gives it no more.</returns>
+    public async ValueTask<SafeFileHandle?> FindAsync(Guid id, CancellationToken cancellationToken = default)
+    {
+        VhostUserFrontend owner;
+        lock (_gate)
+        {
+            if (!_entries.TryGetValue(id, out Entry entry))
+                return null;
+            if (entry.Owner is null)
+                return Libc.Duplicate(entry.Descriptor!);
+            owner = entry.Owner;
+        }
+
+        // Never cancelled itself: that would end the session of the owner, who has nothing to do with whoever asks.
+        Task<SafeFileHandle?> asked = owner.Requests.GetSharedObjectAsync(id, CancellationToken.None).AsTask();
+        try
+        {
+            return await asked.WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            _ = CloseLateAsync(asked);
+            throw;
+        }
+        catch (VhostUserException)
+        {
+            return null; // the owner is lost, which its own session says
+        }
+    }
+
+    /// <summary>Forgets everything and closes the hypervisor's own descriptors.</summary>
+    public void Dispose()
+    {
+        lock (_gate)
+        {
+            foreach (Entry entry in _entries.Values)
+                entry.Descriptor?.Dispose();
+            _entries.Clear();
+        }
+    }
+
+    internal bool TryAdd(Guid id, VhostUserFrontend owner, out string explanation)
+    {
+        lock (_gate)
+        {
+            int known = _entries.Values.Count(entry => ReferenceEquals(entry.Owner, owner));
+            explanation = known >= _mostPerSession ? string.Create(CultureInfo.InvariantCulture, $"{known} objects are known of it, the most allowed")
+                : _entries.ContainsKey(id) ? $"there is an object {id} already" : "";
+            return explanation.Length == 0 && _entries.TryAdd(id, new Entry(owner, Descriptor: null));
+        }
+    }
+
+    internal bool TryRemove(Guid id, VhostUserFrontend? owner)
+    {
+        lock (_gate)
+        {
+            if (!_entries.TryGetValue(id, out Entry entry) || !ReferenceEquals(entry.Owner, owner))
+                return false;
+            _entries.Remove(id);
+            entry.Descriptor?.Dispose();
+            return true;
+        }
+    }
+
+    /// <summary>The session has ended.</summary>
+    internal void Forget(VhostUserFrontend owner)
+    {
+        lock (_gate)
+        {
+            foreach (Guid id in _entries.Where(pair => ReferenceEquals(pair.Value.Owner, owner)).Select(pair => pair.Key).ToArray())
+                _entries.Remove(id);
+        }
+    }
+
+    private static async Task CloseLateAsync(Task<SafeFileHandle?> asked)
+    {
+        try
+        {
+            (await asked.ConfigureAwait(false))?.Dispose();
+        }
+        catch (VhostUserException)
+        {
+            // The owner is lost.
+        }
+    }
+
+    private readonly record struct Entry(VhostUserFrontend? Owner, SafeFileHandle? Descriptor);
+}
