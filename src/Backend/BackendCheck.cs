@@ -18,6 +18,8 @@ internal static class BackendCheck
         Require(device.QueueCount is >= 1 and <= 256, nameof(device.QueueCount), device.QueueCount, "1 to 256");
         Require(device.MaxQueueSize is >= 1 and <= 32768 && int.IsPow2(device.MaxQueueSize), nameof(device.MaxQueueSize), device.MaxQueueSize, "a power of two from 1 to 32768");
         Require(device.ConfigLength is >= 0 and <= 256, nameof(device.ConfigLength), device.ConfigLength, "0 to 256");
+        if (device is ICryptoSessionDevice crypto)
+            Require(crypto.MostSessions is >= 1 and <= 65536, nameof(crypto.MostSessions), crypto.MostSessions, "1 to 65536");
         if (device is ISharedMemoryDevice shares)
         {
             Require(shares.SharedMemorySizes.Count <= VhostUserShmemConfig.MaxRegions, nameof(shares.SharedMemorySizes), shares.SharedMemorySizes.Count, "at most 256 regions");

@@ -32,6 +32,8 @@ internal static class OfferedBits
             offered |= VhostUserProtocolFeatures.Rarp | VhostUserProtocolFeatures.NetMtu;
         if (device.ConfigLength > 0)
             offered |= VhostUserProtocolFeatures.Config;
+        if (device is ICryptoSessionDevice)
+            offered |= VhostUserProtocolFeatures.CryptoSession;
         if (device is ISharedObjectDevice)
             offered |= VhostUserProtocolFeatures.SharedObject;
         if (device is ISharedMemoryDevice)

@@ -47,6 +47,12 @@ internal static partial class FrontendLog
     [LoggerMessage(2043, LogLevel.Error, "A handler failed on {Request}")]
     public static partial void HandlerFailed(ILogger logger, Exception exception, string request);
 
+    [LoggerMessage(2045, LogLevel.Warning, "GPU channel closed: {Reason}")]
+    public static partial void GpuChannelLost(ILogger logger, string reason);
+
+    [LoggerMessage(2046, LogLevel.Debug, "GPU channel closed by the back-end")]
+    public static partial void GpuChannelEnded(ILogger logger);
+
     [LoggerMessage(2050, LogLevel.Debug, "Device reset by {Method}")]
     public static partial void DeviceReset(ILogger logger, DeviceResetMethod method);
 

@@ -215,6 +215,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
             await _listener.DisposeAsync().ConfigureAwait(false);
         await _configChanges.DisposeAsync().ConfigureAwait(false);
         await BoundedWait.ForAsync(_watch).ConfigureAwait(false);
+        await CloseGpuAsync().ConfigureAwait(false);
         EndShared();
         ReleaseMemory();
         ReleaseLog();

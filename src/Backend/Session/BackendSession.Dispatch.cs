@@ -47,6 +47,9 @@ internal sealed partial class BackendSession
         VhostUserRequest.GetInflightFd => Now(GetInflightArea(Decode<VhostUserInflight>(message))),
         VhostUserRequest.SetInflightFd => Now(SetInflightArea(message)),
 
+        VhostUserRequest.CreateCryptoSession => Now(CreateCryptoSession(message)),
+        VhostUserRequest.CloseCryptoSession => Now(CloseCryptoSession(Decode<VhostUserU64>(message).Value)),
+        VhostUserRequest.GpuSetSocket => SetGpuSocketAsync(message),
         VhostUserRequest.GetSharedObject => Now(GetSharedObject(message)),
         VhostUserRequest.GetShmemConfig => Now(GetSharedMemoryConfig()),
 

@@ -89,6 +89,7 @@ internal sealed partial class BackendSession
             vring.Forget();
         Interlocked.Exchange(ref _status, 0);
         _state = _state with { Features = VirtioFeatures.None };
+        CloseCryptoSessions();
         TryCallDevice(_device.Reset, out _);
         return Answer.Done;
     }
@@ -101,6 +102,7 @@ internal sealed partial class BackendSession
         {
             // A driver's reset. What the rings were told stays: a front-end may still ask for their bases.
             await StopAllVringsAsync().ConfigureAwait(false);
+            CloseCryptoSessions();
             TryCallDevice(_device.Reset, out _);
         }
 

@@ -194,6 +194,8 @@ internal sealed partial class BackendSession
         ForgetInflightArea();
         ForgetLog();
         await CloseBackendChannelAsync().ConfigureAwait(false);
+        await CloseGpuChannelAsync().ConfigureAwait(false);
+        CloseCryptoSessions();
         await _connection.DisposeAsync().ConfigureAwait(false);
         TryCallDevice(_device.Reset, out _);
     }

@@ -29,6 +29,7 @@ internal static class ProbeCommand
         }
 
         ToolOutput.PrintTable($"Back-end on {socket}", summary.Describe());
+        ToolOutput.PrintTable("Protocol features", report.ProtocolBits.Select(static bit => bit.Row()));
         if (report.Block is { } block)
             ToolOutput.PrintTable("Configuration space, read as a block device", block.Rows());
         else
@@ -50,6 +51,7 @@ internal static class ProbeCommand
         {
             Socket = socket,
             Negotiation = NegotiationReport.From(summary),
+            ProtocolBits = ProtocolBitReport.Of(summary.OfferedProtocolFeatures, summary.AcknowledgedProtocolFeatures),
             ConfigHex = bytes is null ? null : Convert.ToHexStringLower(bytes),
             Block = block,
         };

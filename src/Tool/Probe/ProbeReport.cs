@@ -7,6 +7,9 @@ internal sealed record ProbeReport
 
     public required NegotiationReport Negotiation { get; init; }
 
+    /// <summary>Every protocol feature that there is.</summary>
+    public required IReadOnlyList<ProtocolBitReport> ProtocolBits { get; init; }
+
     /// <summary>The first bytes of the configuration space in hexadecimal; absent when the back-end has none.</summary>
     public string? ConfigHex { get; init; }
 

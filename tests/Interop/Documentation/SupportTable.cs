@@ -5,6 +5,7 @@ using Vhost.Backend;
 using Vhost.Frontend;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
+using Vhost.Tool;
 
 namespace Vhost.Interop.Tests.Documentation;
 
@@ -12,6 +13,19 @@ namespace Vhost.Interop.Tests.Documentation;
 internal static partial class SupportTable
 {
     private const VhostUserProtocolFeatures Rejected = VhostUserProtocolFeatures.None;
+
+    /// <summary>Features that stay unimplemented, and why.</summary>
+    private static readonly Dictionary<VirtioFeatures, string> _notOfVhostUser = new()
+    {
+        [VirtioFeatures.NotifyOnEmpty] = "legacy: drivers have not asked for it since event indices",
+        [VirtioFeatures.OrderPlatform] = "both sides are processes of one coherent machine; the rings' own barriers are enough",
+        [VirtioFeatures.SrIov] = "of PCI, which the front-end is",
+        [VirtioFeatures.NotificationData] = "a notification of vhost-user carries no data",
+        [VirtioFeatures.NotificationConfigData] = "a notification of vhost-user carries no data",
+        [VirtioFeatures.RingReset] = "vhost-user has no message for it; a front-end stops and starts the ring",
+        [VirtioFeatures.AdminVirtqueue] = "of PCI, which the front-end is",
+        [VirtioFeatures.Suspend] = "vhost-user suspends a device by stopping its rings",
+    };
 
     internal static string Render()
     {
@@ -44,15 +58,15 @@ internal static partial class SupportTable
     {
         VhostUserProtocolFeatures asked = new VhostUserFrontendOptions().WantedProtocolFeatures;
         HashSet<string> offered = Names(Source("src/Backend/OfferedBits.cs"), ProtocolFeature());
-        text.Append("\n### Protocol features\n\n| Bit | Feature | Front-end | Back-end |\n|---|---|---|---|\n");
+        text.Append("\n### Protocol features\n\n| Bit | Feature | Front-end | Back-end | Note |\n|---|---|---|---|---|\n");
         for (int bit = 0; bit < 64; bit++)
         {
             VhostUserProtocolFeatures feature = (VhostUserProtocolFeatures)(1UL << bit);
             if ((VhostUserProtocolFeatures.All & feature) == Rejected)
                 continue;
             string frontend = (asked & feature) != 0 ? "asked for" : feature == VhostUserProtocolFeatures.XenMmap ? "no" : "on request";
-            string backend = (OfferedBits.OnRequest & feature) != 0 ? "on request" : offered.Contains(feature.ToString()) ? "offered" : "not yet";
-            text.Append(CultureInfo.InvariantCulture, $"| {bit} | {FeatureNames.OfProtocolBit(bit)} | {frontend} | {backend} |\n");
+            string backend = (OfferedBits.OnRequest & feature) != 0 ? "on request" : offered.Contains(feature.ToString()) ? "offered" : feature == VhostUserProtocolFeatures.XenMmap ? "no" : "not yet";
+            text.Append(CultureInfo.InvariantCulture, $"| {bit} | {FeatureNames.OfProtocolBit(bit)} | {frontend} | {backend} | {ProtocolBitReport.AvailabilityOf(feature)} |\n");
         }
     }
 
@@ -60,12 +74,15 @@ internal static partial class SupportTable
     {
         HashSet<string> driver = Names(Source("src/Frontend/Block/BlockClientOptions.cs") + Source("src/Frontend/Net/NetClientOptions.cs") + Source("src/Frontend/VhostUserFrontend.Log.cs"), VirtioFeature());
         HashSet<string> device = Names(SupportedBits().Match(Source("src/Backend/OfferedBits.cs")).Value, VirtioFeature());
-        text.Append("\n### Ring and transport features of virtio\n\n| Bit | Feature | Front-end | Back-end |\n|---|---|---|---|\n");
+        text.Append("\n### Ring and transport features of virtio\n\n| Bit | Feature | Front-end | Back-end | Note |\n|---|---|---|---|---|\n");
         foreach (VirtioFeatures feature in Enum.GetValues<VirtioFeatures>().Where(feature => ulong.IsPow2((ulong)feature) && feature != VirtioFeatures.VhostUserProtocolFeatures))
         {
             int bit = int.CreateChecked(ulong.Log2((ulong)feature));
             string name = feature.ToString();
-            text.Append(CultureInfo.InvariantCulture, $"| {bit} | {FeatureNames.OfVirtioBit(bit)} | {(driver.Contains(name) ? "yes" : "not yet")} | {(device.Contains(name) ? "offered" : "not yet")} |\n");
+            string absent = _notOfVhostUser.TryGetValue(feature, out string? reason) ? "no" : "not yet";
+            text.Append(
+                CultureInfo.InvariantCulture,
+                $"| {bit} | {FeatureNames.OfVirtioBit(bit)} | {(driver.Contains(name) ? "yes" : absent)} | {(device.Contains(name) ? "offered" : absent)} | {reason ?? "–"} |\n");
         }
     }
 

@@ -1,0 +1,71 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+// Crypto sessions that come by messages. A refusal of CREATE is a reply with a negative number.
+internal sealed partial class BackendSession
+{
+    /// <summary>Never the same number twice in this process.</summary>
+    private static long _lastCryptoSession;
+
+    private readonly HashSet<ulong> _cryptoSessions = [];
+
+    private Answer CreateCryptoSession(VhostUserMessage message)
+    {
+        const string Name = "VHOST_USER_CREATE_CRYPTO_SESSION";
+        byte[] reply = message.Payload.ToArray();
+        string? problem = _device is not ICryptoSessionDevice device ? "the device has no sessions"
+            : _cryptoSessions.Count >= device.MostSessions ? $"there are {_cryptoSessions.Count} sessions, the most allowed"
+            : CreateCryptoSession(device, reply);
+        if (problem is null)
+            return Answer.Reply(reply);
+        if (_budget.TryTake())
+            BackendLog.Refused(_logger, _connection.Name, $"{Name}: {problem}");
+        VhostUserCryptoSession.WriteSessionId(reply, -1);
+        return Answer.Reply(reply);
+    }
+
+    /// <summary>Null: created, and its number is in the payload; else why not.</summary>
+    private string? CreateCryptoSession(ICryptoSessionDevice device, byte[] payload)
+    {
+        ulong id = (ulong)Interlocked.Increment(ref _lastCryptoSession);
+        bool taken = false;
+        string failure;
+        bool isWide = payload.Length == VhostUserCryptoSession.WideSize;
+        if (isWide && BitConverter.ToUInt32(payload) == VhostUserAsymmetricSession.CreateOperation)
+        {
+            if (!VhostUserAsymmetricSession.TryRead(payload, out _))
+                return $"the key is longer than {VhostUserAsymmetricSession.MaxKey} bytes";
+            TryCallDevice(() => taken = VhostUserAsymmetricSession.TryRead(payload, out VhostUserAsymmetricSession asymmetric) && device.TryCreateSession(id, asymmetric), out failure);
+        }
+        else
+        {
+            VhostUserCryptoLayout layout = isWide ? VhostUserCryptoLayout.Wide : device.NarrowLayout;
+            if (!VhostUserCryptoSession.TryRead(payload, layout, out _))
+                return $"a key is longer than the bytes for it ({VhostUserCryptoSession.MaxCipherKey} of a cipher, {VhostUserCryptoSession.MaxAuthenticationKey} of a MAC)";
+            TryCallDevice(() => taken = VhostUserCryptoSession.TryRead(payload, layout, out VhostUserCryptoSession symmetric) && device.TryCreateSession(id, symmetric), out failure);
+        }
+
+        if (!taken)
+            return $"the device does not take it{failure}";
+        _cryptoSessions.Add(id);
+        VhostUserCryptoSession.WriteSessionId(payload, (long)id);
+        return null;
+    }
+
+    private Answer CloseCryptoSession(ulong id)
+    {
+        if (!_cryptoSessions.Remove(id))
+            return Answer.Refuse(VhostUserViolation.BadValue, $"VHOST_USER_CLOSE_CRYPTO_SESSION: there is no session {unchecked((long)id)}");
+        TryCallDevice(() => ((ICryptoSessionDevice)_device).CloseSession(id), out _);
+        return Answer.Done;
+    }
+
+    /// <summary>The device is reset, or the front-end has gone.</summary>
+    private void CloseCryptoSessions()
+    {
+        foreach (ulong id in _cryptoSessions)
+            TryCallDevice(() => ((ICryptoSessionDevice)_device).CloseSession(id), out _);
+        _cryptoSessions.Clear();
+    }
+}

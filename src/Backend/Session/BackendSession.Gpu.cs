@@ -1,0 +1,46 @@
+using Microsoft.Win32.SafeHandles;
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+// The displays of a GPU's front-end.
+internal sealed partial class BackendSession
+{
+    private VhostUserGpuChannel? _gpu;
+
+    private async ValueTask<Answer> SetGpuSocketAsync(VhostUserMessage message)
+    {
+        const string Name = "VHOST_USER_GPU_SET_SOCKET";
+        if (_device is not IGpuDevice device)
+            return Answer.Ignore(VhostUserViolation.UnknownRequest, $"{Name} is for a GPU, which this device is not");
+        SafeFileHandle descriptor = message.TakeDescriptor(0);
+        if (_connection.SharesListenerWith(descriptor))
+        {
+            descriptor.Dispose();
+            return Answer.Refuse(VhostUserViolation.BadDescriptor, $"{Name}: the socket is connected to this back-end itself; one end of a socket pair is expected");
+        }
+
+        VhostUserConnection connection;
+        try
+        {
+            connection = VhostUserConnection.Adopt(descriptor, ChannelConnectionOptions());
+        }
+        catch (Exception e) when (e is ArgumentException or IOException)
+        {
+            return Answer.Refuse(VhostUserViolation.BadDescriptor, $"{Name}: {e.Message}");
+        }
+
+        await CloseGpuChannelAsync().ConfigureAwait(false);
+        VhostUserGpuChannel channel = new(connection, _options.TimeProvider, _logger);
+        _gpu = channel;
+        return TryCallDevice(() => device.UseDisplays(channel), out string failure) ? Answer.Done : Answer.Refuse(VhostUserViolation.WrongState, $"{Name}{failure}");
+    }
+
+    private async Task CloseGpuChannelAsync()
+    {
+        if (_gpu is not { } gpu)
+            return;
+        _gpu = null;
+        await gpu.CloseAsync().ConfigureAwait(false);
+    }
+}
