@@ -38,14 +38,27 @@ public sealed partial class VhostUserFrontend
     /// <returns>Completes when the back-end has taken them.</returns>
     /// <exception cref="VhostUserFeatureException">CONFIG is not negotiated.</exception>
     /// <exception cref="VhostUserRejectedException">The back-end refused (seen only with REPLY_ACK).</exception>
-    public async ValueTask WriteConfigAsync(uint offset, ReadOnlyMemory<byte> source, CancellationToken cancellationToken = default)
+    public ValueTask WriteConfigAsync(uint offset, ReadOnlyMemory<byte> source, CancellationToken cancellationToken = default) =>
+        SendConfigAsync(offset, source, VhostUserConfigFlags.Writable, cancellationToken);
+
+    /// <summary>SET_CONFIG for migration: restores a window of the device's configuration space, fields that a driver may only read among them.</summary>
+    /// <param name="offset">First byte; offset and length together at most 256.</param>
+    /// <param name="source">The bytes, as <see cref="ReadConfigAsync"/> had read them from the back-end before.</param>
+    /// <param name="cancellationToken">Cancels freely until the request has left.</param>
+    /// <returns>Completes when the back-end has taken them.</returns>
+    /// <exception cref="VhostUserFeatureException">CONFIG is not negotiated.</exception>
+    /// <exception cref="VhostUserRejectedException">The back-end refused (seen only with REPLY_ACK).</exception>
+    public ValueTask RestoreConfigAsync(uint offset, ReadOnlyMemory<byte> source, CancellationToken cancellationToken = default) =>
+        SendConfigAsync(offset, source, VhostUserConfigFlags.Migration, cancellationToken);
+
+    private async ValueTask SendConfigAsync(uint offset, ReadOnlyMemory<byte> source, VhostUserConfigFlags flags, CancellationToken cancellationToken)
     {
         RequireConfigWindow(offset, source.Length);
         Use(VhostUserProtocolFeatures.Config, VhostUserRequest.SetConfig);
         if (source.IsEmpty)
             return;
         using OperationGate.Pass pass = await _gate.EnterAsync(cancellationToken).ConfigureAwait(false);
-        await Requests.SetConfigAsync(offset, source, VhostUserConfigFlags.Writable, cancellationToken).ConfigureAwait(false);
+        await Requests.SetConfigAsync(offset, source, flags, cancellationToken).ConfigureAwait(false);
         await ConfirmAsync(cancellationToken).ConfigureAwait(false);
     }
 

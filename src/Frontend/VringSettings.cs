@@ -10,6 +10,7 @@ namespace Vhost.Frontend;
 /// Addresses are guest physical addresses inside the memory given with <see cref="VhostUserFrontend.SetMemoryAsync"/>; the session
 /// translates them to what the back-end expects. When ACCESS_PLATFORM is acknowledged they are I/O virtual addresses and go out unchanged.
 /// Notifiers that already exist elsewhere (irqfd, ioeventfd) come in by descriptor: <c>EventNotifier.Duplicate</c>.
+/// With INBAND_NOTIFICATIONS negotiated no notifier goes to the back-end: the session sends messages for them and signals them for messages.
 /// The settings are borrowed: the caller keeps and disposes the notifiers, after the ring has stopped.
 /// </remarks>
 public sealed record VringSettings

@@ -49,6 +49,7 @@ internal sealed partial class BackendSession
     /// <summary>Asks for an acknowledgement, so that at most one message for each ring lies in the socket. Without a channel, or when every ring has stopped, there is nobody to tell.</summary>
     private async Task NotifyInbandAsync(VhostUserBackendRequest request, int queue)
     {
+        await Task.Yield(); // never on the thread of a worker
         RequestChannel? channel;
         lock (_channelGate)
         {
@@ -57,7 +58,6 @@ internal sealed partial class BackendSession
                 return;
         }
 
-        await Task.Yield(); // never on the thread of a worker
         byte[] payload = new byte[VhostUserVringState.Size];
         new VhostUserVringState((uint)queue, 0).Write(payload);
         try

@@ -14,6 +14,7 @@ internal static unsafe partial class Libc
     internal const int MAP_FIXED = 0x10;
     internal const int MAP_ANONYMOUS = 0x20;
     internal const int MAP_NORESERVE = 0x4000;
+    internal const int MAP_FIXED_NOREPLACE = 0x10_0000;
     internal const int MADV_DONTDUMP = 16;
 
     internal const uint MFD_CLOEXEC = 1;

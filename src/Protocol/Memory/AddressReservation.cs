@@ -46,10 +46,18 @@ internal sealed class AddressReservation : SafeHandle
     {
         nint at = At(offset, length);
         int protection = writable ? Libc.PROT_READ | Libc.PROT_WRITE : Libc.PROT_READ;
-        if (Libc.mmap(at, (nuint)length, protection, Libc.MAP_SHARED | Libc.MAP_FIXED, file, checked((long)fileOffset)) == Libc.MAP_FAILED)
+
+        // Kernels before 6.12 take away what lies there before the file is asked whether it can be mapped; other memory of the process could come into the gap. So it is asked beforehand, elsewhere.
+        nint trial = MapFile(0, file, fileOffset, length, protection, Libc.MAP_SHARED);
+        _ = Libc.munmap(trial, (nuint)length);
+        try
         {
-            int error = Marshal.GetLastPInvokeError();
-            throw new LinuxException(string.Create(CultureInfo.InvariantCulture, $"mmap(offset 0x{fileOffset:x}, {length} bytes)"), error);
+            MapFile(at, file, fileOffset, length, protection, Libc.MAP_SHARED | Libc.MAP_FIXED);
+        }
+        catch (LinuxException)
+        {
+            _ = Libc.mmap(at, (nuint)length, Libc.PROT_NONE, Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE | Libc.MAP_FIXED_NOREPLACE, -1, 0);
+            throw;
         }
     }
 
@@ -66,6 +74,15 @@ internal sealed class AddressReservation : SafeHandle
             int error = Marshal.GetLastPInvokeError();
             throw new LinuxException(string.Create(CultureInfo.InvariantCulture, $"mmap({length} bytes, no access)"), error);
         }
+    }
+
+    private static nint MapFile(nint at, SafeHandle file, ulong fileOffset, ulong length, int protection, int flags)
+    {
+        nint address = Libc.mmap(at, (nuint)length, protection, flags, file, checked((long)fileOffset));
+        int error = Marshal.GetLastPInvokeError();
+        return address == Libc.MAP_FAILED
+            ? throw new LinuxException(string.Create(CultureInfo.InvariantCulture, $"mmap(offset 0x{fileOffset:x}, {length} bytes)"), error)
+            : address;
     }
 
     protected override bool ReleaseHandle() => Libc.munmap(handle, _length) == 0;

@@ -1,5 +1,7 @@
+using Microsoft.Win32.SafeHandles;
 using Vhost.Backend;
 using Vhost.Frontend;
+using Vhost.Interop.Tests.Loopback;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
 
@@ -42,6 +44,28 @@ public sealed class DeviceSnippets : IDisposable
 
         await serving.InTime();
         await device.Served.InTime(); // the queue was stopped, and whoever serves it has noticed
+    }
+
+    [Fact]
+    public async Task A_buffer_of_one_device_is_found_by_another()
+    {
+        using SharedObjectRegistry registry = new();
+        await using SharingPair camera = await SharingPair.StartAsync(new() { SharedObjects = registry });
+        await using SharingPair display = await SharingPair.StartAsync(new() { SharedObjects = registry });
+        (await ShareAsync(camera.Backend, display.Backend, camera.Device.Id)).Should().BeTrue();
+    }
+
+    private static async Task<bool> ShareAsync(VhostUserBackend camera, VhostUserBackend display, Guid frame)
+    {
+        // snippet: requests
+        await camera.Requests.AddSharedObjectAsync(frame); // its device opens the buffer when somebody wants it
+
+        using SafeFileHandle? buffer = await display.Requests.FindSharedObjectAsync(frame);
+        if (buffer is null)
+            return false; // nobody has it, or no more
+
+        // end
+        return true;
     }
 
     private async Task EchoAsync(DriverVirtqueue ring, GuestMemoryLease lease, byte[] bytes)

@@ -42,6 +42,32 @@ public sealed class InbandTests
     }
 
     [Fact]
+    public async Task A_client_goes_on_with_the_next_back_end_by_messages_too()
+    {
+        using TempFolder folder = new();
+        using MemoryStorage storage = new(Size);
+        string socket = folder.File("s");
+        VhostUserBackendOptions inband = new() { AdditionalProtocolFeatures = VhostUserProtocolFeatures.InbandNotifications };
+        BackendLife life = new(socket, new BlockDevice(storage), inband);
+        BlockClientOptions options = new() { InbandNotifications = true, Reconnect = new ReconnectPolicy { Delay = TimeSpan.FromMilliseconds(5) }, Connect = new() { RetryFor = TimeSpan.FromSeconds(5) } };
+        await using BlockClient client = await BlockClient.ConnectAsync(socket, options);
+        byte[] data = new byte[4096];
+        for (int round = 1; round <= 3; round++)
+        {
+            data.AsSpan().Fill((byte)round);
+            await client.WriteAsync(0, data).InTime();
+            await life.DisposeAsync();
+            life = new BackendLife(socket, new BlockDevice(storage), inband);
+            byte[] read = new byte[4096];
+            await client.ReadAsync(0, read).InTime();
+            read.Should().Equal(data);
+            await Eventually.TrueAsync(() => client.Reconnections == round);
+        }
+
+        await life.DisposeAsync();
+    }
+
+    [Fact]
     public async Task A_back_end_that_was_not_asked_to_offer_it_is_refused_by_name()
     {
         using MemoryStorage storage = new(Size);

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
+using Vhost.Backend;
 using Vhost.Frontend;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
@@ -70,6 +71,26 @@ public sealed class SharedTests
         doorbell.Page.Should().BeNull();
         Func<Task> suspended = async () => await pair.Backend.Requests.SetHostNotifierAsync(0, pair.Device.Object.Descriptor);
         await suspended.Should().ThrowAsync<InvalidOperationException>();
+    }
+
+    [Fact]
+    public async Task With_GPA_ADDRESSES_both_sides_speak_of_guest_addresses_alone()
+    {
+        await using SharingPair pair = await SharingPair.StartAsync(new(), VhostUserProtocolFeatures.GpaAddresses);
+        BackendStatus status = pair.Backend.GetStatus()!;
+        status.Memory.Should().ContainSingle().Which.Should().Match<BackendMemoryRegion>(region => region.UserAddress.Value == region.GuestAddress.Value);
+        status.Queues[0].State.Should().Be(QueueState.Running);
+        status.Queues[0].Address!.Value.DescriptorTable.Value.Should().Be(0x100000);
+    }
+
+    [Fact]
+    public async Task Configuration_is_restored_with_the_fields_that_a_driver_may_only_read()
+    {
+        await using SharingPair pair = await SharingPair.StartAsync(new());
+        await pair.Frontend.RestoreConfigAsync(0, new byte[] { 1, 2, 3, 4 });
+        pair.Device.Restored.Should().Equal(1, 2, 3, 4);
+        Func<Task> write = async () => await pair.Frontend.WriteConfigAsync(0, new byte[4]);
+        await write.Should().ThrowAsync<VhostUserRejectedException>();
     }
 
     private static async Task FindAsync(SharingPair asker, Guid id)

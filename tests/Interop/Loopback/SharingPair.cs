@@ -16,9 +16,9 @@ internal sealed class SharingPair : IAsyncDisposable
     private readonly EventNotifier _kick = new();
     private readonly Task _serving;
 
-    private SharingPair(VhostUserConnection connection)
+    private SharingPair(VhostUserConnection connection, VhostUserProtocolFeatures additional)
     {
-        Backend = new VhostUserBackend(Device, new VhostUserBackendOptions { AdditionalProtocolFeatures = VhostUserProtocolFeatures.HostNotifier });
+        Backend = new VhostUserBackend(Device, new VhostUserBackendOptions { AdditionalProtocolFeatures = VhostUserProtocolFeatures.HostNotifier | additional });
         _serving = Task.Run(() => Backend.ServeAsync(connection));
     }
 
@@ -30,11 +30,11 @@ internal sealed class SharingPair : IAsyncDisposable
 
     public FrontendVring Ring { get; private set; } = null!;
 
-    public static async Task<SharingPair> StartAsync(VhostUserFrontendOptions options)
+    public static async Task<SharingPair> StartAsync(VhostUserFrontendOptions options, VhostUserProtocolFeatures additional = VhostUserProtocolFeatures.None)
     {
         (VhostUserConnection front, VhostUserConnection back) = VhostUserConnection.CreatePair();
-        SharingPair pair = new(back);
-        pair.Frontend = await VhostUserFrontend.StartAsync(front, options with { RequiredProtocolFeatures = Protocol });
+        SharingPair pair = new(back, additional);
+        pair.Frontend = await VhostUserFrontend.StartAsync(front, options with { RequiredProtocolFeatures = Protocol | additional });
         await pair.Frontend.SetMemoryAsync(pair._memory);
         pair.Ring = await pair.Frontend.StartVringAsync(new VringSettings
         {
@@ -73,6 +73,14 @@ internal sealed class SharingPair : IAsyncDisposable
         public IReadOnlyList<ulong> SharedMemorySizes { get; } = [1 << 20];
 
         public SafeFileHandle? OpenSharedObject(Guid id) => id == Id ? Libc.Duplicate(Object.Descriptor) : null;
+
+        public byte[]? Restored { get; private set; }
+
+        public bool TryRestoreConfig(uint offset, ReadOnlySpan<byte> source)
+        {
+            Restored = source.ToArray();
+            return true;
+        }
 
         public bool TryReadConfig(uint offset, Span<byte> destination) => true;
 
