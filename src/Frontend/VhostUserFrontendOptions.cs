@@ -48,10 +48,10 @@ public sealed record VhostUserFrontendOptions
     /// </summary>
     public IVhostUserBackendRequestHandler? BackendRequests { get; init; }
 
-    /// <summary>Where the back-end's objects are made known, and it finds those of others (ask for SHARED_OBJECT too). Borrowed; one for all devices of a guest. Null: <see cref="BackendRequests"/> answers.</summary>
+    /// <summary>Where the back-end's objects are made known, and it finds those of others; SHARED_OBJECT is then asked for. Borrowed; one for all devices of a guest. Null: <see cref="BackendRequests"/> answers.</summary>
     public SharedObjectRegistry? SharedObjects { get; init; }
 
-    /// <summary>Who maps pages of the device for the guest (ask for HOST_NOTIFIER and BACKEND_SEND_FD too). Null: <see cref="BackendRequests"/> answers.</summary>
+    /// <summary>Who maps pages of the device for the guest; HOST_NOTIFIER and BACKEND_SEND_FD are then asked for. Null: <see cref="BackendRequests"/> answers.</summary>
     public IHostNotifierUser? HostNotifiers { get; init; }
 
     /// <summary>
@@ -71,6 +71,11 @@ public sealed record VhostUserFrontendOptions
 
     /// <summary>The clock of the time-outs.</summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+
+    /// <summary>Wanted, because somebody is there who deals with it.</summary>
+    internal VhostUserProtocolFeatures ImpliedProtocolFeatures =>
+        (SharedObjects is null ? VhostUserProtocolFeatures.None : VhostUserProtocolFeatures.SharedObject)
+        | (HostNotifiers is null ? VhostUserProtocolFeatures.None : VhostUserProtocolFeatures.HostNotifier | VhostUserProtocolFeatures.BackendSendFd);
 
     internal void Validate()
     {

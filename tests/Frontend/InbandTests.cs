@@ -39,7 +39,9 @@ public sealed class InbandTests : CountedTests
         await ring.StopAsync();
         mark = dialogue.Backend.Mark();
         settings.Call!.TryConsume().Should().BeTrue("a call may have been under way");
+        Task next = settings.Kick.WaitAsync().AsTask(); // throws while the session still waits
         settings.Kick.Signal();
+        await next.InTime();
         await dialogue.Session.ReadConfigAsync(0, new byte[4]);
         dialogue.Backend.Since(mark).Should().ContainSingle("a kick would start the ring again").Which.Should().StartWith("GET_CONFIG");
     }

@@ -42,6 +42,20 @@ public sealed class SharedTests : CountedTests
     }
 
     [Fact]
+    public async Task What_somebody_deals_with_is_asked_for()
+    {
+        const VhostUserProtocolFeatures doorbell = VhostUserProtocolFeatures.HostNotifier | VhostUserProtocolFeatures.BackendSendFd;
+        using SharedObjectRegistry registry = new();
+        BackendOffer offer = new BackendOffer().With(Protocol);
+        await using Dialogue objects = await Dialogue.StartAsync(offer, new VhostUserFrontendOptions { SharedObjects = registry });
+        (objects.Session.ProtocolFeatures & Protocol).Should().Be(VhostUserProtocolFeatures.SharedObject);
+        await using Dialogue pages = await Dialogue.StartAsync(offer, new VhostUserFrontendOptions { HostNotifiers = new Doorbells() });
+        (pages.Session.ProtocolFeatures & Protocol).Should().Be(doorbell);
+        await using Dialogue nothing = await Dialogue.StartAsync(offer);
+        (nothing.Session.ProtocolFeatures & Protocol).Should().Be(VhostUserProtocolFeatures.None);
+    }
+
+    [Fact]
     public async Task One_device_finds_what_another_or_the_hypervisor_has()
     {
         using SharedObjectRegistry registry = new();

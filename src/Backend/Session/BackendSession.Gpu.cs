@@ -33,7 +33,10 @@ internal sealed partial class BackendSession
         await CloseGpuChannelAsync().ConfigureAwait(false);
         VhostUserGpuChannel channel = new(connection, _options.TimeProvider, _logger);
         _gpu = channel;
-        return TryCallDevice(() => device.UseDisplays(channel), out string failure) ? Answer.Done : Answer.Refuse(VhostUserViolation.WrongState, $"{Name}{failure}");
+        if (TryCallDevice(() => device.UseDisplays(channel), out string failure))
+            return Answer.Done;
+        await CloseGpuChannelAsync().ConfigureAwait(false);
+        return Answer.Refuse(VhostUserViolation.WrongState, $"{Name}{failure}");
     }
 
     private async Task CloseGpuChannelAsync()

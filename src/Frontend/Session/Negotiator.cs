@@ -16,7 +16,7 @@ internal sealed class Negotiator(VhostUserRequestClient requests, VhostUserFront
 
     private VirtioFeatures WantedFeatures => (options.WantedFeatures | options.RequiredFeatures) & ~VirtioFeatures.VhostUserProtocolFeatures;
 
-    private VhostUserProtocolFeatures WantedProtocol => options.WantedProtocolFeatures | options.RequiredProtocolFeatures;
+    private VhostUserProtocolFeatures WantedProtocol => options.WantedProtocolFeatures | options.RequiredProtocolFeatures | options.ImpliedProtocolFeatures;
 
     /// <summary>Everything up to, not including, SET_BACKEND_REQ_FD and SET_FEATURES.</summary>
     public async ValueTask<NegotiationSummary> RunAsync(CancellationToken cancellationToken)
