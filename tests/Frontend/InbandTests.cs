@@ -78,6 +78,22 @@ public sealed class InbandTests : CountedTests
         }
     }
 
+    [Theory]
+    [InlineData(VhostUserBackendRequest.VringCall, 7)]
+    [InlineData(VhostUserBackendRequest.VringCall, 9)]
+    [InlineData(VhostUserBackendRequest.VringErr, 0)]
+    [InlineData(VhostUserBackendRequest.VringErr, 16)]
+    public async Task F09_calls_of_another_shape_are_refused(VhostUserBackendRequest request, int size)
+    {
+        await using Dialogue dialogue = await ReadyAsync();
+        VringSettings settings = Rings[0];
+        await dialogue.Session.StartVringAsync(settings);
+        await dialogue.Backend.Channel!.SendAsync(VhostUserHeader.ForRequest(request, size, needReply: true), new byte[size]);
+        using VhostUserMessage? reply = await dialogue.Backend.Channel.ReceiveAsync().InTime();
+        BitConverter.ToUInt64(reply!.Payload).Should().Be(1);
+        settings.Call!.TryConsume().Should().BeFalse();
+    }
+
     [Fact]
     public async Task F09_calls_without_end_are_taken()
     {

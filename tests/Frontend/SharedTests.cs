@@ -70,6 +70,8 @@ public sealed class SharedTests : CountedTests
         (await LookupAsync(asker, local)).Should().Be(1);
         (await LookupAsync(asker, remote)).Should().Be(1);
         (await LookupAsync(asker, Guid.NewGuid())).Should().Be(0);
+        for (int i = 0; i < 10_000; i++)
+            (await LookupAsync(asker, local)).Should().Be(1);
         registry.Remove(local).Should().BeTrue();
         (await LookupAsync(asker, local)).Should().Be(0);
         (await AskAsync(owner, VhostUserBackendRequest.SharedObjectRemove, new VhostUserSharedObject(remote))).Should().Be(0);
@@ -94,6 +96,41 @@ public sealed class SharedTests : CountedTests
         }
 
         owner.Session.Completion.IsCompleted.Should().BeFalse("who asked has gone, which is nothing to the owner");
+    }
+
+    [Theory]
+    [InlineData(VhostUserBackendRequest.VringHostNotifierMsg, 23, 1)]
+    [InlineData(VhostUserBackendRequest.VringHostNotifierMsg, 25, 1)]
+    [InlineData(VhostUserBackendRequest.VringHostNotifierMsg, 24, 2)]
+    [InlineData(VhostUserBackendRequest.SharedObjectAdd, 15, 0)]
+    [InlineData(VhostUserBackendRequest.SharedObjectAdd, 17, 0)]
+    [InlineData(VhostUserBackendRequest.SharedObjectAdd, 16, 1)]
+    [InlineData(VhostUserBackendRequest.SharedObjectRemove, 15, 0)]
+    [InlineData(VhostUserBackendRequest.SharedObjectLookup, 0, 0)]
+    [InlineData(VhostUserBackendRequest.SharedObjectLookup, 17, 0)]
+    [InlineData(VhostUserBackendRequest.SharedObjectLookup, 16, 2)]
+    [InlineData(VhostUserBackendRequest.ShmemMap, 39, 1)]
+    [InlineData(VhostUserBackendRequest.ShmemMap, 41, 1)]
+    [InlineData(VhostUserBackendRequest.ShmemMap, 40, 0)]
+    [InlineData(VhostUserBackendRequest.ShmemMap, 40, 2)]
+    [InlineData(VhostUserBackendRequest.ShmemUnmap, 39, 0)]
+    [InlineData(VhostUserBackendRequest.ShmemUnmap, 40, 1)]
+    public async Task F09_requests_of_another_shape_are_refused_and_their_descriptors_closed(VhostUserBackendRequest request, int size, int descriptors)
+    {
+        using SharedObjectRegistry registry = new();
+        await using Dialogue dialogue = await ReadyAsync(new() { SharedObjects = registry, HostNotifiers = new Doorbells() }, shmem: [_page]);
+        using SharedMemoryRegions regions = await dialogue.Session.ReserveSharedMemoryAsync();
+        using EventNotifier stray = new();
+        for (int i = 0; i < 100; i++)
+        {
+            SafeHandle[] strays = [.. Enumerable.Repeat(stray.Descriptor, descriptors)];
+            await dialogue.Backend.Channel!.SendAsync(VhostUserHeader.ForRequest(request, size, needReply: true), new byte[size], strays);
+            using VhostUserMessage? reply = await dialogue.Backend.Channel.ReceiveAsync().InTime();
+            BitConverter.ToUInt64(reply!.Payload).Should().Be(1);
+        }
+
+        registry.Count.Should().Be(0);
+        regions.MappingCount.Should().Be(0);
     }
 
     [Fact]

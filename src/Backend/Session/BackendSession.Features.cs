@@ -17,7 +17,7 @@ internal sealed partial class BackendSession
     {
         VirtioFeatures features = (VirtioFeatures)value;
         if ((features & ~_state.Offered) != 0)
-            return NotOffered("VHOST_USER_SET_FEATURES", value, value & ~(ulong)_state.Offered, (ulong)_state.Offered);
+            return NotOffered("VHOST_USER_SET_FEATURES", value, FeatureNames.Describe(features & ~_state.Offered), (ulong)_state.Offered);
         VirtioFeatures changed = features ^ _state.Features;
         bool running = Array.Exists(_vrings, vring => vring.Started);
         if (running && (changed & ~VirtioFeatures.LogAll) != 0)
@@ -43,7 +43,7 @@ internal sealed partial class BackendSession
     private Answer SetProtocolFeatures(ulong value)
     {
         if ((value & ~(ulong)_state.OfferedProtocol) != 0)
-            return NotOffered("VHOST_USER_SET_PROTOCOL_FEATURES", value, value & ~(ulong)_state.OfferedProtocol, (ulong)_state.OfferedProtocol);
+            return NotOffered("VHOST_USER_SET_PROTOCOL_FEATURES", value, FeatureNames.Describe((VhostUserProtocolFeatures)value & ~_state.OfferedProtocol), (ulong)_state.OfferedProtocol);
         if ((VhostUserProtocolFeatures)value is var features && features.HasFlag(VhostUserProtocolFeatures.InbandNotifications)
             && ProtocolFeatureRules.MissingFrom(VhostUserProtocolFeatures.InbandNotifications) is var needed && (needed & ~features) != 0)
         {
@@ -76,9 +76,9 @@ internal sealed partial class BackendSession
         return Answer.Done;
     }
 
-    private static Answer NotOffered(string request, ulong value, ulong missing, ulong offered) => Answer.Refuse(
+    private static Answer NotOffered(string request, ulong value, string missing, ulong offered) => Answer.Refuse(
         VhostUserViolation.BadFeatureBits,
-        $"{request}: 0x{value:x} contains 0x{missing:x} which was not offered (offered: 0x{offered:x})");
+        $"{request}: 0x{value:x} contains {missing}, which was not offered (offered: 0x{offered:x})");
 
     /// <summary>RESET_DEVICE, and RESET_OWNER which means the same here. Memory, protocol features and the back-end channel stay.</summary>
     private async ValueTask<Answer> ResetDeviceAsync()

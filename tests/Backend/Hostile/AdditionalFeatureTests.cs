@@ -82,6 +82,20 @@ public class AdditionalFeatureTests
     }
 
     [Fact]
+    public async Task Regions_of_a_Xen_host_are_not_offered_and_refused_by_name()
+    {
+        await using HostileBench bench = await HostileBench.StartAsync();
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
+        {
+            ulong offered = await frontend.AskU64Async(VhostUserRequest.GetProtocolFeatures);
+            await frontend.RefusedAsync(VhostUserRequest.SetProtocolFeatures, RawFrontend.U64(offered | (ulong)VhostUserProtocolFeatures.XenMmap));
+        }
+
+        await bench.CheckInvariantsAsync(lines: 1);
+        bench.Complaints[0].Should().Contain("contains XEN_MMAP (0x20000), which was not offered");
+    }
+
+    [Fact]
     public void Only_what_is_not_offered_anyway_can_be_asked_for()
     {
         Action make = () => _ = new VhostUserBackend(new EchoDevice(), With(VhostUserProtocolFeatures.ReplyAck));
