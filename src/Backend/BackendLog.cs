@@ -57,8 +57,8 @@ internal static partial class BackendLog
     [LoggerMessage(3104, LogLevel.Warning, "{Owner}: queue {Queue} ({Ring}): stopped with {InFlight} requests that the device did not complete within {Seconds} s")]
     public static partial void DrainTimedOut(ILogger logger, string owner, int queue, string ring, int inFlight, double seconds);
 
-    [LoggerMessage(3105, LogLevel.Warning, "queue {Queue}: the memory of the ring was removed; it waits until the ring is mapped again")]
-    public static partial void RingMemoryRemoved(ILogger logger, int queue);
+    [LoggerMessage(3105, LogLevel.Warning, "{Owner}: queue {Queue} ({Ring}): the memory of the ring was removed; it waits until the ring is mapped again")]
+    public static partial void RingMemoryRemoved(ILogger logger, string owner, int queue, string ring);
 
     [LoggerMessage(3106, LogLevel.Warning, "{Owner}: queue {Queue} ({Ring}): waiting for the kick failed")]
     public static partial void KickFailed(ILogger logger, string owner, int queue, string ring, Exception exception);

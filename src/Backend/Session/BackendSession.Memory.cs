@@ -176,6 +176,6 @@ internal sealed partial class BackendSession
 
         await StopWorkerAsync(vring).ConfigureAwait(false);
         if (_budget.TryTake())
-            BackendLog.RingMemoryRemoved(_logger, vring.Index);
+            BackendLog.RingMemoryRemoved(_logger, _owner, vring.Index, worker.Queue.Format);
     }
 }

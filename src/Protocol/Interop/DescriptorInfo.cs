@@ -58,6 +58,10 @@ internal static class DescriptorInfo
     internal static bool CanNotify(SafeHandle descriptor) =>
         !IsPathOnly(descriptor) && (Kind(descriptor) == FileKind.Pipe || IsEventFd(descriptor));
 
+    /// <summary>Whether the descriptor is a pipe without a name. Opening one with a name would ask its file system, which may be somebody else's program that never answers.</summary>
+    internal static bool IsUnnamedPipe(SafeHandle descriptor) =>
+        Kind(descriptor) == FileKind.Pipe && Link(descriptor)?.StartsWith("pipe:[", StringComparison.Ordinal) == true;
+
     /// <summary>Whether the descriptor only names a file (O_PATH): it looks like that file, but cannot be read, written, mapped or waited for.</summary>
     internal static bool IsPathOnly(SafeHandle descriptor) => Libc.StatusFlags(descriptor) is var flags and >= 0 && (flags & Libc.O_PATH) != 0;
 

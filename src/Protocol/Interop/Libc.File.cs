@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 
@@ -50,6 +51,28 @@ internal static partial class Libc
         return result >= 0 ? result : -Marshal.GetLastPInvokeError();
     }
 
+    /// <summary>
+    /// A further description of a pipe's writing end, non-blocking and closed on exec; its flags are its own. A pipe that nobody reads at present is opened for reading too, so that whoever reads it later
+    /// finds a description here that does not wait.
+    /// </summary>
+    /// <returns>Null when this is the reading end, when this user may not open the pipe, or without /proc.</returns>
+    internal static SafeFileHandle? TryOpenWriterOf(SafeFileHandle pipe)
+    {
+        int flags = StatusFlags(pipe);
+        if (flags < 0 || (flags & O_ACCMODE) == 0) return null;
+        string path = string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{pipe.DangerousGetHandle()}");
+        return TryOpen(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC, out int errno) ?? (errno == ENXIO ? TryOpen(path, O_RDWR | O_NONBLOCK | O_CLOEXEC, out _) : null);
+    }
+
+    private static SafeFileHandle? TryOpen(string path, int flags, out int errno)
+    {
+        SafeFileHandle handle = open(path, flags);
+        errno = Marshal.GetLastPInvokeError();
+        if (!handle.IsInvalid) return handle;
+        handle.Dispose();
+        return null;
+    }
+
     /// <summary>Closes the descriptor in programs that are started from now on. False when it is not open.</summary>
     internal static bool TrySetCloseOnExec(SafeHandle descriptor) => fcntl(descriptor, F_SETFD, FD_CLOEXEC) == 0;
 
@@ -66,13 +89,7 @@ internal static partial class Libc
 
     /// <summary>A folder, to lock or to look into; closed on exec.</summary>
     /// <returns>The folder, or null when it does not exist or may not be read.</returns>
-    internal static SafeFileHandle? OpenFolder(string path)
-    {
-        SafeFileHandle handle = open(path, O_CLOEXEC | O_NONBLOCK);
-        if (!handle.IsInvalid) return handle;
-        handle.Dispose();
-        return null;
-    }
+    internal static SafeFileHandle? OpenFolder(string path) => TryOpen(path, O_CLOEXEC | O_NONBLOCK, out _);
 
     /// <summary>Locks a file or folder for this open file description alone, among those who ask; the lock ends with the description. Never waits.</summary>
     /// <returns>0 or the error number: EAGAIN where somebody else holds it.</returns>

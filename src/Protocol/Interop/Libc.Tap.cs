@@ -35,7 +35,7 @@ internal static partial class Libc
     // Safety: struct ifreq is a local of its size, with the name in the first 16 and the flags behind it; the other requests read one int each.
     internal static unsafe SafeFileHandle OpenTap(string name, int headerLength, out string actual)
     {
-        const int O_RDWR = 2, NameBytes = MaxInterfaceName + 1;
+        const int NameBytes = MaxInterfaceName + 1;
         SafeFileHandle device = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
         int errno = Marshal.GetLastPInvokeError();
         if (device.IsInvalid) throw new LinuxException("open(/dev/net/tun)", errno);

@@ -40,7 +40,7 @@ internal static partial class Libc
     /// <exception cref="LinuxException">It cannot be opened.</exception>
     internal static SafeFileHandle OpenTerminal(string path)
     {
-        const int O_RDWR = 2, O_NOCTTY = 0x100;
+        const int O_NOCTTY = 0x100;
         SafeFileHandle terminal = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
         int errno = Marshal.GetLastPInvokeError();
         return terminal.IsInvalid ? throw new LinuxException($"open({path})", errno) : terminal;

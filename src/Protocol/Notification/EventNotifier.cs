@@ -19,6 +19,10 @@ public sealed partial class EventNotifier : IDisposable
 {
     private readonly Lock _gate = new();
     private readonly SafeFileHandle _descriptor;
+
+    /// <summary>The writing end of a foreign pipe, opened anew: a description of ours, whose O_NONBLOCK nobody else can clear. Never handed out.</summary>
+    private readonly SafeFileHandle? _ownEnd;
+
     private ReactorRegistration? _registration;
     private volatile bool _cannotReadNoWait;
 
@@ -53,6 +57,7 @@ public sealed partial class EventNotifier : IDisposable
         }
 
         (_descriptor, _shared, _isForeign) = (descriptor, true, true);
+        if (DescriptorInfo.IsUnnamedPipe(descriptor)) _ownEnd = Libc.TryOpenWriterOf(descriptor);
     }
 
     /// <summary>Takes the way of kernels that cannot read without waiting (before 5.8 for an eventfd, before 6.4 for a pipe). For tests.</summary>
@@ -90,13 +95,20 @@ public sealed partial class EventNotifier : IDisposable
     /// A descriptor without O_NONBLOCK is asked first whether it takes a write. The kernel has no non-waiting write for an eventfd, so a peer that
     /// clears the flag and fills the counter in the moment between the question and the write can still hold up this thread, for less than a tenth of a second: the counter is emptied then, and
     /// a descriptor that came from elsewhere is signalled no more. The flag is asked for each time, because the peer may change it at any time; a descriptor that never left this object is not asked.
+    /// A pipe is opened anew, so that nobody can change the flag; one that this user may not open, or that has a name, is treated like an eventfd, except that its end for writing cannot be emptied from here.
     /// </remarks>
     /// <exception cref="ObjectDisposedException">The notifier was disposed.</exception>
     public void Signal()
     {
-        if (_shared && (_isGivenUp || !TakesWrite())) return;
         Span<byte> one = stackalloc byte[sizeof(ulong)];
         BinaryPrimitives.WriteUInt64LittleEndian(one, 1);
+        if (_ownEnd is not null)
+        {
+            _ = Libc.Write(_ownEnd, one);
+            return;
+        }
+
+        if (_shared && (_isGivenUp || !TakesWrite())) return;
         BeginWrite();
         try
         {
@@ -144,6 +156,7 @@ public sealed partial class EventNotifier : IDisposable
 
         registration?.Dispose();
         ReleaseSignallers();
+        _ownEnd?.Dispose();
         _descriptor.Dispose();
     }
 

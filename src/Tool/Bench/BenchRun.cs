@@ -12,7 +12,7 @@ internal static class BenchRun
     private const int SmallestRing = 128;
 
     /// <summary>The parts of a measurement that are looked at one by one for what they allocate.</summary>
-    private const int Steps = 5;
+    private const int Steps = 21;
 
     private static readonly TimeSpan _warmUp = TimeSpan.FromSeconds(1);
 

@@ -16,7 +16,7 @@ internal static class NetBenchRun
     private const int UsualBuffer = 2048;
 
     private static readonly TimeSpan _warmUp = TimeSpan.FromSeconds(0.5);
-    private static readonly TimeSpan _step = TimeSpan.FromMilliseconds(250);
+    private static readonly TimeSpan _step = TimeSpan.FromMilliseconds(50);
 
     internal static Task<NetBenchReport> RunAsync(NetBenchSettings settings, CancellationToken stop) =>
         settings.Role == NetRole.FrontEnd ? RunFrontendAsync(settings, stop) : RunBackendAsync(settings, stop);
@@ -136,7 +136,7 @@ internal static class NetBenchRun
         WaitHandle[] interruptions = [stop.WaitHandle, clock.Failed];
         WaitForTraffic(settings, pairs, hasGone, interruptions, stop);
         WaitHandle.WaitAny(interruptions, _warmUp);
-        AllocationSteps allocated = new(4 * (settings.Seconds + 1));
+        AllocationSteps allocated = new((int)(TimeSpan.FromSeconds(settings.Seconds + 1) / _step));
         Moment start = Moment.Now(pairs);
         clock.Phase = BenchPhase.Measure;
         Moment end = start;

@@ -66,7 +66,7 @@ internal static class BlockServer
         if (settings.Images.Count > 0)
         {
             return FileStorage.Open(
-                settings.Images[number], new FileStorageOptions { ReadOnly = settings.ReadOnly, Cache = settings.Cache, Aio = settings.Aio, LoggerFactory = logs });
+                settings.Images[number], new FileStorageOptions { ReadOnly = settings.ReadOnly, Cache = settings.Cache, Aio = settings.Aio, Lock = settings.Lock, LoggerFactory = logs });
         }
 
         return settings.Memory is { } memory ? new MemoryStorage(memory) : new NullStorage(settings.Null ?? 0);

@@ -20,6 +20,8 @@ internal sealed record ServeSettings
 
     public FileAio Aio { get; init; }
 
+    public bool Lock { get; init; } = true;
+
     public required int Queues { get; init; }
 
     public required int QueueSize { get; init; }

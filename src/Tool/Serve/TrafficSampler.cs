@@ -3,14 +3,14 @@ using System.Diagnostics;
 namespace Vhost.Tool;
 
 /// <summary>
-/// Measures what serving costs without knowing when the other side measures: every quarter of a second requests and allocated bytes are noted. At the end
+/// Measures what serving costs without knowing when the other side measures: every twentieth of a second requests and allocated bytes are noted. At the end
 /// those intervals count that served at least a tenth of the requests of the busiest one, without the first quarter of them (warm-up) and the last one
 /// (the front-end may already be leaving).
 /// </summary>
 internal sealed class TrafficSampler : IDisposable
 {
     private const int MostSamples = 1 << 14;
-    private const int IntervalMilliseconds = 250;
+    private const int IntervalMilliseconds = 50;
 
     private readonly Sample[] _samples = new Sample[MostSamples];
     private readonly ManualResetEvent _stop = new(false);

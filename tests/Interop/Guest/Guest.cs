@@ -7,7 +7,7 @@ namespace Vhost.Interop.Tests.Guests;
 internal sealed class Guest : IAsyncDisposable
 {
     private const string Ready = "@ready ";
-    private const int ConsoleLines = 20;
+    private const int ConsoleLines = 60;
 
     /// <summary>A boot takes two seconds on a quiet machine.</summary>
     private static readonly TimeSpan _bootDeadline = TimeSpan.FromSeconds(90);
@@ -32,7 +32,12 @@ internal sealed class Guest : IAsyncDisposable
     private string MonitorPath => _folder.File("qmp");
 
     /// <summary>Starts QEMU and waits until the guest takes commands.</summary>
-    internal static async Task<Guest> BootAsync(GuestCommand command)
+    internal static Task<Guest> BootAsync(GuestCommand command) => StartAsync(command);
+
+    /// <summary>Starts a QEMU that waits for the guest of another one: <see cref="GuestMonitor.ReceiveAsync"/> says from where it comes.</summary>
+    internal static Task<Guest> AwaitAsync(GuestCommand command) => StartAsync(command with { Receives = true });
+
+    private static async Task<Guest> StartAsync(GuestCommand command)
     {
         string program = Peers.Require(GuestCommand.Program, GuestCommand.Package);
         GuestImage image = GuestImage.Require();
@@ -45,7 +50,8 @@ internal sealed class Guest : IAsyncDisposable
         Guest guest = new(folder, ChildProcess.StartInteractive(program, [.. command.Options(image).SelectMany(line => line), .. consoles]));
         try
         {
-            await guest.BootedAsync();
+            if (!command.Receives)
+                await guest.BootedAsync();
             guest.Monitor = await GuestMonitor.ConnectAsync(guest.MonitorPath);
             return guest;
         }

@@ -20,6 +20,9 @@ internal sealed record GuestCommand
     /// <summary>Ends QEMU when the guest restarts itself.</summary>
     public bool EndsAtReboot { get; init; } = true;
 
+    /// <summary>Starts nothing: waits for a guest that comes from elsewhere.</summary>
+    public bool Receives { get; init; }
+
     /// <summary>What the kernel is told beside the usual.</summary>
     public string KernelOptions { get; init; } = "";
 
@@ -46,6 +49,15 @@ internal sealed record GuestCommand
             "-netdev", Text($"vhost-user,id=n0,chardev=net0{(queues > 1 ? $",queues={queues}" : "")}"),
             "-device", Text($"virtio-net-pci,netdev=n0,vectors=0,mac=52:54:00:00:00:{number:x2}{(queues > 1 ? ",mq=on" : "")}{(packed ? ",packed=on" : "")}{(offloads ? "" : NoOffloads)}"));
 
+    /// <summary>Adds memory that the guest does not use. QEMU moves the largest piece first, so it has all of the guest's own by the time that it comes to this one.</summary>
+    internal GuestCommand WithMemoryThatGoesLast(string file)
+    {
+        byte[] content = new byte[32 << 20];
+        content.AsSpan().Fill(0x55); // pages of zeroes would be gone at once
+        File.WriteAllBytes(file, content);
+        return With("-object", Text($"memory-backend-file,id=last,mem-path={file},size={content.Length},share=on"), "-device", "ivshmem-plain,memdev=last,master=on");
+    }
+
     /// <summary>Adds a place to plug a device into while the guest runs.</summary>
     internal GuestCommand WithSlot(string id) => With("-device", Text($"pcie-root-port,id={id}"));
 
@@ -57,6 +69,7 @@ internal sealed record GuestCommand
         ["-nic", "none", .. EndsAtReboot ? (string[])["-no-reboot"] : []],
         ["-kernel", image.Kernel, "-initrd", image.Initramfs, "-append", $"console=ttyS0 panic=-1 loglevel=4 {KernelOptions}".TrimEnd()],
         .. Devices,
+        .. Receives ? (string[][])[["-incoming", "defer"]] : [],
     ];
 
     /// <summary>The command as a person types it, a guest's console on the terminal.</summary>

@@ -13,6 +13,7 @@ public sealed partial class GuestDocumentTests
         ["entropy"] = new GuestCommand().WithEntropy("rng.sock"),
         ["network"] = new GuestCommand().WithNetwork("a.sock", 1),
         ["network, the second guest"] = new GuestCommand().WithNetwork("b.sock", 2),
+        ["disk, where the guest comes to"] = new GuestCommand { Receives = true }.WithDisk("disk2.sock"),
         ["slot"] = new GuestCommand().WithSlot("slot0"),
     };
 

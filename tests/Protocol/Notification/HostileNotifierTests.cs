@@ -97,6 +97,53 @@ public sealed class HostileNotifierTests
         receiving.TryConsume().Should().BeTrue();
     }
 
+    /// <summary>It is full, and who asks whether a write would wait learns what is not true any more when he writes.</summary>
+    [Fact]
+    public async Task B40_a_full_pipe_whose_other_owner_sets_and_clears_its_flag_never_holds_up_the_sender()
+    {
+        ProcessCounts before = ProcessCounts.Snapshot();
+        (SafeFileHandle reader, SafeFileHandle writer) = RawDescriptors.Pipe();
+        RawDescriptors.SetNonBlocking(writer, nonBlocking: true);
+        while (Libc.Write(writer, new byte[4096]) > 0)
+        {
+        }
+
+        bool ended = false;
+        Thread owner = new(() =>
+        {
+            for (bool flag = false; !Volatile.Read(ref ended); flag = !flag) RawDescriptors.SetNonBlocking(writer, flag);
+        });
+        owner.Start();
+        using (EventNotifier notifier = new(Libc.Duplicate(writer)) { IsUnwatched = true })
+        {
+            await Task.Factory.StartNew(
+                () =>
+                {
+                    for (int i = 0; i < 1_000_000; i++) notifier.Signal();
+                },
+                CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default).InTime();
+        }
+
+        Volatile.Write(ref ended, true);
+        owner.Join();
+        reader.Dispose();
+        writer.Dispose();
+        before.AssertBack();
+    }
+
+    [Fact]
+    public async Task B40_a_pipe_that_is_read_again_after_nobody_did_holds_up_nobody()
+    {
+        (SafeFileHandle reader, SafeFileHandle writer) = RawDescriptors.Pipe();
+        reader.Dispose();
+        using EventNotifier sending = new(writer);
+
+        await Task.Run(() =>
+        {
+            for (int i = 0; i < 20_000; i++) sending.Signal();
+        }).InTime();
+    }
+
     [Fact]
     public void B40_a_pipe_nobody_reads_is_no_error()
     {
