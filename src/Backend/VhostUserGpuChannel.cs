@@ -61,7 +61,7 @@ public sealed class VhostUserGpuChannel
     /// <returns>The bytes of the EDID, at most 1024.</returns>
     public async ValueTask<byte[]> GetEdidAsync(uint scanout, CancellationToken cancellationToken = default)
     {
-        using VhostUserMessage reply = await CallAsync(VhostUserGpuRequest.GetEdid, Encode(new VhostUserGpuEdidRequest(scanout)), cancellationToken).ConfigureAwait(false);
+        using VhostUserMessage reply = await CallAsync(VhostUserGpuRequest.GetEdid, PayloadBytes.Of(new VhostUserGpuEdidRequest(scanout)), cancellationToken).ConfigureAwait(false);
         return VhostUserGpuEdid.TryRead(reply.Payload, out VhostUserGpuEdid edid) ? edid.Data.ToArray() : throw Malformed(VhostUserGpuRequest.GetEdid);
     }
 
@@ -127,7 +127,7 @@ public sealed class VhostUserGpuChannel
     /// <param name="cancellationToken">See the remarks of the class.</param>
     /// <returns>Ends when it is on the display, and the buffer may be drawn to again.</returns>
     public async ValueTask UpdateDmabufAsync(VhostUserGpuRectangle rectangle, CancellationToken cancellationToken = default) =>
-        (await CallAsync(VhostUserGpuRequest.DmabufUpdate, Encode(rectangle), cancellationToken).ConfigureAwait(false)).Dispose();
+        (await CallAsync(VhostUserGpuRequest.DmabufUpdate, PayloadBytes.Of(rectangle), cancellationToken).ConfigureAwait(false)).Dispose();
 
     internal ValueTask CloseAsync() => _channel.DisposeAsync();
 
@@ -149,15 +149,7 @@ public sealed class VhostUserGpuChannel
 
     private ValueTask SendAsync<TPayload>(VhostUserGpuRequest request, TPayload payload, SafeHandle? descriptor, CancellationToken cancellationToken)
         where TPayload : struct, IVhostUserPayload<TPayload> =>
-        SendAsync(request, Encode(payload), descriptor is null ? default : new[] { descriptor }, cancellationToken);
-
-    private static byte[] Encode<TPayload>(TPayload payload)
-        where TPayload : struct, IVhostUserPayload<TPayload>
-    {
-        byte[] bytes = new byte[payload.EncodedSize];
-        payload.Write(bytes);
-        return bytes;
-    }
+        SendAsync(request, PayloadBytes.Of(payload), descriptor is null ? default : new[] { descriptor }, cancellationToken);
 
     private static VhostUserProtocolException Malformed(VhostUserGpuRequest request) =>
         new(VhostUserViolation.BadValue, $"{MessageContracts.NameOf(VhostUserChannel.Gpu, (uint)request)}: the reply is not an answer to it.") { RequestCode = (uint)request };

@@ -14,17 +14,23 @@ namespace Vhost.Frontend;
 /// </remarks>
 public sealed class SharedObjectRegistry : IDisposable
 {
+    /// <summary>Shorter than whoever asks waits (ten seconds, by default): one back-end's silence must not cost another its channel.</summary>
+    private static readonly TimeSpan _longestWait = TimeSpan.FromSeconds(5);
+
     private readonly Lock _gate = new();
     private readonly Dictionary<Guid, Entry> _entries = [];
     private readonly int _mostPerSession;
+    private readonly TimeProvider _time;
+    private bool _disposed;
 
     /// <summary>Makes an empty registry.</summary>
     /// <param name="mostPerSession">How many objects one back-end may make known, 1 or more; further ones are refused.</param>
+    /// <param name="time">The clock for <see cref="FindAsync"/>; null: that of the machine.</param>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="mostPerSession"/> is less than 1.</exception>
-    public SharedObjectRegistry(int mostPerSession = 256)
+    public SharedObjectRegistry(int mostPerSession = 256, TimeProvider? time = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(mostPerSession, 1);
-        _mostPerSession = mostPerSession;
+        (_mostPerSession, _time) = (mostPerSession, time ?? TimeProvider.System);
     }
 
     /// <summary>How many objects there are.</summary>
@@ -41,16 +47,18 @@ public sealed class SharedObjectRegistry : IDisposable
     /// <param name="id">Its number.</param>
     /// <param name="descriptor">Its descriptor. Ownership passes to the registry, also when this throws.</param>
     /// <exception cref="ArgumentException">There is an object with that number.</exception>
+    /// <exception cref="ObjectDisposedException">The registry was disposed.</exception>
     public void Add(Guid id, SafeFileHandle descriptor)
     {
         ArgumentNullException.ThrowIfNull(descriptor);
         lock (_gate)
         {
-            if (_entries.TryAdd(id, new Entry(Owner: null, descriptor)))
+            if (!_disposed && _entries.TryAdd(id, new Entry(Owner: null, descriptor)))
                 return;
         }
 
         descriptor.Dispose();
+        ObjectDisposedException.ThrowIf(_disposed, this);
         throw new ArgumentException($"There is an object {id} already.", nameof(id));
     }
 
@@ -62,7 +70,7 @@ public sealed class SharedObjectRegistry : IDisposable
     /// <summary>Finds an object, whoever has made it known.</summary>
     /// <param name="id">Its number.</param>
     /// <param name="cancellationToken">Ends the wait; the owner is not concerned.</param>
-    /// <returns>A descriptor of the caller's own; null: nobody has it, or the back-end that has it is lost or gives it no more.</returns>
+    /// <returns>A descriptor of the caller's own; null: nobody has it, or the back-end that has it is lost, gives it no more, or does not answer within five seconds.</returns>
     public async ValueTask<SafeFileHandle?> FindAsync(Guid id, CancellationToken cancellationToken = default)
     {
         VhostUserFrontend owner;
@@ -79,24 +87,30 @@ public sealed class SharedObjectRegistry : IDisposable
         Task<SafeFileHandle?> asked = owner.Requests.GetSharedObjectAsync(id, CancellationToken.None).AsTask();
         try
         {
-            return await asked.WaitAsync(cancellationToken).ConfigureAwait(false);
+            return await asked.WaitAsync(_longestWait, _time, cancellationToken).ConfigureAwait(false);
         }
         catch (OperationCanceledException)
         {
             _ = CloseLateAsync(asked);
             throw;
         }
-        catch (VhostUserException)
+        catch (TimeoutException)
+        {
+            _ = CloseLateAsync(asked);
+            return null;
+        }
+        catch (Exception e) when (e is VhostUserException or ObjectDisposedException)
         {
             return null; // the owner is lost, which its own session says
         }
     }
 
-    /// <summary>Forgets everything and closes the hypervisor's own descriptors.</summary>
+    /// <summary>Forgets everything, for good, and closes the hypervisor's own descriptors.</summary>
     public void Dispose()
     {
         lock (_gate)
         {
+            _disposed = true;
             foreach (Entry entry in _entries.Values)
                 entry.Descriptor?.Dispose();
             _entries.Clear();
@@ -108,7 +122,8 @@ public sealed class SharedObjectRegistry : IDisposable
         lock (_gate)
         {
             int known = _entries.Values.Count(entry => ReferenceEquals(entry.Owner, owner));
-            explanation = known >= _mostPerSession ? string.Create(CultureInfo.InvariantCulture, $"{known} objects are known of it, the most allowed")
+            explanation = _disposed ? "the hypervisor has no objects any more"
+                : known >= _mostPerSession ? string.Create(CultureInfo.InvariantCulture, $"{known} objects are known of it, the most allowed")
                 : _entries.ContainsKey(id) ? $"there is an object {id} already" : "";
             return explanation.Length == 0 && _entries.TryAdd(id, new Entry(owner, Descriptor: null));
         }
@@ -142,7 +157,7 @@ public sealed class SharedObjectRegistry : IDisposable
         {
             (await asked.ConfigureAwait(false))?.Dispose();
         }
-        catch (VhostUserException)
+        catch (Exception e) when (e is VhostUserException or ObjectDisposedException)
         {
             // The owner is lost.
         }

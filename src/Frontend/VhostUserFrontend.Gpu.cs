@@ -3,7 +3,7 @@ using Vhost.Protocol;
 
 namespace Vhost.Frontend;
 
-// GPU_SET_SOCKET, and sessions of crypto devices.
+// GPU_SET_SOCKET.
 public sealed partial class VhostUserFrontend
 {
     private GpuServer? _gpu;

@@ -81,6 +81,36 @@ public sealed class SharedTests : CountedTests
         again.Should().Throw<ArgumentException>();
     }
 
+    /// <summary>Who asks waits ten seconds by default, and would end its channel then.</summary>
+    [Fact]
+    public async Task F09_who_asks_is_answered_before_it_gives_its_channel_up()
+    {
+        FakeTimeProvider clock = new();
+        using SharedObjectRegistry registry = new(time: clock);
+        Guid id = Guid.NewGuid();
+        await using Dialogue owner = await ReadyAsync(new() { SharedObjects = registry });
+        (await AskAsync(owner, VhostUserBackendRequest.SharedObjectAdd, new VhostUserSharedObject(id))).Should().Be(0);
+        owner.Backend.Misbehave = (request, _) => request.Code == VhostUserRequest.GetSharedObject ? Misbehaviour.Nothing : null;
+        Task<SafeFileHandle?> found = registry.FindAsync(id).AsTask();
+        clock.Advance(TimeSpan.FromSeconds(4));
+        found.IsCompleted.Should().BeFalse();
+
+        clock.Advance(TimeSpan.FromSeconds(1));
+
+        (await found.InTime()).Should().BeNull();
+    }
+
+    [Fact]
+    public void A_registry_that_was_disposed_keeps_nothing()
+    {
+        SharedObjectRegistry registry = new();
+        registry.Dispose();
+        using EventNotifier memory = new();
+        SafeFileHandle late = Libc.Duplicate(memory.Descriptor);
+        registry.Invoking(one => one.Add(Guid.NewGuid(), late)).Should().Throw<ObjectDisposedException>();
+        late.IsClosed.Should().BeTrue();
+    }
+
     [Fact]
     public async Task F09_an_owner_that_does_not_answer_costs_its_own_session_and_not_that_of_who_asks_and_the_other_way_round()
     {

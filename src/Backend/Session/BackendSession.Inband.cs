@@ -58,8 +58,7 @@ internal sealed partial class BackendSession
                 return;
         }
 
-        byte[] payload = new byte[VhostUserVringState.Size];
-        new VhostUserVringState((uint)queue, 0).Write(payload);
+        byte[] payload = PayloadBytes.Of(new VhostUserVringState((uint)queue, 0));
         try
         {
             using VhostUserMessage reply = await channel.CallAsync(VhostUserHeader.ForRequest(request, payload.Length, needReply: true), payload).ConfigureAwait(false);

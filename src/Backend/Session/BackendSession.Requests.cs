@@ -11,7 +11,7 @@ internal sealed partial class BackendSession
         where TPayload : struct, IVhostUserPayload<TPayload>
     {
         RequestChannel channel = RequireChannel(request, descriptor is not null);
-        byte[] bytes = Encode(payload);
+        byte[] bytes = PayloadBytes.Of(payload);
         ReadOnlyMemory<SafeHandle> descriptors = descriptor is null ? default : new[] { descriptor };
         if (!_state.Protocol.HasFlag(VhostUserProtocolFeatures.ReplyAck))
         {
@@ -35,7 +35,7 @@ internal sealed partial class BackendSession
     {
         const VhostUserBackendRequest Request = VhostUserBackendRequest.SharedObjectLookup;
         RequestChannel channel = RequireChannel(Request, withDescriptor: false);
-        byte[] bytes = Encode(new VhostUserSharedObject(id));
+        byte[] bytes = PayloadBytes.Of(new VhostUserSharedObject(id));
         VhostUserHeader header = VhostUserHeader.ForRequest(Request, bytes.Length, _state.Protocol.HasFlag(VhostUserProtocolFeatures.ReplyAck));
         using VhostUserMessage reply = await channel.CallAsync(header, bytes, default, cancellationToken).ConfigureAwait(false);
         return AnswerOf(reply) == 0 && reply.DescriptorCount > 0 ? reply.TakeDescriptor(0) : null;
@@ -66,14 +66,6 @@ internal sealed partial class BackendSession
     }
 
     private static ulong AnswerOf(VhostUserMessage reply) => VhostUserU64.TryRead(reply.Payload, out VhostUserU64 value) ? value.Value : ulong.MaxValue;
-
-    private static byte[] Encode<TPayload>(TPayload payload)
-        where TPayload : struct, IVhostUserPayload<TPayload>
-    {
-        byte[] bytes = new byte[payload.EncodedSize];
-        payload.Write(bytes);
-        return bytes;
-    }
 
     private static string NameOf(VhostUserBackendRequest request) => MessageContracts.NameOf(VhostUserChannel.Backend, (uint)request);
 }

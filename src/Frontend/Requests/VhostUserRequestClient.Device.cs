@@ -80,7 +80,7 @@ public sealed partial class VhostUserRequestClient
     public async ValueTask<VhostUserInflightReply> GetInflightFdAsync(VhostUserInflight wanted, CancellationToken cancellationToken = default)
     {
         using VhostUserMessage reply = await QueryAsync(
-            VhostUserRequest.GetInflightFd, Encode(wanted), descriptor: null, cancellationToken).ConfigureAwait(false);
+            VhostUserRequest.GetInflightFd, PayloadBytes.Of(wanted), descriptor: null, cancellationToken).ConfigureAwait(false);
         VhostUserInflight area = Decode<VhostUserInflight>(VhostUserRequest.GetInflightFd, reply);
         if (area.MmapSize != 0 && reply.DescriptorCount == 0)
             throw MissingDescriptor(VhostUserRequest.GetInflightFd, $"the memory of an area of {area.MmapSize} bytes");
@@ -115,7 +115,7 @@ public sealed partial class VhostUserRequestClient
     public async ValueTask<SafeFileHandle?> GetSharedObjectAsync(Guid id, CancellationToken cancellationToken = default)
     {
         using VhostUserMessage reply = await QueryAsync(
-            VhostUserRequest.GetSharedObject, Encode(new VhostUserSharedObject(id)), descriptor: null, cancellationToken).ConfigureAwait(false);
+            VhostUserRequest.GetSharedObject, PayloadBytes.Of(new VhostUserSharedObject(id)), descriptor: null, cancellationToken).ConfigureAwait(false);
         return TakeOptional(reply);
     }
 
@@ -129,7 +129,7 @@ public sealed partial class VhostUserRequestClient
     {
         ArgumentNullException.ThrowIfNull(descriptor);
         using VhostUserMessage reply = await QueryAsync(
-            VhostUserRequest.SetDeviceStateFd, Encode(transfer), descriptor, cancellationToken).ConfigureAwait(false);
+            VhostUserRequest.SetDeviceStateFd, PayloadBytes.Of(transfer), descriptor, cancellationToken).ConfigureAwait(false);
         return new DeviceStateTransfer(Decode<VhostUserDeviceStateReply>(VhostUserRequest.SetDeviceStateFd, reply), TakeOptional(reply));
     }
 

@@ -69,7 +69,7 @@ public sealed partial class VhostUserRequestClient
         VhostUserSingleRegion region, SafeHandle descriptor, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(descriptor);
-        byte[] payload = Encode(region);
+        byte[] payload = PayloadBytes.Of(region);
         VhostUserHeader header = VhostUserHeader.ForRequest(VhostUserRequest.AddMemReg, payload.Length);
         using VhostUserMessage reply = await _channel.CallAsync(header, payload, Descriptors(descriptor), cancellationToken).ConfigureAwait(false);
         return Decode<VhostUserSingleRegion>(VhostUserRequest.AddMemReg, reply);
@@ -97,7 +97,7 @@ public sealed partial class VhostUserRequestClient
     {
         ArgumentNullException.ThrowIfNull(descriptor);
         using VhostUserMessage reply = await QueryAsync(
-            VhostUserRequest.SetLogBase, Encode(log), descriptor, cancellationToken).ConfigureAwait(false);
+            VhostUserRequest.SetLogBase, PayloadBytes.Of(log), descriptor, cancellationToken).ConfigureAwait(false);
 
         // libvhost-user answers with the first eight bytes of what it was sent, which are the size.
         if (reply.Payload.Length == sizeof(ulong) && Decode<VhostUserU64>(VhostUserRequest.SetLogBase, reply).Value is var value && value != log.MmapSize)
@@ -126,7 +126,7 @@ public sealed partial class VhostUserRequestClient
     /// <param name="cancellationToken">Cancels freely until the request has left.</param>
     /// <returns>Completes when the back-end has applied it.</returns>
     public ValueTask IotlbMsgAsync(VhostUserIotlb message, CancellationToken cancellationToken = default) =>
-        AcknowledgedAsync(VhostUserRequest.IotlbMsg, Encode(message), default, cancellationToken);
+        AcknowledgedAsync(VhostUserRequest.IotlbMsg, PayloadBytes.Of(message), default, cancellationToken);
 
     /// <summary>POSTCOPY_ADVISE (28). Needs PAGEFAULT.</summary>
     /// <param name="cancellationToken">Cancels freely until the request has left.</param>

@@ -33,7 +33,7 @@ public sealed partial class VhostUserRequestClient
     /// <param name="cancellationToken">Cancels freely until the request has left.</param>
     /// <returns>The reply as it came.</returns>
     public ValueTask<VhostUserVringState> GetVringBaseAsync(uint index, CancellationToken cancellationToken = default) =>
-        QueryAsync<VhostUserVringState>(VhostUserRequest.GetVringBase, Encode(new VhostUserVringState(index, 0)), cancellationToken);
+        QueryAsync<VhostUserVringState>(VhostUserRequest.GetVringBase, PayloadBytes.Of(new VhostUserVringState(index, 0)), cancellationToken);
 
     /// <summary>GET_VRING_BASE_SKIP_DRAIN (45): like GET_VRING_BASE, without waiting for requests in flight: they stay in the in-flight
     /// area.</summary>
@@ -41,7 +41,7 @@ public sealed partial class VhostUserRequestClient
     /// <param name="cancellationToken">Cancels freely until the request has left.</param>
     /// <returns>The reply as it came.</returns>
     public ValueTask<VhostUserVringState> GetVringBaseSkipDrainAsync(uint index, CancellationToken cancellationToken = default) =>
-        QueryAsync<VhostUserVringState>(VhostUserRequest.GetVringBaseSkipDrain, Encode(new VhostUserVringState(index, 0)), cancellationToken);
+        QueryAsync<VhostUserVringState>(VhostUserRequest.GetVringBaseSkipDrain, PayloadBytes.Of(new VhostUserVringState(index, 0)), cancellationToken);
 
     /// <summary>SET_VRING_KICK (12): the eventfd of the driver's notifications; starts the ring.</summary>
     /// <param name="index">The ring, 0 to 255.</param>

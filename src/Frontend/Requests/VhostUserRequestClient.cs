@@ -79,7 +79,7 @@ public sealed partial class VhostUserRequestClient
 
     private ValueTask RequestAsync<TPayload>(VhostUserRequest request, TPayload payload, SafeHandle? descriptor, CancellationToken cancellationToken)
         where TPayload : struct, IVhostUserPayload<TPayload> =>
-        RequestAsync(request, Encode(payload), Descriptors(descriptor), cancellationToken);
+        RequestAsync(request, PayloadBytes.Of(payload), Descriptors(descriptor), cancellationToken);
 
     /// <summary>Asks with NEED_REPLY, whatever the policy, and throws unless the acknowledgement is 0.</summary>
     private async ValueTask AcknowledgedAsync(
@@ -108,14 +108,6 @@ public sealed partial class VhostUserRequestClient
 
     private async ValueTask<ulong> QueryU64Async(VhostUserRequest request, CancellationToken cancellationToken) =>
         (await QueryAsync<VhostUserU64>(request, default, cancellationToken).ConfigureAwait(false)).Value;
-
-    private static byte[] Encode<TPayload>(TPayload payload)
-        where TPayload : struct, IVhostUserPayload<TPayload>
-    {
-        byte[] bytes = new byte[payload.EncodedSize];
-        payload.Write(bytes);
-        return bytes;
-    }
 
     private static TReply Decode<TReply>(VhostUserRequest request, VhostUserMessage reply)
         where TReply : struct, IVhostUserPayload<TReply> =>

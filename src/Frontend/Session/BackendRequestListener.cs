@@ -6,8 +6,7 @@ using Vhost.Protocol;
 namespace Vhost.Frontend;
 
 /// <summary>
-/// Serves the back-end's own channel on a task of its own, whatever the main channel is doing. What breaks the framing ends this channel alone;
-/// what is merely unknown or not negotiated is refused.
+/// Serves the back-end's own channel. What breaks the framing ends it; what is merely unknown or not negotiated is refused.
 /// </summary>
 internal sealed class BackendRequestListener : IAsyncDisposable
 {
@@ -18,8 +17,7 @@ internal sealed class BackendRequestListener : IAsyncDisposable
     private readonly BackendRequestDispatcher _dispatcher;
     private readonly Func<NegotiatedState> _state;
     private readonly ILogger _log;
-    private readonly CancellationTokenSource _stop = new();
-    private readonly Task _loop;
+    private readonly ServedChannel _channel;
     private long _refusals;
 
     /// <summary>Takes ownership of the connection and begins to listen.</summary>
@@ -29,52 +27,15 @@ internal sealed class BackendRequestListener : IAsyncDisposable
         _dispatcher = dispatcher;
         _state = state;
         _log = log;
-        _loop = RunAsync();
+        _channel = new ServedChannel(connection, ServeAsync, () => FrontendLog.BackendChannelEnded(log), reason => FrontendLog.BackendChannelLost(log, reason));
     }
 
     /// <summary>Closes the channel at once, as the main channel is lost.</summary>
-    public void Abort()
-    {
-        _stop.Cancel();
-        _connection.Abort();
-    }
+    public void Abort() => _channel.Abort();
 
-    public async ValueTask DisposeAsync()
-    {
-        await _stop.CancelAsync().ConfigureAwait(false);
-        _connection.Abort();
-        await BoundedWait.ForAsync(_loop).ConfigureAwait(false);
-        await _connection.DisposeAsync().ConfigureAwait(false);
-    }
+    public ValueTask DisposeAsync() => _channel.DisposeAsync();
 
-    private async Task RunAsync()
-    {
-        try
-        {
-            while (await _connection.ReceiveAsync(_stop.Token).ConfigureAwait(false) is { } message)
-            {
-                using (message)
-                    await ServeAsync(message).ConfigureAwait(false);
-            }
-
-            FrontendLog.BackendChannelEnded(_log);
-        }
-        catch (Exception) when (_stop.IsCancellationRequested)
-        {
-            // The session ended.
-        }
-        catch (Exception failure)
-        {
-            FrontendLog.BackendChannelLost(_log, failure.Message);
-        }
-        finally
-        {
-            // The back-end sees at once that nobody listens any more.
-            _connection.Abort();
-        }
-    }
-
-    private async ValueTask ServeAsync(VhostUserMessage message)
+    private async ValueTask ServeAsync(VhostUserMessage message, CancellationToken stopping)
     {
         VhostUserHeader header = message.Header;
         NegotiatedState state = _state();
@@ -87,16 +48,16 @@ internal sealed class BackendRequestListener : IAsyncDisposable
         if (!check.IsValid)
             LogRefusal(check.Explanation ?? string.Empty);
         else if (header.Request == (uint)VhostUserBackendRequest.SharedObjectLookup)
-            done = (found = await _dispatcher.LookupAsync(message, _stop.Token).ConfigureAwait(false)) is not null;
+            done = (found = await _dispatcher.LookupAsync(message, stopping).ConfigureAwait(false)) is not null;
         else
-            done = await _dispatcher.HandleAsync(message, _stop.Token).ConfigureAwait(false);
+            done = await _dispatcher.HandleAsync(message, stopping).ConfigureAwait(false);
 
         using (found)
-            await AnswerAsync(header, state, done, found).ConfigureAwait(false);
+            await AnswerAsync(header, state, done, found, stopping).ConfigureAwait(false);
     }
 
     /// <summary>An answer is due when asked for, and when REPLY_ACK allows asking; SHARED_OBJECT_LOOKUP has a reply of its own.</summary>
-    private async ValueTask AnswerAsync(VhostUserHeader header, NegotiatedState state, bool done, SafeFileHandle? descriptor)
+    private async ValueTask AnswerAsync(VhostUserHeader header, NegotiatedState state, bool done, SafeFileHandle? descriptor, CancellationToken stopping)
     {
         bool wanted = header.NeedsReply && (state.Protocol & VhostUserProtocolFeatures.ReplyAck) != 0;
         if (!wanted && header.Request != (uint)VhostUserBackendRequest.SharedObjectLookup)
@@ -105,7 +66,7 @@ internal sealed class BackendRequestListener : IAsyncDisposable
         byte[] payload = new byte[sizeof(ulong)];
         new VhostUserU64(done ? Done : Refused).Write(payload);
         ReadOnlyMemory<SafeHandle> descriptors = descriptor is null ? default : new[] { descriptor };
-        await _connection.SendAsync(header.AsReply(payload.Length), payload, descriptors, _stop.Token).ConfigureAwait(false);
+        await _connection.SendAsync(header.AsReply(payload.Length), payload, descriptors, stopping).ConfigureAwait(false);
     }
 
     private static bool BreaksFraming(VhostUserViolation violation) =>

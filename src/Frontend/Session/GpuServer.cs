@@ -4,68 +4,34 @@ using Vhost.Protocol;
 
 namespace Vhost.Frontend;
 
-/// <summary>Serves the channel of GPU_SET_SOCKET on a task of its own. What breaks the rules ends this channel alone.</summary>
+/// <summary>Serves the channel of GPU_SET_SOCKET.</summary>
 internal sealed class GpuServer : IAsyncDisposable
 {
     private readonly VhostUserConnection _connection;
     private readonly IGpuDisplays _displays;
-    private readonly ILogger _log;
-    private readonly CancellationTokenSource _stop = new();
-    private readonly Task _loop;
+    private readonly ServedChannel _channel;
 
     /// <summary>Takes ownership of the connection and begins to serve.</summary>
     public GpuServer(VhostUserConnection connection, IGpuDisplays displays, ILogger log)
     {
-        (_connection, _displays, _log) = (connection, displays, log);
-        _loop = Task.Run(RunAsync, CancellationToken.None);
+        (_connection, _displays) = (connection, displays);
+        _channel = new ServedChannel(connection, ServeAsync, () => FrontendLog.GpuChannelEnded(log), reason => FrontendLog.GpuChannelLost(log, reason));
     }
 
-    public async ValueTask DisposeAsync()
-    {
-        await _stop.CancelAsync().ConfigureAwait(false);
-        _connection.Abort();
-        await BoundedWait.ForAsync(_loop).ConfigureAwait(false);
-        await _connection.DisposeAsync().ConfigureAwait(false);
-    }
+    public ValueTask DisposeAsync() => _channel.DisposeAsync();
 
-    private async Task RunAsync()
-    {
-        try
-        {
-            while (await _connection.ReceiveAsync(_stop.Token).ConfigureAwait(false) is { } message)
-            {
-                using (message)
-                    await ServeAsync(message).ConfigureAwait(false);
-            }
-
-            FrontendLog.GpuChannelEnded(_log);
-        }
-        catch (Exception) when (_stop.IsCancellationRequested)
-        {
-            // The session ended.
-        }
-        catch (Exception failure)
-        {
-            FrontendLog.GpuChannelLost(_log, failure.Message);
-        }
-        finally
-        {
-            _connection.Abort();
-        }
-    }
-
-    private async ValueTask ServeAsync(VhostUserMessage message)
+    private async ValueTask ServeAsync(VhostUserMessage message, CancellationToken stopping)
     {
         MessageCheck check = MessageValidator.CheckRequest(VhostUserChannel.Gpu, message.Header, message.DescriptorCount, default);
         if (!check.IsValid)
             throw new VhostUserProtocolException(check.Violation, check.Explanation!);
         VhostUserGpuRequest request = (VhostUserGpuRequest)message.Header.Request;
         if (request == VhostUserGpuRequest.DmabufUpdate)
-            await _displays.UpdateDmabufAsync(Read<VhostUserGpuRectangle>(message), _stop.Token).ConfigureAwait(false);
+            await _displays.UpdateDmabufAsync(Read<VhostUserGpuRectangle>(message), stopping).ConfigureAwait(false);
         if (Answer(request, message) is not { } answer)
             return;
         VhostUserHeader header = new((uint)request, VhostUserHeaderFlags.Reply, (uint)answer.Length);
-        await _connection.SendAsync(header, answer, default, _stop.Token).ConfigureAwait(false);
+        await _connection.SendAsync(header, answer, default, stopping).ConfigureAwait(false);
     }
 
     /// <summary>Carries out what need not be waited for.</summary>

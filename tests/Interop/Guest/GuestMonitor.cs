@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net.Sockets;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -94,8 +95,7 @@ internal sealed class GuestMonitor : IAsyncDisposable
         await LetAsync(bandwidth: 64 << 20, downtime: 1);
         int from = _events.Count;
         await ExecuteAsync("migrate", new { uri });
-        while (await RemainingAsync() is not (> 0 and < Last))
-            await Task.Delay(20);
+        await UntilOnlyTheLastIsLeftAsync();
         await LetAsync(bandwidth: 64 << 10, downtime: 1);
         Task gone = MigratedAsync(from);
         Task done = meanwhile();
@@ -119,9 +119,22 @@ internal sealed class GuestMonitor : IAsyncDisposable
     private Task<JsonElement> LetAsync(long bandwidth, long downtime) =>
         ExecuteAsync("migrate-set-parameters", new Dictionary<string, long>(StringComparer.Ordinal) { ["max-bandwidth"] = bandwidth, ["downtime-limit"] = downtime });
 
-    /// <summary>Bytes that were not copied yet; 0 before it begins.</summary>
-    private async Task<long> RemainingAsync() =>
-        (await ExecuteAsync("query-migrate")).TryGetProperty("ram", out JsonElement memory) ? memory.GetProperty("remaining").GetInt64() : 0;
+    /// <summary>QEMU tells by events when a copy of all memory begins and not how far it is: it has to be asked.</summary>
+    private async Task UntilOnlyTheLastIsLeftAsync()
+    {
+        long started = Stopwatch.GetTimestamp();
+        while (true)
+        {
+            JsonElement migration = await ExecuteAsync("query-migrate");
+            string status = migration.TryGetProperty("status", out JsonElement word) ? word.GetString()! : "none";
+            status.Should().BeOneOf(["none", "setup", "active"], $"it goes on: {migration}");
+            if (migration.TryGetProperty("ram", out JsonElement memory) && memory.GetProperty("remaining").GetInt64() is > 0 and < Last)
+                return;
+            if (Stopwatch.GetElapsedTime(started) > _migrationDeadline)
+                throw new TimeoutException($"The guest's memory was not copied: {migration}");
+            await Task.Delay(20);
+        }
+    }
 
     private Task<JsonElement> TellMigrationAsync() => ExecuteAsync("migrate-set-capabilities", new { capabilities = new[] { new { capability = "events", state = true } } });
 
