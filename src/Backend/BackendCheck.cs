@@ -43,6 +43,8 @@ internal static class BackendCheck
         RequireTime(options.MessageTimeout, nameof(options.MessageTimeout));
         RequireTime(options.FirstMessageTimeout, nameof(options.FirstMessageTimeout));
         RequireTime(options.IdleTimeout, nameof(options.IdleTimeout));
+        RequireTime(options.DeviceStateTimeout, nameof(options.DeviceStateTimeout));
+        Require(options.MaxDeviceStateSize is >= 1 and < long.MaxValue, nameof(options.MaxDeviceStateSize), options.MaxDeviceStateSize, "1 or more");
         Require(
             options.ViolationPause >= TimeSpan.Zero && options.ViolationPause <= _longestViolationPause,
             nameof(options.ViolationPause),

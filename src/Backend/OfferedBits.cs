@@ -38,6 +38,8 @@ internal static class OfferedBits
             offered |= VhostUserProtocolFeatures.SharedObject;
         if (device is ISharedMemoryDevice)
             offered |= VhostUserProtocolFeatures.Shmem;
+        if (device is IMigratableDevice)
+            offered |= VhostUserProtocolFeatures.DeviceState;
         offered |= options.AdditionalProtocolFeatures;
         if ((offered & SendsDescriptors) != 0)
             offered |= VhostUserProtocolFeatures.BackendSendFd;

@@ -97,6 +97,14 @@ public sealed record VhostUserBackendOptions
     /// </summary>
     public TimeSpan ViolationPause { get; init; } = TimeSpan.FromMilliseconds(250);
 
+    /// <summary>The most bytes that the state of an <see cref="IMigratableDevice"/> may have, in either direction: more is the end of the transfer, with an error. 1 or more. Default: 256 MiB.</summary>
+    public long MaxDeviceStateSize { get; init; } = 256L << 20;
+
+    /// <summary>
+    /// How long a front-end may neither send nor take a byte of a device's state while the device waits for it; then the transfer has failed. Default: 5 seconds; <see cref="Timeout.InfiniteTimeSpan"/> for no limit.
+    /// </summary>
+    public TimeSpan DeviceStateTimeout { get; init; } = TimeSpan.FromSeconds(5);
+
     /// <summary>
     /// Ends the connection upon a request that this back-end does not know or implement and that asks for no reply. Default: false, such a request
     /// is ignored and logged. One that asks for a reply is answered with a refusal in either case, so that a newer front-end can do without.

@@ -33,6 +33,7 @@ public sealed partial class VhostUserFrontend
     {
         ArgumentNullException.ThrowIfNull(settings);
         using OperationGate.Pass pass = await _gate.EnterAsync(cancellationToken).ConfigureAwait(false);
+        RequireNoTransfer();
         FrontendVring[] rings = Prepare(settings);
         try
         {

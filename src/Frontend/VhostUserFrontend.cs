@@ -51,6 +51,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
     private readonly ConfigChangePump _configChanges;
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Task _watch;
+    private readonly CancellationTokenSource _ending = new();
     private BackendRequestListener? _listener;
     private NegotiationSummary? _negotiated;
     private long _used;
@@ -266,6 +267,8 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
         {
             reason = failure;
         }
+
+        await _ending.CancelAsync().ConfigureAwait(false);
 
         // Disposed while the connection was breaking: the caller wanted the end.
         if (reason is null || Volatile.Read(ref _disposed) != 0)

@@ -39,6 +39,15 @@ public sealed record VhostUserFrontendOptions
     /// <summary>How long a reply may take. After that the session ends with <see cref="VhostUserTimeoutException"/>.</summary>
     public TimeSpan ReplyTimeout { get; init; } = TimeSpan.FromSeconds(10);
 
+    /// <summary>The most bytes of a device's state that <see cref="VhostUserFrontend.SaveDeviceStateAsync(System.IO.Pipelines.PipeWriter, CancellationToken)"/> takes, and its counterpart gives. 1 or more. Default: 256 MiB.</summary>
+    public long MaxDeviceStateSize { get; init; } = 256L << 20;
+
+    /// <summary>
+    /// How long the back-end may neither send nor take a byte of a device's state while we wait for it; then the transfer has failed. What it takes after the last byte counts towards
+    /// <see cref="ReplyTimeout"/>. Default: 30 seconds; <see cref="Timeout.InfiniteTimeSpan"/> for no limit.
+    /// </summary>
+    public TimeSpan DeviceStateTimeout { get; init; } = TimeSpan.FromSeconds(30);
+
     /// <summary>How <see cref="VhostUserFrontend.ConnectAsync"/> connects (retry). Null: one attempt.</summary>
     public VhostUserConnectOptions? Connect { get; init; }
 
@@ -84,6 +93,8 @@ public sealed record VhostUserFrontendOptions
         ArgumentOutOfRangeException.ThrowIfGreaterThan(Queues, VringLimits.MaxQueues);
         ArgumentOutOfRangeException.ThrowIfLessThan(QueuesWithoutMultiQueue, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(QueuesWithoutMultiQueue, VringLimits.MaxQueues);
+        ArgumentOutOfRangeException.ThrowIfLessThan(MaxDeviceStateSize, 1);
+        ArgumentOutOfRangeException.ThrowIfEqual(MaxDeviceStateSize, long.MaxValue);
         if (((WantedProtocolFeatures | RequiredProtocolFeatures) & VhostUserProtocolFeatures.XenMmap) != 0)
         {
             throw new ArgumentException(

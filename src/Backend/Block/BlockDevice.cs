@@ -22,7 +22,7 @@ namespace Vhost.Backend;
 /// await backend.ListenAsync("/run/disk.sock", stopping);
 /// </code>
 /// </example>
-public sealed partial class BlockDevice : IVhostUserDevice
+public sealed partial class BlockDevice
 {
     /// <summary>Ranges that a discard request may have.</summary>
     public const int MaxRanges = 16;

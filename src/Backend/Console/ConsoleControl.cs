@@ -64,6 +64,21 @@ internal sealed class ConsoleControl
         }
     }
 
+    /// <summary>Whether the driver has a port ready, and what it is to be told.</summary>
+    internal (bool IsReady, ConsoleNews Pending) PortState(int port)
+    {
+        lock (_gate)
+            return (_ready[port], _pending[port]);
+    }
+
+    /// <summary>Goes on with a port where another device was, after <see cref="Reset"/>.</summary>
+    internal void Restore(int port, bool isReady, ConsoleNews pending)
+    {
+        lock (_gate)
+            (_ready[port], _pending[port]) = (isReady, pending);
+        _news.Raise();
+    }
+
     /// <summary>Tells the driver of a port that it has made ready; another one hears of it when it has.</summary>
     internal void Tell(int port, ConsoleNews news)
     {

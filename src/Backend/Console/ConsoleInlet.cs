@@ -27,14 +27,15 @@ internal sealed class ConsoleInlet
     /// <summary>The application has closed its end.</summary>
     private bool _deaf;
 
-    /// <summary>Bytes of the ring's next buffer that were taken already.</summary>
-    private uint _taken;
 
     private long _bytes;
 
     internal ConsoleInlet(PipeWriter writer) => _writer = writer;
 
     internal long Bytes => Volatile.Read(ref _bytes);
+
+    /// <summary>Bytes of the ring's next buffer that were taken already. No queue runs.</summary>
+    internal uint Taken { get; set; }
 
     private bool HasRoom => _room.IsCompleted;
 
@@ -83,23 +84,23 @@ internal sealed class ConsoleInlet
     }
 
     /// <summary>The ring starts afresh. No queue runs.</summary>
-    internal void Reset() => _taken = 0;
+    internal void Reset() => Taken = 0;
 
     private void TakeOne(DeviceVirtqueue queue, in ChainBurst burst)
     {
         GuestBuffers buffers = burst.Readable(0);
-        uint from = Math.Min(_taken, buffers.Length); // a driver may offer another buffer in the place of one that was half taken
+        uint from = Math.Min(Taken, buffers.Length); // a driver may offer another buffer in the place of one that was half taken
         uint count = Math.Min(buffers.Length - from, MostPiece);
         if (count > 0 && !_deaf)
             Write(buffers.Slice(from, count));
         if (from + count < buffers.Length)
         {
-            _taken = from + count;
+            Taken = from + count;
             queue.GiveBack(1);
             return;
         }
 
-        _taken = 0;
+        Taken = 0;
         queue.Complete(burst[0], 0);
     }
 

@@ -10,4 +10,5 @@ internal enum ConsoleNews
     Name = 1 << 2,
     Resize = 1 << 3,
     Open = 1 << 4,
+    All = (1 << 5) - 1,
 }

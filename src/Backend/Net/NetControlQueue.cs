@@ -19,6 +19,9 @@ internal sealed class NetControlQueue
     private int _announcing;
     private bool _served;
 
+    /// <summary>What another device has left; until the queue is served, a driver that comes with it says its features.</summary>
+    private NetControlState? _restored;
+
     internal NetControlQueue(int pairs, MacAddress mac)
     {
         _pairs = pairs;
@@ -38,7 +41,24 @@ internal sealed class NetControlQueue
     /// <summary>Called when <see cref="ActivePairs"/> has changed.</summary>
     internal Action? PairsChanged { get; set; }
 
-    /// <summary>Starts over under these features. No queue runs.</summary>
+    /// <summary>What moves with the guest. No queue runs.</summary>
+    internal NetControlState Save(int? mtu) => new(Filter, ActivePairs, _served, IsAnnouncing, mtu);
+
+    /// <summary>Goes on where another device was. No queue runs.</summary>
+    internal void Restore(NetControlState state)
+    {
+        _restored = state;
+        Apply(state);
+    }
+
+    /// <summary>The device is reset: starts over, and forgets what another one has left.</summary>
+    internal void Forget()
+    {
+        _restored = null;
+        Reset((VirtioFeatures)(ulong)_acknowledged);
+    }
+
+    /// <summary>Starts over under these features, from what another device has left or afresh. No queue runs.</summary>
     internal void Reset(VirtioFeatures acknowledged)
     {
         _acknowledged = (VirtioNetFeatures)(ulong)acknowledged;
@@ -47,6 +67,8 @@ internal sealed class NetControlQueue
         Volatile.Write(ref _announcing, 0);
         _served = false;
         SetActivePairs(_pairs);
+        if (_restored is { } state)
+            Apply(state with { Filter = state.Filter with { Vlans = choosesVlans ? state.Filter.Vlans ?? _filter.Vlans : null } });
     }
 
     /// <summary>Asks the driver to announce itself. False when it cannot be asked.</summary>
@@ -62,6 +84,7 @@ internal sealed class NetControlQueue
     /// <summary>Serves the control queue. A driver that never rests gets a turn of so many commands at a time.</summary>
     internal void Process(DeviceVirtqueue queue)
     {
+        _restored = null;
         if (!_served)
             Begin();
         for (int turn = 0; turn < MostPerTurn && queue.TryPop(out DescriptorChain chain); turn++)
@@ -80,6 +103,14 @@ internal sealed class NetControlQueue
         Volatile.Write(ref _served, true);
         if (Has(VirtioNetFeatures.MultiQueue))
             SetActivePairs(1);
+    }
+
+    private void Apply(NetControlState state)
+    {
+        Change(state.Filter);
+        Volatile.Write(ref _announcing, state.IsAnnouncing ? 1 : 0);
+        Volatile.Write(ref _served, state.IsServed);
+        SetActivePairs(state.ActivePairs);
     }
 
     private bool TryExecute(GuestBuffers bytes)

@@ -193,7 +193,7 @@ public sealed partial class NetDevice : IVhostUserNetDevice
     public void Reset()
     {
         Mtu = null;
-        _control.Reset(Acknowledged);
+        _control.Forget();
         foreach (NetPort port in _ports)
             port.Forget();
         WasReset?.Invoke();

@@ -32,6 +32,8 @@ internal sealed partial class BackendSession
                 VhostUserViolation.BadValue, $"{Name}: unknown flags 0x{(uint)said.Flags:x}, 0 (driver) and 1 (migration) are defined");
         }
 
+        if (RefuseWhileTransferring(Name) is { } wait)
+            return wait;
         byte[] source = message.Payload.Slice(VhostUserConfig.HeaderSize, (int)said.Size).ToArray();
         bool taken = false;
         // 2 is migration in the numbering of rust-vmm and crosvm.
@@ -59,8 +61,7 @@ internal sealed partial class BackendSession
 
     private Answer ConfigError(string explanation)
     {
-        if (_budget.TryTake())
-            BackendLog.Refused(_logger, _connection.Name, explanation);
+        LogRefused(explanation);
         return Answer.Reply(ReadOnlyMemory<byte>.Empty);
     }
 }

@@ -19,8 +19,7 @@ internal sealed partial class BackendSession
             : CreateCryptoSession(device, reply);
         if (problem is null)
             return Answer.Reply(reply);
-        if (_budget.TryTake())
-            BackendLog.Refused(_logger, _connection.Name, $"{Name}: {problem}");
+        LogRefused($"{Name}: {problem}");
         VhostUserCryptoSession.WriteSessionId(reply, -1);
         return Answer.Reply(reply);
     }

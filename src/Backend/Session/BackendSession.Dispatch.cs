@@ -53,6 +53,9 @@ internal sealed partial class BackendSession
         VhostUserRequest.GetSharedObject => Now(GetSharedObject(message)),
         VhostUserRequest.GetShmemConfig => Now(GetSharedMemoryConfig()),
 
+        VhostUserRequest.SetDeviceStateFd => BeginDeviceStateAsync(message),
+        VhostUserRequest.CheckDeviceState => CheckDeviceStateAsync(),
+
         _ => Now(Answer.Ignore(VhostUserViolation.UnknownRequest, $"{NameOf(message)} is not implemented")),
     };
 

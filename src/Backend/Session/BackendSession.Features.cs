@@ -20,7 +20,8 @@ internal sealed partial class BackendSession
             return NotOffered("VHOST_USER_SET_FEATURES", value, FeatureNames.Describe(features & ~_state.Offered), (ulong)_state.Offered);
         VirtioFeatures changed = features ^ _state.Features;
         bool running = Array.Exists(_vrings, vring => vring.Started);
-        if (running && (changed & ~VirtioFeatures.LogAll) != 0)
+        bool changes = (changed & ~VirtioFeatures.LogAll) != 0;
+        if (running && changes)
         {
             return Answer.Refuse(
                 VhostUserViolation.QueueStarted,
@@ -28,9 +29,12 @@ internal sealed partial class BackendSession
                 + "only LOG_ALL may change then");
         }
 
-        // Front-ends say the features again for each pair of queues. A device is never told while a queue runs; the log is none of its business.
+        if (changes && RefuseWhileTransferring("VHOST_USER_SET_FEATURES") is { } wait)
+            return wait;
+
+        // Front-ends say the features again for each pair of queues. A device is never told while a queue runs or its state is transferred; the log is none of its business.
         string failure = string.Empty;
-        if (!running && !TryCallDevice(() => _device.Configure(features & ~(VirtioFeatures.VhostUserProtocolFeatures | VirtioFeatures.LogAll)), out failure))
+        if (!running && !IsTransferring && !TryCallDevice(() => _device.Configure(features & ~(VirtioFeatures.VhostUserProtocolFeatures | VirtioFeatures.LogAll)), out failure))
             return Answer.Refuse(VhostUserViolation.BadFeatureBits, $"VHOST_USER_SET_FEATURES: 0x{value:x}{failure}");
         _state = _state with { Features = features };
         if (changed.HasFlag(VirtioFeatures.LogAll))
@@ -62,6 +66,8 @@ internal sealed partial class BackendSession
 
     private Answer SetMtu(ulong mtu)
     {
+        if (RefuseWhileTransferring("VHOST_USER_NET_SET_MTU") is { } wait)
+            return wait;
         bool taken = false;
         bool called = TryCallDevice(() => taken = mtu <= int.MaxValue && ((IVhostUserNetDevice)_device).TrySetMtu(mtu), out string failure);
         if (!called || !taken)
@@ -84,6 +90,7 @@ internal sealed partial class BackendSession
     private async ValueTask<Answer> ResetDeviceAsync()
     {
         await StopAllVringsAsync().ConfigureAwait(false);
+        await EndTransferAsync().ConfigureAwait(false);
         ForgetInflightArea(); // of a device that was reset nothing is in flight
         foreach (VringState vring in _vrings)
             vring.Forget();
@@ -102,6 +109,7 @@ internal sealed partial class BackendSession
         {
             // A driver's reset. What the rings were told stays: a front-end may still ask for their bases.
             await StopAllVringsAsync().ConfigureAwait(false);
+            await EndTransferAsync().ConfigureAwait(false);
             CloseCryptoSessions();
             TryCallDevice(_device.Reset, out _);
         }

@@ -13,6 +13,8 @@ internal sealed partial class BackendSession
             return Answer.Refuse(VhostUserViolation.QueueNotReady, $"{request}: queue {vring.Index} has no size yet (VHOST_USER_SET_VRING_NUM)");
         if (vring.Address is null)
             return Answer.Refuse(VhostUserViolation.QueueNotReady, $"{request}: queue {vring.Index} has no addresses yet (VHOST_USER_SET_VRING_ADDR)");
+        if (RefuseWhileTransferring(request) is { } wait)
+            return wait;
         if (_inflight?.WhyNot(SetupOf(vring)) is { } why)
             return Answer.Refuse(VhostUserViolation.BadQueueSize, $"{request}: {why}");
         if (_inflight is not null && _held.IsHeld(vring.Index))

@@ -32,6 +32,7 @@ internal sealed partial class BackendSession
     private readonly QueueCounters[] _counters;
     private readonly byte[] _acknowledgement = new byte[sizeof(ulong)];
     private NegotiatedState _state;
+    private CancellationToken _stopping;
 
     /// <summary>Takes ownership of <paramref name="connection"/>. <paramref name="somebodyWaits"/> says whether another one waits for its turn.</summary>
     public BackendSession(VhostUserConnection connection, BackendCommon common, Func<bool> somebodyWaits)
@@ -56,6 +57,7 @@ internal sealed partial class BackendSession
     /// <summary>Serves the front-end until it goes away, breaks the rules or <paramref name="stopping"/> is cancelled. Does not throw. Whoever runs it tells that it has ended.</summary>
     public async Task RunAsync(CancellationToken stopping)
     {
+        _stopping = stopping;
         BackendLog.Connected(_logger, _connection.Name);
         _events.TellConnected(_connection.Name);
         try
@@ -142,8 +144,7 @@ internal sealed partial class BackendSession
                     BackendLog.Ignored(_logger, _connection.Name, answer.Explanation);
                 return ValueTask.CompletedTask;
             case AnswerKind.Refuse or AnswerKind.Ignore when acknowledge && CanRefuse(request):
-                if (_budget.TryTake())
-                    BackendLog.Refused(_logger, _connection.Name, answer.Explanation);
+                LogRefused(answer.Explanation);
                 return AcknowledgeAsync(request, Refused, stopping);
             default:
                 throw new VhostUserProtocolException(answer.Violation, answer.Explanation);
@@ -195,6 +196,7 @@ internal sealed partial class BackendSession
         ForgetLog();
         await CloseBackendChannelAsync().ConfigureAwait(false);
         await CloseGpuChannelAsync().ConfigureAwait(false);
+        await EndTransferAsync().ConfigureAwait(false);
         CloseCryptoSessions();
         await _connection.DisposeAsync().ConfigureAwait(false);
         TryCallDevice(_device.Reset, out _);
@@ -215,6 +217,12 @@ internal sealed partial class BackendSession
             BackendLog.DeviceFailed(_logger, e);
             return false;
         }
+    }
+
+    private void LogRefused(string explanation)
+    {
+        if (_budget.TryTake())
+            BackendLog.Refused(_logger, _connection.Name, explanation);
     }
 
     private void LogClosed(string reason)

@@ -22,6 +22,9 @@ internal static partial class Libc
     private static partial SafeFileHandle open(string path, int flags);
 
     [LibraryImport("libc", SetLastError = true)]
+    private static unsafe partial int pipe2(int* pair, int flags);
+
+    [LibraryImport("libc", SetLastError = true)]
     private static partial int flock(SafeHandle descriptor, int operation);
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
@@ -62,6 +65,24 @@ internal static partial class Libc
         if (flags < 0 || (flags & O_ACCMODE) == 0) return null;
         string path = string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{pipe.DangerousGetHandle()}");
         return TryOpen(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC, out int errno) ?? (errno == ENXIO ? TryOpen(path, O_RDWR | O_NONBLOCK | O_CLOEXEC, out _) : null);
+    }
+
+    /// <summary>
+    /// A further description of the end of a pipe without a name, non-blocking and closed on exec; its flags are its own, so that nobody who has the other one can make this one wait.
+    /// </summary>
+    /// <returns>Null when this user may not open the pipe, without /proc, or when nobody has the reading end of a pipe that is to be written.</returns>
+    internal static SafeFileHandle? TryReopenPipe(SafeFileHandle pipe, bool writes) => TryOpen(
+        string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{pipe.DangerousGetHandle()}"), (writes ? O_WRONLY : 0) | O_NONBLOCK | O_CLOEXEC, out _);
+
+    /// <summary>A pipe: closed on exec; whoever gets an end decides whether it waits.</summary>
+    // Safety: the kernel writes two ints into a buffer of two ints.
+    internal static unsafe (SafeFileHandle Reader, SafeFileHandle Writer) Pipe()
+    {
+        int* pair = stackalloc int[2];
+        int result = pipe2(pair, O_CLOEXEC);
+        int errno = Marshal.GetLastPInvokeError();
+        if (result != 0) throw new LinuxException("pipe2", errno);
+        return (new SafeFileHandle(pair[0], ownsHandle: true), new SafeFileHandle(pair[1], ownsHandle: true));
     }
 
     private static SafeFileHandle? TryOpen(string path, int flags, out int errno)

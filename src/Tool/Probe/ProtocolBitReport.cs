@@ -28,7 +28,7 @@ internal sealed record ProtocolBitReport
         [VhostUserProtocolFeatures.Status] = Always,
         [VhostUserProtocolFeatures.XenMmap] = "no: only a Xen host can map such regions",
         [VhostUserProtocolFeatures.SharedObject] = "by devices that implement ISharedObjectDevice",
-        [VhostUserProtocolFeatures.DeviceState] = "for migration of what the device itself knows",
+        [VhostUserProtocolFeatures.DeviceState] = "by devices that implement IMigratableDevice",
         [VhostUserProtocolFeatures.GetVringBaseInflight] = "for migration with requests under way",
         [VhostUserProtocolFeatures.GpaAddresses] = "on request: rust-vmm 0.16 takes its number for that of SHMEM",
         [VhostUserProtocolFeatures.Shmem] = "by devices that implement ISharedMemoryDevice",

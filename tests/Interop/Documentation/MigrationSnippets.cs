@@ -1,0 +1,97 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using System.IO.Pipelines;
+using Vhost.Backend;
+using Vhost.Frontend;
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Interop.Tests.Documentation;
+
+/// <summary>The code of docs/migration.md and of what docs/devices.md says about it.</summary>
+public sealed class MigrationSnippets
+{
+    [Fact]
+    public async Task The_state_of_a_device_moves()
+    {
+        Counter from = new() { Total = 42 };
+        Counter to = new();
+        await using Pair source = await Pair.StartAsync(from);
+        await using Pair destination = await Pair.StartAsync(to);
+        await MoveStateAsync(source.Frontend, destination.Frontend, CancellationToken.None).InTime();
+        to.Total.Should().Be(42);
+    }
+
+    private static async Task MoveStateAsync(VhostUserFrontend source, VhostUserFrontend destination, CancellationToken stop)
+    {
+        // snippet: state
+        Pipe way = new(); // or two sockets, or a file: any PipeWriter, PipeReader or Stream
+        ValueTask<long> loading = destination.LoadDeviceStateAsync(way.Reader, stop);
+        await source.SaveDeviceStateAsync(way.Writer, stop);
+        await way.Writer.CompleteAsync();
+        await loading; // the device there has taken it: its rings may start
+
+        // end
+    }
+
+    // snippet: migratable
+    private sealed class Counter : IMigratableDevice
+    {
+        private const int Version = 1;
+
+        public long Total { get; set; }
+
+        public int QueueCount => 1;
+
+        public VirtioFeatures Features => VirtioFeatures.Version1;
+
+        public async ValueTask SaveStateAsync(PipeWriter destination, CancellationToken cancellationToken)
+        {
+            byte[] state = new byte[12];
+            BinaryPrimitives.WriteInt32LittleEndian(state, Version);
+            BinaryPrimitives.WriteInt64LittleEndian(state.AsSpan(4), Total);
+            await destination.WriteAsync(state, cancellationToken);
+        }
+
+        public async ValueTask LoadStateAsync(PipeReader source, CancellationToken cancellationToken)
+        {
+            ReadResult read = await source.ReadAtLeastAsync(12, cancellationToken);
+            byte[] state = read.Buffer.ToArray();
+            source.AdvanceTo(read.Buffer.End);
+            if (state.Length != 12 || BinaryPrimitives.ReadInt32LittleEndian(state) != Version)
+                throw new InvalidDataException("not the state of a counter of version 1"); // the bytes may be anything
+            Total = BinaryPrimitives.ReadInt64LittleEndian(state.AsSpan(4));
+        }
+
+        public void Process(DeviceVirtqueue queue)
+        {
+            while (queue.TryPop(out DescriptorChain chain))
+            {
+                Total += chain.Readable.Length;
+                queue.Complete(chain, 0);
+            }
+        }
+    }
+
+    // end
+    private sealed class Pair(VhostUserBackend backend, Task serving, VhostUserFrontend frontend) : IAsyncDisposable
+    {
+        public VhostUserFrontend Frontend => frontend;
+
+        public static async Task<Pair> StartAsync(IVhostUserDevice device)
+        {
+            (VhostUserConnection front, VhostUserConnection back) = VhostUserConnection.CreatePair();
+            VhostUserBackend backend = new(device);
+            Task serving = Task.Run(() => backend.ServeAsync(back));
+            VhostUserFrontendOptions options = new() { RequiredProtocolFeatures = VhostUserProtocolFeatures.DeviceState };
+            return new Pair(backend, serving, await VhostUserFrontend.StartAsync(front, options));
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            await frontend.DisposeAsync();
+            await serving.InTime();
+            await backend.DisposeAsync();
+        }
+    }
+}
