@@ -35,6 +35,9 @@ internal static partial class FrontendLog
     [LoggerMessage(2033, LogLevel.Warning, "Ring {Index}: kicks go no further: {Reason}")]
     public static partial void KickFailed(ILogger logger, uint index, string reason);
 
+    [LoggerMessage(2034, LogLevel.Warning, "Ring {Index}: kick refused ({Count} so far): {Reason}")]
+    public static partial void KickRefused(ILogger logger, uint index, long count, string reason);
+
     [LoggerMessage(2040, LogLevel.Warning, "Request of the back-end refused ({Count} so far): {Reason}")]
     public static partial void BackendRequestRefused(ILogger logger, long count, string reason);
 
@@ -46,6 +49,12 @@ internal static partial class FrontendLog
 
     [LoggerMessage(2043, LogLevel.Error, "A handler failed on {Request}")]
     public static partial void HandlerFailed(ILogger logger, Exception exception, string request);
+
+    [LoggerMessage(2044, LogLevel.Warning, "The user of host notifiers has not returned yet; a page that it has stays mapped until it does")]
+    public static partial void HostNotifierUserWaits(ILogger logger);
+
+    [LoggerMessage(2047, LogLevel.Error, "Shared memory cannot be unmapped: {Problem}")]
+    public static partial void SharedMemoryStays(ILogger logger, string problem);
 
     [LoggerMessage(2045, LogLevel.Warning, "GPU channel closed: {Reason}")]
     public static partial void GpuChannelLost(ILogger logger, string reason);

@@ -7,6 +7,9 @@ public sealed class FrontendVring
 {
     private readonly VhostUserFrontend _session;
 
+    /// <summary>Where kicks go as messages; null where they do not, and once the ring stops.</summary>
+    private InbandKicks? _kicks;
+
     internal FrontendVring(VhostUserFrontend session, VringSettings settings, VhostUserVringAddress address)
     {
         _session = session;
@@ -28,9 +31,6 @@ public sealed class FrontendVring
 
     /// <summary>Whether the ring is enabled.</summary>
     public bool IsEnabled { get; internal set; }
-
-    /// <summary>Where kicks go as messages; null where they do not, and once the ring stops.</summary>
-    internal InbandKicks? Kicks { get; set; }
 
     /// <summary>The addresses as they were sent.</summary>
     internal VhostUserVringAddress Address { get; }
@@ -63,4 +63,8 @@ public sealed class FrontendVring
     /// </exception>
     /// <exception cref="InvalidOperationException">The ring is stopped.</exception>
     public ValueTask<VringBase> StopAsync(CancellationToken cancellationToken = default) => _session.StopVringAsync(this, cancellationToken);
+
+    /// <summary>Any thread.</summary>
+    /// <returns>What was there, the caller's to dispose.</returns>
+    internal InbandKicks? ReplaceKicks(InbandKicks? kicks) => Interlocked.Exchange(ref _kicks, kicks);
 }

@@ -40,7 +40,7 @@ public sealed class HostNotifierPage : IDisposable
             range.Map(0, descriptor, said.Offset, page, writable: true);
             return new HostNotifierPage((int)said.Ring.Index, range);
         }
-        catch (LinuxException e)
+        catch (Exception e) when (e is LinuxException or VhostUserProtocolException)
         {
             range?.Dispose();
             explanation = e.Message;

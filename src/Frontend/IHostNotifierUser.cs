@@ -1,7 +1,10 @@
 namespace Vhost.Frontend;
 
 /// <summary>A hypervisor that can map a page of the device over the place where its guest notifies a ring (HOST_NOTIFIER). <see cref="VhostUserFrontendOptions.HostNotifiers"/>.</summary>
-/// <remarks>Called from the tasks of the session, never twice at the same time; must not wait for the session.</remarks>
+/// <remarks>
+/// Called on tasks of their own, never twice at the same time; must not wait for the session. What is thrown is logged. A call that does not return holds up the calls after it; the session waits two seconds for it, then goes
+/// on and leaves the page mapped until the call has returned.
+/// </remarks>
 public interface IHostNotifierUser
 {
     /// <summary>A page has come for a ring that runs. One that had come before was removed.</summary>

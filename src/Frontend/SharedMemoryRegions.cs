@@ -24,6 +24,7 @@ public sealed class SharedMemoryRegions : IDisposable
     private readonly AddressReservation?[] _ranges = new AddressReservation?[VhostUserShmemConfig.MaxRegions];
     private readonly ulong[] _sizes;
     private int _count;
+    private bool _closed;
     private bool _disposed;
 
     /// <param name="sizes">What the back-end answered; checked.</param>
@@ -82,7 +83,9 @@ public sealed class SharedMemoryRegions : IDisposable
             _disposed = true;
             foreach (AddressReservation? range in _ranges)
                 range?.Dispose();
-            ForgetMappings();
+            foreach (SortedList<ulong, ulong>? mapped in _mapped)
+                mapped?.Clear();
+            _count = 0;
         }
     }
 
@@ -99,7 +102,7 @@ public sealed class SharedMemoryRegions : IDisposable
                 {
                     _ranges[said.RegionId]!.Map(said.RegionOffset, descriptor, said.FileOffset, said.Length, said.Flags == VhostUserShmemMapFlags.ReadWrite);
                 }
-                catch (LinuxException e)
+                catch (Exception e) when (e is LinuxException or VhostUserProtocolException)
                 {
                     return e.Message;
                 }
@@ -118,41 +121,69 @@ public sealed class SharedMemoryRegions : IDisposable
         {
             if (_disposed || !_mapped[said.RegionId].TryGetValue(said.RegionOffset, out ulong length) || length != said.Length)
                 return string.Create(CultureInfo.InvariantCulture, $"0x{said.Length:x} bytes at 0x{said.RegionOffset:x} of region {said.RegionId} are not exactly one mapping");
-            _ranges[said.RegionId]!.Clear(said.RegionOffset, length);
+            if (WhyNotCleared(said.RegionId, said.RegionOffset, length) is { } problem)
+                return problem;
             _mapped[said.RegionId].Remove(said.RegionOffset);
             _count--;
             return null;
         }
     }
 
-    /// <summary>The device was reset, or the session has ended.</summary>
-    internal void UnmapAll()
+    /// <summary>The device was reset. What cannot be unmapped stays, and takes no other mapping.</summary>
+    /// <returns>Null: all is unmapped; else what is not, and why.</returns>
+    internal string? UnmapAll()
     {
         lock (_gate)
         {
-            if (_disposed)
-                return;
-            for (int id = 0; id < _ranges.Length; id++)
+            string? problem = null;
+            for (int id = 0; id < _sizes.Length && !_disposed; id++)
             {
-                if (_mapped[id].Count > 0)
-                    _ranges[id]!.Clear(0, _sizes[id]);
+                if (_mapped[id].Count == 0)
+                    continue;
+                if (WhyNotCleared(id, 0, _sizes[id]) is { } why)
+                {
+                    problem = why;
+                    continue;
+                }
+
+                _count -= _mapped[id].Count;
+                _mapped[id].Clear();
             }
 
-            ForgetMappings();
+            return problem;
         }
     }
 
-    private void ForgetMappings()
+    /// <summary>The session has ended: nothing is mapped any more, and nothing will be.</summary>
+    /// <returns>As <see cref="UnmapAll"/>.</returns>
+    internal string? Close()
     {
-        foreach (SortedList<ulong, ulong>? mapped in _mapped)
-            mapped?.Clear();
-        _count = 0;
+        lock (_gate)
+        {
+            _closed = true;
+            return UnmapAll();
+        }
+    }
+
+    private string? WhyNotCleared(int id, ulong offset, ulong length)
+    {
+        try
+        {
+            _ranges[id]!.Clear(offset, length);
+            return null;
+        }
+        catch (LinuxException e)
+        {
+            return string.Create(CultureInfo.InvariantCulture, $"region {id}: 0x{length:x} bytes at 0x{offset:x} stay mapped: {e.Message}");
+        }
     }
 
     private string? WhyNotThere(in VhostUserShmemMap said)
     {
         ulong size = _sizes[said.RegionId];
         ulong page = (ulong)Environment.SystemPageSize;
+        if (_closed)
+            return "the session has ended";
         if (_disposed || size == 0)
             return string.Create(CultureInfo.InvariantCulture, $"there is no region {said.RegionId}");
         if (said.Length == 0 || said.Length % page != 0 || said.RegionOffset % page != 0 || said.FileOffset % page != 0)

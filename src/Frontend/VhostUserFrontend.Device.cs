@@ -75,7 +75,7 @@ public sealed partial class VhostUserFrontend
         foreach (FrontendVring ring in RunningRings().ToArray())
             await StopForResetAsync(ring, cancellationToken).ConfigureAwait(false);
         DeviceResetMethod method = await SendResetAsync(cancellationToken).ConfigureAwait(false);
-        ForgetShared();
+        await ForgetSharedAsync().ConfigureAwait(false);
         await SendFeaturesAsync(AcknowledgedFeatures, cancellationToken).ConfigureAwait(false);
         await ConfirmAsync(cancellationToken).ConfigureAwait(false);
         FrontendLog.DeviceReset(_log, method);
@@ -106,6 +106,8 @@ public sealed partial class VhostUserFrontend
         Use(VhostUserProtocolFeatures.Status, VhostUserRequest.SetStatus);
         await SendStatusAsync(status, cancellationToken).ConfigureAwait(false);
         await ConfirmAsync(cancellationToken).ConfigureAwait(false);
+        if (status == 0)
+            await ForgetSharedAsync().ConfigureAwait(false);
     }
 
     /// <summary>A wrong base does not matter to a ring that starts afresh.</summary>

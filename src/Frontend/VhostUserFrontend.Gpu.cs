@@ -37,7 +37,7 @@ public sealed partial class VhostUserFrontend
 
         if (Interlocked.Exchange(ref _gpu, server) is { } before)
             await before.DisposeAsync().ConfigureAwait(false);
-        if (Volatile.Read(ref _disposed) != 0)
+        if (_completion.Task.IsCompleted)
             await CloseGpuAsync().ConfigureAwait(false);
     }
 

@@ -59,12 +59,11 @@ public sealed partial class VhostUserFrontend
         }
         catch
         {
-            MarkStopped(ring);
+            await MarkStoppedAsync(ring).ConfigureAwait(false);
             throw;
         }
 
-        if (settings.Kick is { } kick)
-            ring.Kicks = new InbandKicks(kick, (uint)settings.Index, Requests, _log);
+        await StartKicksAsync(ring).ConfigureAwait(false);
     }
 
     private void MarkStarted(FrontendVring ring)
@@ -73,14 +72,19 @@ public sealed partial class VhostUserFrontend
         Volatile.Write(ref _vrings[ring.Index], ring);
     }
 
-    /// <summary>No kick is under way when it has ended.</summary>
-    private static async ValueTask StopKicksAsync(FrontendVring ring)
+    /// <summary>From now on what the driver signals goes as messages.</summary>
+    private async ValueTask StartKicksAsync(FrontendVring ring)
     {
-        if (ring.Kicks is not { } kicks)
+        if (!IsInband || ring.Settings.Kick is not { } kick)
             return;
-        ring.Kicks = null;
-        await kicks.DisposeAsync().ConfigureAwait(false);
+        uint index = (uint)ring.Index;
+        ring.ReplaceKicks(new InbandKicks(kick, index, Requests, () => TryTellError(index), _log));
+        if (Volatile.Read(ref _disposed) != 0) // and has perhaps not seen these
+            await StopKicksAsync(ring).ConfigureAwait(false);
     }
+
+    /// <summary>No kick is under way when it has ended, and nobody waits for the notifier.</summary>
+    private static ValueTask StopKicksAsync(FrontendVring ring) => ring.ReplaceKicks(null)?.DisposeAsync() ?? ValueTask.CompletedTask;
 
     /// <summary>A call that was under way when the ring stopped, or the notifier was changed, may not have come: the driver looks once more.</summary>
     private void SignalInbandCall(FrontendVring ring)

@@ -73,11 +73,18 @@ public sealed partial class VhostUserFrontend
         using (theirs)
         {
             BackendRequestDispatcher dispatcher = new(new SessionRequests(this, _options.SharedObjects, _options.BackendRequests), _configChanges, _log);
-            _listener = new BackendRequestListener(ours, dispatcher, CurrentState, _log);
+            _listener = new BackendRequestListener(ours, dispatcher, CurrentState, OnBackendChannelLost, _log);
             await Requests.SetBackendReqFdAsync(theirs, cancellationToken).ConfigureAwait(false);
         }
 
         MarkUsed(VhostUserProtocolFeatures.BackendReq);
+    }
+
+    /// <summary>A session goes on without, unless interrupts of its rings come that way: they would hang.</summary>
+    private void OnBackendChannelLost(string reason)
+    {
+        if (IsInband)
+            _channel.Abort(new VhostUserDisconnectedException($"{_peer}: the back-end channel is lost, by which interrupts come (INBAND_NOTIFICATIONS): {reason}"));
     }
 
     private NegotiatedState CurrentState()

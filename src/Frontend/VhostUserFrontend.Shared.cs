@@ -30,7 +30,7 @@ public sealed partial class VhostUserFrontend
         SharedMemoryRegions regions = new(sizes);
         Volatile.Write(ref _regions, regions);
         if (_completion.Task.IsCompleted)
-            regions.UnmapAll();
+            regions.Close();
         return regions;
     }
 
@@ -54,12 +54,14 @@ public sealed partial class VhostUserFrontend
     internal bool TryRemoveSharedObject(SharedObjectRegistry registry, Guid id) =>
         IsDone(VhostUserBackendRequest.SharedObjectRemove, registry.TryRemove(id, this) ? null : $"there is no object {id} of this back-end");
 
-    /// <summary>Null: nobody here answers. Takes ownership of the descriptor only with another result.</summary>
-    internal bool? TryUseHostNotifier(in VhostUserVringArea area, SafeFileHandle? descriptor)
+    /// <summary>Whether pages are dealt with here, and not by the user's handler.</summary>
+    internal bool UsesHostNotifiers => _hostNotifiers is not null;
+
+    /// <summary>Takes ownership of the descriptor.</summary>
+    internal async ValueTask<bool> UseHostNotifierAsync(VhostUserVringArea area, SafeFileHandle? descriptor, CancellationToken cancellationToken)
     {
         const VhostUserBackendRequest Request = VhostUserBackendRequest.VringHostNotifierMsg;
-        if (_hostNotifiers is not { } notifiers)
-            return null;
+        HostNotifiers notifiers = _hostNotifiers!;
         using (descriptor)
         {
             int queue = (int)area.Ring.Index;
@@ -67,39 +69,38 @@ public sealed partial class VhostUserFrontend
                 return IsDone(Request, string.Create(CultureInfo.InvariantCulture, $"word 0x{area.Ring.Raw:x} with {(descriptor is null ? "no" : "a")} descriptor"));
             if (descriptor is null)
             {
-                notifiers.Remove(queue);
+                await notifiers.RemoveAsync(queue).ConfigureAwait(false);
                 return true;
             }
 
+            if (Volatile.Read(ref _vrings[queue]) is not { } ring)
+                return IsDone(Request, string.Create(CultureInfo.InvariantCulture, $"ring {queue} does not run"));
             if (HostNotifierPage.TryMap(area, descriptor, out string explanation) is not { } page)
                 return IsDone(Request, $"ring {queue}: {explanation}");
-            bool used = false;
-            try
-            {
-                MarkUsed(VhostUserProtocolFeatures.HostNotifier);
-                used = notifiers.TryUse(page, () => Volatile.Read(ref _vrings[queue]) is not null);
-            }
-            finally
-            {
-                if (!used)
-                    page.Dispose();
-            }
-
-            return IsDone(Request, used ? null : $"ring {queue} does not run, or its page is of no use");
+            MarkUsed(VhostUserProtocolFeatures.HostNotifier);
+            bool isUsed = await notifiers.TryUseAsync(page, () => ReferenceEquals(Volatile.Read(ref _vrings[queue]), ring)).WaitAsync(cancellationToken).ConfigureAwait(false);
+            return IsDone(Request, isUsed ? null : string.Create(CultureInfo.InvariantCulture, $"ring {queue} has stopped, or its page is of no use here"));
         }
     }
 
+    private ValueTask RemoveHostNotifierAsync(int queue) => _hostNotifiers?.RemoveAsync(queue) ?? ValueTask.CompletedTask;
+
     /// <summary>The device was reset: it has neither mappings nor pages.</summary>
-    private void ForgetShared()
+    private async ValueTask ForgetSharedAsync()
     {
-        _hostNotifiers?.RemoveAll();
-        Volatile.Read(ref _regions)?.UnmapAll();
+        if (_hostNotifiers is { } notifiers)
+            await notifiers.RemoveAllAsync().ConfigureAwait(false);
+        if (Volatile.Read(ref _regions)?.UnmapAll() is { } problem)
+            FrontendLog.SharedMemoryStays(_log, problem);
     }
 
-    /// <summary>The session has ended: what belongs to its back-end goes with it.</summary>
-    private void EndShared()
+    /// <summary>The session has ended: what belongs to its back-end goes with it, and what its back-end asked for last comes too late.</summary>
+    private async ValueTask EndSharedAsync()
     {
-        ForgetShared();
+        if (_hostNotifiers is { } notifiers)
+            await notifiers.CloseAsync().ConfigureAwait(false);
+        if (Volatile.Read(ref _regions)?.Close() is { } problem)
+            FrontendLog.SharedMemoryStays(_log, problem);
         _options.SharedObjects?.Forget(this);
     }
 

@@ -161,20 +161,33 @@ public sealed partial class VhostUserFrontend
     private async ValueTask<VringBase> StopDisabledAsync(FrontendVring ring, CancellationToken cancellationToken)
     {
         await StopKicksAsync(ring).ConfigureAwait(false);
-        VhostUserVringState reply = await Requests.GetVringBaseAsync((uint)ring.Index, cancellationToken).ConfigureAwait(false);
-        MarkStopped(ring);
+        await RemoveHostNotifierAsync(ring.Index).ConfigureAwait(false);
+        VhostUserVringState reply;
+        try
+        {
+            reply = await Requests.GetVringBaseAsync((uint)ring.Index, cancellationToken).ConfigureAwait(false);
+        }
+        catch when (!_channel.Completion.IsCompleted)
+        {
+            await StartKicksAsync(ring).ConfigureAwait(false); // the request has not left: the ring goes on
+            throw;
+        }
+
+        await MarkStoppedAsync(ring).ConfigureAwait(false);
         SignalInbandCall(ring);
-        _hostNotifiers?.Remove(ring.Index);
         VringBase stoppedAt = VringBaseCheck.Read(reply, ring, AcknowledgedFeatures, Memory);
         FrontendLog.RingStopped(_log, ring.Index, stoppedAt);
         return stoppedAt;
     }
 
-    private void MarkStopped(FrontendVring ring)
+    /// <summary>Nothing of the ring is left here when it has ended: no kick is sent, and the guest has no page for it that may have come while it was stopped.</summary>
+    private async ValueTask MarkStoppedAsync(FrontendVring ring)
     {
         ring.IsStarted = false;
         ring.IsEnabled = false;
-        _vrings[ring.Index] = null;
+        Volatile.Write(ref _vrings[ring.Index], null);
+        await StopKicksAsync(ring).ConfigureAwait(false);
+        await RemoveHostNotifierAsync(ring.Index).ConfigureAwait(false);
     }
 
     private static void RequireStarted(FrontendVring ring)
@@ -195,7 +208,7 @@ public sealed partial class VhostUserFrontend
             catch (Exception failure) when (failure is VhostUserException or OperationCanceledException)
             {
                 FrontendLog.RingNotStopped(_log, ring.Index, failure.Message);
-                MarkStopped(ring);
+                await MarkStoppedAsync(ring).ConfigureAwait(false);
             }
         }
     }

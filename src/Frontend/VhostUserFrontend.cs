@@ -73,7 +73,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
             Name = _peer,
         });
         Requests = new VhostUserRequestClient(_channel);
-        _hostNotifiers = options.HostNotifiers is { } user ? new HostNotifiers(user) : null;
+        _hostNotifiers = options.HostNotifiers is { } user ? new HostNotifiers(user, _log) : null;
         _configChanges = new ConfigChangePump(OnConfigChangedAsync, _log);
         _channel.Start();
         _watch = WatchAsync();
@@ -217,7 +217,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
         await _configChanges.DisposeAsync().ConfigureAwait(false);
         await BoundedWait.ForAsync(_watch).ConfigureAwait(false);
         await CloseGpuAsync().ConfigureAwait(false);
-        EndShared();
+        await EndSharedAsync().ConfigureAwait(false);
         ReleaseMemory();
         ReleaseLog();
         FrontendLog.SessionDisposed(_log, _peer);
@@ -282,7 +282,8 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
         DisconnectReason = reason;
         _completion.TrySetException(reason);
         _ = _completion.Task.Exception;
-        EndShared();
+        await EndSharedAsync().ConfigureAwait(false);
+        await CloseGpuAsync().ConfigureAwait(false);
         RaiseDisconnected();
     }
 

@@ -34,7 +34,8 @@ public sealed class InbandTests : CountedTests
         FrontendVring ring = await dialogue.Session.StartVringAsync(settings);
         int mark = dialogue.Backend.Mark();
         settings.Kick!.Signal();
-        await Eventually.TrueAsync(() => dialogue.Backend.Since(mark) is ["VRING_KICK !"]);
+        await dialogue.Backend.WhenAsync(VhostUserRequest.VringKick, mark);
+        dialogue.Backend.Since(mark).Should().Equal("VRING_KICK !");
 
         await ring.StopAsync();
         mark = dialogue.Backend.Mark();
@@ -130,11 +131,147 @@ public sealed class InbandTests : CountedTests
         await next.InTime();
     }
 
-    private async Task<Dialogue> ReadyAsync()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task F09_a_session_whose_interrupts_cannot_come_any_more_ends_and_says_why(bool breaksRules)
+    {
+        await using Dialogue dialogue = await ReadyAsync();
+        await dialogue.Session.StartVringAsync(Rings[0]);
+        if (breaksRules)
+            await dialogue.Backend.Channel!.SendAsync(new VhostUserHeader((uint)VhostUserBackendRequest.VringCall, (VhostUserHeaderFlags)2, 0), default);
+        else
+            dialogue.Backend.Channel!.Abort();
+        Func<Task> lost = () => dialogue.Session.Completion.InTime();
+        (await lost.Should().ThrowAsync<VhostUserDisconnectedException>()).WithMessage("*back-end channel*INBAND_NOTIFICATIONS*");
+    }
+
+    [Fact]
+    public async Task Without_the_feature_a_session_goes_on_without_the_channel()
+    {
+        using LogRecorder log = new();
+        await using Dialogue dialogue = await Dialogue.StartAsync(options: new VhostUserFrontendOptions { LoggerFactory = log });
+        dialogue.Backend.Channel!.Abort();
+        await log.WhenAsync(2042);
+        await dialogue.Session.ReadConfigAsync(0, new byte[4]);
+    }
+
+    /// <summary>Ring 0 is started, ring 1 is refused, and the back-end dies while the start is taken back.</summary>
+    [Fact]
+    public async Task F16_a_start_that_was_given_up_lets_go_of_the_notifiers()
+    {
+        await using Dialogue dialogue = await ReadyAsync();
+        VringSettings first = Rings[0];
+        int kicks = 0;
+        dialogue.Backend.Misbehave = (request, _) => request switch
+        {
+            { Code: VhostUserRequest.VringKick } when ++kicks == 2 => Misbehaviour.Reply(request.Code, BitConverter.GetBytes(1UL)),
+            { Code: VhostUserRequest.SetVringEnable, Second: 0 } => Misbehaviour.Death,
+            _ => null,
+        };
+        Func<Task> starting = async () => await dialogue.Session.StartVringsAsync([first, Rings[1]]);
+        await starting.Should().ThrowAsync<VhostUserException>();
+
+        await using Dialogue next = await ReadyAsync();
+        FrontendVring ring = await next.Session.StartVringAsync(first);
+        int mark = next.Backend.Mark();
+        first.Kick!.Signal();
+        await next.Backend.WhenAsync(VhostUserRequest.VringKick, mark);
+        await ring.StopAsync();
+    }
+
+    [Fact]
+    public async Task Whoever_waits_for_the_notifier_of_a_ring_breaks_the_ring_and_nothing_else()
+    {
+        using EventNotifier error = new();
+        VringSettings settings = Rings[0] with { Error = error };
+        using CancellationTokenSource stop = new();
+        Task other = settings.Kick!.WaitAsync(stop.Token).AsTask();
+        await using (Dialogue dialogue = await ReadyAsync())
+        {
+            FrontendVring ring = await dialogue.Session.StartVringAsync(settings);
+            await error.WaitAsync().InTime();
+            await ring.StopAsync();
+        }
+
+        await stop.CancelAsync();
+        await other.Awaiting(task => task.InTime()).Should().ThrowAsync<OperationCanceledException>();
+    }
+
+    [Fact]
+    public async Task F20_a_kick_that_is_refused_is_an_error_of_the_ring_and_the_next_one_goes_out()
+    {
+        using EventNotifier error = new();
+        using LogRecorder log = new();
+        await using Dialogue dialogue = await ReadyAsync(log);
+        VringSettings settings = Rings[0] with { Error = error };
+        await dialogue.Session.StartVringAsync(settings);
+        dialogue.Backend.Misbehave = (request, _) => request.Code == VhostUserRequest.VringKick ? Misbehaviour.Reply(request.Code, BitConverter.GetBytes(1UL)) : null;
+        for (int i = 0; i < 100; i++)
+        {
+            int mark = dialogue.Backend.Mark();
+            settings.Kick!.Signal();
+            await dialogue.Backend.WhenAsync(VhostUserRequest.VringKick, mark);
+            await error.WaitAsync().InTime();
+            error.TryConsume().Should().BeTrue();
+        }
+
+        log.Entries.Count(entry => entry.Id == 2034).Should().Be(7, "the 1st, 2nd, 4th … 64th are said");
+    }
+
+    [Fact]
+    public async Task A_stop_that_was_cancelled_before_it_was_sent_leaves_the_ring_its_kicks()
+    {
+        await using Dialogue dialogue = await ReadyAsync();
+        VringSettings settings = Rings[0];
+        FrontendVring ring = await dialogue.Session.StartVringAsync(settings);
+        await ring.SetEnabledAsync(false);
+        using CancellationTokenSource cancel = new();
+        TaskCompletionSource answer = new();
+        dialogue.Backend.Misbehave = (request, _) =>
+        {
+            if (request.Code == VhostUserRequest.VringKick)
+                answer.Task.Wait();
+            return null;
+        };
+        int mark = dialogue.Backend.Mark();
+        settings.Kick!.Signal();
+        await dialogue.Backend.WhenAsync(VhostUserRequest.VringKick, mark);
+        Task stopping = ring.StopAsync(cancel.Token).AsTask(); // waits for the kick
+        await cancel.CancelAsync();
+        answer.SetResult();
+        await stopping.Awaiting(task => task.InTime()).Should().ThrowAsync<OperationCanceledException>();
+
+        ring.IsStarted.Should().BeTrue();
+        mark = dialogue.Backend.Mark();
+        settings.Kick.Signal();
+        await dialogue.Backend.WhenAsync(VhostUserRequest.VringKick, mark);
+    }
+
+    /// <summary>The acknowledgement of a start and the end of the session come at the same time.</summary>
+    [Fact]
+    public async Task A_session_that_is_disposed_while_rings_start_lets_go_of_the_notifiers()
+    {
+        VringSettings settings = Rings[0];
+        for (int i = 0; i < 100; i++)
+        {
+            await using Dialogue dialogue = await ReadyAsync();
+            Task starting = dialogue.Session.StartVringAsync(settings).AsTask();
+            await dialogue.Backend.WhenAsync(VhostUserRequest.VringKick);
+            await dialogue.Session.DisposeAsync();
+            await starting.ContinueWith(_ => { }, TaskScheduler.Default).InTime();
+            Task next = settings.Kick!.WaitAsync().AsTask(); // throws while somebody else waits
+            settings.Kick.Signal();
+            await next.InTime();
+            settings.Kick.TryConsume();
+        }
+    }
+
+    private async Task<Dialogue> ReadyAsync(LogRecorder? log = null)
     {
         Dialogue dialogue = await Dialogue.StartAsync(
             new BackendOffer().With(VhostUserProtocolFeatures.InbandNotifications),
-            new VhostUserFrontendOptions { RequiredProtocolFeatures = VhostUserProtocolFeatures.InbandNotifications });
+            new VhostUserFrontendOptions { RequiredProtocolFeatures = VhostUserProtocolFeatures.InbandNotifications, LoggerFactory = log });
         await dialogue.Session.SetMemoryAsync(Rings.Memory);
         return dialogue;
     }

@@ -8,6 +8,7 @@ public sealed class LogRecorder(LogLevel lowest = LogLevel.Trace) : ILogger, ILo
 {
     private readonly ConcurrentQueue<(LogLevel Level, int Id, string Text)> _entries = new();
     private readonly ConcurrentQueue<Exception> _exceptions = new();
+    private readonly ConcurrentQueue<(int Id, TaskCompletionSource<string> Came)> _awaited = new();
 
     public IReadOnlyCollection<(LogLevel Level, int Id, string Text)> Entries => _entries;
 
@@ -16,13 +17,33 @@ public sealed class LogRecorder(LogLevel lowest = LogLevel.Trace) : ILogger, ILo
     /// <summary>Exceptions that came with lines.</summary>
     public IReadOnlyCollection<Exception> Exceptions => _exceptions;
 
+    /// <summary>The first line with a number, which may be still to come.</summary>
+    public Task<string> WhenAsync(int id)
+    {
+        TaskCompletionSource<string> came = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        _awaited.Enqueue((id, came));
+        foreach ((_, int logged, string text) in _entries)
+        {
+            if (logged == id)
+                came.TrySetResult(text);
+        }
+
+        return came.Task.InTime();
+    }
+
     public bool IsEnabled(LogLevel logLevel) => logLevel >= lowest;
 
     public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
     {
         if (exception is not null)
             _exceptions.Enqueue(exception);
-        _entries.Enqueue((logLevel, eventId.Id, formatter(state, exception)));
+        string line = formatter(state, exception);
+        _entries.Enqueue((logLevel, eventId.Id, line));
+        foreach ((int id, TaskCompletionSource<string> came) in _awaited)
+        {
+            if (id == eventId.Id)
+                came.TrySetResult(line);
+        }
     }
 
     public IDisposable? BeginScope<TState>(TState state)

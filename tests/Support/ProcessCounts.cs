@@ -5,7 +5,7 @@ using Vhost.Protocol;
 namespace Vhost.Tests.Support;
 
 /// <summary>
-/// Open descriptors and shared mappings of this process, loaded assemblies left out. Tests that compare two counts belong to the collection <see cref="Name"/>,
+/// Open descriptors, shared mappings and reserved addresses of this process, loaded assemblies left out. Tests that compare two counts belong to the collection <see cref="Name"/>,
 /// which runs alone.
 /// </summary>
 public sealed class ProcessCounts
@@ -34,6 +34,12 @@ public sealed class ProcessCounts
         return new ProcessCounts();
     }
 
+    /// <summary>Ranges of addresses reserved for mappings (<see cref="AddressReservation"/>).</summary>
+    public int Reservations { get; } = AddressReservation.Live;
+
+    /// <summary>How many shared mappings have a page between two addresses.</summary>
+    public static int MappedIn(nint address, ulong length) => ListMappings().Count(line => Overlaps(line, (ulong)address, (ulong)address + length));
+
     /// <summary>Waits until there are no more descriptors and mappings than in this snapshot; fails naming those that stayed.</summary>
     public void AssertBack()
     {
@@ -48,14 +54,20 @@ public sealed class ProcessCounts
         if (IsBack(now)) return;
         throw new InvalidOperationException(string.Create(
             CultureInfo.InvariantCulture,
-            $"Descriptors {Descriptors} -> {now.Descriptors}, mappings {Mappings} -> {now.Mappings}.\n"
+            $"Descriptors {Descriptors} -> {now.Descriptors}, mappings {Mappings} -> {now.Mappings}, reservations {Reservations} -> {now.Reservations}.\n"
             + $"gone: {Difference(_descriptors, now._descriptors)}\nnew: {Difference(now._descriptors, _descriptors)}\n"
             + $"gone: {Difference(_mappings, now._mappings)}\nnew: {Difference(now._mappings, _mappings)}"));
     }
 
     private static string Difference(List<string> of, List<string> without) => string.Join(", ", of.Except(without, StringComparer.Ordinal));
 
-    private bool IsBack(ProcessCounts now) => now.Descriptors <= Descriptors && now.Mappings <= Mappings;
+    private bool IsBack(ProcessCounts now) => now.Descriptors <= Descriptors && now.Mappings <= Mappings && now.Reservations <= Reservations;
+
+    private static bool Overlaps(string line, ulong from, ulong to)
+    {
+        string[] bounds = line.Split(' ', 2)[0].Split('-');
+        return ulong.Parse(bounds[0], NumberStyles.HexNumber, CultureInfo.InvariantCulture) < to && from < ulong.Parse(bounds[1], NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+    }
 
     private static List<string> ListDescriptors()
     {

@@ -16,24 +16,43 @@ internal sealed class BackendRequestListener : IAsyncDisposable
     private readonly VhostUserConnection _connection;
     private readonly BackendRequestDispatcher _dispatcher;
     private readonly Func<NegotiatedState> _state;
+    private readonly Action<string> _lost;
     private readonly ILogger _log;
     private readonly ServedChannel _channel;
     private long _refusals;
 
     /// <summary>Takes ownership of the connection and begins to listen.</summary>
-    public BackendRequestListener(VhostUserConnection connection, BackendRequestDispatcher dispatcher, Func<NegotiatedState> state, ILogger log)
+    /// <param name="connection">Our end.</param>
+    /// <param name="dispatcher">Who answers.</param>
+    /// <param name="state">What is negotiated.</param>
+    /// <param name="lost">Told, and why, when the channel ends before the session.</param>
+    /// <param name="log">Where it is said too.</param>
+    public BackendRequestListener(VhostUserConnection connection, BackendRequestDispatcher dispatcher, Func<NegotiatedState> state, Action<string> lost, ILogger log)
     {
         _connection = connection;
         _dispatcher = dispatcher;
         _state = state;
         _log = log;
-        _channel = new ServedChannel(connection, ServeAsync, () => FrontendLog.BackendChannelEnded(log), reason => FrontendLog.BackendChannelLost(log, reason));
+        _lost = lost;
+        _channel = new ServedChannel(connection, ServeAsync, OnEnded, OnLost);
     }
 
     /// <summary>Closes the channel at once, as the main channel is lost.</summary>
     public void Abort() => _channel.Abort();
 
     public ValueTask DisposeAsync() => _channel.DisposeAsync();
+
+    private void OnEnded()
+    {
+        FrontendLog.BackendChannelEnded(_log);
+        _lost("the back-end has closed it");
+    }
+
+    private void OnLost(string reason)
+    {
+        FrontendLog.BackendChannelLost(_log, reason);
+        _lost(reason);
+    }
 
     private async ValueTask ServeAsync(VhostUserMessage message, CancellationToken stopping)
     {

@@ -1,49 +1,97 @@
+using Microsoft.Extensions.Logging;
+
 namespace Vhost.Frontend;
 
-/// <summary>The pages that the back-end has given for rings, one each at most. Any thread.</summary>
-internal sealed class HostNotifiers(IHostNotifierUser user)
+/// <summary>
+/// The pages that the back-end has given for rings, one each at most. Any thread. The user is called in order, one call at a time, on tasks of their own: one that does not return holds up other calls, and nobody for ever.
+/// </summary>
+internal sealed class HostNotifiers(IHostNotifierUser user, ILogger log)
 {
     private readonly Lock _gate = new();
     private readonly HostNotifierPage?[] _pages = new HostNotifierPage?[VringLimits.MaxQueues];
+    private Task _last = Task.CompletedTask;
+    private bool _closed;
 
-    /// <summary>Uses a page for a ring, if the ring runs then.</summary>
-    public bool TryUse(HostNotifierPage page, Func<bool> runs)
+    /// <summary>Uses a page for a ring, if the ring runs when it is its turn. Takes ownership of the page.</summary>
+    public Task<bool> TryUseAsync(HostNotifierPage page, Func<bool> runs) => InTurn(() => TryUse(page, runs));
+
+    /// <summary>The ring has its page no more when this ends, unless the user takes too long.</summary>
+    public ValueTask RemoveAsync(int queue) => WaitForAsync(InTurn(() => Remove(queue)));
+
+    public ValueTask RemoveAllAsync() => WaitForAsync(InTurn(RemoveAll));
+
+    /// <summary>The session has ended: no page is in use any more, and none will be.</summary>
+    public ValueTask CloseAsync()
+    {
+        lock (_gate)
+            _closed = true;
+        return RemoveAllAsync();
+    }
+
+    private Task<bool> InTurn(Func<bool> call)
     {
         lock (_gate)
         {
-            RemoveLocked(page.Queue);
-            if (!runs() || !user.TryUse(page))
-                return false;
-            _pages[page.Queue] = page;
-            return true;
+            Task<bool> turn = _last.ContinueWith(_ => call(), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
+            _last = turn;
+            return turn;
         }
     }
 
-    /// <summary>The ring has its page no more.</summary>
-    public void Remove(int queue)
+    private async ValueTask WaitForAsync(Task turn)
     {
-        lock (_gate)
-            RemoveLocked(queue);
+        await BoundedWait.ForAsync(turn).ConfigureAwait(false);
+        if (!turn.IsCompleted)
+            FrontendLog.HostNotifierUserWaits(log);
     }
 
-    public void RemoveAll()
+    private bool TryUse(HostNotifierPage page, Func<bool> runs)
+    {
+        bool used = false;
+        try
+        {
+            Remove(page.Queue);
+            used = !IsClosed() && runs() && user.TryUse(page);
+            if (used)
+                _pages[page.Queue] = page;
+            return used;
+        }
+        finally
+        {
+            if (!used)
+                page.Dispose();
+        }
+    }
+
+    private bool IsClosed()
+    {
+        lock (_gate)
+            return _closed;
+    }
+
+    private bool RemoveAll()
     {
         for (int queue = 0; queue < _pages.Length; queue++)
             Remove(queue);
+        return true;
     }
 
-    private void RemoveLocked(int queue)
+    /// <summary>Whatever the user does: when it has returned the page is unmapped.</summary>
+    private bool Remove(int queue)
     {
         if (_pages[queue] is not { } page)
-            return;
+            return true;
         _pages[queue] = null;
         try
         {
             user.Remove(page);
         }
-        finally
+        catch (Exception failure)
         {
-            page.Dispose();
+            FrontendLog.HandlerFailed(log, failure, nameof(IHostNotifierUser));
         }
+
+        page.Dispose();
+        return true;
     }
 }

@@ -10,13 +10,20 @@ internal sealed class InbandKicks : IAsyncDisposable
     private readonly EventNotifier _kick;
     private readonly uint _index;
     private readonly VhostUserRequestClient _requests;
+    private readonly Action _failed;
     private readonly ILogger _log;
     private readonly Task _loop;
+    private long _refusals;
 
     /// <summary>Begins to wait; <paramref name="kick"/> is borrowed until <see cref="DisposeAsync"/> has ended.</summary>
-    public InbandKicks(EventNotifier kick, uint index, VhostUserRequestClient requests, ILogger log)
+    /// <param name="kick">What the driver signals.</param>
+    /// <param name="index">The ring.</param>
+    /// <param name="requests">Where messages go.</param>
+    /// <param name="failed">Tells the driver that a kick has not come to the back-end.</param>
+    /// <param name="log">Where it is said too.</param>
+    public InbandKicks(EventNotifier kick, uint index, VhostUserRequestClient requests, Action failed, ILogger log)
     {
-        (_kick, _index, _requests, _log) = (kick, index, requests, log);
+        (_kick, _index, _requests, _failed, _log) = (kick, index, requests, failed, log);
         _loop = Task.Run(RunAsync, CancellationToken.None);
     }
 
@@ -24,7 +31,7 @@ internal sealed class InbandKicks : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await _stop.CancelAsync().ConfigureAwait(false);
-        await _loop.ConfigureAwait(false);
+        await _loop.ConfigureAwait(false); // does not fail
         _stop.Dispose();
     }
 
@@ -36,7 +43,7 @@ internal sealed class InbandKicks : IAsyncDisposable
             {
                 await _kick.WaitAsync(_stop.Token).ConfigureAwait(false);
                 if (_kick.TryConsume())
-                    await _requests.VringKickAsync(_index, CancellationToken.None).ConfigureAwait(false); // cancelled half-way it would end the session
+                    await SendAsync().ConfigureAwait(false);
             }
         }
         catch (Exception e) when (e is OperationCanceledException or ObjectDisposedException)
@@ -45,7 +52,27 @@ internal sealed class InbandKicks : IAsyncDisposable
         }
         catch (VhostUserException e)
         {
+            FrontendLog.KickFailed(_log, _index, e.Message); // the session has ended
+        }
+        catch (Exception e)
+        {
             FrontendLog.KickFailed(_log, _index, e.Message);
+            _failed();
+        }
+    }
+
+    private async ValueTask SendAsync()
+    {
+        try
+        {
+            await _requests.VringKickAsync(_index, CancellationToken.None).ConfigureAwait(false); // cancelled half-way it would end the session
+        }
+        catch (VhostUserRejectedException e)
+        {
+            _refusals++;
+            if (long.IsPow2(_refusals))
+                FrontendLog.KickRefused(_log, _index, _refusals, e.Message);
+            _failed();
         }
     }
 }

@@ -18,8 +18,8 @@ internal sealed class SessionRequests(VhostUserFrontend session, SharedObjectReg
 
     public ValueTask<bool> OnVringHostNotifierAsync(VhostUserVringArea area, SafeFileHandle? descriptor, CancellationToken cancellationToken)
     {
-        if (session.TryUseHostNotifier(area, descriptor) is { } done)
-            return ValueTask.FromResult(done);
+        if (session.UsesHostNotifiers)
+            return session.UseHostNotifierAsync(area, descriptor, cancellationToken);
         if (user is not null)
             return user.OnVringHostNotifierAsync(area, descriptor, cancellationToken);
         descriptor?.Dispose();

@@ -260,7 +260,7 @@ public sealed class SharedMemory : IDisposable
 
     /// <summary>The page size of huge-page files. Only files that can have seals are asked further: another file system may never answer.</summary>
     // Safety: fstatfs writes at most sizeof(struct statfs) = 120 bytes; Statfs has 256.
-    private static unsafe ulong MappingGranularity(SafeFileHandle descriptor)
+    internal static unsafe ulong MappingGranularity(SafeHandle descriptor)
     {
         Libc.Statfs status = default;
         bool huge = Libc.fcntl_seals(descriptor, Libc.F_GET_SEALS, 0) >= 0

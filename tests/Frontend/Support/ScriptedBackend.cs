@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
+using Vhost.Tests.Support;
 
 namespace Vhost.Frontend.Tests;
 
@@ -13,6 +14,7 @@ internal sealed class ScriptedBackend : IAsyncDisposable
     private readonly Lock _gate = new();
     private readonly VhostUserConnection _connection;
     private readonly List<ScriptedRequest> _requests = [];
+    private readonly List<(int From, VhostUserRequest Code, TaskCompletionSource<ScriptedRequest> Came)> _awaited = [];
     private readonly Task _loop;
     private byte _status;
 
@@ -55,6 +57,20 @@ internal sealed class ScriptedBackend : IAsyncDisposable
 
     public ScriptedRequest Last(VhostUserRequest code) => Requests.Last(request => request.Code == code);
 
+    /// <summary>The first message of a kind since the mark, which may be still to come.</summary>
+    public Task<ScriptedRequest> WhenAsync(VhostUserRequest code, int mark = 0)
+    {
+        TaskCompletionSource<ScriptedRequest> came = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        lock (_gate)
+        {
+            if (_requests.Skip(mark).FirstOrDefault(request => request.Code == code) is { } request)
+                return Task.FromResult(request);
+            _awaited.Add((mark, code, came));
+        }
+
+        return came.Task.InTime();
+    }
+
     public async ValueTask DisposeAsync()
     {
         _connection.Abort();
@@ -90,7 +106,12 @@ internal sealed class ScriptedBackend : IAsyncDisposable
             SafeFileHandle[] descriptors = [.. Enumerable.Range(0, message.DescriptorCount).Select(message.TakeDescriptor)];
             ScriptedRequest request = new((VhostUserRequest)message.Header.Request, message.Header.Flags, message.Payload.ToArray(), descriptors);
             lock (_gate)
+            {
                 _requests.Add(request);
+                foreach ((_, _, TaskCompletionSource<ScriptedRequest> came) in _awaited.Where(one => one.Code == request.Code && _requests.Count > one.From))
+                    came.TrySetResult(request);
+            }
+
             return request;
         }
     }

@@ -53,7 +53,9 @@ public sealed class SharedTests
         Marshal.ReadInt32(regions.AddressOf(0) + 8192).Should().Be(99);
         Func<Task> again = async () => await pair.Backend.Requests.MapSharedMemoryAsync(map, pair.Device.Object.Descriptor);
         await again.Should().ThrowAsync<VhostUserRejectedException>();
+        ProcessCounts.MappedIn(regions.AddressOf(0), 1 << 20).Should().Be(1);
         await pair.Backend.Requests.UnmapSharedMemoryAsync(0, 8192, 4096);
+        ProcessCounts.MappedIn(regions.AddressOf(0), 1 << 20).Should().Be(0);
         regions.MappingCount.Should().Be(0);
     }
 
