@@ -17,10 +17,16 @@ public sealed partial class BlockDevice
     /// <inheritdoc/>
     public void Process(DeviceVirtqueue queue)
     {
-        ref BlockRequestCounters counters = ref _counters[queue.Index];
-        BlockRequests? requests = RequestsOf(queue);
+        IQueueWork work = queue.Work ??= OpenWork(queue);
+        if (work is LongRequest { IsIdle: false } goingOn)
+        {
+            goingOn.Advance();
+            return;
+        }
+
+        BlockRequests? requests = work as BlockRequests;
         requests?.Advance();
-        BlockTurn turn = new(queue, requests, ref counters);
+        BlockTurn turn = new(queue, work, ref _counters[queue.Index]);
         int notHandedOver = 0;
         while (!turn.IsOver)
         {
@@ -41,16 +47,11 @@ public sealed partial class BlockDevice
         requests?.HandOver();
     }
 
-    /// <summary>What the kernel does for a queue; null where every request is carried out at once.</summary>
-    private BlockRequests? RequestsOf(DeviceVirtqueue queue)
+    /// <summary>What the kernel does for a queue, or, where every request is carried out at once, the one that is too long for that.</summary>
+    private IQueueWork OpenWork(DeviceVirtqueue queue)
     {
-        if (queue.Work is BlockRequests there)
-            return there;
-        if (_file is not { IsAsynchronous: true })
-            return null;
-        BlockRequests? requests = BlockRequests.TryOpen(this, _file, queue);
-        queue.Work = requests;
-        return requests;
+        BlockRequests? requests = _file is { IsAsynchronous: true } file ? BlockRequests.TryOpen(this, file, queue) : null;
+        return requests is null ? new LongRequest(this, queue) : requests;
     }
 
     /// <summary>Carries requests out, or begins to, as many as the turn may still have.</summary>
@@ -129,7 +130,7 @@ public sealed partial class BlockDevice
                 return Read(burst, place, header.Sector, input, ref turn);
 
             case VirtioBlkRequestType.Out:
-                return Write(burst, place, header.Sector, turn.Later);
+                return Write(burst, place, header.Sector, ref turn);
 
             case VirtioBlkRequestType.Flush:
                 return Flush(burst, place, turn.Later);
@@ -151,21 +152,33 @@ public sealed partial class BlockDevice
             return VirtioBlkStatus.IoError;
         if (turn.Later is { } later)
             return later.TryRead(burst[place], SectorMath.ToBytes(sector), input, turn.IsAlone) ? VirtioBlkStatus.Ok : Pending;
+        if (input.Length > BlockTurn.MostAtOnce)
+            return BeginLong(burst, place, BlockStep.Read, sector, input.Length, ref turn);
         _storage.Read(SectorMath.ToBytes(sector), input);
         return VirtioBlkStatus.Ok;
     }
 
-    private VirtioBlkStatus Write(in ChainBurst burst, int place, ulong sector, BlockRequests? later)
+    private VirtioBlkStatus Write(in ChainBurst burst, int place, ulong sector, ref BlockTurn turn)
     {
         GuestBuffers output = burst.Readable(place).Slice(VirtioBlkRequestHeader.Size);
         if (_readOnly || !IsInside(sector, output.Length))
             return VirtioBlkStatus.IoError;
-        if (later is not null)
+        if (turn.Later is { } later)
             return later.TryWrite(burst[place], SectorMath.ToBytes(sector), output, _writeThrough) ? VirtioBlkStatus.Ok : Pending;
+        if (output.Length > BlockTurn.MostAtOnce)
+            return BeginLong(burst, place, BlockStep.Write, sector, output.Length, ref turn);
         _storage.Write(SectorMath.ToBytes(sector), output);
         if (_writeThrough)
             _storage.Flush();
         return VirtioBlkStatus.Ok;
+    }
+
+    /// <summary>It is carried out piece by piece in the turns that follow, and nothing else of the queue before it has ended.</summary>
+    private static VirtioBlkStatus BeginLong(in ChainBurst burst, int place, BlockStep step, ulong sector, uint length, ref BlockTurn turn)
+    {
+        turn.Long!.Begin(burst[place], step, SectorMath.ToBytes(sector), length);
+        turn.End();
+        return Pending;
     }
 
     private VirtioBlkStatus Flush(in ChainBurst burst, int place, BlockRequests? later)

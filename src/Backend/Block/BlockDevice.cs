@@ -192,6 +192,9 @@ public sealed partial class BlockDevice
         ChooseDurability();
     }
 
+    /// <summary>Where the data is.</summary>
+    internal IBlockStorage Storage => _storage;
+
     /// <summary>For a request that is answered after the turn in which it was taken. On the worker of its queue.</summary>
     /// <returns>The used length.</returns>
     internal uint Answer(int queue, GuestBuffers writable, VirtioBlkStatus status, uint written) =>

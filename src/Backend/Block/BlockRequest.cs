@@ -39,6 +39,9 @@ internal sealed class BlockRequest(int place)
     /// <summary>Times that the kernel took back what it had begun, in a row.</summary>
     public int Attempts { get; set; }
 
+    /// <summary>The kernel cannot move the data from and to the guest's memory: it goes through a buffer of ours.</summary>
+    public bool Bounces { get; set; }
+
     /// <summary>The data is durable when the step has ended.</summary>
     public bool IsDurable { get; set; }
 

@@ -18,28 +18,33 @@ internal sealed partial class BlockRequests
         request.Step = step;
         request.Attempts = 0;
         request.IsDurable = false;
+        request.Bounces = false;
         return request;
     }
 
     private BlockRequest Make() => _requests[_made] = new BlockRequest(_made++);
 
-    private void BeginTransfer(in DescriptorChain chain, BlockStep step, ulong offset, uint length, uint done, bool durable = false)
+    private void BeginTransfer(in DescriptorChain chain, BlockStep step, ulong offset, GuestBuffers data, uint done, bool durable = false)
     {
         BlockRequest request = Begin(chain, step);
-        request.BeginData(offset, length, done);
+        request.BeginData(offset, data.Length, done);
         request.IsDurable = durable;
-        Continue(request);
+        request.Bounces = !_file.Suits(data);
+        if (!request.Bounces || _lane.Enter(request))
+            Continue(request);
     }
 
     private void Continue(BlockRequest request)
     {
+        _steps++;
         switch (request.Step)
         {
             case BlockStep.Read:
-                _ring.Read(request.Place, request.Offset + request.Done, request.Remaining());
+                Moved += _ring.Read(request.Place, request.Offset + request.Done, request.Bounces ? _lane.ToFill(request) : request.Remaining());
                 break;
             case BlockStep.Write:
-                _ring.Write(request.Place, request.Offset + request.Done, request.Remaining(), request.IsDurable);
+                Moved += _ring.Write(
+                    request.Place, request.Offset + request.Done, request.Bounces ? _lane.Filled(request) : request.Remaining(), request.IsDurable);
                 break;
             case BlockStep.Sync:
                 _ring.Sync(request.Place);
@@ -100,15 +105,26 @@ internal sealed partial class BlockRequests
 
     private bool TryReadOn(BlockRequest request, uint read)
     {
-        uint asked = request.Length - request.Done;
-        bool end = read == asked || _file.IsEnd(request.Offset + request.Done, read, asked);
+        uint left = request.Length - request.Done;
+        uint asked = request.Bounces ? BounceLane.NextPiece(request) : left;
+        bool end = read < asked && _file.IsEnd(request.Offset + request.Done, read, asked);
+        if (request.Bounces)
+            _lane.Deliver(request, read);
         request.Done += read;
-        if (!end)
-            return true;
-        if (read == asked)
-            return false;
-        request.Remaining().Fill(0); // what lies behind the end of the file
-        return false;
+        if (end)
+            FillBehindEnd(request);
+        return request.Done != request.Length;
+    }
+
+    /// <summary>What lies behind the end of the file reads as zeroes; of a long request piece by piece, since it may be all of it.</summary>
+    private void FillBehindEnd(BlockRequest request)
+    {
+        // Up to a multiple: a file that is read directly is asked for whole blocks alone.
+        ulong next = ((request.Done / BlockTurn.MostAtOnce) + 1UL) * BlockTurn.MostAtOnce;
+        uint count = (uint)Math.Min(next, request.Length) - request.Done;
+        request.Remaining().Slice(0, count).Fill(0);
+        request.Done += count;
+        Moved += count;
     }
 
     private bool TryChangeOn(BlockRequest request, int result)
@@ -117,7 +133,7 @@ internal sealed partial class BlockRequests
         {
             // Giving space back is a wish; zeroes are not.
             if (request.Step == BlockStep.WriteZeroes)
-                _file.WriteZeroesByHand(SectorMath.ToBytes(request.Range.Sector), SectorMath.ToBytes(request.Range.SectorCount));
+                WriteZeroesByHand(request.Range);
         }
         else
         {
@@ -125,6 +141,13 @@ internal sealed partial class BlockRequests
         }
 
         return request.NextRange() || TrySync(request);
+    }
+
+    private void WriteZeroesByHand(in VirtioBlkRange range)
+    {
+        ulong length = SectorMath.ToBytes(range.SectorCount);
+        _file.WriteZeroesByHand(SectorMath.ToBytes(range.Sector), length);
+        Moved += length;
     }
 
     /// <summary>Without a write cache a change is answered when it is durable: also one that was begun while there was a cache.</summary>
@@ -145,6 +168,8 @@ internal sealed partial class BlockRequests
         request.Chain = null;
         _free.Push(request);
         _queue.Complete(chain, _device.Answer(_queue.Index, chain.Writable, status, written));
+        if (request.Bounces && _lane.Leave() is { } next)
+            Continue(next);
     }
 
     /// <summary>Hands over what was prepared. When the kernel refuses for good the requests are given back, and the failure is that of the queue.</summary>
@@ -167,6 +192,8 @@ internal sealed partial class BlockRequests
     /// </summary>
     private async Task FinishAloneAsync()
     {
+        foreach (BlockRequest waiting in _lane.Close())
+            waiting.Chain!.Complete(0);
         while (_ring.TryWithdraw(out int place))
             _requests[place]!.Chain!.Complete(0);
         while (_ring.InFlight != 0)

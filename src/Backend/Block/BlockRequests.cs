@@ -9,6 +9,9 @@ namespace Vhost.Backend;
 /// <remarks>Threading: the queue's worker; after <see cref="Leave"/> a task of its own.</remarks>
 internal sealed partial class BlockRequests : IQueueWork
 {
+    /// <summary>Steps of one turn: they cost more than their bytes where guests have cut their buffers into the smallest pieces.</summary>
+    private const int MostSteps = 1024;
+
     /// <summary>The most requests that are made ahead, so that more in flight than ever before allocate nothing: some 100 KiB.</summary>
     private const int MadeAhead = 256;
 
@@ -18,7 +21,9 @@ internal sealed partial class BlockRequests : IQueueWork
     private readonly IoRing _ring;
     private readonly BlockRequest?[] _requests;
     private readonly Stack<BlockRequest> _free = new();
+    private readonly BounceLane _lane = new();
     private int _made;
+    private int _steps;
 
     private BlockRequests(BlockDevice device, FileStorage file, DeviceVirtqueue queue, IoRing ring)
     {
@@ -38,14 +43,26 @@ internal sealed partial class BlockRequests : IQueueWork
 
     public bool IsIdle => !_ring.HasCompletions && _ring.Prepared == 0;
 
+    /// <summary>Bytes that were handed to the kernel since the turn began; it copies what is in the page cache in the same call.</summary>
+    internal ulong Moved { get; private set; }
+
+    private bool HasMovedEnough => Moved >= BlockTurn.MostBytes || _steps >= MostSteps;
+
     /// <summary>Null when there can be no ring; the queue then does without.</summary>
     internal static BlockRequests? TryOpen(BlockDevice device, FileStorage file, DeviceVirtqueue queue) =>
         file.TryOpenRing(queue.Size) is { } ring ? new BlockRequests(device, file, queue, ring) : null;
 
     public void Advance()
     {
+        (Moved, _steps) = (0, 0);
+        TakeCompleted();
+    }
+
+    /// <summary>Goes on with what has completed, as far as the turn lasts; the worker looks again for the rest.</summary>
+    private void TakeCompleted()
+    {
         bool any = false;
-        while (_ring.TryTake(out int place, out int result))
+        while (!HasMovedEnough && _ring.TryTake(out int place, out int result))
         {
             End(_requests[place]!, result);
             any = true;
@@ -63,42 +80,31 @@ internal sealed partial class BlockRequests : IQueueWork
         if (_ring.Prepared == 0)
             return;
         Submit();
-        Advance();
+        TakeCompleted();
     }
 
-    /// <summary>Begins to read. A request that comes alone is read at once if the data is at hand; of many the kernel does that itself, for less each.</summary>
+    /// <summary>
+    /// Begins to read. A request that comes alone is read at once if the data is at hand, and if it is not too long; of many the kernel does that itself, for less each.
+    /// </summary>
     /// <returns>Whether the request is done.</returns>
     internal bool TryRead(in DescriptorChain chain, ulong offset, GuestBuffers destination, bool alone)
     {
-        uint done = alone && _ring.Prepared == 0 ? _file.ReadNow(offset, destination) : 0;
+        bool atOnce = alone && _ring.Prepared == 0 && destination.Length <= BlockTurn.MostAtOnce;
+        uint done = atOnce ? _file.ReadNow(offset, destination) : 0;
         if (done == destination.Length)
             return true;
-        if (!_file.Suits(destination))
-        {
-            _file.Read(offset, destination);
-            return true;
-        }
-
-        BeginTransfer(chain, BlockStep.Read, offset, destination.Length, done);
+        BeginTransfer(chain, BlockStep.Read, offset, destination, done);
         return false;
     }
 
-    /// <summary>Writes at once what can be written, and begins the rest.</summary>
+    /// <summary>Writes at once what can be written, if it is not too long, and begins the rest.</summary>
     /// <returns>Whether the request is done.</returns>
     internal bool TryWrite(in DescriptorChain chain, ulong offset, GuestBuffers source, bool durable)
     {
-        uint done = durable ? 0 : _file.WriteNow(offset, source);
+        uint done = durable || source.Length > BlockTurn.MostAtOnce ? 0 : _file.WriteNow(offset, source);
         if (done == source.Length)
             return true;
-        if (!_file.Suits(source))
-        {
-            _file.Write(offset, source);
-            if (durable)
-                _file.Flush();
-            return true;
-        }
-
-        BeginTransfer(chain, BlockStep.Write, offset, source.Length, done, durable);
+        BeginTransfer(chain, BlockStep.Write, offset, source, done, durable);
         return false;
     }
 

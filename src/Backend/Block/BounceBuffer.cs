@@ -1,9 +1,10 @@
 using System.Runtime.InteropServices;
+using Vhost.Protocol;
 
 namespace Vhost.Backend;
 
-/// <summary>Memory of our own that suits direct transfers of any file, for a driver's buffers that do not. One for each thread, used within one call.</summary>
-internal static class BounceBuffer
+/// <summary>Memory of our own that suits direct transfers of any file, for a driver's buffers that do not.</summary>
+internal sealed class BounceBuffer
 {
     internal const int Size = 256 << 10;
 
@@ -11,15 +12,24 @@ internal static class BounceBuffer
     private const int Alignment = 32 << 10;
 
     [ThreadStatic]
-    private static byte[]? _pinned;
+    private static BounceBuffer? _ofThisThread;
 
-    internal static Span<byte> OfThisThread
+    private readonly byte[] _pinned = GC.AllocateUninitializedArray<byte>(Size + Alignment, pinned: true);
+    private readonly BufferSegment[] _segment;
+    private readonly int _start;
+
+    internal BounceBuffer()
     {
-        get
-        {
-            byte[] memory = _pinned ??= GC.AllocateUninitializedArray<byte>(Size + Alignment, pinned: true);
-            int beyond = (int)(Marshal.UnsafeAddrOfPinnedArrayElement(memory, 0) & (Alignment - 1));
-            return memory.AsSpan((Alignment - beyond) & (Alignment - 1), Size);
-        }
+        nint address = Marshal.UnsafeAddrOfPinnedArrayElement(_pinned, 0);
+        _start = (Alignment - (int)(address & (Alignment - 1))) & (Alignment - 1);
+        _segment = [new BufferSegment(address + _start, Size)];
     }
+
+    /// <summary>One for each thread, used within one call.</summary>
+    internal static Span<byte> OfThisThread => (_ofThisThread ??= new BounceBuffer()).Bytes;
+
+    internal Span<byte> Bytes => _pinned.AsSpan(_start, Size);
+
+    /// <summary>The front of it, for the kernel.</summary>
+    internal GuestBuffers Front(uint length) => new(_segment, length);
 }

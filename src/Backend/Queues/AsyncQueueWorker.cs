@@ -78,8 +78,8 @@ internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kic
                 return;
             }
 
-            if (_workPump is null && Queue.Work is { } work)
-                _workPump = new CompletionPump(Queue, work.Completed, Kicked, Logger);
+            if (_workPump is null && Queue.Work?.Completed is { } completed)
+                _workPump = new CompletionPump(Queue, completed, Kicked, Logger);
             if (MayWait() && Interlocked.CompareExchange(ref _state, AtRest, Running) == Running)
                 return;
         }

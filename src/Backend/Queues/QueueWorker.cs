@@ -215,6 +215,8 @@ internal abstract class QueueWorker
     /// <summary>Serves the ring once, or moves a stop along. On the worker.</summary>
     protected void Work()
     {
+        if (Stopped)
+            return;
         try
         {
             if (Active)
@@ -245,9 +247,14 @@ internal abstract class QueueWorker
             _context.LeftRefused?.Invoke(Queue);
         }
 
-        if (_draining && ((Queue.InFlight == 0 && !Active) || _broken || _forceStop))
+        if (_draining && (IsAtRest || _forceStop))
             FinishStop();
     }
+
+    /// <summary>
+    /// Nobody works on requests any more. Of a broken queue only those count that outlive their turn, whose buffers somebody still writes to: what else was taken of it never comes back.
+    /// </summary>
+    private bool IsAtRest => _broken ? !Queue.HasDetached : Queue.InFlight == 0 && !Active;
 
     /// <summary>Asks for kicks. False: something arrived meanwhile, or a command did; look again.</summary>
     protected bool MayWait()
@@ -269,7 +276,7 @@ internal abstract class QueueWorker
     {
         if (Stopped)
             return;
-        if (Queue.InFlight != 0 && !_broken && !_abandoned && MayLog())
+        if (Queue.InFlight != 0 && !IsAtRest && !_abandoned && MayLog())
             BackendLog.DrainTimedOut(Logger, Queue.Owner, Queue.Index, Queue.Format, Queue.InFlight, Options.DrainTimeout.TotalSeconds);
         Stopped = true;
         _clock?.Dispose();

@@ -23,7 +23,7 @@ internal sealed class ThreadQueueWorker(DeviceVirtqueue queue, EventNotifier? ki
     /// <summary>Has stopped, or cannot go on: the thread forgets it.</summary>
     internal bool HasEnded => Stopped || _failed;
 
-    internal bool IsServed => Active;
+    internal bool IsServed => Active && !_failed;
 
     /// <summary>Runs commands and looks at the ring. True: there was work.</summary>
     internal bool TakeTurn()
@@ -79,7 +79,7 @@ internal sealed class ThreadQueueWorker(DeviceVirtqueue queue, EventNotifier? ki
         bool hasKick = Active && Kick is not null && !_worth.IsBroken;
         bool pauses = _worth.IsLow && !_rested;
         _kickPlace = hasKick && !pauses ? awaited.Add(Kick!) : NotAwaited;
-        _workPlace = Queue.Work is { } work ? awaited.Add(work.Completed) : NotAwaited;
+        _workPlace = Queue.Work?.Completed is { } completed ? awaited.Add(completed) : NotAwaited;
         _rested = true;
         return (Active && (!hasKick || pauses)) || Queue.Work is { IsIdle: false };
     }
@@ -87,7 +87,7 @@ internal sealed class ThreadQueueWorker(DeviceVirtqueue queue, EventNotifier? ki
     internal void Consume(NotifierSet awaited)
     {
         if (_workPlace != NotAwaited && awaited.IsReady(_workPlace))
-            Queue.Work!.Completed.TryConsume();
+            Queue.Work!.Completed!.TryConsume();
         if (_kickPlace == NotAwaited || !awaited.IsReady(_kickPlace))
             return;
         bool consumed = Kick!.TryConsume();

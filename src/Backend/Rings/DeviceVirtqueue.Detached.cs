@@ -16,7 +16,10 @@ public sealed partial class DeviceVirtqueue
     private int _surplus;
 
     /// <summary>Whether the device may still read and write buffers of this queue: it has not come back from a call, or has chains that outlive their turn. Any thread.</summary>
-    internal bool IsHeld => _lease.Memory is not null || Volatile.Read(ref _held) > 0;
+    internal bool IsHeld => _lease.Memory is not null || HasDetached;
+
+    /// <summary>Whether there are chains that outlive their turn and were not completed. Any thread.</summary>
+    internal bool HasDetached => Volatile.Read(ref _held) > 0;
 
     /// <summary>
     /// The driver's chains that are detached have more pieces than a driver needs. Chains may share descriptors, and each be as long as the ring: without a limit the list of

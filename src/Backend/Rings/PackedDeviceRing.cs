@@ -97,8 +97,13 @@ internal sealed partial class PackedDeviceRing
             _descriptorsInFlight += chain.Descriptors;
         }
 
-        return VirtqueueFault.None;
+        return IsTurnBehindUsed(_nextAvailable) && _nextAvailable.IsAvailable(_ring.ReadFlags(_nextAvailable.Index))
+            ? batch.Fault(VirtqueueFault.IndexRunaway, "descriptors available while all of the ring is in flight", _ring.Size + 1UL, _ring.Size)
+            : VirtqueueFault.None;
     }
+
+    /// <summary>From where the next used descriptor goes up to there lies a whole turn of the ring: no driver has a place for more.</summary>
+    private bool IsTurnBehindUsed(PackedPosition position) => position.Index == _published.Index && position.Wrap != _published.Wrap;
 
     /// <summary>The short way for a chain of one descriptor. False leaves everything to the walk, which reads the descriptor anew: nothing of this copy is used then.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -194,7 +199,7 @@ internal sealed partial class PackedDeviceRing
             : _eventIndex ? new PackedEvent(known.Word, PackedRingLayout.EventsAtDescriptor)
             : new PackedEvent(0, PackedRingLayout.EventsEnabled));
         RingOrdering.StoreThenLoad(); // wish out before the flags are read again; the driver publishes, then reads the wish
-        return !known.IsAvailable(_ring.ReadFlags(known.Index));
+        return IsTurnBehindUsed(known) || !known.IsAvailable(_ring.ReadFlags(known.Index)); // a driver that breaks the rule there is found out by the next fetch
     }
 
     /// <summary>Asks for no kicks.</summary>

@@ -20,7 +20,7 @@ internal sealed unsafe partial class IoRing : IDisposable
     private const int MostVectors = 128;
 
     /// <summary>The most bytes of one submission: what the kernel has begun cannot be called back, and a guest may ask for gigabytes.</summary>
-    private const uint MostBytes = 16 << 20;
+    internal const uint MostBytes = 16 << 20;
 
     private const int FewVectors = 8;
 
@@ -50,7 +50,8 @@ internal sealed unsafe partial class IoRing : IDisposable
     }
 
     /// <summary>Prepares reading from the file into the front of <paramref name="destination"/>; how much is told with the completion.</summary>
-    internal void Read(int place, ulong offset, GuestBuffers destination) =>
+    /// <returns>How much is asked for: at most <see cref="MostBytes"/>.</returns>
+    internal uint Read(int place, ulong offset, GuestBuffers destination) =>
         Transfer(Libc.IORING_OP_READ, Libc.IORING_OP_READV, place, offset, destination, 0);
 
     /// <summary>Prepares writing the front of <paramref name="source"/> to the file; how much is told with the completion.</summary>
@@ -58,7 +59,8 @@ internal sealed unsafe partial class IoRing : IDisposable
     /// <param name="offset">Where in the file.</param>
     /// <param name="source">The data.</param>
     /// <param name="durable">Completes only when the data survives a loss of power.</param>
-    internal void Write(int place, ulong offset, GuestBuffers source, bool durable) =>
+    /// <returns>How much is asked for: at most <see cref="MostBytes"/>.</returns>
+    internal uint Write(int place, ulong offset, GuestBuffers source, bool durable) =>
         Transfer(Libc.IORING_OP_WRITE, Libc.IORING_OP_WRITEV, place, offset, source, durable ? Libc.RWF_DSYNC : 0u);
 
     /// <summary>Prepares making durable what was written and completed so far.</summary>
@@ -144,21 +146,23 @@ internal sealed unsafe partial class IoRing : IDisposable
     }
 
     /// <summary>One piece of memory stands in the entry itself, which spares the kernel a list.</summary>
-    private void Transfer(byte single, byte vectored, int place, ulong offset, GuestBuffers buffers, uint flags)
+    private uint Transfer(byte single, byte vectored, int place, ulong offset, GuestBuffers buffers, uint flags)
     {
         GuestBuffers.Cursor cursor = buffers.GetCursor();
         bool isSingle = cursor.MoveNext() && cursor.Count == buffers.Length;
-        int count = isSingle ? 1 : CopyAddresses(place, buffers);
+        uint asked = Math.Min(cursor.Count, MostBytes);
+        int count = isSingle ? 1 : CopyAddresses(place, buffers, out asked);
         ref Libc.IoRingSubmission entry = ref Next(place);
         entry.Operation = isSingle ? single : vectored;
         entry.Offset = offset;
         entry.Address = (ulong)(isSingle ? cursor.Address : Marshal.UnsafeAddrOfPinnedArrayElement(_vectors[place]!, 0));
-        entry.Length = isSingle ? Math.Min(cursor.Count, MostBytes) : (uint)count;
+        entry.Length = isSingle ? asked : (uint)count;
         entry.OperationFlags = flags;
+        return asked;
     }
 
     /// <summary>The kernel copies the addresses when it takes the request; until then they are in pinned memory, which nobody else sees.</summary>
-    private int CopyAddresses(int place, GuestBuffers buffers)
+    private int CopyAddresses(int place, GuestBuffers buffers, out uint asked)
     {
         ref IoVector[]? vectors = ref _vectors[place];
         vectors ??= GC.AllocateUninitializedArray<IoVector>(FewVectors, pinned: true);
@@ -173,6 +177,7 @@ internal sealed unsafe partial class IoRing : IDisposable
             left -= here;
         }
 
+        asked = Math.Min(buffers.Length, MostBytes) - left;
         return count;
     }
 

@@ -36,6 +36,12 @@ internal sealed class BlockBench : IDisposable
 
     public VirtqueueFault Fault => _queue.Fault;
 
+    /// <summary>What goes on at the queue.</summary>
+    public IQueueWork? Work => _queue.Work;
+
+    /// <summary>Completes when nobody uses the memory any more, once the bench was disposed.</summary>
+    public Task MemoryReleased => _memory.Released;
+
     /// <summary>Sends a request of header, readable data, writable data and status, each one buffer.</summary>
     public (VirtioBlkStatus Status, uint UsedLength) Send(VirtioBlkRequestType type, ulong sector, uint output = 0, uint input = 0)
     {
@@ -103,12 +109,21 @@ internal sealed class BlockBench : IDisposable
     /// <summary>What the kernel does takes its time.</summary>
     private void AwaitAnswer(ushort before)
     {
-        while (_queue.Work is { } work && _queue.InFlight != 0 && Ring.UsedIndex == before)
+        while (_queue.InFlight != 0 && Ring.UsedIndex == before)
         {
-            work.Completed.Wait(TimeSpan.FromSeconds(10)).Should().BeTrue("the kernel answers");
-            work.Completed.TryConsume();
-            work.Advance();
+            AwaitWork();
+            _queue.Work!.Advance();
+            _queue.Flush();
         }
+    }
+
+    /// <summary>Waits as a worker does, until what goes on needs a turn.</summary>
+    public void AwaitWork()
+    {
+        if (_queue.Work is not { IsIdle: true, Completed: { } completed })
+            return;
+        completed.Wait(TimeSpan.FromSeconds(10)).Should().BeTrue("the kernel answers");
+        completed.TryConsume();
     }
 
     public void PutData(ReadOnlySpan<byte> data, ulong at = DataAt) => _lease.TryCopyFrom(data, new GuestAddress(at)).Should().BeTrue();

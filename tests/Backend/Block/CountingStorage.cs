@@ -2,7 +2,7 @@ using Vhost.Protocol;
 
 namespace Vhost.Backend.Tests;
 
-/// <summary>Counts flushes, and fails on demand.</summary>
+/// <summary>Counts bytes and flushes, and fails on demand.</summary>
 internal sealed class CountingStorage(ulong length) : IBlockStorage
 {
     public ulong Length { get; set; } = length;
@@ -16,11 +16,17 @@ internal sealed class CountingStorage(ulong length) : IBlockStorage
     /// <summary>Of so many calls one fails; 1 for all.</summary>
     public int FailsEvery { get; set; } = 1;
 
+    /// <summary>Bytes read and written.</summary>
+    public ulong Moved { get; private set; }
+
+    /// <summary>Behind the last byte that was read or written.</summary>
+    public ulong NextOffset { get; private set; }
+
     private int _calls;
 
-    public void Read(ulong offset, GuestBuffers destination) => ThrowIfFailing();
+    public void Read(ulong offset, GuestBuffers destination) => Count(offset, destination.Length);
 
-    public void Write(ulong offset, GuestBuffers source) => ThrowIfFailing();
+    public void Write(ulong offset, GuestBuffers source) => Count(offset, source.Length);
 
     public void Flush()
     {
@@ -34,6 +40,13 @@ internal sealed class CountingStorage(ulong length) : IBlockStorage
 
     public void Dispose()
     {
+    }
+
+    private void Count(ulong offset, uint length)
+    {
+        ThrowIfFailing();
+        Moved += length;
+        NextOffset = offset + length;
     }
 
     private void ThrowIfFailing()

@@ -114,6 +114,37 @@ public sealed partial class PackedDeviceTests
         _device.Fault.Should().Be(VirtqueueFault.None);
     }
 
+    [Fact]
+    public void R13_more_than_a_ring_holds_breaks_the_queue_and_keeps_no_worker_busy()
+    {
+        for (ushort i = 0; i < 4; i++)
+        {
+            _ring.Offer(i, Data, 4, i);
+            _device.TryPop(out _).Should().BeTrue();
+        }
+
+        _ring.Offer(0, Data, 4, 0, wrap: false);
+        _device.ArmKick().Should().BeTrue("nothing can come before something was given back");
+        _device.TryPop(out _).Should().BeFalse();
+
+        _device.Fault.Should().Be(VirtqueueFault.IndexRunaway);
+        _device.FaultDetail.Should().Contain("in flight").And.Contain("at most 4");
+        _device.ArmKick().Should().BeTrue();
+    }
+
+    /// <summary>What the device leaves on the ring fills it just as well.</summary>
+    [Fact]
+    public void R13_more_than_a_ring_holds_keeps_no_worker_busy_while_the_device_leaves_it_there()
+    {
+        for (ushort i = 0; i < 4; i++)
+            _ring.Offer(i, Data, 4, i);
+        _device.TryPop(out DescriptorChain first).Should().BeTrue();
+        _device.GiveBack(1);
+        _device.LeaveOnRing();
+        _ring.Offer(0, Data, 4, 0, wrap: false);
+        _device.ArmKick().Should().BeTrue();
+    }
+
     [Theory]
     [InlineData(3)]
     [InlineData(7)]

@@ -1,3 +1,5 @@
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
 
@@ -5,7 +7,7 @@ namespace Vhost.Backend.Tests.Rings;
 
 /// <summary>Who may touch a ring, and when.</summary>
 [Collection(ProcessCounts.Name)]
-public class WorkerTurnTests
+public class WorkerTurnTests : DeviceQueueBench
 {
     [Theory]
     [MemberData(nameof(RingDialogue.Dispatches), MemberType = typeof(RingDialogue))]
@@ -56,6 +58,92 @@ public class WorkerTurnTests
         Thread worker = owner.HoldUp(() => ring.TrySignalError());
         await Task.Run(() => ring.ReplaceError(null)).InTime();
         worker.Join(Eventually.Deadline).Should().BeTrue("the descriptor is gone, and with it the wait");
+    }
+
+    /// <summary>The kernel, or another thread, still writes to the buffers; the guest that is told that the ring has stopped uses them for something else.</summary>
+    [Theory]
+    [InlineData(QueueDispatch.Async)]
+    [InlineData(QueueDispatch.DedicatedThread)]
+    [InlineData(QueueDispatch.BusyPoll)]
+    public async Task R19_a_broken_queue_stops_when_the_last_of_its_requests_has_come_back(QueueDispatch dispatch)
+    {
+        Queue queue = Start(8);
+        queue.OfferSimple(0);
+        KeepingDevice device = new();
+        QueueWorker worker = QueueWorker.Start(queue.Device, kick: null, enabled: true, ContextOf(device, dispatch));
+        DetachedChain kept = await device.Kept.Task.InTime();
+        await device.BrokenBy.Task.InTime();
+
+        Task<uint> stopping = worker.StopAsync();
+        for (int turn = 0; turn < 3; turn++)
+            await worker.SetEnabledAsync(true).InTime();
+        stopping.IsCompleted.Should().BeFalse("a request is in flight");
+        kept.Complete(4);
+        await stopping.InTime();
+        queue.Device.IsHeld.Should().BeFalse();
+    }
+
+    [Fact]
+    public async Task R19_a_broken_queue_whose_requests_do_not_come_back_stops_when_the_time_is_over()
+    {
+        Queue queue = Start(8);
+        queue.OfferSimple(0);
+        KeepingDevice device = new();
+        LogRecorder log = new(LogLevel.Warning);
+        FakeTimeProvider time = new();
+        QueueWorker worker = QueueWorker.Start(queue.Device, kick: null, enabled: true, ContextOf(device, QueueDispatch.Async, time, log));
+        DetachedChain kept = await device.Kept.Task.InTime();
+        await device.BrokenBy.Task.InTime();
+
+        Task<uint> stopping = worker.StopAsync();
+        time.Advance(TimeSpan.FromSeconds(5));
+        await stopping.InTime();
+        queue.Device.IsHeld.Should().BeTrue("the guest's memory stays mapped");
+        log.Lines.Should().ContainSingle(line => line.Contains("did not complete within", StringComparison.Ordinal));
+        kept.Complete(4);
+        queue.Device.IsHeld.Should().BeFalse();
+    }
+
+    /// <summary>A thread that polls may find the last completion between two turns.</summary>
+    [Fact]
+    public async Task A_queue_that_has_stopped_gets_no_further_turn()
+    {
+        Queue queue = Start(8);
+        int broken = 0;
+        QueueWorkerContext context = ContextOf(new EchoDevice(), QueueDispatch.SharedThreads) with { Broken = _ => broken++ };
+        ThreadQueueWorker worker = new(queue.Device, kick: null, context, new QueueThread(polls: true, processor: null, static _ => { }), isOwn: false);
+        Task<uint> stopping = worker.StopAsync();
+        worker.TakeTurn();
+        await stopping.InTime();
+        worker.TakeTurn().Should().BeFalse();
+        worker.HasEnded.Should().BeTrue();
+        broken.Should().Be(0);
+    }
+
+    private static QueueWorkerContext ContextOf(IVhostUserDevice device, QueueDispatch dispatch, TimeProvider? time = null, LogRecorder? log = null) => new(
+        device,
+        new VhostUserBackendOptions { Dispatch = dispatch, TimeProvider = time ?? TimeProvider.System },
+        log?.CreateLogger("test") ?? NullLogger.Instance,
+        queue => (device as KeepingDevice)?.BrokenBy.TrySetResult(queue.FaultDetail));
+
+    /// <summary>Keeps a request, and says that the queue cannot be used.</summary>
+    private sealed class KeepingDevice : IVhostUserDevice
+    {
+        public TaskCompletionSource<DetachedChain> Kept { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public TaskCompletionSource<string?> BrokenBy { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public int QueueCount => 1;
+
+        public VirtioFeatures Features => VirtioFeatures.Version1;
+
+        public void Process(DeviceVirtqueue queue)
+        {
+            if (!queue.TryPop(out DescriptorChain chain))
+                return;
+            Kept.TrySetResult(chain.Detach());
+            queue.Fail("broken for a test");
+        }
     }
 
     private static void AskUntil(Action ask, CancellationToken enough)
