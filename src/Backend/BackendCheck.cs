@@ -38,6 +38,17 @@ internal static class BackendCheck
             nameof(options.AdditionalProtocolFeatures),
             FeatureNames.Describe(options.AdditionalProtocolFeatures),
             $"of {FeatureNames.Describe(OfferedBits.OnRequest)}; what else there is the back-end offers by itself");
+        Require(
+            (options.AdditionalFeatures & ~OfferedBits.TransportBitsOnRequest) == 0,
+            nameof(options.AdditionalFeatures),
+            FeatureNames.Describe(options.AdditionalFeatures),
+            $"of {FeatureNames.Describe(OfferedBits.TransportBitsOnRequest)}; what else there is the device offers");
+        Require(
+            options.IotlbEntries is >= 1 and <= VhostUserBackendOptions.IotlbEntryLimit,
+            nameof(options.IotlbEntries),
+            options.IotlbEntries,
+            string.Create(CultureInfo.InvariantCulture, $"1 to {VhostUserBackendOptions.IotlbEntryLimit}"));
+        RequireTime(options.IotlbRetry, nameof(options.IotlbRetry), orInfinite: false);
         RequireTime(options.DrainTimeout, nameof(options.DrainTimeout), orInfinite: false);
         RequireTime(options.SendTimeout, nameof(options.SendTimeout));
         RequireTime(options.MessageTimeout, nameof(options.MessageTimeout));

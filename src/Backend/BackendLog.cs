@@ -93,6 +93,9 @@ internal static partial class BackendLog
     [LoggerMessage(3110, LogLevel.Debug, "{Owner}: queue {Queue} ({Ring}): started, and waits for memory that holds it: {Explanation}")]
     public static partial void QueueWaits(ILogger logger, string owner, int queue, string ring, string explanation);
 
+    [LoggerMessage(3118, LogLevel.Warning, "{Owner}: queue {Queue} ({Ring}): stopped while the IOMMU translates its ring no more; {Count} requests that are done cannot be shown to the driver")]
+    public static partial void HeldBackLost(ILogger logger, string owner, int queue, string ring, int count);
+
     [LoggerMessage(3201, LogLevel.Debug, "{Peer}: the back-end channel was closed by the front-end")]
     public static partial void ChannelClosed(ILogger logger, string peer);
 

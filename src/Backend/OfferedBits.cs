@@ -12,6 +12,11 @@ internal static class OfferedBits
         | VirtioFeatures.EventIndex | VirtioFeatures.Version1 | VirtioFeatures.InOrder | VirtioFeatures.RingPacked | VirtioFeatures.LogAll;
 
     /// <summary>
+    /// Implemented, and offered only when the application asks for it: a front-end that hands on whatever is offered would acknowledge ACCESS_PLATFORM without an IOMMU, and say no translation.
+    /// </summary>
+    internal const VirtioFeatures TransportBitsOnRequest = VirtioFeatures.AccessPlatform;
+
+    /// <summary>
     /// Implemented, and offered only when the application asks for it: a front-end may acknowledge one without implementing it (QEMU does so with INBAND_NOTIFICATIONS), read its number otherwise (21 was SHMEM
     /// in rust-vmm), or have no use for it.
     /// </summary>
@@ -21,7 +26,7 @@ internal static class OfferedBits
     private const VhostUserProtocolFeatures SendsDescriptors = VhostUserProtocolFeatures.Shmem | VhostUserProtocolFeatures.HostNotifier;
 
     internal static VirtioFeatures Features(IVhostUserDevice device, VhostUserBackendOptions options) =>
-        ((device.Features | VirtioFeatures.LogAll) & (~TransportBits | SupportedTransportBits) & ~options.WithheldFeatures) | VirtioFeatures.VhostUserProtocolFeatures;
+        ((((device.Features | VirtioFeatures.LogAll) & (~TransportBits | SupportedTransportBits)) | options.AdditionalFeatures) & ~options.WithheldFeatures) | VirtioFeatures.VhostUserProtocolFeatures;
 
     internal static VhostUserProtocolFeatures ProtocolFeatures(IVhostUserDevice device, VhostUserBackendOptions options)
     {

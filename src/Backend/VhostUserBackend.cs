@@ -19,7 +19,8 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
 {
     /// <summary>
     /// The meter of all back-ends of the process (System.Diagnostics.Metrics): <c>vhost.backend.connections</c>, and for each queue <c>vhost.queue.requests</c>, <c>batches</c>, <c>kicks</c>,
-    /// <c>calls</c>, <c>calls.suppressed</c>, <c>recovered</c>, <c>faults</c> and <c>in_flight</c>, with the tags <c>backend</c> (<see cref="Name"/>) and <c>queue</c>.
+    /// <c>calls</c>, <c>calls.suppressed</c>, <c>recovered</c>, <c>faults</c> and <c>in_flight</c>, with the tags <c>backend</c> (<see cref="Name"/>) and <c>queue</c>; with the tag <c>backend</c> alone, of an IOMMU,
+    /// <c>vhost.iotlb.misses</c>, <c>updates</c>, <c>invalidations</c> and <c>entries</c>.
     /// </summary>
     public const string MeterName = "Vhost.Backend";
 
@@ -54,7 +55,7 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
         _budget = new LogBudget(_options.TimeProvider);
         QueueCounters[] counters = [.. Enumerable.Range(0, device.QueueCount).Select(static _ => new QueueCounters())];
         BackendEvents events = new(this, _logger, _budget, device.QueueCount);
-        _common = new BackendCommon(device, _options, _logger, _budget, new HeldQueues(device.QueueCount), events, counters);
+        _common = new BackendCommon(device, _options, _logger, _budget, new HeldQueues(device.QueueCount), events, counters, new IotlbCounters());
         Name = _options.Name ?? string.Empty;
         Requests = new VhostUserBackendRequests(this);
         BackendMetrics.Watch(this);
@@ -85,6 +86,9 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
 
     /// <summary>What each queue has done since the back-end was made, by index.</summary>
     public IReadOnlyList<QueueStatistics> GetStatistics() => Array.ConvertAll(_common.Counters, static counters => counters.Snapshot());
+
+    /// <summary>What happened with the translations of an IOMMU since the back-end was made (<see cref="VhostUserBackendOptions.AdditionalFeatures"/>).</summary>
+    public IotlbStatistics GetIotlbStatistics() => _common.Iotlb.Snapshot();
 
     /// <summary>Listens on a socket that is created for it and serves front-ends until cancelled. The socket file is removed at the end.</summary>
     /// <param name="socketPath">Path of the socket; a stale file there is replaced.</param>

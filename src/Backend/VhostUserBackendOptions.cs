@@ -15,8 +15,28 @@ public sealed record VhostUserBackendOptions
     /// </summary>
     public string? Name { get; init; }
 
+    /// <summary>The most translations of an IOMMU that can be kept (<see cref="IotlbEntries"/>).</summary>
+    public const int IotlbEntryLimit = 65536;
+
     /// <summary>Feature bits of the device that are not offered. Default: none are held back.</summary>
     public VirtioFeatures WithheldFeatures { get; init; }
+
+    /// <summary>
+    /// Feature bits that are offered only on request: ACCESS_PLATFORM (addresses are those of an IOMMU, which the front-end translates; a front-end that hands on to its guest whatever is offered would acknowledge it
+    /// without having one). A device needs nothing special for it, and is not told. QEMU wants it for <c>iommu_platform=on</c>. Default: none.
+    /// </summary>
+    public VirtioFeatures AdditionalFeatures { get; init; }
+
+    /// <summary>
+    /// Translations of an IOMMU that are kept, 1 to <see cref="IotlbEntryLimit"/>; the oldest makes room. A single request whose buffers lie in more pages than these, at 4096 bytes a page where the front-end's IOMMU
+    /// has no larger ones, waits for ever. Default: 2048, the number that DPDK keeps.
+    /// </summary>
+    public int IotlbEntries { get; init; } = 2048;
+
+    /// <summary>
+    /// How long a translation that was asked for may stay unanswered before it is asked for once more. More than 0, at most 49 days. Default: 1 second.
+    /// </summary>
+    public TimeSpan IotlbRetry { get; init; } = TimeSpan.FromSeconds(1);
 
     /// <summary>
     /// Protocol bits that are not offered, for a front-end that cannot do with them or a test that must do without. Default: none are held back; the back-end offers all that it implements.

@@ -32,6 +32,7 @@ public sealed partial class VhostUserFrontend
         if (((acknowledged ^ AcknowledgedFeatures) & ~VirtioFeatures.LogAll) != 0 && RunningRings().Any())
             throw new InvalidOperationException("Rings run: only LOG_ALL may change. Stop them before acknowledging other features.");
         await SendFeaturesAsync(acknowledged, cancellationToken).ConfigureAwait(false);
+        AttachIommu();
         await ConfirmAsync(cancellationToken).ConfigureAwait(false);
     }
 
@@ -44,6 +45,7 @@ public sealed partial class VhostUserFrontend
         if (summary.HasBackendChannel)
             await OpenBackendChannelAsync(cancellationToken).ConfigureAwait(false);
         await SendFeaturesAsync(summary.AcknowledgedFeatures, cancellationToken).ConfigureAwait(false);
+        AttachIommu();
         await ConfirmAsync(cancellationToken).ConfigureAwait(false);
         FrontendLog.SessionReady(
             _log,

@@ -218,6 +218,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
         await BoundedWait.ForAsync(_watch).ConfigureAwait(false);
         await CloseGpuAsync().ConfigureAwait(false);
         await EndSharedAsync().ConfigureAwait(false);
+        _options.Iommu?.Detach(this);
         ReleaseMemory();
         ReleaseLog();
         FrontendLog.SessionDisposed(_log, _peer);
@@ -284,6 +285,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
         _ = _completion.Task.Exception;
         await EndSharedAsync().ConfigureAwait(false);
         await CloseGpuAsync().ConfigureAwait(false);
+        _options.Iommu?.Detach(this);
         RaiseDisconnected();
     }
 

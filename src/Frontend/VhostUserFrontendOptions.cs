@@ -64,6 +64,12 @@ public sealed record VhostUserFrontendOptions
     public IHostNotifierUser? HostNotifiers { get; init; }
 
     /// <summary>
+    /// The IOMMU between the guest and the device; ACCESS_PLATFORM, BACKEND_REQ and REPLY_ACK are then asked for. A back-end that does not offer the first is used without it, unless <see cref="RequiredFeatures"/> has
+    /// it: guests whose devices all are behind an IOMMU cannot do with that. Borrowed; one for all devices that see the same addresses. Null: <see cref="BackendRequests"/> answers.
+    /// </summary>
+    public IVirtioIommu? Iommu { get; init; }
+
+    /// <summary>
     /// The summary of a session that this one replaces. The session is refused with <see cref="VhostUserFeatureException"/>, naming the
     /// difference, when the back-end now lacks something that was acknowledged then: a driver cannot give features back while it runs.
     /// </summary>
@@ -84,7 +90,11 @@ public sealed record VhostUserFrontendOptions
     /// <summary>Wanted, because somebody is there who deals with it.</summary>
     internal VhostUserProtocolFeatures ImpliedProtocolFeatures =>
         (SharedObjects is null ? VhostUserProtocolFeatures.None : VhostUserProtocolFeatures.SharedObject)
+        | (Iommu is null ? VhostUserProtocolFeatures.None : VhostUserProtocolFeatures.BackendReq | VhostUserProtocolFeatures.ReplyAck)
         | (HostNotifiers is null ? VhostUserProtocolFeatures.None : VhostUserProtocolFeatures.HostNotifier | VhostUserProtocolFeatures.BackendSendFd);
+
+    /// <summary>Wanted, because an IOMMU is there.</summary>
+    internal VirtioFeatures ImpliedFeatures => Iommu is null ? VirtioFeatures.None : VirtioFeatures.AccessPlatform;
 
     internal void Validate()
     {

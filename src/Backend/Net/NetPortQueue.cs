@@ -28,7 +28,7 @@ internal sealed class NetPortQueue(bool isApplications)
 
     internal OffloadRules Offloads { get; private set; }
 
-    internal bool IsStarted => Volatile.Read(ref _application) is not null || Volatile.Read(ref _last) is { IsActive: true };
+    internal bool IsStarted => Volatile.Read(ref _application) is not null || Volatile.Read(ref _last) is { IsActive: true } or { IsSuspended: true };
 
     /// <summary>Whether a worker serves the queue at present.</summary>
     internal bool IsServed => Volatile.Read(ref _last) is { IsServed: true };

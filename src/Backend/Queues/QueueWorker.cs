@@ -52,6 +52,7 @@ internal abstract class QueueWorker
         Kick = kick;
         _context = context;
         queue.Wake = WakeUp;
+        queue.MoveSoon = MoveSoon;
     }
 
     public DeviceVirtqueue Queue { get; }
@@ -144,6 +145,12 @@ internal abstract class QueueWorker
 
     /// <summary>The worker holds no lease on the old table once the task has completed; detached requests may.</summary>
     public Task ReplaceMemoryAsync(GuestMemory memory) => AskAsync(() => Queue.ReplaceMemory(memory));
+
+    /// <summary>The worker uses no translation that was withdrawn before, once the task has completed; detached requests may.</summary>
+    public Task MoveToNewestAsync() => AskAsync(Queue.MoveToNewest);
+
+    /// <summary>Uses new translations soon. Any thread; never blocks.</summary>
+    public void MoveSoon() => _ = PostAsync(Queue.MoveToNewest);
 
     /// <summary>What is written from now on is marked there, and nowhere else any more once the task has completed; null: nowhere.</summary>
     public Task SetLogAsync(QueueLogSetup? log) => AskAsync(() => Queue.SetLog(log));
@@ -252,9 +259,10 @@ internal abstract class QueueWorker
     }
 
     /// <summary>
-    /// Nobody works on requests any more. Of a broken queue only those count that outlive their turn, whose buffers somebody still writes to: what else was taken of it never comes back.
+    /// Nobody works on requests any more. Of a broken queue only those count that outlive their turn, whose buffers somebody still writes to: what else was taken of it never comes back. What a
+    /// suspended one holds back is done, and cannot be shown: while a queue is being stopped nobody brings the translation.
     /// </summary>
-    private bool IsAtRest => _broken ? !Queue.HasDetached : Queue.InFlight == 0 && !Active;
+    private bool IsAtRest => _broken ? !Queue.HasDetached : Queue.InFlight == Queue.HeldBack && !Active;
 
     /// <summary>Asks for kicks. False: something arrived meanwhile, or a command did; look again.</summary>
     protected bool MayWait()
@@ -276,7 +284,9 @@ internal abstract class QueueWorker
     {
         if (Stopped)
             return;
-        if (Queue.InFlight != 0 && !IsAtRest && !_abandoned && MayLog())
+        if (Queue.HeldBack != 0 && MayLog())
+            BackendLog.HeldBackLost(Logger, Queue.Owner, Queue.Index, Queue.Format, Queue.HeldBack);
+        else if (Queue.InFlight != 0 && !IsAtRest && !_abandoned && MayLog())
             BackendLog.DrainTimedOut(Logger, Queue.Owner, Queue.Index, Queue.Format, Queue.InFlight, Options.DrainTimeout.TotalSeconds);
         Stopped = true;
         _clock?.Dispose();

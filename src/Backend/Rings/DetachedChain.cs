@@ -112,7 +112,7 @@ public sealed class DetachedChain
         }
 
         batch.Segments(chain).CopyTo(_segments);
-        _lease = table.Acquire();
+        _lease = batch.Acquire(chain, table);
         Volatile.Write(ref _outstanding, 1);
         return more;
     }

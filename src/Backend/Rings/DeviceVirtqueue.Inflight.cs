@@ -25,7 +25,7 @@ public sealed partial class DeviceVirtqueue
     internal string? LeftRefusedDetail { get; private set; }
 
     /// <summary>Whether requests wait here that the last back-end had taken: the driver will not show them again, so they are served before the ring comes to rest.</summary>
-    internal bool HasLeft => _inflight is { } inflight && (inflight.Waiting > 0 || _handed < Math.Min(_fetchedAgain, _batch.Count));
+    internal bool HasLeft => !_isSuspended && !_awaits && _inflight is { } inflight && (inflight.Waiting > 0 || _handed < Math.Min(_fetchedAgain, _batch.Count));
 
     /// <summary>From now on only what the last back-end had left is taken: the ring comes to rest.</summary>
     internal bool TakesLeftOnly { get; set; }
@@ -57,6 +57,7 @@ public sealed partial class DeviceVirtqueue
         while (!_inflight!.TryFetch(_batch, out ushort refused))
             GiveBackRefused(refused);
         _fetchedAgain = _batch.Count;
+        AwaitsTranslation();
     }
 
     /// <summary>All that was handed out before is noted as taken, so that this one has its place in the order.</summary>

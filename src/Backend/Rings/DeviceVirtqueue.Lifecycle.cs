@@ -61,7 +61,19 @@ public sealed partial class DeviceVirtqueue
         GuestMemory table, in VirtqueueSetup setup, EventNotifier? call, InflightPart? inflight, out VhostUserViolation violation, out string explanation)
     {
         if (MappedRing.TryMap(table, setup, out MappedRing ring, out violation, out explanation))
-            return new DeviceVirtqueue(setup, ring, table.Acquire(), call, inflight);
+            return new DeviceVirtqueue(setup, ring, table.Acquire(), call, inflight, iotlb: null);
+        inflight?.Dispose();
+        return null;
+    }
+
+    /// <summary>The same, with addresses that an IOMMU translates. What is missing of the ring is asked for.</summary>
+    internal static DeviceVirtqueue? TryActivate(DeviceIotlb iotlb, in VirtqueueSetup setup, EventNotifier? call, InflightPart? inflight, out string explanation)
+    {
+        GuestMemoryLease lease = iotlb.Acquire();
+        if (MappedRing.TryMap(lease.Memory, setup, out MappedRing ring, out _, out explanation))
+            return new DeviceVirtqueue(setup, ring, lease, call, inflight, iotlb);
+        iotlb.Ask(MappedRing.FindMissing(lease.Memory.Translations!, setup));
+        lease.Dispose();
         inflight?.Dispose();
         return null;
     }
@@ -123,7 +135,7 @@ public sealed partial class DeviceVirtqueue
     /// </summary>
     internal bool ArmKick()
     {
-        if (Fault != VirtqueueFault.None)
+        if (Fault != VirtqueueFault.None || _isSuspended)
         {
             return true;
         }
@@ -150,7 +162,7 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Remembers what is on the ring, for a device that may leave it there: before it looks for itself.</summary>
     internal void See()
     {
-        if (Fault == VirtqueueFault.None)
+        if (Fault == VirtqueueFault.None && !_isSuspended)
         {
             _split?.See();
             _packed?.See();
@@ -185,7 +197,7 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Tells the driver not to kick.</summary>
     internal void DisarmKick()
     {
-        if (Fault == VirtqueueFault.None)
+        if (Fault == VirtqueueFault.None && !_isSuspended)
         {
             _split?.Disarm();
             _packed?.Disarm();
@@ -198,6 +210,7 @@ public sealed partial class DeviceVirtqueue
     {
         Break(VirtqueueFault.RingOutsideMemory, "the ring is stopped");
         GiveBackUnhanded();
+        ForgetSuspension();
         _call = null;
         _batch.Forget();
         _inflight?.Dispose();
@@ -253,6 +266,10 @@ public sealed partial class DeviceVirtqueue
             }
 
             CompleteMarked(chain.Head, bytesWritten);
+        }
+        else
+        {
+            CompleteSuspended(chain, bytesWritten);
         }
 
         Pool(chain);

@@ -39,7 +39,7 @@ public sealed partial class DeviceVirtqueue
     internal int TakeLinear(Span<LinearChain> chains, bool deviceWrites, out bool isOther)
     {
         isOther = true;
-        if (_handed != _batch.Count || Fault != VirtqueueFault.None || _inflight is not null || _isAbandoned)
+        if (_handed != _batch.Count || Fault != VirtqueueFault.None || _inflight is not null || _isAbandoned || _isSuspended)
         {
             _leaves = false;
             return 0;

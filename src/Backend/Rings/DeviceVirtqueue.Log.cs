@@ -39,7 +39,7 @@ public sealed partial class DeviceVirtqueue
     private void OpenLog()
     {
         QueueLog? old = _log;
-        _log = _logSetup is { } setup && _lease.Memory is { } table ? QueueLog.TryOpen(setup, table, _setup) : null;
+        _log = _logSetup is { } setup && (_lease.Memory ?? _suspendedTable) is { } table ? QueueLog.TryOpen(setup, table, _setup) : null;
         _logShown = _log;
         if (old is null)
             Array.Clear(_marked); // what stands there is of a log before, and of another batch

@@ -41,10 +41,12 @@ public sealed partial class DeviceVirtqueue
     /// <summary>The ring goes on where somebody left it who may have owed the driver a call.</summary>
     private bool _callOwed;
 
-    private DeviceVirtqueue(in VirtqueueSetup setup, in MappedRing ring, GuestMemoryLease lease, EventNotifier? call, InflightPart? inflight)
+    private DeviceVirtqueue(in VirtqueueSetup setup, in MappedRing ring, GuestMemoryLease lease, EventNotifier? call, InflightPart? inflight, DeviceIotlb? iotlb)
     {
         _setup = setup;
         _lease = lease;
+        _iotlb = iotlb;
+        _addresses = ring.Addresses;
         _call = call;
         _batch = new ChainBatch(setup.Size, lease.Memory);
         _inOrder = (setup.Features & VirtioFeatures.InOrder) != 0 ? new InOrderCompletions(setup.Size) : null;
@@ -104,7 +106,7 @@ public sealed partial class DeviceVirtqueue
     internal bool IsEnabled { get; set; } = true;
 
     /// <summary>Whether the worker gives the device turns with this queue at present. Any thread may ask.</summary>
-    internal bool IsServed => IsActive && IsEnabled && Fault == VirtqueueFault.None;
+    internal bool IsServed => (IsActive || IsSuspended) && IsEnabled && Fault == VirtqueueFault.None;
 
     /// <summary>Takes the next request. False when there is none, when the queue is faulted, or while too much is detached (<see cref="DescriptorChain.Detach"/>).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -139,7 +141,8 @@ public sealed partial class DeviceVirtqueue
     {
         if (!IsActive)
         {
-            return; // the ring was taken away, or another one serves it: nobody waits for the answer
+            HoldBack(head, bytesWritten);
+            return; // or the ring was taken away, or another one serves it: nobody waits for the answer
         }
 
         if (_staged >= InFlight)
@@ -252,7 +255,7 @@ public sealed partial class DeviceVirtqueue
 
     private bool Fetch()
     {
-        if (Fault != VirtqueueFault.None)
+        if (Fault != VirtqueueFault.None || _isSuspended)
         {
             return false;
         }
@@ -278,7 +281,7 @@ public sealed partial class DeviceVirtqueue
             : _split is not null ? _split.Fetch(_batch, InFlight)
             : _packed!.Fetch(_batch);
         Cost += (uint)(_batch.Cost - before);
-        if (fault != VirtqueueFault.None)
+        if (fault != VirtqueueFault.None && !AwaitsTranslation())
         {
             Break(fault, _batch.FaultDetail);
         }

@@ -6,7 +6,7 @@ namespace Vhost.Backend;
 
 /// <summary>The three parts of a ring, looked up in a memory table and checked; which of the two formats is filled in follows from the features.</summary>
 [StructLayout(LayoutKind.Auto)]
-internal readonly record struct MappedRing(SplitRing Split, PackedRing Packed)
+internal readonly record struct MappedRing(SplitRing Split, PackedRing Packed, RingAddresses Addresses)
 {
     /// <summary>Resolves and checks everything about a ring at once. False, and the reason, when a part is not usable.</summary>
     internal static bool TryMap(GuestMemory table, in VirtqueueSetup setup, out MappedRing ring, out VhostUserViolation violation, out string explanation)
@@ -40,8 +40,28 @@ internal readonly record struct MappedRing(SplitRing Split, PackedRing Packed)
             : SplitRing.TryMap(descriptors, driver, device, setup.Size, out split);
         violation = mapped ? VhostUserViolation.None : VhostUserViolation.RingMisaligned;
         explanation = mapped ? string.Empty : DescribeMisaligned(setup.Index, first, second, third, setup.IsPacked ? "16, 4 and 4" : "16, 2 and 4");
-        ring = new MappedRing(split, packed);
+        ring = new MappedRing(split, packed, new RingAddresses(descriptors, driver, device));
         return mapped;
+    }
+
+    /// <summary>Whether everything about a ring is right but where it lies, which nobody knows yet.</summary>
+    internal static bool IsSound(in VirtqueueSetup setup) => CheckSize(setup, out _) && CheckBase(setup, out _);
+
+    /// <summary>What of a ring has no translation.</summary>
+    internal static List<TranslationMiss> FindMissing(TranslationMap map, in VirtqueueSetup setup)
+    {
+        List<TranslationMiss> misses = [];
+        (Part first, Part second, Part third) = PartsOf(setup);
+        foreach (Part part in (ReadOnlySpan<Part>)[first, second, third])
+            TranslationMiss.Find(map, part.Start.Value, part.Length, part.Permission, misses, PendingMisses.Most);
+        return misses;
+    }
+
+    /// <summary>The first and the last address of each part, as the front-end says them.</summary>
+    internal static (ulong First, ulong Last)[] RangesOf(in VirtqueueSetup setup)
+    {
+        (Part first, Part second, Part third) = PartsOf(setup);
+        return [first.Range, second.Range, third.Range];
     }
 
     private static bool CheckSize(in VirtqueueSetup setup, out string explanation)
@@ -64,18 +84,20 @@ internal readonly record struct MappedRing(SplitRing Split, PackedRing Packed)
     }
 
     private static (Part Descriptors, Part Driver, Part Device) PartsOf(in VirtqueueSetup setup) => setup.IsPacked
-        ? (new Part("descriptor ring", setup.DescriptorTable, PackedRingLayout.DescriptorRingSize(setup.Size)),
-            new Part("driver area", setup.AvailableRing, PackedRingLayout.EventAreaSize),
-            new Part("device area", setup.UsedRing, PackedRingLayout.EventAreaSize))
-        : (new Part("descriptor table", setup.DescriptorTable, SplitRingLayout.DescriptorTableSize(setup.Size)),
-            new Part("available ring", setup.AvailableRing, SplitRingLayout.AvailableRingSize(setup.Size)),
-            new Part("used ring", setup.UsedRing, SplitRingLayout.UsedRingSize(setup.Size)));
+        ? (new Part("descriptor ring", setup.DescriptorTable, PackedRingLayout.DescriptorRingSize(setup.Size), IsWritten: true),
+            new Part("driver area", setup.AvailableRing, PackedRingLayout.EventAreaSize, IsWritten: false),
+            new Part("device area", setup.UsedRing, PackedRingLayout.EventAreaSize, IsWritten: true))
+        : (new Part("descriptor table", setup.DescriptorTable, SplitRingLayout.DescriptorTableSize(setup.Size), IsWritten: false),
+            new Part("available ring", setup.AvailableRing, SplitRingLayout.AvailableRingSize(setup.Size), IsWritten: false),
+            new Part("used ring", setup.UsedRing, SplitRingLayout.UsedRingSize(setup.Size), IsWritten: true));
 
     private static bool Resolve(GuestMemory table, int queue, in Part part, out nint address, out string explanation)
     {
-        bool found = table.TryGetAddress(part.Start, part.Length, out address);
-        explanation = found
-            ? string.Empty
+        bool found = table.TryGetRingPart(part.Start, part.Length, part.IsWritten, out address);
+        explanation = found ? string.Empty
+            : table.Translations is not null ? string.Create(
+                CultureInfo.InvariantCulture,
+                $"queue {queue}: {part.Name} of 0x{part.Length:x} bytes at I/O virtual address 0x{part.Start.Value:x} is not translated, for {(part.IsWritten ? "writing" : "reading")}, to one piece of memory")
             : string.Create(
                 CultureInfo.InvariantCulture,
                 $"queue {queue}: {part.Name} of 0x{part.Length:x} bytes at user address 0x{part.Start.Value:x} is not inside one of {table.Regions.Count} memory regions");
@@ -87,5 +109,14 @@ internal readonly record struct MappedRing(SplitRing Split, PackedRing Packed)
         $"queue {queue}: {first.Name} 0x{first.Start.Value:x}, {second.Name} 0x{second.Start.Value:x}, {third.Name} 0x{third.Start.Value:x} must be aligned to {alignment}");
 
     [StructLayout(LayoutKind.Auto)]
-    private readonly record struct Part(string Name, UserAddress Start, ulong Length);
+    private readonly record struct Part(string Name, UserAddress Start, ulong Length, bool IsWritten)
+    {
+        public (ulong First, ulong Last) Range => (Start.Value, Start.Value > ulong.MaxValue - (Length - 1) ? ulong.MaxValue : Start.Value + (Length - 1));
+
+        public VhostUserIotlbPermission Permission => IsWritten ? VhostUserIotlbPermission.ReadWrite : VhostUserIotlbPermission.ReadOnly;
+    }
 }
+
+/// <summary>Where the parts of a ring are mapped.</summary>
+[StructLayout(LayoutKind.Auto)]
+internal readonly record struct RingAddresses(nint Descriptors, nint Driver, nint Device);

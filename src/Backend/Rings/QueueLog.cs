@@ -27,6 +27,13 @@ internal sealed class QueueLog
         _table = table;
         _size = queue.Size;
         IsPacked = queue.IsPacked;
+        UsedRing = setup.UsedRing;
+        if (table.Translations is not null && UsedRing is not null)
+        {
+            // What the front-end says is an I/O virtual address too (QEMU and DPDK); the log is about guest addresses.
+            UsedRing = Find(queue.UsedRing, IsPacked ? PackedRingLayout.EventAreaSize : SplitRingLayout.UsedRingSize(_size));
+        }
+
         if (IsPacked && setup.UsedRing is not null)
         {
             // Of a packed ring the front-end can name the device area alone; the descriptors are looked up.
@@ -36,6 +43,9 @@ internal sealed class QueueLog
     }
 
     private bool IsPacked { get; }
+
+    /// <summary>Where the used ring lies for the guest; null: it is not marked.</summary>
+    private ulong? UsedRing { get; }
 
     /// <summary>Keeps the log's mapping. The queue holds a lease on the table as long as it uses this. Null when the session has ended meanwhile, and with it the log.</summary>
     internal static QueueLog? TryOpen(in QueueLogSetup setup, GuestMemory table, in VirtqueueSetup queue)
@@ -84,7 +94,7 @@ internal sealed class QueueLog
     /// <summary>The driver was shown what lies between two positions: indices of a split ring, positions with their wrap counters of a packed one.</summary>
     internal void ShowedUsed(ushort from, ushort to)
     {
-        if (_setup.UsedRing is null || from == to)
+        if (UsedRing is null || from == to)
             return;
         if (IsPacked)
         {
@@ -92,19 +102,19 @@ internal sealed class QueueLog
             return;
         }
 
-        Ring(_setup.UsedRing, 4, 8, from & (_size - 1), (ushort)(to - from));
-        Part(_setup.UsedRing, 2, sizeof(ushort));
+        Ring(UsedRing, 4, 8, from & (_size - 1), (ushort)(to - from));
+        Part(UsedRing, 2, sizeof(ushort));
     }
 
     /// <summary>The device has told the driver when it wants kicks.</summary>
     internal void ShowedWish(bool eventIndex)
     {
-        if (_setup.UsedRing is null)
+        if (UsedRing is null)
             return;
         if (IsPacked)
             Part(_deviceArea, 0, PackedRingLayout.EventAreaSize);
         else
-            Part(_setup.UsedRing, eventIndex ? 4 + (8UL * _size) : 0, sizeof(ushort));
+            Part(UsedRing, eventIndex ? 4 + (8UL * _size) : 0, sizeof(ushort));
     }
 
     /// <summary>Tells the front-end, if it wants to know, that there is something in the log.</summary>
@@ -145,5 +155,6 @@ internal sealed class QueueLog
             Wrote(at + offset, length);
     }
 
-    private ulong? Find(UserAddress address, ulong length) => _table.TryTranslate(address, length, out GuestAddress at) ? at.Value : null;
+    private ulong? Find(UserAddress address, ulong length) =>
+        _table.TryGetRingPart(address, length, write: true, out nint mapped) && _table.TryGetGuestAddress(mapped, length, out GuestAddress at) ? at.Value : null;
 }

@@ -11,4 +11,5 @@ internal sealed record BackendCommon(
     LogBudget Budget,
     HeldQueues Held,
     BackendEvents Events,
-    QueueCounters[] Counters);
+    QueueCounters[] Counters,
+    IotlbCounters Iotlb);

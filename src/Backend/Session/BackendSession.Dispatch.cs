@@ -23,6 +23,8 @@ internal sealed partial class BackendSession
         VhostUserRequest.AddMemReg => AddMemoryRegionAsync(message),
         VhostUserRequest.RemMemReg => RemoveMemoryRegionAsync(Decode<VhostUserSingleRegion>(message).Region),
 
+        VhostUserRequest.IotlbMsg => ChangeTranslationsAsync(Decode<VhostUserIotlb>(message)),
+
         VhostUserRequest.SetLogBase => SetLogBaseAsync(message),
         VhostUserRequest.SetLogFd => SetLogDescriptorAsync(message),
 

@@ -34,9 +34,10 @@ internal sealed partial class BackendSession
 
         // Front-ends say the features again for each pair of queues. A device is never told while a queue runs or its state is transferred; the log is none of its business.
         string failure = string.Empty;
-        if (!running && !IsTransferring && !TryCallDevice(() => _device.Configure(features & ~(VirtioFeatures.VhostUserProtocolFeatures | VirtioFeatures.LogAll)), out failure))
+        if (!running && !IsTransferring && !TryCallDevice(() => _device.Configure(features & ~(VirtioFeatures.VhostUserProtocolFeatures | VirtioFeatures.LogAll | VirtioFeatures.AccessPlatform)), out failure))
             return Answer.Refuse(VhostUserViolation.BadFeatureBits, $"VHOST_USER_SET_FEATURES: 0x{value:x}{failure}");
         _state = _state with { Features = features };
+        ForgetTranslationsAtRest();
         if (changed.HasFlag(VirtioFeatures.LogAll))
             await TellLogAsync().ConfigureAwait(false);
         if (!features.HasFlag(VirtioFeatures.VhostUserProtocolFeatures))

@@ -119,6 +119,7 @@ internal sealed partial class BackendSession
     {
         GuestMemory old = _memory;
         _memory = next;
+        _iotlb.UseMemory(next);
         try
         {
             await Task.WhenAll(Array.ConvertAll(_vrings, vring => MoveToMemoryAsync(vring, next))).ConfigureAwait(false);
@@ -150,7 +151,7 @@ internal sealed partial class BackendSession
     /// </summary>
     private async ValueTask<Answer> AwaitLastUseAsync(string request, HashSet<GuestMemoryRegion> gone)
     {
-        Task[] uses = [.. _replaced.Where(table => table.Regions.Any(gone.Contains)).Select(static table => table.Released)];
+        Task[] uses = [.. _replaced.Where(table => table.Regions.Any(gone.Contains)).Select(static table => table.Released), _iotlb.UnusedOutside()];
         try
         {
             await Task.WhenAll(uses).WaitAsync(_options.DrainTimeout, _options.TimeProvider).ConfigureAwait(false);
@@ -168,6 +169,12 @@ internal sealed partial class BackendSession
     {
         if (vring.Worker is not { } worker)
             return;
+        if (UsesIommu)
+        {
+            await worker.MoveToNewestAsync().ConfigureAwait(false);
+            return;
+        }
+
         if (IsMapped(vring, next))
         {
             await worker.ReplaceMemoryAsync(next).ConfigureAwait(false);

@@ -19,6 +19,8 @@ internal sealed partial class BackendSession
             return Answer.Refuse(VhostUserViolation.BadQueueSize, $"{request}: {why}");
         if (_inflight is not null && _held.IsHeld(vring.Index))
             return Answer.Refuse(VhostUserViolation.WrongState, $"{request}: queue {vring.Index}: the device has not finished with requests that it took before the queue was stopped; start it later");
+        if (UsesIommu && MappedRing.IsSound(SetupOf(vring)))
+            return null;
         if (_memory.Regions.Count == 0 || MappedRing.TryMap(_memory, SetupOf(vring), out _, out VhostUserViolation violation, out string? explanation))
             return null;
         return Answer.Refuse(violation, $"{request}: {explanation}");
@@ -30,7 +32,7 @@ internal sealed partial class BackendSession
         if (!vring.Started || vring.Worker is not null)
             return;
         VirtqueueSetup setup = SetupOf(vring);
-        if (DeviceVirtqueue.TryActivate(_memory, setup, CallOf(vring), _inflight?.Open(setup), out _, out string explanation) is not { } queue)
+        if (TryActivate(vring, setup, out string explanation) is not { } queue)
         {
             BackendLog.QueueWaits(_logger, _owner, vring.Index, setup.Format, explanation);
             return;
@@ -58,6 +60,14 @@ internal sealed partial class BackendSession
             BackendLog.LeftDiscarded(_logger, _owner, vring.Index, setup.Format);
         if (bad > 0 && _budget.TryTake())
             BackendLog.LeftBad(_logger, _owner, vring.Index, setup.Format, bad);
+    }
+
+    private DeviceVirtqueue? TryActivate(VringState vring, in VirtqueueSetup setup, out string explanation)
+    {
+        if (!UsesIommu)
+            return DeviceVirtqueue.TryActivate(_memory, setup, CallOf(vring), _inflight?.Open(setup), out _, out explanation);
+        PinRings();
+        return DeviceVirtqueue.TryActivate(_iotlb, setup, CallOf(vring), _inflight?.Open(setup), out explanation);
     }
 
     /// <summary>The driver has chosen the packed format for all rings.</summary>
@@ -96,6 +106,7 @@ internal sealed partial class BackendSession
         await StopWorkerAsync(vring).ConfigureAwait(false);
         vring.ReplaceKick(null);
         vring.StopInbandCalls();
+        ForgetTranslationsAtRest();
     }
 
     private Task StopAllVringsAsync() => Task.WhenAll(Array.ConvertAll(_vrings, StopVringAsync));

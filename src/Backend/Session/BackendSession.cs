@@ -38,7 +38,8 @@ internal sealed partial class BackendSession
     public BackendSession(VhostUserConnection connection, BackendCommon common, Func<bool> somebodyWaits)
     {
         _connection = connection;
-        (_device, _options, _logger, _budget, _held, _events, _counters) = common;
+        (_device, _options, _logger, _budget, _held, _events, _counters, IotlbCounters iotlb) = common;
+        _iotlb = new DeviceIotlb(_options.IotlbEntries, iotlb, SayMisses);
         _owner = _options.Name is { } name ? $"{name}, {connection.Name}" : connection.Name;
         _somebodyWaits = somebodyWaits;
         _vrings = [.. Enumerable.Range(0, _device.QueueCount).Select(index => new VringState(index))];
@@ -192,6 +193,7 @@ internal sealed partial class BackendSession
         foreach (VringState vring in _vrings)
             vring.CloseDescriptors();
         _memory.Dispose();
+        EndTranslations();
         ForgetInflightArea();
         ForgetLog();
         await CloseBackendChannelAsync().ConfigureAwait(false);

@@ -60,6 +60,7 @@ internal sealed class VringState(int index)
     public QueueState State => !Started ? QueueState.Stopped
         : Worker is not { } worker ? QueueState.WaitsForMemory
         : worker.Queue.Fault != VirtqueueFault.None ? QueueState.Broken
+        : worker.Queue.IsSuspended ? QueueState.WaitsForMemory
         : Enabled ? QueueState.Running : QueueState.Disabled;
 
     /// <summary>Another descriptor for kicks, or none.</summary>

@@ -23,6 +23,10 @@ internal static class BackendMetrics
         Count(meter, "vhost.queue.recovered", "{request}", "Requests that an earlier back-end had left.", static of => of.Recovered);
         Count(meter, "vhost.queue.faults", "{fault}", "How often the queue broke.", static of => of.Faults);
         meter.CreateObservableUpDownCounter("vhost.queue.in_flight", InFlight, "{request}", "Requests taken and not given back yet.");
+        meter.CreateObservableCounter("vhost.iotlb.misses", () => Iotlbs(static of => of.Misses), "{translation}", "Translations of an IOMMU that were asked for.");
+        meter.CreateObservableCounter("vhost.iotlb.updates", () => Iotlbs(static of => of.Updates), "{translation}", "Translations that front-ends have told.");
+        meter.CreateObservableCounter("vhost.iotlb.invalidations", () => Iotlbs(static of => of.Invalidations), "{range}", "Ranges of which front-ends have withdrawn the translations.");
+        meter.CreateObservableUpDownCounter("vhost.iotlb.entries", () => Iotlbs(static of => of.Entries), "{translation}", "Translations that are known.");
     }
 
     internal static void Watch(VhostUserBackend backend) => _backends.Add(backend, null);
@@ -40,6 +44,12 @@ internal static class BackendMetrics
             for (int queue = 0; queue < queues.Count; queue++)
                 yield return new Measurement<long>(select(queues[queue]), Backend(backend), new KeyValuePair<string, object?>("queue", queue));
         }
+    }
+
+    private static IEnumerable<Measurement<long>> Iotlbs(Func<IotlbStatistics, long> select)
+    {
+        foreach ((VhostUserBackend backend, _) in _backends)
+            yield return new Measurement<long>(select(backend.GetIotlbStatistics()), Backend(backend));
     }
 
     private static IEnumerable<Measurement<int>> Connections()

@@ -6,7 +6,7 @@ public enum QueueState
     /// <summary>Not started, or stopped: left alone.</summary>
     Stopped,
 
-    /// <summary>Started, but the memory of its ring is not mapped: it runs when that comes.</summary>
+    /// <summary>Started, but the memory of its ring is not mapped, or not translated by the IOMMU: it runs when that comes.</summary>
     WaitsForMemory,
 
     /// <summary>Started and disabled: left alone until it is enabled.</summary>

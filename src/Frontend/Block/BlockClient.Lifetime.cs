@@ -31,6 +31,8 @@ public sealed partial class BlockClient
             queue.Close();
         foreach (EventNotifier notifier in _notifiers)
             notifier.Dispose();
+        if (_memory is not null && _options.Iommu is { } iommu)
+            await iommu.UnmapAllAsync(_memory).ConfigureAwait(false);
         _memory?.Dispose();
         _region?.Dispose();
         _completion.TrySetResult();
@@ -73,6 +75,7 @@ public sealed partial class BlockClient
         ulong queueBytes = ringBytes + RoundUp(BlockSlots.SizeInBytes(depth, _options.BufferSize));
         using (SharedMemory memory = SharedMemory.CreateSealed("vhost-block-client", queueBytes * (ulong)count, _options.HugePages))
             _memory = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(MemoryStart), memory));
+        _options.Iommu?.MapAll(_memory);
 
         VringSettings[] settings = new VringSettings[count];
         for (int i = 0; i < count; i++)

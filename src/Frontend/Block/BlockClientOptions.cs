@@ -51,6 +51,12 @@ public sealed record BlockClientOptions
     /// <summary>The page size behind the shared memory.</summary>
     public HugePages HugePages { get; init; }
 
+    /// <summary>
+    /// Puts the device behind an IOMMU, if it offers ACCESS_PLATFORM: the client maps its memory there, and the device asks for each translation. One for each client. For tests and measurements of back-ends; our own
+    /// offers the bit with <c>VhostUserBackendOptions.AdditionalFeatures</c>. Default: none.
+    /// </summary>
+    public IommuMappings? Iommu { get; init; }
+
     /// <summary>How long a reply on the socket may take; see <see cref="VhostUserFrontendOptions.ReplyTimeout"/>.</summary>
     public TimeSpan ReplyTimeout { get; init; } = TimeSpan.FromSeconds(10);
 
@@ -107,6 +113,7 @@ public sealed record BlockClientOptions
             FeatureName = FeatureNames.OfBlockBit,
             ReplyTimeout = ReplyTimeout,
             Connect = Connect,
+            Iommu = Iommu,
             LoggerFactory = LoggerFactory,
             TimeProvider = TimeProvider,
         };

@@ -27,6 +27,8 @@ public sealed partial class NetClient
         CloseQueues();
         foreach (EventNotifier notifier in _notifiers)
             notifier.Dispose();
+        if (_memory is not null && _options.Iommu is { } iommu)
+            await iommu.UnmapAllAsync(_memory).ConfigureAwait(false);
         _memory?.Dispose();
         _completion.TrySetResult();
     }
@@ -112,6 +114,7 @@ public sealed partial class NetClient
         ulong bytes = (pairBytes * (ulong)pairs) + (control is null ? 0 : BytesOf(commands));
         using (SharedMemory memory = SharedMemory.CreateSealed("vhost-net-client", bytes, _options.HugePages))
             _memory = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(MemoryStart), memory));
+        _options.Iommu?.MapAll(_memory);
         VringSettings[] settings = new VringSettings[(2 * pairs) + (control is null ? 0 : 1)];
         for (int i = 0; i < pairs; i++)
         {

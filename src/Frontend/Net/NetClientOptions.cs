@@ -72,6 +72,12 @@ public sealed record NetClientOptions
     /// <summary>The page size behind the shared memory. Default: ordinary pages. Where too few of the wanted ones are reserved, connecting fails and says so.</summary>
     public HugePages HugePages { get; init; }
 
+    /// <summary>
+    /// Puts the device behind an IOMMU, if it offers ACCESS_PLATFORM: the client maps its memory there, and the device asks for each translation. One for each client. For tests and measurements of back-ends; our own
+    /// offers the bit with <c>VhostUserBackendOptions.AdditionalFeatures</c>. Default: none.
+    /// </summary>
+    public IommuMappings? Iommu { get; init; }
+
     /// <summary>How long a reply on the socket may take; see <see cref="VhostUserFrontendOptions.ReplyTimeout"/>.</summary>
     public TimeSpan ReplyTimeout { get; init; } = TimeSpan.FromSeconds(10);
 
@@ -128,6 +134,7 @@ public sealed record NetClientOptions
             FeatureName = FeatureNames.OfNetBit,
             ReplyTimeout = ReplyTimeout,
             Connect = Connect,
+            Iommu = Iommu,
             LoggerFactory = LoggerFactory,
             TimeProvider = TimeProvider,
         };

@@ -11,10 +11,13 @@ namespace Vhost.Frontend;
 internal sealed class Negotiator(VhostUserRequestClient requests, VhostUserFrontendOptions options, ILogger log)
 {
     private VirtioFeatures _offered;
+
+    /// <summary>Of those, the ones that can be acknowledged.</summary>
+    private VirtioFeatures _usable;
     private VhostUserProtocolFeatures _offeredProtocol;
     private VhostUserProtocolFeatures _protocol;
 
-    private VirtioFeatures WantedFeatures => (options.WantedFeatures | options.RequiredFeatures) & ~VirtioFeatures.VhostUserProtocolFeatures;
+    private VirtioFeatures WantedFeatures => (options.WantedFeatures | options.RequiredFeatures | options.ImpliedFeatures) & ~VirtioFeatures.VhostUserProtocolFeatures;
 
     private VhostUserProtocolFeatures WantedProtocol => options.WantedProtocolFeatures | options.RequiredProtocolFeatures | options.ImpliedProtocolFeatures;
 
@@ -23,8 +26,10 @@ internal sealed class Negotiator(VhostUserRequestClient requests, VhostUserFront
     {
         await requests.SetOwnerAsync(cancellationToken).ConfigureAwait(false);
         _offered = await requests.GetFeaturesAsync(cancellationToken).ConfigureAwait(false);
+        _usable = _offered;
         if ((_offered & VirtioFeatures.VhostUserProtocolFeatures) != 0)
             await NegotiateProtocolAsync(cancellationToken).ConfigureAwait(false);
+        WithholdIommu();
         RefuseWhatIsMissing();
         RefuseWhatShrank();
 
@@ -53,9 +58,16 @@ internal sealed class Negotiator(VhostUserRequestClient requests, VhostUserFront
 
     private bool Has(VhostUserProtocolFeatures feature) => (_protocol & feature) != 0;
 
+    /// <summary>Translations need a channel on which the back-end asks, and answers to what is withdrawn: without them ACCESS_PLATFORM is of no use.</summary>
+    private void WithholdIommu()
+    {
+        if (options.Iommu is not null && !(Has(VhostUserProtocolFeatures.BackendReq) && Has(VhostUserProtocolFeatures.ReplyAck)))
+            _usable &= ~VirtioFeatures.AccessPlatform;
+    }
+
     private void RefuseWhatIsMissing()
     {
-        VirtioFeatures missing = options.RequiredFeatures & ~_offered;
+        VirtioFeatures missing = options.RequiredFeatures & ~_usable;
         VhostUserProtocolFeatures missingProtocol = options.RequiredProtocolFeatures & ~_protocol;
         if (missing == 0 && missingProtocol == 0)
             return;
@@ -71,7 +83,7 @@ internal sealed class Negotiator(VhostUserRequestClient requests, VhostUserFront
     {
         if (options.Replaces is not { } before)
             return;
-        VirtioFeatures lost = before.AcknowledgedFeatures & ~_offered;
+        VirtioFeatures lost = before.AcknowledgedFeatures & ~_usable;
         VhostUserProtocolFeatures lostProtocol = before.AcknowledgedProtocolFeatures & ~_protocol;
         if (lost == 0 && lostProtocol == 0)
             return;
@@ -84,7 +96,7 @@ internal sealed class Negotiator(VhostUserRequestClient requests, VhostUserFront
 
     private NegotiationSummary Summarise(ulong? queueNumber, ulong? slots)
     {
-        VirtioFeatures acknowledged = _offered & WantedFeatures;
+        VirtioFeatures acknowledged = _usable & WantedFeatures;
         if ((_offered & VirtioFeatures.VhostUserProtocolFeatures) != 0)
             acknowledged |= VirtioFeatures.VhostUserProtocolFeatures;
         return new NegotiationSummary

@@ -26,10 +26,10 @@ internal readonly record struct PublishedRegion(VhostUserMemoryRegion Wire, Shar
     }
 }
 
-/// <summary>The memory table as the back-end knows it: after every message that succeeded, exactly what it was told.</summary>
+/// <summary>The memory table as the back-end knows it: after every message that succeeded, exactly what it was told. One operation changes it; whoever answers the back-end's misses reads it meanwhile.</summary>
 internal sealed class PublishedMemory
 {
-    private readonly List<PublishedRegion> _regions = [];
+    private volatile PublishedRegion[] _regions = [];
 
     public PublishedMemory()
     {
@@ -37,19 +37,18 @@ internal sealed class PublishedMemory
 
     public PublishedMemory(GuestMemory memory, bool guestAddressesOnly)
     {
-        foreach (GuestMemoryRegion region in memory.Regions)
-            _regions.Add(PublishedRegion.Of(region, guestAddressesOnly));
+        _regions = [.. memory.Regions.Select(region => PublishedRegion.Of(region, guestAddressesOnly))];
     }
 
-    public int Count => _regions.Count;
+    public int Count => _regions.Length;
 
     public IReadOnlyList<PublishedRegion> Regions => _regions;
 
-    public bool Contains(PublishedRegion region) => _regions.Contains(region);
+    public bool Contains(PublishedRegion region) => Array.IndexOf(_regions, region) >= 0;
 
-    public void Add(PublishedRegion region) => _regions.Add(region);
+    public void Add(PublishedRegion region) => _regions = [.. _regions, region];
 
-    public void Remove(PublishedRegion region) => _regions.Remove(region);
+    public void Remove(PublishedRegion region) => _regions = Array.FindAll(_regions, other => other != region);
 
     /// <summary>Whether these guest addresses lie in one region and are known to the back-end by this user address.</summary>
     public bool IsAt(GuestAddress address, ulong length, UserAddress user) => TryTranslate(address, length, out UserAddress known) && known == user;

@@ -8,7 +8,9 @@ internal sealed class SessionRequests(VhostUserFrontend session, SharedObjectReg
 {
     private static ValueTask<bool> Refused => ValueTask.FromResult(false);
 
-    public ValueTask<bool> OnIotlbAsync(VhostUserIotlb message, CancellationToken cancellationToken) => user?.OnIotlbAsync(message, cancellationToken) ?? Refused;
+    public async ValueTask<bool> OnIotlbAsync(VhostUserIotlb message, CancellationToken cancellationToken) =>
+        await session.TryAnswerIotlbAsync(message, cancellationToken).ConfigureAwait(false) is { } done ? done
+        : user is not null && await user.OnIotlbAsync(message, cancellationToken).ConfigureAwait(false);
 
     public ValueTask<bool> OnVringCallAsync(uint index, CancellationToken cancellationToken) =>
         session.TryCallDriver(index) ? ValueTask.FromResult(true) : user?.OnVringCallAsync(index, cancellationToken) ?? Refused;

@@ -1,3 +1,5 @@
+using System.Diagnostics.CodeAnalysis;
+
 namespace Vhost.Protocol;
 
 /// <summary>Where ranges of the table are mapped in this process, for the rings; valid while the caller holds a lease.</summary>
@@ -5,6 +7,14 @@ public sealed partial class GuestMemory
 {
     /// <summary>Only a dirty log asks, so it is made when one does; made twice it is the same.</summary>
     private RegionMap? _byMapping;
+
+    /// <summary>The region that a user address lies in, and where in it.</summary>
+    internal bool TryFind(UserAddress userAddress, [NotNullWhen(true)] out GuestMemoryRegion? region, out ulong offset)
+    {
+        bool found = _byUser.TryFind(userAddress.Value, 0, out int index, out offset);
+        region = found ? _byUser[index] : null;
+        return found;
+    }
 
     /// <summary>The mapping of a range given by user address, which must lie inside one region (rings may not straddle two).</summary>
     internal bool TryGetAddress(UserAddress userAddress, ulong length, out nint address)
@@ -25,6 +35,11 @@ public sealed partial class GuestMemory
     /// <summary>The guest address of a range of this process's memory. False when it is not wholly inside the mapping of one region.</summary>
     internal bool TryGetGuestAddress(nint address, ulong length, out GuestAddress guestAddress)
     {
+        if (_physical is { } physical)
+        {
+            return physical.TryGetGuestAddress(address, length, out guestAddress);
+        }
+
         RegionMap map = _byMapping ??= new RegionMap(_regions, static region => (ulong)region.Memory.Address);
         bool found = map.TryFind((ulong)address, length, out int index, out ulong offset);
         guestAddress = found ? new GuestAddress(map[index].GuestAddress.Value + offset) : default;

@@ -153,6 +153,7 @@ public sealed partial class GuestMemory : IDisposable
                 region.Memory.Mapping.DangerousRelease();
             }
 
+            ReleaseTranslations();
             _released.TrySetResult();
         }
     }

@@ -22,6 +22,7 @@ internal sealed partial class ChainBatch
 
     private readonly uint _ringSize;
     private FetchedChain[] _chains = new FetchedChain[Capacity];
+
     /// <summary>The region that was hit last. A field that is passed by reference, so that the short way learns from it and teaches it.</summary>
     internal RegionWindow Window;
 
@@ -49,7 +50,7 @@ internal sealed partial class ChainBatch
     internal ChainBatch(uint ringSize, GuestMemory table)
     {
         _ringSize = ringSize;
-        Window = new RegionWindow(table);
+        Use(table);
         _segmentLimit = (int)ringSize + (4 * Capacity);
         _walkLimit = _segmentLimit;
     }
@@ -174,7 +175,7 @@ internal sealed partial class ChainBatch
             return Fault(VirtqueueFault.ChainLengthOverflow, "bytes in a chain", _readable + _writable, uint.MaxValue);
         }
 
-        VirtqueueFault fault = AddSegments(address, length);
+        VirtqueueFault fault = AddSegments(address, length, write);
         _readableEnd = _seenWritable ? _readableEnd : _segmentCount;
         return fault;
     }
@@ -199,19 +200,21 @@ internal sealed partial class ChainBatch
             return Fault(VirtqueueFault.BadIndirectTable, "length of an indirect table, a multiple of 16 from 16", table.Length, limit * 16UL);
         }
 
-        if (!Window.TryResolve(table.Address, table.Length, out nint address, out uint contiguous) || contiguous < table.Length)
-        {
-            return Fault(VirtqueueFault.BadIndirectTable, "indirect table not inside one memory region, at guest address", table.Address, null);
-        }
-
         if (_indirectCopy.Length < count)
         {
             _indirectCopy = new VirtqueueDescriptor[_ringSize];
         }
 
         Span<VirtqueueDescriptor> own = _indirectCopy.AsSpan(0, (int)count);
-        MappedBytes.CopyTo(address, MemoryMarshal.AsBytes(own));
         copy = own;
+        if (!Window.TryResolve(table.Address, table.Length, out nint address, out uint contiguous) || contiguous < table.Length)
+        {
+            return _translations is { } map
+                ? CopyTranslated(map, table.Address, MemoryMarshal.AsBytes(own))
+                : Fault(VirtqueueFault.BadIndirectTable, "indirect table not inside one memory region, at guest address", table.Address, null);
+        }
+
+        MappedBytes.CopyTo(address, MemoryMarshal.AsBytes(own));
         return VirtqueueFault.None;
     }
 
@@ -225,14 +228,14 @@ internal sealed partial class ChainBatch
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private VirtqueueFault AddSegments(ulong guestAddress, uint length)
+    private VirtqueueFault AddSegments(ulong guestAddress, uint length, bool write)
     {
         // A buffer of no bytes is legal, names no memory and needs no segment.
         while (length > 0)
         {
             if (!Window.TryResolve(guestAddress, length, out nint address, out uint contiguous))
             {
-                return Fault(VirtqueueFault.BufferOutsideMemory, "buffer outside guest memory, at guest address", guestAddress, null);
+                return _translations is { } map ? AddTranslated(map, guestAddress, length, write) : Fault(VirtqueueFault.BufferOutsideMemory, "buffer outside guest memory, at guest address", guestAddress, null);
             }
 
             if (_segmentCount == _segments.Length && !Grow())
@@ -255,7 +258,7 @@ internal sealed partial class ChainBatch
     /// <summary>A chain may have as many pieces as the ring has descriptors and memory has regions; how many a batch may have follows from <see cref="IsFull"/>.</summary>
     private bool Grow()
     {
-        if (_segmentCount - _first >= (int)_ringSize + ExtraSegments)
+        if (_segmentCount - _first >= (int)_ringSize + Math.Max(ExtraSegments, _translations?.All.Length ?? 0))
         {
             return false;
         }

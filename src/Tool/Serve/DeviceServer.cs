@@ -33,6 +33,7 @@ internal static class DeviceServer
         VhostUserBackendOptions options = new()
         {
             WithheldProtocolFeatures = withheld,
+            AdditionalFeatures = settings.Iommu ? VirtioFeatures.AccessPlatform : VirtioFeatures.None,
             Dispatch = settings.Dispatch,
             Processors = threads is null ? settings.Processors : [],
             Threads = threads,

@@ -19,6 +19,10 @@ internal static class SocketOptions
         "Serve each queue from a thread of its own, bound to one of these processors, in turn; it sleeps while there is nothing to do unless --poll is given. With --threads those are bound.");
     private static readonly Option<UnixFileMode?> _mode = Mode();
     private static readonly Option<string> _group = Group();
+    private static readonly Option<bool> _iommu = new("--iommu")
+    {
+        Description = "Offer ACCESS_PLATFORM, for a front-end with an IOMMU (QEMU: iommu_platform=on). One that hands on whatever is offered without having one cannot use the device then.",
+    };
     private static readonly Option<LogLevel> _logLevel = ToolOptions.Words(
         "--log-level", "What to tell on standard error: warning, the default, information (also what was served again for a back-end that was killed), debug (also each start and stop), or trace (each message).",
         ("warning", LogLevel.Warning), ("information", LogLevel.Information), ("debug", LogLevel.Debug), ("trace", LogLevel.Trace));
@@ -31,14 +35,14 @@ internal static class SocketOptions
     }
 
     /// <summary>Adds the options of a command that names its sockets in its own way.</summary>
-    internal static void AddSharedTo(Command command) => AddAll(command, _descriptor, _client, _threads, _poll, _processors, _mode, _group, _logLevel);
+    internal static void AddSharedTo(Command command) => AddAll(command, _descriptor, _client, _threads, _poll, _processors, _mode, _group, _iommu, _logLevel);
 
     /// <summary>Adds the options of a command whose device has a way of its own to serve its queues: those that choose threads are refused, with a reason.</summary>
     /// <param name="command">The command.</param>
     /// <param name="reason">Why there is nothing to choose.</param>
     internal static void AddWithoutThreadsTo(Command command, string reason)
     {
-        AddAll(command, _socketPath, _descriptor, _client, _mode, _group, _logLevel, Refused(reason));
+        AddAll(command, _socketPath, _descriptor, _client, _mode, _group, _iommu, _logLevel, Refused(reason));
         command.Validators.Add(CheckSocket);
     }
 
@@ -53,6 +57,7 @@ internal static class SocketOptions
         Processors = line.GetValue(_processors) ?? [],
         Mode = line.GetValue(_mode),
         Group = line.GetValue(_group),
+        Iommu = line.GetValue(_iommu),
         LogLevel = line.GetResult(_logLevel) is null ? LogLevel.Warning : line.GetValue(_logLevel),
     };
 

@@ -27,6 +27,9 @@ internal sealed record SocketSettings
 
     public string? Group { get; init; }
 
+    /// <summary>Offer ACCESS_PLATFORM.</summary>
+    public bool Iommu { get; init; }
+
     public LogLevel LogLevel { get; init; } = LogLevel.Warning;
 
     internal string Where => Path is null ? FormattableString.Invariant($"descriptor {Descriptor}") : string.Join(", ", FurtherPaths.Prepend(Path));

@@ -119,13 +119,15 @@ internal sealed class RawFrontend(VhostUserConnection connection) : IAsyncDispos
         }
     }
 
-    /// <summary>The first messages of a session: everything that is offered is acknowledged, the packed ring only when asked for.</summary>
-    public async Task NegotiateAsync(bool replyAck = true, bool protocolFeatures = true, bool packed = false)
+    /// <summary>The first messages of a session: everything that is offered is acknowledged, the packed ring and an IOMMU only when asked for.</summary>
+    public async Task NegotiateAsync(bool replyAck = true, bool protocolFeatures = true, bool packed = false, bool iommu = false)
     {
         await SendAsync(VhostUserRequest.SetOwner);
         ulong features = await AskU64Async(VhostUserRequest.GetFeatures);
         if (!packed)
             features &= ~(ulong)VirtioFeatures.RingPacked;
+        if (!iommu)
+            features &= ~(ulong)VirtioFeatures.AccessPlatform;
         if (protocolFeatures)
         {
             ulong offered = await AskU64Async(VhostUserRequest.GetProtocolFeatures);

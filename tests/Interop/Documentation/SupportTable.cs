@@ -79,7 +79,9 @@ internal static partial class SupportTable
         {
             int bit = int.CreateChecked(ulong.Log2((ulong)feature));
             string name = feature.ToString();
-            string absent = _notOfVhostUser.TryGetValue(feature, out string? reason) ? "no" : "not yet";
+            bool onRequest = (OfferedBits.TransportBitsOnRequest & feature) != 0;
+            string? reason = _notOfVhostUser.GetValueOrDefault(feature);
+            string absent = onRequest ? "on request" : reason is null ? "not yet" : "no";
             text.Append(
                 CultureInfo.InvariantCulture,
                 $"| {bit} | {FeatureNames.OfVirtioBit(bit)} | {(driver.Contains(name) ? "yes" : absent)} | {(device.Contains(name) ? "offered" : absent)} | {reason ?? "–"} |\n");

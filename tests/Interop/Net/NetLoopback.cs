@@ -31,10 +31,10 @@ internal sealed class NetLoopback : IAsyncDisposable
     public NetReceiver Receiver => Client.Receivers[0];
 
     public static async Task<NetLoopback> StartAsync(
-        NetClientOptions? client = null, NetDeviceOptions? device = null, QueueDispatch dispatch = QueueDispatch.Application, INetHandler? handler = null)
+        NetClientOptions? client = null, NetDeviceOptions? device = null, QueueDispatch dispatch = QueueDispatch.Application, INetHandler? handler = null, VhostUserBackendOptions? options = null)
     {
         (VhostUserConnection front, VhostUserConnection back) = VhostUserConnection.CreatePair();
-        VhostUserBackendOptions options = new() { Dispatch = dispatch, DrainTimeout = TimeSpan.FromSeconds(2) };
+        options = (options ?? new()) with { Dispatch = dispatch, DrainTimeout = TimeSpan.FromSeconds(2) };
         NetLoopback loopback = new(new NetDevice(device, handler), options, back);
         loopback.Client = await NetClient.StartAsync(front, client).InTime();
         if (handler is null)

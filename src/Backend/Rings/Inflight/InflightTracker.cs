@@ -50,6 +50,8 @@ internal abstract class InflightTracker(InflightPart part) : IDisposable
             ushort name = _recovered[_nextRecovered];
             if (FetchAgain(name, batch) == VirtqueueFault.None)
                 continue;
+            if (batch.HasMissed)
+                break;
             refused = IdOf(name);
             if (batch.Count > 0)
                 return true;

@@ -1,0 +1,171 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+/// <summary>
+/// The translations of a session with an IOMMU: what the front-end has told, the table that rings use, and what they miss. A table is made when a ring takes it, out of what is known then.
+/// </summary>
+/// <remarks>
+/// <para>Threading: all members may be used from any thread. Nothing here waits for the front-end: misses are left to <paramref name="wake"/>, which has them sent.</para>
+/// <para>Ownership: the entries, and the table that was made last, until <see cref="Dispose"/>.</para>
+/// </remarks>
+/// <param name="capacity">The most entries.</param>
+/// <param name="counters">Where it is counted.</param>
+/// <param name="wake">Called, not under a lock, when there are misses to say (<see cref="TryTakeMiss"/>).</param>
+internal sealed class DeviceIotlb(int capacity, IotlbCounters counters, Action wake) : IDisposable
+{
+    private readonly Lock _gate = new();
+    private readonly IotlbCache _cache = new(capacity);
+    private readonly PendingMisses _misses = new();
+    private (ulong First, ulong Last)[] _pinned = [];
+    private GuestMemory _physical = GuestMemory.Create();
+    private GuestMemory? _table;
+
+    /// <summary>Whether misses wait for an answer.</summary>
+    internal bool IsAsking
+    {
+        get
+        {
+            lock (_gate)
+                return !_misses.IsEmpty;
+        }
+    }
+
+    /// <summary>A claim on a table of all translations known at present.</summary>
+    internal GuestMemoryLease Acquire()
+    {
+        lock (_gate)
+        {
+            _table ??= GuestMemory.Translated(_cache.Entries, _physical);
+            return _table.Acquire();
+        }
+    }
+
+    /// <summary>Takes entries over that together answer one range.</summary>
+    internal void Update(ReadOnlySpan<Translation> entries)
+    {
+        counters.Updated();
+        lock (_gate)
+        {
+            foreach (Translation entry in entries)
+            {
+                _misses.Remove(entry.Start, entry.Last);
+                if (_cache.Add(entry, IsPinned))
+                    Change();
+            }
+        }
+    }
+
+    /// <summary>Drops what a range touches.</summary>
+    /// <returns>
+    /// Completes when nobody uses a translation of the range that was dropped, now or before. Rings have it in their table until they move, also when it had made room for another long ago: unless it has
+    /// completed already, they must move before anybody waits.
+    /// </returns>
+    internal Task Invalidate(ulong first, ulong last)
+    {
+        counters.Invalidated();
+        lock (_gate)
+        {
+            if (_cache.Remove(first, last) > 0)
+                Change();
+            return Task.WhenAll(_cache.UsesOf(first, last));
+        }
+    }
+
+    /// <summary>The memory behind the translations is another one; those that lead elsewhere go.</summary>
+    internal void UseMemory(GuestMemory memory)
+    {
+        lock (_gate)
+        {
+            _physical = memory;
+            _cache.RemoveOutside(memory);
+            Change();
+        }
+    }
+
+    /// <summary>Completes when nobody uses a translation that led elsewhere than to the present memory.</summary>
+    internal Task UnusedOutside()
+    {
+        lock (_gate)
+            return Task.WhenAll(_cache.UsesOutside(_physical));
+    }
+
+    /// <summary>No ring is started: the front-end says nothing of what it withdraws from now on (QEMU).</summary>
+    internal void Flush()
+    {
+        lock (_gate)
+        {
+            _misses.Clear();
+            _pinned = [];
+            if (_cache.Remove(0, ulong.MaxValue) > 0)
+                Change();
+        }
+    }
+
+    /// <summary>What rings lie in, which does not make room for other translations.</summary>
+    internal void Pin((ulong First, ulong Last)[] ranges)
+    {
+        lock (_gate)
+            _pinned = ranges;
+    }
+
+    /// <summary>Asks for translations.</summary>
+    /// <returns>True: all of them have come meanwhile; whoever asked moves to the next table instead of waiting.</returns>
+    internal bool Ask(IReadOnlyList<TranslationMiss> misses)
+    {
+        bool missing = false;
+        lock (_gate)
+        {
+            foreach (TranslationMiss miss in misses)
+            {
+                if (_cache.Has(miss.Address))
+                    continue;
+                missing = true;
+                _misses.Add(miss);
+            }
+        }
+
+        if (missing)
+            wake();
+        return !missing;
+    }
+
+    /// <summary>Everything that was not answered is to be said again.</summary>
+    internal void AskAgain()
+    {
+        lock (_gate)
+            _misses.SendAgain();
+        wake();
+    }
+
+    /// <summary>The next miss to say.</summary>
+    internal bool TryTakeMiss(out TranslationMiss miss)
+    {
+        lock (_gate)
+        {
+            bool taken = _misses.TryTake(out miss);
+            if (taken)
+                counters.Missed();
+            return taken;
+        }
+    }
+
+    public void Dispose()
+    {
+        Flush();
+        lock (_gate)
+        {
+            _table?.Dispose();
+            _table = null;
+        }
+    }
+
+    private void Change()
+    {
+        counters.Has(_cache.Entries.Length);
+        _table?.Dispose();
+        _table = null;
+    }
+
+    private bool IsPinned(Translation entry) => Array.Exists(_pinned, range => entry.Overlaps(range.First, range.Last));
+}

@@ -1,0 +1,200 @@
+using Vhost.Protocol;
+
+namespace Vhost.Backend;
+
+// Addresses of an IOMMU (ACCESS_PLATFORM). The front-end tells and withdraws translations on the main channel; what is missing is said on the back-end channel, by a task of its own, and nobody waits
+// for the answer there: it comes as a message on the main channel, which is served meanwhile.
+internal sealed partial class BackendSession
+{
+    private readonly DeviceIotlb _iotlb;
+    private readonly Lock _missGate = new();
+    private ITimer? _missTimer;
+    private bool _saysMisses;
+    private bool _iommuEnded;
+
+    private bool UsesIommu => _state.Features.HasFlag(VirtioFeatures.AccessPlatform);
+
+    private ValueTask<Answer> ChangeTranslationsAsync(VhostUserIotlb said)
+    {
+        const string Name = "VHOST_USER_IOTLB_MSG";
+        if (said.Type is not (VhostUserIotlbType.Update or VhostUserIotlbType.Invalidate))
+        {
+            return Now(Answer.Refuse(
+                VhostUserViolation.BadValue, $"{Name}: type {(byte)said.Type} is neither {(byte)VhostUserIotlbType.Update} (update) nor {(byte)VhostUserIotlbType.Invalidate} (invalidate)"));
+        }
+
+        if (said.Size == 0 || said.Size - 1 > ulong.MaxValue - said.Address.Value)
+        {
+            return Now(Answer.Refuse(
+                VhostUserViolation.BadValue, $"{Name}: size 0x{said.Size:x} at I/O virtual address {said.Address}: the range must have a byte and not pass 2^64"));
+        }
+
+        return said.Type == VhostUserIotlbType.Invalidate ? InvalidateAsync(Name, said) : Now(Update(Name, said));
+    }
+
+    private Answer Update(string name, in VhostUserIotlb said)
+    {
+        if (said.Permission is VhostUserIotlbPermission.None or > VhostUserIotlbPermission.ReadWrite)
+            return Answer.Refuse(VhostUserViolation.BadValue, $"{name}: permission {(byte)said.Permission} is not 1 (read), 2 (write) or 3 (both)");
+        if (TranslationsOf(said) is not { } entries)
+        {
+            return Answer.Refuse(
+                VhostUserViolation.UnknownMemoryRegion,
+                $"{name}: user address {said.UserAddress} with size 0x{said.Size:x}, of I/O virtual address {said.Address}, is not inside the memory of {_memory.Regions.Count} regions");
+        }
+
+        _iotlb.Update(entries);
+        foreach (VringState vring in _vrings)
+        {
+            if (vring.Worker is { Queue.Awaits: true } worker)
+                worker.MoveSoon();
+        }
+
+        return StartWaiting(name);
+    }
+
+    /// <summary>What was said, cut at the ends of regions: a front-end may have one range of addresses over several. Null: not all of it is memory.</summary>
+    private Translation[]? TranslationsOf(in VhostUserIotlb said)
+    {
+        List<Translation> entries = [];
+        ulong done = 0;
+        while (done < said.Size && said.UserAddress.Value <= ulong.MaxValue - done && _memory.TryFind(new UserAddress(said.UserAddress.Value + done), out GuestMemoryRegion? region, out ulong offset))
+        {
+            ulong here = Math.Min(said.Size - done, region.Size - offset);
+            entries.Add(new Translation(said.Address.Value + done, region, offset, here, said.Permission));
+            done += here;
+        }
+
+        if (done == said.Size)
+            return [.. entries];
+        foreach (Translation entry in entries)
+            entry.Release();
+        return null;
+    }
+
+    /// <summary>Starts the rings that waited for their translations.</summary>
+    private Answer StartWaiting(string name)
+    {
+        try
+        {
+            foreach (VringState vring in _vrings)
+                StartIfPossible(vring);
+            return Answer.Done;
+        }
+        catch (LinuxException e)
+        {
+            return Answer.Close(VhostUserViolation.WrongState, $"{name}: a queue that waited for the translation cannot start: {e.Message}");
+        }
+    }
+
+    private async ValueTask<Answer> InvalidateAsync(string name, VhostUserIotlb said)
+    {
+        ulong last = said.Address.Value + (said.Size - 1);
+        Task unused = _iotlb.Invalidate(said.Address.Value, last);
+        if (!unused.IsCompleted)
+            await Task.WhenAll(Array.ConvertAll(_vrings, static vring => vring.Worker?.MoveToNewestAsync() ?? Task.CompletedTask)).ConfigureAwait(false);
+        try
+        {
+            await unused.WaitAsync(_options.DrainTimeout, _options.TimeProvider).ConfigureAwait(false);
+            return Answer.Done;
+        }
+        catch (TimeoutException)
+        {
+            return Answer.Close(
+                VhostUserViolation.WrongState,
+                $"{name}: the device still uses memory at I/O virtual address {said.Address}, size 0x{said.Size:x}, after {_options.DrainTimeout.TotalSeconds} s, so that it was withdrawn cannot be acknowledged");
+        }
+    }
+
+    /// <summary>Pages that rings lie in do not make room for pages of requests.</summary>
+    private void PinRings() => _iotlb.Pin([.. _vrings.Where(static vring => vring.Started).SelectMany(vring => MappedRing.RangesOf(SetupOf(vring)))]);
+
+    /// <summary>While no ring is started a front-end does not say what it withdraws (QEMU), so nothing is kept.</summary>
+    private void ForgetTranslationsAtRest()
+    {
+        if (IsSuspended)
+            _iotlb.Flush();
+    }
+
+    /// <summary>Something is missing. Any thread; never blocks.</summary>
+    private void SayMisses()
+    {
+        lock (_missGate)
+        {
+            if (_saysMisses || _iommuEnded)
+                return;
+            _saysMisses = true;
+            _missTimer ??= _options.TimeProvider.CreateTimer(static session => ((BackendSession)session!).AskAgain(), this, _options.IotlbRetry, _options.IotlbRetry);
+        }
+
+        _ = SayMissesAsync();
+    }
+
+    private async Task SayMissesAsync()
+    {
+        await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding); // not on the thread of the queue
+        while (TryTakeMiss(out TranslationMiss miss))
+        {
+            RequestChannel? channel;
+            lock (_channelGate)
+                channel = _channel;
+            if (channel is null)
+                continue;
+            VhostUserIotlb said = new(new IoVirtualAddress(miss.Address), 0, default, miss.Permission, VhostUserIotlbType.Miss);
+            byte[] payload = PayloadBytes.Of(said);
+            try
+            {
+                await channel.SendAsync(VhostUserHeader.ForRequest(VhostUserBackendRequest.IotlbMsg, payload.Length), payload).ConfigureAwait(false);
+            }
+            catch (Exception e) when (e is IOException or TimeoutException or ObjectDisposedException)
+            {
+                // The channel has ended with a reason; whoever watches it says so.
+            }
+        }
+    }
+
+    /// <summary>The next miss; without one, saying them has ended under the same lock under which it begins.</summary>
+    private bool TryTakeMiss(out TranslationMiss miss)
+    {
+        lock (_missGate)
+        {
+            miss = default;
+            _saysMisses = !_iommuEnded && _iotlb.TryTakeMiss(out miss);
+            return _saysMisses;
+        }
+    }
+
+    /// <summary>By the clock: what was not answered is said again, and whoever waits looks again.</summary>
+    private void AskAgain()
+    {
+        foreach (VringState vring in _vrings)
+        {
+            if (vring.Worker is { Queue.Awaits: true } worker)
+                worker.MoveSoon();
+        }
+
+        lock (_missGate)
+        {
+            if (!_iotlb.IsAsking || _iommuEnded)
+            {
+                _missTimer?.Dispose();
+                _missTimer = null;
+                return;
+            }
+        }
+
+        _iotlb.AskAgain();
+    }
+
+    private void EndTranslations()
+    {
+        lock (_missGate)
+        {
+            _iommuEnded = true;
+            _missTimer?.Dispose();
+            _missTimer = null;
+        }
+
+        _iotlb.Dispose();
+    }
+}

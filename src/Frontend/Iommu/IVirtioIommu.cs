@@ -1,0 +1,37 @@
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+/// <summary>
+/// The IOMMU between a guest and its devices, as sessions ask it (<see cref="VhostUserFrontendOptions.Iommu"/>). A hypervisor implements this on top of the tables that its guest writes;
+/// <see cref="IommuMappings"/> is one for emulators and tests.
+/// </summary>
+/// <remarks>
+/// <para>Order: what the guest unmaps is first gone from <see cref="Translate"/>, then withdrawn from each attached session (<see cref="VhostUserFrontend.InvalidateIotlbAsync"/>), and only when that has completed is
+/// the guest told that its unmapping is done. Then no device uses the memory any more. Mapping needs no message.</para>
+/// <para>Threading: called from any thread, from several sessions at once; never with a lock of a session held that <see cref="VhostUserFrontend.InvalidateIotlbAsync"/> would need.</para>
+/// </remarks>
+public interface IVirtioIommu
+{
+    /// <summary>Finds where an address leads. Must not wait for the guest or for a device.</summary>
+    /// <param name="address">The address that a device wants.</param>
+    /// <param name="access">What it wants to do there.</param>
+    /// <returns>A translation that contains the address and allows the access, as large as the IOMMU likes; null: the guest has mapped nothing there, or not for that. The device then waits, and asks again.</returns>
+    IommuTranslation? Translate(IoVirtualAddress address, VhostUserIotlbPermission access);
+
+    /// <summary>A session begins to keep translations.</summary>
+    /// <param name="device">To be told what is unmapped, until <see cref="Detach"/>.</param>
+    void Attach(VhostUserFrontend device);
+
+    /// <summary>A session has ended and keeps nothing any more. May come more than once.</summary>
+    /// <param name="device">What was attached.</param>
+    void Detach(VhostUserFrontend device);
+
+    /// <summary>A device reports that an access was refused to it (ACCESS_FAIL), for the fault log of the IOMMU. The default does nothing.</summary>
+    /// <param name="device">Which.</param>
+    /// <param name="address">Where.</param>
+    /// <param name="access">What it wanted to do.</param>
+    void AccessFailed(VhostUserFrontend device, IoVirtualAddress address, VhostUserIotlbPermission access)
+    {
+    }
+}

@@ -1,0 +1,137 @@
+using System.Globalization;
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+// An IOMMU between the guest and the device. Translations go out on the main channel, one at a time with what is withdrawn, so that an answer never comes behind the withdrawal of what it says.
+public sealed partial class VhostUserFrontend
+{
+    private readonly SemaphoreSlim _iotlbTurn = new(1, 1);
+
+    /// <summary>Whether the device's addresses are those of an IOMMU: ACCESS_PLATFORM is acknowledged. Addresses of rings and buffers are then I/O virtual ones, and go out as they are.</summary>
+    public bool UsesIommu => (AcknowledgedFeatures & VirtioFeatures.AccessPlatform) != 0;
+
+    /// <summary>
+    /// IOTLB_MSG: withdraws translations. When it completes, the device does not use the memory behind them any more, nor is a translation of the range under way that was looked up before. Any thread; not
+    /// delayed by operations of the session that wait for the back-end's work, except for one reply that is awaited. Does nothing when ACCESS_PLATFORM is not acknowledged, or the session has ended.
+    /// </summary>
+    /// <param name="address">First I/O virtual address.</param>
+    /// <param name="size">Bytes, at least 1; does not pass 2^64.</param>
+    /// <param name="cancellationToken">Cancels freely until the request has left.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The range is empty or passes 2^64.</exception>
+    /// <exception cref="VhostUserRejectedException">The back-end refused.</exception>
+    /// <exception cref="VhostUserTimeoutException">The back-end did not answer in time: the session has ended, and it may still use the memory.</exception>
+    public async ValueTask InvalidateIotlbAsync(IoVirtualAddress address, ulong size, CancellationToken cancellationToken = default)
+    {
+        ArgumentOutOfRangeException.ThrowIfZero(size);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(size - 1, ulong.MaxValue - address.Value);
+        if (!UsesIommu)
+            return;
+        await _iotlbTurn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            if (_completion.Task.IsCompleted || Volatile.Read(ref _disposed) != 0)
+                return;
+            await Requests.IotlbMsgAsync(new VhostUserIotlb(address, size, default, VhostUserIotlbPermission.None, VhostUserIotlbType.Invalidate), cancellationToken).ConfigureAwait(false);
+        }
+        catch (VhostUserDisconnectedException)
+        {
+            // The session has ended, and with it what the back-end knew.
+        }
+        finally
+        {
+            _iotlbTurn.Release();
+        }
+    }
+
+    /// <summary>Null: nobody here answers.</summary>
+    internal async ValueTask<bool?> TryAnswerIotlbAsync(VhostUserIotlb said, CancellationToken cancellationToken)
+    {
+        if (_options.Iommu is not { } iommu)
+            return null;
+        if (Problem(said) is { } problem)
+            return IsDone(VhostUserBackendRequest.IotlbMsg, problem);
+        if (said.Type == VhostUserIotlbType.AccessFail)
+        {
+            iommu.AccessFailed(this, said.Address, said.Permission);
+            return true;
+        }
+
+        return IsDone(VhostUserBackendRequest.IotlbMsg, await AnswerMissAsync(iommu, said, cancellationToken).ConfigureAwait(false));
+    }
+
+    /// <summary>What is wrong with a message of the back-end; null: nothing. The size says nothing in a miss, where DPDK leaves it 0.</summary>
+    private static string? Problem(in VhostUserIotlb said)
+    {
+        if (said.Type is not (VhostUserIotlbType.Miss or VhostUserIotlbType.AccessFail))
+            return Invariant($"type {(byte)said.Type} is neither {(byte)VhostUserIotlbType.Miss} (miss) nor {(byte)VhostUserIotlbType.AccessFail} (access failure)");
+        if (said.Permission is VhostUserIotlbPermission.None or > VhostUserIotlbPermission.ReadWrite)
+            return Invariant($"permission {(byte)said.Permission} is not 1 (read), 2 (write) or 3 (both)");
+        return said.Size > 0 && said.Size - 1 > ulong.MaxValue - said.Address.Value ? Invariant($"size 0x{said.Size:x} at I/O virtual address {said.Address} passes 2^64") : null;
+    }
+
+    /// <summary>Why there is no translation; null: the back-end has it.</summary>
+    private async ValueTask<string?> AnswerMissAsync(IVirtioIommu iommu, VhostUserIotlb said, CancellationToken cancellationToken)
+    {
+        await _iotlbTurn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            if (iommu.Translate(said.Address, said.Permission) is not { } translation)
+                return Invariant($"I/O virtual address {said.Address} is not mapped for permission {(byte)said.Permission}");
+            if (!IsAnswer(translation, said))
+                return Invariant($"the IOMMU's answer for {said.Address} does not contain it, or not with permission {(byte)said.Permission}: {translation}");
+            if (Published(translation, said.Address) is not { } update)
+                return Invariant($"I/O virtual address {said.Address} leads to no memory of the device, from {translation.GuestAddress} on");
+            MarkUsed(VhostUserProtocolFeatures.BackendReq);
+            await Requests.IotlbMsgAsync(update, cancellationToken).ConfigureAwait(false);
+            return null;
+        }
+        catch (VhostUserRejectedException refusal)
+        {
+            return refusal.Message;
+        }
+        finally
+        {
+            _iotlbTurn.Release();
+        }
+    }
+
+    private static bool IsAnswer(in IommuTranslation translation, in VhostUserIotlb said) =>
+        translation.Size > 0
+        && said.Address.Value >= translation.Address.Value
+        && said.Address.Value - translation.Address.Value < translation.Size
+        && translation.Size - 1 <= ulong.MaxValue - translation.Address.Value
+        && translation.Size - 1 <= ulong.MaxValue - translation.GuestAddress.Value
+        && (translation.Permission & said.Permission) == said.Permission;
+
+    /// <summary>The part of a translation around an address that lies in one region, in the words that the back-end knows the region by.</summary>
+    private VhostUserIotlb? Published(in IommuTranslation translation, IoVirtualAddress address)
+    {
+        ulong before = address.Value - translation.Address.Value;
+        GuestAddress wanted = new(translation.GuestAddress.Value + before);
+        foreach (PublishedRegion region in _published.Regions)
+        {
+            VhostUserMemoryRegion wire = region.Wire;
+            if (!region.TryTranslate(wanted, 1, out UserAddress user))
+                continue;
+            ulong inRegion = wanted.Value - wire.GuestAddress.Value;
+            ulong first = before - Math.Min(before, inRegion);
+            ulong size = Math.Min(translation.Size - before, wire.Size - inRegion) + (before - first);
+            return new VhostUserIotlb(
+                new IoVirtualAddress(translation.Address.Value + first), size, new UserAddress(user.Value - (before - first)), translation.Permission, VhostUserIotlbType.Update);
+        }
+
+        return null;
+    }
+
+    private void AttachIommu()
+    {
+        if (!UsesIommu || _options.Iommu is not { } iommu)
+            return;
+        iommu.Attach(this);
+        if (_completion.Task.IsCompleted)
+            iommu.Detach(this);
+    }
+
+    private static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
+}

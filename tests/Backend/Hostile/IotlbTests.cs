@@ -1,0 +1,176 @@
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Backend.Tests.Hostile;
+
+/// <summary>IOTLB_MSG in both directions: what a front-end says of translations, and what it is asked.</summary>
+[Collection(ProcessCounts.Name)]
+public sealed class IotlbTests
+{
+    private const VhostUserIotlbPermission Read = VhostUserIotlbPermission.ReadOnly;
+    private const VhostUserIotlbPermission Write = VhostUserIotlbPermission.WriteOnly;
+    private const ulong Elsewhere = 0x7777_0000_0000;
+
+    [Fact]
+    public Task What_is_missing_is_asked_for_once_and_the_request_goes_on_with_the_answer() => IotlbBench.ServeAsync(lines: 0, async (frontend, guest, ring, iommu) =>
+    {
+        await frontend.StartAsync(ring);
+        List<VhostUserIotlb> rings = [await iommu.AskedAsync(), await iommu.AskedAsync(), await iommu.AskedAsync()];
+        rings.Select(asked => asked.Address.Value).Should().Equal(ring.Address.DescriptorTable.Value, ring.Address.AvailableRing.Value, ring.Address.UsedRing.Value);
+        rings.Select(asked => asked.Permission).Should().Equal(Read, Read, VhostUserIotlbPermission.ReadWrite);
+        await iommu.MapRingsAsync();
+
+        ring.SubmitAndKick(7);
+        (await iommu.AskedAsync()).Should().Be(new VhostUserIotlb(new(guest.Guest(0x4000).Value), 0, default, Read, VhostUserIotlbType.Miss));
+        ring.Kick.Signal();
+        await iommu.MapBuffersAsync();
+        await ring.ExpectEchoAsync(7);
+        Task<VhostUserIotlb> more = iommu.AskedAsync();
+        await ring.EchoAsync(8);
+        more.IsCompleted.Should().BeFalse("nothing is missing, and nothing was asked for twice");
+    });
+
+    [Fact]
+    public Task Whoever_gets_no_answer_asks_again_by_the_clock() => IotlbBench.ServeAsync(
+        lines: 0,
+        async (frontend, guest, ring, iommu) =>
+        {
+            await iommu.MapRingsAsync();
+            await frontend.StartAsync(ring);
+            ring.SubmitAndKick(1);
+            for (int i = 0; i < 3; i++)
+                (await iommu.AskedAsync()).Address.Value.Should().Be(guest.Guest(0x4000).Value);
+            await iommu.MapBuffersAsync();
+            await ring.ExpectEchoAsync(1);
+        },
+        RawIommu.Options with { IotlbRetry = TimeSpan.FromMilliseconds(10) });
+
+    [Fact]
+    public Task A_read_only_page_is_read_and_a_write_to_it_breaks_the_queue() => IotlbBench.ServeAsync(lines: 1, async (frontend, guest, ring, iommu) =>
+    {
+        await iommu.MapRingsAsync();
+        await iommu.SayAsync(RawIommu.Update(guest.GuestStart.Value, TestGuest.Size, guest.UserStart, Read));
+        await frontend.StartAsync(ring);
+        ring.SubmitAndKick(1);
+        await Eventually.TrueAsync(ring.Error.TryConsume);
+        ring.UsedIndex.Should().Be(0);
+        await iommu.SayAsync(RawIommu.Invalidation(0, ulong.MaxValue));
+    });
+
+    [Fact]
+    public Task A_write_only_page_is_not_read() => IotlbBench.ServeAsync(lines: 1, async (frontend, guest, ring, iommu) =>
+    {
+        await iommu.MapRingsAsync();
+        await iommu.SayAsync(RawIommu.Update(guest.GuestStart.Value, TestGuest.Size, guest.UserStart, Write));
+        await frontend.StartAsync(ring);
+        ring.SubmitAndKick(1);
+        await Eventually.TrueAsync(ring.Error.TryConsume);
+    });
+
+    [Theory]
+    [InlineData("beyond the end", Elsewhere, 8192UL, TestGuest.Size - 4096, 3, 2)]
+    [InlineData("elsewhere", Elsewhere, 4096UL, 1UL << 50, 3, 2)]
+    [InlineData("one byte too many", Elsewhere, TestGuest.Size + 1, 0UL, 3, 2)]
+    [InlineData("user address wraps", Elsewhere, 1UL << 63, ulong.MaxValue - 0x5a5a_1000_0000, 3, 2)]
+    [InlineData("nothing", Elsewhere, 0UL, 0UL, 3, 2)]
+    [InlineData("wraps", ulong.MaxValue - 4094, 4096UL, 0UL, 3, 2)]
+    [InlineData("wraps far", 4096UL, ulong.MaxValue, 0UL, 3, 2)]
+    [InlineData("no permission", Elsewhere, 4096UL, 0UL, 0, 2)]
+    [InlineData("unknown permission", Elsewhere, 4096UL, 0UL, 4, 2)]
+    [InlineData("miss", Elsewhere, 4096UL, 0UL, 3, 1)]
+    [InlineData("access failure", Elsewhere, 4096UL, 0UL, 3, 4)]
+    [InlineData("batch", Elsewhere, 4096UL, 0UL, 3, 5)]
+    [InlineData("type 0", Elsewhere, 4096UL, 0UL, 3, 0)]
+    [InlineData("invalidates nothing", Elsewhere, 0UL, 0UL, 3, 3)]
+    [InlineData("invalidates past the end", ulong.MaxValue, 2UL, 0UL, 3, 3)]
+    public Task B32_what_cannot_be_is_refused_and_changes_nothing(string why, ulong address, ulong size, ulong offset, byte permission, byte type) =>
+        IotlbBench.ServeAsync(lines: 1, async (frontend, guest, ring, iommu) =>
+        {
+            await iommu.MapAllAsync();
+            await frontend.StartAsync(ring);
+            await ring.EchoAsync(1);
+            VhostUserIotlb message = new(new(address), size, new(unchecked(guest.UserStart.Value + offset)), (VhostUserIotlbPermission)permission, (VhostUserIotlbType)type);
+
+            await iommu.RefusedAsync(message);
+
+            await ring.EchoAsync(2);
+            why.Should().NotBeEmpty();
+        });
+
+    [Fact]
+    public Task B32_the_last_page_of_the_address_space_is_one_like_any_other() => IotlbBench.ServeAsync(lines: 0, async (frontend, guest, ring, iommu) =>
+    {
+        await iommu.MapAllAsync();
+        await iommu.SayAsync(RawIommu.Update(ulong.MaxValue - 4095, 4096, guest.User(0x20000)));
+        await frontend.StartAsync(ring);
+        guest.WriteBytes(0x20000 + 4096 - 8, [1, 2, 3, 4, 5, 6, 7, 8]);
+        IotlbBench.Offer(guest, ring, (ulong.MaxValue - 7, 8, false), (guest.Guest(0x30000).Value, 8, true));
+        await Eventually.TrueAsync(() => ring.UsedIndex == 1);
+        guest.ReadBytes(0x30000, 8).Should().Equal(1, 2, 3, 4, 5, 6, 7, 8);
+        await iommu.SayAsync(RawIommu.Invalidation(ulong.MaxValue, 1));
+    });
+
+    [Theory]
+    [InlineData(0, 0)]
+    [InlineData(25, 0)]
+    [InlineData(27, 0)]
+    [InlineData(33, 0)]
+    [InlineData(4096, 0)]
+    [InlineData(32, 1)]
+    public Task A_message_of_another_shape_is_refused_or_ends_the_connection(int size, int descriptors) => IotlbBench.ServeAsync(lines: 1, async (frontend, guest, ring, iommu) =>
+    {
+        using EventNotifier stray = new();
+        await frontend.SendAsync((uint)VhostUserRequest.IotlbMsg, RawFrontend.NeedReply, new byte[size], descriptors == 0 ? [] : [stray.Descriptor]);
+        await frontend.ExpectRefusedOrClosedAsync(VhostUserRequest.IotlbMsg);
+    });
+
+    [Fact]
+    public Task Without_its_padding_and_without_asking_for_an_answer_it_is_taken_too() => IotlbBench.ServeAsync(lines: 0, async (frontend, guest, ring, iommu) =>
+    {
+        await frontend.SendAsync(VhostUserRequest.IotlbMsg, RawFrontend.Bytes(RawIommu.Update(guest.UserStart.Value, TestGuest.Size, guest.UserStart)).AsMemory(0, VhostUserIotlb.SignificantSize));
+        await iommu.MapBuffersAsync();
+        await frontend.StartAsync(ring);
+        await ring.EchoAsync(1);
+    });
+
+    [Fact]
+    public Task Without_ACCESS_PLATFORM_it_is_refused() => HostileBench.AttackAsync(
+        lines: 1, static frontend => frontend.RefusedAsync(VhostUserRequest.IotlbMsg, RawFrontend.Bytes(RawIommu.Invalidation(0, 4096))), RawIommu.Options);
+
+    [Fact]
+    public async Task The_bit_is_offered_on_request_alone_and_others_cannot_be_asked_for()
+    {
+        await using SessionBench bench = await SessionBench.StartAsync();
+        bench.Backend.OfferedFeatures.Should().NotHaveFlag(VirtioFeatures.AccessPlatform);
+        Action make = () => _ = new VhostUserBackend(new EchoDevice(), new VhostUserBackendOptions { AdditionalFeatures = VirtioFeatures.AccessPlatform | VirtioFeatures.EventIndex });
+        make.Should().Throw<ArgumentOutOfRangeException>().WithMessage("*AdditionalFeatures*EVENT_IDX*ACCESS_PLATFORM*");
+        make = () => _ = new VhostUserBackend(new EchoDevice(), new VhostUserBackendOptions { IotlbEntries = 0 });
+        make.Should().Throw<ArgumentOutOfRangeException>().WithMessage("*IotlbEntries is 0*1 to 65536*");
+    }
+
+    [Fact]
+    public Task Before_the_memory_is_there_nothing_can_be_translated_and_rings_wait() => IotlbBench.ServeAsync(lines: 1, async (frontend, guest, ring, iommu) =>
+    {
+        await frontend.RemoveMemoryAsync(guest);
+        await iommu.RefusedAsync(RawIommu.Update(guest.UserStart.Value, TestGuest.Size, guest.UserStart));
+        await frontend.StartAsync(ring);
+        await frontend.AddMemoryAsync(guest);
+        await iommu.MapAllAsync();
+        await ring.EchoAsync(1);
+    });
+
+    [Fact]
+    public Task An_update_over_two_regions_is_one_of_both() => IotlbBench.ServeAsync(lines: 0, async (frontend, guest, ring, iommu) =>
+    {
+        using TestGuest next = new(slot: 1);
+        await frontend.AddMemoryAsync(next);
+        await iommu.MapAllAsync();
+        await iommu.SayAsync(RawIommu.Update(Elsewhere, 2 * TestGuest.Size, guest.UserStart));
+        await frontend.StartAsync(ring);
+        next.WriteBytes(0, [5, 6, 7, 8]);
+        guest.WriteBytes(TestGuest.Size - 4, [1, 2, 3, 4]);
+        IotlbBench.Offer(guest, ring, (Elsewhere + TestGuest.Size - 4, 8, false), (guest.Guest(0x30000).Value, 8, true));
+        await Eventually.TrueAsync(() => ring.UsedIndex == 1);
+        guest.ReadBytes(0x30000, 8).Should().Equal(1, 2, 3, 4, 5, 6, 7, 8);
+    });
+}

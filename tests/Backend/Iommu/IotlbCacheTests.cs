@@ -1,0 +1,152 @@
+using FsCheck;
+using FsCheck.Fluent;
+using Vhost.Protocol;
+
+namespace Vhost.Backend.Tests.Iommu;
+
+/// <summary>The cache of translations against a plain list that is searched from front to back.</summary>
+public sealed class IotlbCacheTests : IDisposable
+{
+    private const int Capacity = 6;
+    private const ulong Page = 4096;
+
+    private readonly TestGuest _guest = new();
+
+    private enum Step
+    {
+        Update,
+        Invalidate,
+        Ask,
+    }
+
+    public void Dispose() => _guest.Dispose();
+
+    [Fact]
+    public void Any_sequence_of_updates_and_invalidations_leaves_what_a_plain_list_has()
+    {
+        Gen<(Step, ulong, ulong, int)> step =
+            from kind in Gen.Frequency((5, Gen.Constant(Step.Update)), (2, Gen.Constant(Step.Invalidate)), (2, Gen.Constant(Step.Ask)))
+            from address in Gen.OneOf(Gen.Choose(0, 40).Select(static page => (ulong)page * (Page / 2)), Gen.Choose(0, 8).Select(static page => ulong.MaxValue - ((ulong)page * Page) - (Page - 1)))
+            from size in Gen.Choose(1, 10).Select(static half => (ulong)half * (Page / 2))
+            from offset in Gen.Choose(0, 100)
+            select (kind, address, Math.Min(size, ulong.MaxValue - address + 1 == 0 ? size : ulong.MaxValue - address), offset);
+        Prop.ForAll(step.ListOf().ToArbitrary(), list => Follows(list)).Check(Config.QuickThrowOnFailure.WithMaxTest(300).WithQuietOnSuccess(true));
+    }
+
+    [Fact]
+    public void A_million_entries_leave_as_many_as_there_is_room_for_and_no_mapping_that_nobody_has()
+    {
+        IotlbCache cache = new(2048);
+        Translation pinned = Entry(1, Page, 0);
+        cache.Add(pinned, _ => false);
+        List<Translation> all = [];
+        for (ulong i = 1; i <= 1_000_000; i++)
+        {
+            Translation entry = Entry(i * 2 * Page, Page, (int)(i % 200));
+            cache.Add(entry, one => ReferenceEquals(one, pinned));
+            if (i % 50_000 == 0)
+                all.Add(entry);
+        }
+
+        cache.Entries.Length.Should().Be(2048);
+        cache.Has(1).Should().BeTrue("a ring lies there");
+        cache.Has(1_000_000 * 2 * Page).Should().BeTrue();
+        cache.Has(900_000 * 2 * Page).Should().BeFalse();
+        all.Count(static entry => !entry.Unused.IsCompleted).Should().Be(1, "what has made room is not held any more");
+        cache.UsesOf(0, ulong.MaxValue).Should().BeEmpty();
+        cache.Remove(0, ulong.MaxValue).Should().Be(2048);
+        pinned.Unused.IsCompleted.Should().BeTrue();
+    }
+
+    [Fact]
+    public void What_has_gone_is_waited_for_as_long_as_somebody_uses_it()
+    {
+        IotlbCache cache = new(2);
+        Translation first = Entry(0, Page, 0);
+        cache.Add(first, _ => false);
+        GuestMemory table = GuestMemory.Translated(cache.Entries, _guest.Table);
+        GuestMemoryLease lease = table.Acquire();
+        table.Dispose();
+        cache.Add(Entry(0, Page, 1), _ => false); // replaced
+        cache.Add(Entry(Page, Page, 2), _ => false);
+        cache.Add(Entry(2 * Page, Page, 3), _ => false); // makes room
+
+        cache.UsesOf(Page, 2 * Page).Should().BeEmpty();
+        Task use = cache.UsesOf(0, 100).Should().ContainSingle().Subject;
+        use.IsCompleted.Should().BeFalse();
+        lease.Dispose();
+        use.IsCompleted.Should().BeTrue();
+        cache.UsesOf(0, 100).Should().BeEmpty();
+        cache.Remove(0, ulong.MaxValue);
+    }
+
+    [Fact]
+    public void A_claim_on_some_entries_keeps_no_other()
+    {
+        Translation kept = Entry(0, Page, 0);
+        Translation other = Entry(Page, Page, 0);
+        GuestMemory table = GuestMemory.Translated([kept, other], _guest.Table);
+        GuestMemoryLease part = table.AcquirePart([kept, kept]);
+        table.Dispose();
+        kept.Release();
+        other.Release();
+
+        other.Unused.IsCompleted.Should().BeTrue("the page is the same, the address is not");
+        kept.Unused.IsCompleted.Should().BeFalse();
+        part.Dispose();
+        kept.Unused.IsCompleted.Should().BeTrue();
+    }
+
+    private void Follows(IEnumerable<(Step, ulong, ulong, int)> steps)
+    {
+        IotlbCache cache = new(Capacity);
+        List<(ulong First, ulong Last, nint Address)> model = [];
+        foreach ((Step kind, ulong address, ulong size, int offset) in steps)
+        {
+            ulong last = address + (size - 1);
+            if (kind == Step.Update)
+            {
+                Translation entry = Entry(address, size, offset);
+                (ulong, ulong, nint) same = (address, last, entry.Address);
+                cache.Add(entry, _ => false).Should().Be(!model.Contains(same));
+                if (!model.Contains(same))
+                {
+                    model.RemoveAll(one => one.First <= last && address <= one.Last);
+                    if (model.Count == Capacity)
+                        model.RemoveAt(0);
+                    model.Add(same);
+                }
+            }
+            else if (kind == Step.Invalidate)
+            {
+                cache.Remove(address, last).Should().Be(model.RemoveAll(one => one.First <= last && address <= one.Last));
+            }
+
+            Compare(cache, model, address, size);
+        }
+
+        cache.Remove(0, ulong.MaxValue).Should().Be(model.Count);
+    }
+
+    private void Compare(IotlbCache cache, List<(ulong First, ulong Last, nint Address)> model, ulong address, ulong size)
+    {
+        cache.Entries.ToArray().Select(static entry => (entry.Start, entry.Last, entry.Address)).Should().Equal(model.OrderBy(static one => one.First));
+        GuestMemory table = GuestMemory.Translated(cache.Entries, _guest.Table);
+        TranslationMap map = table.Translations!;
+        foreach (ulong at in (ulong[])[address, address + (size / 2), address + (size - 1)])
+        {
+            (ulong First, ulong Last, nint Address)[] found = [.. model.Where(one => one.First <= at && at <= one.Last)];
+            cache.Has(at).Should().Be(found.Length == 1);
+            Translation? entry = map.Find(at);
+            (entry is not null).Should().Be(found.Length == 1);
+            bool whole = map.TryFindWhole(at, 1, write: true, out nint mapped);
+            whole.Should().Be(found.Length == 1);
+            if (whole)
+                mapped.Should().Be(found[0].Address + (nint)(at - found[0].First));
+        }
+
+        table.Dispose();
+    }
+
+    private Translation Entry(ulong address, ulong size, int offset) => new(address, _guest.Table.Regions[0], (ulong)offset * 512, size, VhostUserIotlbPermission.ReadWrite);
+}
