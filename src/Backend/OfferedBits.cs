@@ -43,6 +43,8 @@ internal static class OfferedBits
             offered |= VhostUserProtocolFeatures.SharedObject;
         if (device is ISharedMemoryDevice)
             offered |= VhostUserProtocolFeatures.Shmem;
+        if (device is ISuspendableDevice)
+            offered |= VhostUserProtocolFeatures.GetVringBaseInflight | VhostUserProtocolFeatures.GetVringBaseSkipDrain;
         if (device is IMigratableDevice)
             offered |= VhostUserProtocolFeatures.DeviceState;
         offered |= options.AdditionalProtocolFeatures;

@@ -53,8 +53,8 @@ public sealed class FrontendVring
         _session.SetVringCallAsync(this, call, cancellationToken);
 
     /// <summary>
-    /// Stops the ring: SET_VRING_ENABLE 0, so that the data path stops first, then GET_VRING_BASE. When it completes the back-end does not touch
-    /// the ring any more.
+    /// Stops the ring: SET_VRING_ENABLE 0, so that the data path stops first, then GET_VRING_BASE, which waits for requests in flight. When it completes the back-end does not touch
+    /// the ring any more. (One that has GET_VRING_BASE_INFLIGHT negotiated without GET_VRING_BASE_SKIP_DRAIN, and was given a region, may leave requests noted there instead, as with <see cref="SuspendAsync"/>.)
     /// </summary>
     /// <param name="cancellationToken">Cancels freely until a request has left.</param>
     /// <returns>Where to go on.</returns>
@@ -62,7 +62,19 @@ public sealed class FrontendVring
     /// The base the back-end answered cannot be: more than the ring's size away from the indices in the ring. The ring is stopped all the same.
     /// </exception>
     /// <exception cref="InvalidOperationException">The ring is stopped.</exception>
-    public ValueTask<VringBase> StopAsync(CancellationToken cancellationToken = default) => _session.StopVringAsync(this, cancellationToken);
+    public ValueTask<VringBase> StopAsync(CancellationToken cancellationToken = default) => _session.StopVringAsync(this, suspends: false, cancellationToken);
+
+    /// <summary>
+    /// Stops the ring without waiting for requests in flight: SET_VRING_ENABLE 0, then GET_VRING_BASE_SKIP_DRAIN, or GET_VRING_BASE where the back-end offers GET_VRING_BASE_INFLIGHT alone. What the back-end has taken
+    /// and not answered is noted in the region that it was given (<see cref="VhostUserFrontend.UseInflightRegionAsync"/>), and whichever back-end gets that region next serves it again. When it completes the back-end
+    /// does not touch the ring any more, nor the buffers of these requests.
+    /// </summary>
+    /// <param name="cancellationToken">Cancels freely until a request has left.</param>
+    /// <returns>Where to go on, behind what is noted.</returns>
+    /// <exception cref="VhostUserFeatureException">GET_VRING_BASE_INFLIGHT is not negotiated. Ask for it, for GET_VRING_BASE_SKIP_DRAIN and for INFLIGHT_SHMFD with <see cref="VhostUserFrontendOptions.WantedProtocolFeatures"/>.</exception>
+    /// <exception cref="VhostUserProtocolException">As for <see cref="StopAsync"/>.</exception>
+    /// <exception cref="InvalidOperationException">The ring is stopped, or the back-end was given no region: then the requests would be lost.</exception>
+    public ValueTask<VringBase> SuspendAsync(CancellationToken cancellationToken = default) => _session.StopVringAsync(this, suspends: true, cancellationToken);
 
     /// <summary>Any thread.</summary>
     /// <returns>What was there, the caller's to dispose.</returns>

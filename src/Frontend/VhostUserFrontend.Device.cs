@@ -76,6 +76,7 @@ public sealed partial class VhostUserFrontend
             await StopForResetAsync(ring, cancellationToken).ConfigureAwait(false);
         DeviceResetMethod method = await SendResetAsync(cancellationToken).ConfigureAwait(false);
         await ForgetSharedAsync().ConfigureAwait(false);
+        _inflight = null; // what was in flight is forgotten
         await SendFeaturesAsync(AcknowledgedFeatures, cancellationToken).ConfigureAwait(false);
         await ConfirmAsync(cancellationToken).ConfigureAwait(false);
         FrontendLog.DeviceReset(_log, method);

@@ -5,6 +5,8 @@ namespace Vhost.Frontend;
 
 public sealed partial class VhostUserFrontend
 {
+    private InflightRegion? _inflight;
+
     /// <summary>GET_INFLIGHT_FD: has the back-end make a region in which it notes the requests it works on. Nothing is in flight in it.</summary>
     /// <param name="queues">How many queues, from 0 on, note their requests there.</param>
     /// <param name="queueSize">Entries of their rings, 1 to 32768: all of the same size where the rings are packed, at most of this size otherwise.</param>
@@ -52,5 +54,15 @@ public sealed partial class VhostUserFrontend
 
         await Requests.SetInflightFdAsync(region.Area, region.Descriptor, cancellationToken).ConfigureAwait(false);
         await ConfirmAsync(cancellationToken).ConfigureAwait(false);
+        _inflight = region;
+    }
+
+    private void RequireSuspension()
+    {
+        Use(VhostUserProtocolFeatures.GetVringBaseInflight, VhostUserRequest.GetVringBaseSkipDrain);
+        if (Has(VhostUserProtocolFeatures.GetVringBaseSkipDrain))
+            MarkUsed(VhostUserProtocolFeatures.GetVringBaseSkipDrain);
+        if (_inflight is null)
+            throw new InvalidOperationException("The back-end was given no region for requests in flight (UseInflightRegionAsync): those that it does not wait for would be lost.");
     }
 }

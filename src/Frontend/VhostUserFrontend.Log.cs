@@ -6,15 +6,27 @@ public sealed partial class VhostUserFrontend
 {
     private readonly Lock _logGate = new();
     private DirtyLog? _dirtyLog;
-    private volatile bool _isLogging;
+    private volatile LogState _logState;
 
-    /// <summary>Whether the back-end marks what it writes: between <see cref="StartLoggingAsync"/> and <see cref="StopLoggingAsync"/>.</summary>
-    public bool IsLogging => _isLogging;
+    private enum LogState
+    {
+        Off,
+        On,
+
+        /// <summary>Being switched off, or that was refused half-way: what is marked is not all.</summary>
+        Ending,
+    }
+
+    /// <summary>
+    /// Whether the back-end marks what it writes: between <see cref="StartLoggingAsync"/> and <see cref="StopLoggingAsync"/>. True as well after a stop that was refused half-way, which can be tried again; the
+    /// log does not have everything then.
+    /// </summary>
+    public bool IsLogging => _logState != LogState.Off;
 
     /// <summary>
     /// Makes the back-end mark the pages of guest memory that it writes, buffers and used rings, for a live migration (vhost-user specification, "Migration"): SET_LOG_BASE, SET_FEATURES with LOG_ALL,
     /// and the addresses of each running ring again with the log flag; rings that start later are logged too, and features that are acknowledged later keep LOG_ALL. Allowed while rings run. When it completes, every write from then on can be found with
-    /// <see cref="TakeDirty"/>: copy all of memory only after that.
+    /// <see cref="TakeDirty(GuestAddress, ulong, Span{ulong})"/>: copy all of memory only after that.
     /// </summary>
     /// <remarks>What the caller's own process writes, a driver's half of the rings for example, is not in the log. Memory that is added meanwhile gets a larger log by itself.</remarks>
     /// <param name="cancellationToken">Cancels until the back-end has the log; what follows is not cancelled.</param>
@@ -31,10 +43,10 @@ public sealed partial class VhostUserFrontend
         }
 
         using OperationGate.Pass pass = await _gate.EnterAsync(cancellationToken).ConfigureAwait(false);
-        if (IsLogging)
+        if (_logState == LogState.On)
             return;
         await SendLogAsync(LastAddress(Memory.Regions), cancellationToken).ConfigureAwait(false);
-        _isLogging = true;
+        _logState = LogState.On;
         try
         {
             // From here on all of it or nothing: half of it would look as if the back-end wrote nothing.
@@ -52,7 +64,7 @@ public sealed partial class VhostUserFrontend
     /// <summary>Ends what <see cref="StartLoggingAsync"/> began. What was marked until then can still be taken, until logging is started again.</summary>
     /// <param name="cancellationToken">Cancels the wait for another operation of the session; what follows is not cancelled.</param>
     /// <returns>Completes when the back-end does not log any more.</returns>
-    /// <exception cref="VhostUserException">The back-end refused or is lost.</exception>
+    /// <exception cref="VhostUserException">The back-end refused, and can be told again; or it is lost.</exception>
     public async ValueTask StopLoggingAsync(CancellationToken cancellationToken = default)
     {
         using OperationGate.Pass pass = await _gate.EnterAsync(cancellationToken).ConfigureAwait(false);
@@ -76,6 +88,22 @@ public sealed partial class VhostUserFrontend
             DirtyLog log = _dirtyLog ?? throw new InvalidOperationException("Nothing is logged: StartLoggingAsync comes first.");
             return log.Take(from, length, pages);
         }
+    }
+
+    /// <summary>
+    /// The same for a region of memory, as runs of bytes that can be copied: neighbouring pages are one run. Nothing is allocated. Copy what it names before the next call with the same
+    /// <paramref name="pages"/>.
+    /// </summary>
+    /// <param name="region">The region.</param>
+    /// <param name="pages">Room for a bit for each page, <see cref="DirtyRuns.WordsFor"/> of the region's size; of the runs as long as they are walked.</param>
+    /// <returns>The runs, by offset in the region.</returns>
+    /// <exception cref="ArgumentException">There is not a bit for each page.</exception>
+    /// <exception cref="InvalidOperationException">Logging was never started.</exception>
+    public DirtyRuns TakeDirty(GuestMemoryRegion region, Span<ulong> pages)
+    {
+        ArgumentNullException.ThrowIfNull(region);
+        TakeDirty(region.GuestAddress, region.Size, pages);
+        return new DirtyRuns(pages, region.GuestAddress, region.Size);
     }
 
     private static GuestAddress LastAddress(IReadOnlyList<GuestMemoryRegion> regions) =>
@@ -123,16 +151,17 @@ public sealed partial class VhostUserFrontend
     }
 
     /// <summary>The addresses of a ring; while the back-end logs, with the place of its used ring in the log.</summary>
-    private VhostUserVringAddress WithLog(FrontendVring ring) => IsLogging
+    private VhostUserVringAddress WithLog(FrontendVring ring) => _logState == LogState.On
         ? ring.Address with { Flags = VhostUserVringAddress.LogUsedRing, LogGuestAddress = ring.Settings.UsedRing.Value }
         : ring.Address;
 
     private async ValueTask EndLoggingAsync()
     {
         // The flags go first: a flag without LOG_ALL is refused.
-        _isLogging = false;
+        _logState = LogState.Ending;
         await SendLogFlagsAsync(CancellationToken.None).ConfigureAwait(false);
         await SendFeaturesAsync(AcknowledgedFeatures & ~VirtioFeatures.LogAll, CancellationToken.None).ConfigureAwait(false);
+        _logState = LogState.Off;
     }
 
     private void ReleaseLog()

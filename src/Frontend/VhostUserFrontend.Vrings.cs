@@ -82,11 +82,13 @@ public sealed partial class VhostUserFrontend
         await ConfirmAsync(cancellationToken).ConfigureAwait(false);
     }
 
-    internal async ValueTask<VringBase> StopVringAsync(FrontendVring ring, CancellationToken cancellationToken)
+    internal async ValueTask<VringBase> StopVringAsync(FrontendVring ring, bool suspends, CancellationToken cancellationToken)
     {
         using OperationGate.Pass pass = await _gate.EnterAsync(cancellationToken).ConfigureAwait(false);
         RequireStarted(ring);
-        return await StopAsync(ring, cancellationToken).ConfigureAwait(false);
+        if (suspends)
+            RequireSuspension();
+        return await StopAsync(ring, cancellationToken, suspends).ConfigureAwait(false);
     }
 
     /// <summary>The size comes first of all messages about a ring, so a refusal can mean its number as well; the answer does not say which.</summary>
@@ -151,21 +153,24 @@ public sealed partial class VhostUserFrontend
         ring.IsEnabled = enabled;
     }
 
-    private async ValueTask<VringBase> StopAsync(FrontendVring ring, CancellationToken cancellationToken)
+    private async ValueTask<VringBase> StopAsync(FrontendVring ring, CancellationToken cancellationToken, bool suspends = false)
     {
         if (RingsCanBeDisabled && ring.IsEnabled)
             await EnableAsync(ring, enabled: false, cancellationToken).ConfigureAwait(false);
-        return await StopDisabledAsync(ring, cancellationToken).ConfigureAwait(false);
+        return await StopDisabledAsync(ring, cancellationToken, suspends).ConfigureAwait(false);
     }
 
-    private async ValueTask<VringBase> StopDisabledAsync(FrontendVring ring, CancellationToken cancellationToken)
+    private async ValueTask<VringBase> StopDisabledAsync(FrontendVring ring, CancellationToken cancellationToken, bool suspends = false)
     {
         await StopKicksAsync(ring).ConfigureAwait(false);
         await RemoveHostNotifierAsync(ring.Index).ConfigureAwait(false);
         VhostUserVringState reply;
         try
         {
-            reply = await Requests.GetVringBaseAsync((uint)ring.Index, cancellationToken).ConfigureAwait(false);
+            uint index = (uint)ring.Index;
+            reply = suspends && Has(VhostUserProtocolFeatures.GetVringBaseSkipDrain)
+                ? await Requests.GetVringBaseSkipDrainAsync(index, cancellationToken).ConfigureAwait(false)
+                : await Requests.GetVringBaseAsync(index, cancellationToken).ConfigureAwait(false);
         }
         catch when (!_channel.Completion.IsCompleted)
         {
@@ -175,7 +180,7 @@ public sealed partial class VhostUserFrontend
 
         await MarkStoppedAsync(ring).ConfigureAwait(false);
         SignalInbandCall(ring);
-        VringBase stoppedAt = VringBaseCheck.Read(reply, ring, AcknowledgedFeatures, Memory);
+        VringBase stoppedAt = VringBaseCheck.Read(reply, ring, AcknowledgedFeatures, Memory, isAtRest: !suspends);
         FrontendLog.RingStopped(_log, ring.Index, stoppedAt);
         return stoppedAt;
     }

@@ -32,7 +32,7 @@ public readonly record struct VringBase(ushort AvailableIndex, ushort UsedIndex 
         IsPacked(negotiated) ? AvailableIndex | ((uint)UsedIndex << 16) : AvailableIndex;
 
     /// <summary>Reads the word of a peer; false when it is not a base of such a ring.</summary>
-    internal static bool TryFromWire(uint word, VirtioFeatures negotiated, ushort size, out VringBase value)
+    internal static bool TryFromWire(uint word, VirtioFeatures negotiated, ushort size, bool isAtRest, out VringBase value)
     {
         ushort available = (ushort)word;
         ushort used = (ushort)(word >> 16);
@@ -43,7 +43,7 @@ public readonly record struct VringBase(ushort AvailableIndex, ushort UsedIndex 
         }
 
         // DPDK answers the low half alone. A ring at rest has nothing in flight, so the used position is the available one.
-        if (used == 0)
+        if (used == 0 && isAtRest)
             used = available;
         value = new VringBase(available, used);
         return (available & ~WrapCounter) < size && (used & ~WrapCounter) < size;

@@ -5,7 +5,7 @@ using Vhost.Protocol;
 namespace Vhost.Backend;
 
 /// <summary>What moves with the guest: its choice of a write cache, and what it has seen of the disk, which the other one must have too.</summary>
-public sealed partial class BlockDevice : IMigratableDevice
+public sealed partial class BlockDevice : IMigratableDevice, ISuspendableDevice
 {
     private const uint DeviceId = 2;
     private const uint StateVersion = 1;
@@ -24,6 +24,12 @@ public sealed partial class BlockDevice : IMigratableDevice
     {
         ArgumentNullException.ThrowIfNull(source);
         Restore(await DeviceStateFrame.ReadAsync(source, DeviceId, StateVersion, cancellationToken).ConfigureAwait(false));
+    }
+
+    /// <summary>Does nothing: what was taken has been begun, and the storage has done with it soon. What was not taken stays on the ring.</summary>
+    /// <param name="queue">Which queue.</param>
+    public void SuspendQueue(int queue)
+    {
     }
 
     private byte[] State()

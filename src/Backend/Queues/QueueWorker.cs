@@ -25,12 +25,10 @@ internal sealed record QueueWorkerContext(
 /// Order in every loop: consume the event, drain, re-arm, full fence (inside <see cref="DeviceVirtqueue.ArmKick"/>), look again, wait.
 /// A command always makes the worker look at the ring once, so that work published before a start or an enable is found without a kick.
 /// </remarks>
-internal abstract class QueueWorker
+internal abstract partial class QueueWorker
 {
     /// <summary>How often a ring without a usable kick descriptor is looked at, and the pause before a kick that is probably worth nothing.</summary>
     internal static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(1);
-
-    private static readonly TimeSpan ForceGrace = TimeSpan.FromSeconds(1);
 
     private readonly QueueWorkerContext _context;
     private readonly ConcurrentQueue<Command> _commands = new();
@@ -39,9 +37,7 @@ internal abstract class QueueWorker
     private bool _broken;
     private bool _draining;
     private bool _toldRefused;
-    private volatile bool _forceStop;
     private volatile bool _abandoned;
-    private TaskCompletionSource<uint>? _stopped;
 
     /// <summary>Looks at a queue that asks for no kicks; null until there is need.</summary>
     private ITimer? _clock;
@@ -67,7 +63,7 @@ internal abstract class QueueWorker
     /// The ring is served: enabled, not broken, and not being stopped. One that is being stopped is still served as far as the back-end before had left requests: to the driver those
     /// are taken, so where the ring goes on they would never come again.
     /// </summary>
-    protected bool Active => _enabled && !_broken && (!_draining || Queue.HasLeft);
+    protected bool Active => _enabled && !_broken && (!_draining || (Queue.HasLeft && !Queue.LeavesRequests));
 
     protected bool CommandPosted => _commandPosted;
 
@@ -155,48 +151,6 @@ internal abstract class QueueWorker
     /// <summary>What is written from now on is marked there, and nowhere else any more once the task has completed; null: nowhere.</summary>
     public Task SetLogAsync(QueueLogSetup? log) => AskAsync(() => Queue.SetLog(log));
 
-    /// <summary>Stops fetching, waits for requests in flight at most the drain time-out, and lets go of the memory.</summary>
-    /// <returns>Where the ring goes on, in the form of SET_VRING_BASE.</returns>
-    /// <exception cref="TimeoutException">The device does not return from <see cref="IVhostUserDevice.Process"/>.</exception>
-    public async Task<uint> StopAsync()
-    {
-        TaskCompletionSource<uint> stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        _ = PostAsync(() =>
-        {
-            _stopped = stopped;
-            _draining = true;
-            Queue.TakesLeftOnly = true;
-        });
-        try
-        {
-            await stopped.Task.WaitAsync(Options.DrainTimeout, Options.TimeProvider).ConfigureAwait(false);
-        }
-        catch (TimeoutException)
-        {
-            _forceStop = true;
-            WakeUp();
-            await WaitForcedAsync(stopped.Task).ConfigureAwait(false);
-        }
-
-        await KickReleased.ConfigureAwait(false);
-        return await stopped.Task.ConfigureAwait(false);
-    }
-
-    private async Task WaitForcedAsync(Task stopped)
-    {
-        try
-        {
-            await stopped.WaitAsync(ForceGrace).ConfigureAwait(false);
-        }
-        catch (TimeoutException e)
-        {
-            _abandoned = true;
-            Queue.Abandon();
-            throw new TimeoutException(
-                $"queue {Queue.Index} cannot be stopped: the device did not return from Process within {Options.DrainTimeout.TotalSeconds} s", e);
-        }
-    }
-
     /// <summary>Begins to run, on whatever thread the way to wait uses.</summary>
     protected abstract void Begin();
 
@@ -258,12 +212,6 @@ internal abstract class QueueWorker
             FinishStop();
     }
 
-    /// <summary>
-    /// Nobody works on requests any more. Of a broken queue only those count that outlive their turn, whose buffers somebody still writes to: what else was taken of it never comes back. What a
-    /// suspended one holds back is done, and cannot be shown: while a queue is being stopped nobody brings the translation.
-    /// </summary>
-    private bool IsAtRest => _broken ? !Queue.HasDetached : Queue.InFlight == Queue.HeldBack && !Active;
-
     /// <summary>Asks for kicks. False: something arrived meanwhile, or a command did; look again.</summary>
     protected bool MayWait()
     {
@@ -278,28 +226,6 @@ internal abstract class QueueWorker
     {
         _clock ??= Options.TimeProvider.CreateTimer(static worker => ((QueueWorker)worker!).WakeUp(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         _clock.Change(PollInterval, Timeout.InfiniteTimeSpan);
-    }
-
-    private void FinishStop()
-    {
-        if (Stopped)
-            return;
-        if (Queue.HeldBack != 0 && MayLog())
-            BackendLog.HeldBackLost(Logger, Queue.Owner, Queue.Index, Queue.Format, Queue.HeldBack);
-        else if (Queue.InFlight != 0 && !IsAtRest && !_abandoned && MayLog())
-            BackendLog.DrainTimedOut(Logger, Queue.Owner, Queue.Index, Queue.Format, Queue.InFlight, Options.DrainTimeout.TotalSeconds);
-        Stopped = true;
-        _clock?.Dispose();
-        uint next = Queue.Base;
-        Queue.Work?.Leave();
-        Queue.Deactivate();
-        Ended();
-        _stopped?.TrySetResult(next);
-    }
-
-    /// <summary>The queue is served no more. Before anybody who waits for that is told: he may start it again at once.</summary>
-    protected virtual void Ended()
-    {
     }
 
     private Task AskAsync(Action action) => BoundedAsync(PostAsync(action));

@@ -37,6 +37,9 @@ public sealed class DetachedChain
 
     internal uint BytesWritten { get; private set; }
 
+    /// <summary>The device has given it up (<see cref="Leave"/>).</summary>
+    internal bool IsLeft { get; private set; }
+
     /// <summary>What the chain counts for among those that are detached: its pieces, and one.</summary>
     internal int Weight => _count + 1;
 
@@ -50,7 +53,23 @@ public sealed class DetachedChain
         queue.Wake?.Invoke();
     }
 
-    /// <summary>The same, but the worker finds it only when somebody wakes it.</summary>
+    /// <summary>
+    /// Gives the request up while its queue is being stopped without waiting for it (<see cref="ISuspendableDevice"/>): the driver is shown nothing of it, it stays noted in the in-flight region, and the next
+    /// back-end is handed it again. Nothing is done for it any more, to its buffers least of all.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">The chain was completed before, or its queue is not being stopped in this way: then the request would be lost.</exception>
+    public void Leave()
+    {
+        DeviceVirtqueue queue = _queue;
+        if (!queue.LeavesRequests)
+            throw new InvalidOperationException($"Queue {queue.Index}: a request is given up only after SuspendQueue was called.");
+        Release(_writableLength);
+        IsLeft = true;
+        queue.HandBack(this);
+        queue.Wake?.Invoke();
+    }
+
+    /// <summary>The same as <see cref="Complete"/>, but the worker finds it only when somebody wakes it.</summary>
     internal void CompleteQuietly(uint bytesWritten)
     {
         Release(bytesWritten);
@@ -101,6 +120,7 @@ public sealed class DetachedChain
     internal int Hold(ChainBatch batch, in FetchedChain chain, GuestMemory table)
     {
         Head = chain.Id;
+        IsLeft = false;
         _readableCount = chain.ReadableEnd - chain.First;
         _count = chain.End - chain.First;
         _readableLength = chain.ReadableLength;

@@ -5,6 +5,10 @@ public sealed partial class DeviceVirtqueue
 {
     private InflightTracker? _inflight;
     private volatile bool _isAbandoned;
+    private volatile bool _leavesRequests;
+
+    /// <summary>Requests that the device has given up, for the next back-end to serve.</summary>
+    private int _leftToNext;
 
     /// <summary>Chains at the front of the batch that the last back-end had left.</summary>
     private int _fetchedAgain;
@@ -29,6 +33,16 @@ public sealed partial class DeviceVirtqueue
 
     /// <summary>From now on only what the last back-end had left is taken: the ring comes to rest.</summary>
     internal bool TakesLeftOnly { get; set; }
+
+    /// <summary>The queue is being stopped without waiting: what is noted as taken need not be completed. Any thread.</summary>
+    internal bool LeavesRequests
+    {
+        get => _leavesRequests;
+        set => _leavesRequests = value;
+    }
+
+    /// <summary>Requests that the device has neither completed nor given up.</summary>
+    internal int WithDevice => InFlight - _staged - _leftToNext - (_inOrder?.CountDone() ?? 0);
 
     /// <summary>What is new comes when everything has been handed out that was left.</summary>
     private bool MayFetchNew => !TakesLeftOnly && _inflight is not { Waiting: > 0 } && _batch.Count == _handed;

@@ -265,7 +265,14 @@ public sealed partial class DeviceVirtqueue
                 chain.MarkTouched(log);
             }
 
-            CompleteMarked(chain.Head, bytesWritten);
+            if (chain.IsLeft)
+            {
+                _leftToNext++;
+            }
+            else
+            {
+                CompleteMarked(chain.Head, bytesWritten);
+            }
         }
         else
         {

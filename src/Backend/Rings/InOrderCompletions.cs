@@ -32,6 +32,15 @@ internal sealed class InOrderCompletions
     /// <summary>Nothing that was taken is still open.</summary>
     internal bool IsEmpty => _oldest == _next;
 
+    /// <summary>Requests that are done and held back.</summary>
+    internal int CountDone()
+    {
+        int done = 0;
+        for (uint place = _oldest; place != _next; place++)
+            done += _entries[place & _mask].Done ? 1 : 0;
+        return done;
+    }
+
     internal void Taken(ushort head)
     {
         int place = (int)(_next++ & _mask);

@@ -31,7 +31,7 @@ internal sealed partial class BackendSession
         VhostUserRequest.SetVringNum => Now(SetVringSize(Decode<VhostUserVringState>(message))),
         VhostUserRequest.SetVringAddr => SetVringAddressAsync(Decode<VhostUserVringAddress>(message)),
         VhostUserRequest.SetVringBase => Now(SetVringBase(Decode<VhostUserVringState>(message))),
-        VhostUserRequest.GetVringBase => GetVringBaseAsync(Decode<VhostUserVringState>(message)),
+        VhostUserRequest.GetVringBase or VhostUserRequest.GetVringBaseSkipDrain => GetVringBaseAsync(message),
         VhostUserRequest.SetVringKick => SetVringKickAsync(message),
         VhostUserRequest.SetVringCall => SetVringCallAsync(message),
         VhostUserRequest.SetVringErr => Now(SetVringError(message)),

@@ -39,7 +39,7 @@ internal sealed partial class BackendSession
         _state = _state with { Features = features };
         ForgetTranslationsAtRest();
         if (changed.HasFlag(VirtioFeatures.LogAll))
-            await TellLogAsync().ConfigureAwait(false);
+            await SwitchLogAsync().ConfigureAwait(false);
         if (!features.HasFlag(VirtioFeatures.VhostUserProtocolFeatures))
             await EnableAllAsync().ConfigureAwait(false);
         return Answer.Done;

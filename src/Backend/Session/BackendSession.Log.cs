@@ -92,6 +92,14 @@ internal sealed partial class BackendSession
         }
     }
 
+    /// <summary>LOG_ALL was acknowledged, or is no longer. A log that is finished is let go of: the next one comes with a SET_LOG_BASE of its own.</summary>
+    private async Task SwitchLogAsync()
+    {
+        await TellLogAsync().ConfigureAwait(false);
+        if (!_state.Features.HasFlag(VirtioFeatures.LogAll))
+            ForgetLog();
+    }
+
     /// <summary>Tells all running rings what they are to log. Once it completes, whatever they write from then on is marked.</summary>
     private Task TellLogAsync() => Task.WhenAll(Array.ConvertAll(_vrings, vring => vring.Worker is { } worker ? worker.SetLogAsync(LogOf(vring)) : Task.CompletedTask));
 

@@ -99,11 +99,15 @@ internal sealed partial class BackendSession
 
     private Task EnableAllAsync() => Task.WhenAll(Array.ConvertAll(_vrings, vring => EnableAsync(vring, enabled: true)));
 
+    private Task StopVringAsync(VringState vring) => StopVringAsync(vring, suspended: null);
+
     /// <summary>Stops a ring in whatever state it is: it stays stopped until the next kick message.</summary>
-    private async Task StopVringAsync(VringState vring)
+    /// <param name="vring">The ring.</param>
+    /// <param name="suspended">The device, if it may leave requests in the in-flight area instead of completing them.</param>
+    private async Task StopVringAsync(VringState vring, ISuspendableDevice? suspended)
     {
         vring.Started = false;
-        await StopWorkerAsync(vring).ConfigureAwait(false);
+        await StopWorkerAsync(vring, suspended).ConfigureAwait(false);
         vring.ReplaceKick(null);
         vring.StopInbandCalls();
         ForgetTranslationsAtRest();
@@ -111,14 +115,14 @@ internal sealed partial class BackendSession
 
     private Task StopAllVringsAsync() => Task.WhenAll(Array.ConvertAll(_vrings, StopVringAsync));
 
-    private async Task StopWorkerAsync(VringState vring)
+    private async Task StopWorkerAsync(VringState vring, ISuspendableDevice? suspended = null)
     {
         if (vring.Worker is not { } worker)
             return;
         vring.Worker = null;
         try
         {
-            vring.Base = await worker.StopAsync().ConfigureAwait(false);
+            vring.Base = await worker.StopAsync(suspended).ConfigureAwait(false);
         }
         finally
         {

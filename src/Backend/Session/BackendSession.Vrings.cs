@@ -71,11 +71,18 @@ internal sealed partial class BackendSession
         return Answer.Done;
     }
 
-    private async ValueTask<Answer> GetVringBaseAsync(VhostUserVringState said)
+    /// <summary>
+    /// Requests in flight are waited for, unless they are noted in an in-flight area for the next back-end and the front-end wants that: by a message of its own, or, where that is not negotiated, by
+    /// GET_VRING_BASE_INFLIGHT for every stop.
+    /// </summary>
+    private async ValueTask<Answer> GetVringBaseAsync(VhostUserMessage message)
     {
-        if (!TryFind("VHOST_USER_GET_VRING_BASE", said.Index, out VringState? vring, out Answer refusal))
+        VhostUserVringState said = Decode<VhostUserVringState>(message);
+        if (!TryFind(NameOf(message), said.Index, out VringState? vring, out Answer refusal))
             return refusal;
-        await StopVringAsync(vring).ConfigureAwait(false);
+        const VhostUserProtocolFeatures Both = VhostUserProtocolFeatures.GetVringBaseInflight | VhostUserProtocolFeatures.GetVringBaseSkipDrain;
+        bool skips = message.Header.Request == (uint)VhostUserRequest.GetVringBaseSkipDrain || (_state.Protocol & Both) == VhostUserProtocolFeatures.GetVringBaseInflight;
+        await StopVringAsync(vring, skips && _inflight is { } area && said.Index < area.Said.QueueCount ? _device as ISuspendableDevice : null).ConfigureAwait(false);
         return Answer.Reply(new VhostUserVringState(said.Index, BaseOf(vring)));
     }
 

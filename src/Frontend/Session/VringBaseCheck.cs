@@ -8,16 +8,15 @@ internal static class VringBaseCheck
 {
     private const ulong IndexOffset = 2;
 
-    public static VringBase Read(VhostUserVringState reply, FrontendVring ring, VirtioFeatures negotiated, GuestMemory memory)
+    public static VringBase Read(VhostUserVringState reply, FrontendVring ring, VirtioFeatures negotiated, GuestMemory memory, bool isAtRest)
     {
         if (reply.Index != (uint)ring.Index)
             throw Wrong(ring, $"the reply is about ring {reply.Index}");
-        if (!VringBase.TryFromWire(reply.Num, negotiated, ring.Settings.Size, out VringBase value))
+        if (!VringBase.TryFromWire(reply.Num, negotiated, ring.Settings.Size, isAtRest, out VringBase value))
         {
             string kind = (negotiated & VirtioFeatures.RingPacked) != 0 ? "packed" : "split";
             throw Wrong(ring, $"0x{reply.Num:x8} is not a base of a {kind} ring of size {ring.Settings.Size}");
         }
-
 
         if ((negotiated & (VirtioFeatures.RingPacked | VirtioFeatures.AccessPlatform)) == 0)
             CompareWithRing(value, ring, memory);

@@ -29,10 +29,10 @@ internal sealed record ProtocolBitReport
         [VhostUserProtocolFeatures.XenMmap] = "no: only a Xen host can map such regions",
         [VhostUserProtocolFeatures.SharedObject] = "by devices that implement ISharedObjectDevice",
         [VhostUserProtocolFeatures.DeviceState] = "by devices that implement IMigratableDevice",
-        [VhostUserProtocolFeatures.GetVringBaseInflight] = "for migration with requests under way",
+        [VhostUserProtocolFeatures.GetVringBaseInflight] = "by devices that implement ISuspendableDevice",
         [VhostUserProtocolFeatures.GpaAddresses] = "on request: rust-vmm 0.16 takes its number for that of SHMEM",
         [VhostUserProtocolFeatures.Shmem] = "by devices that implement ISharedMemoryDevice",
-        [VhostUserProtocolFeatures.GetVringBaseSkipDrain] = "for migration with requests under way",
+        [VhostUserProtocolFeatures.GetVringBaseSkipDrain] = "by devices that implement ISuspendableDevice",
     };
 
     /// <summary>0 to 23.</summary>

@@ -116,6 +116,32 @@ public sealed class DirtyLogTests
         });
     }
 
+    [Fact]
+    public async Task A_log_that_is_finished_is_let_go_of_and_the_next_one_begins_anew()
+    {
+        await using HostileBench bench = await HostileBench.StartAsync();
+        using (TestGuest guest = new())
+        using (TestRing ring = new(guest, 0))
+        using (DirtyLog log = LogFor(guest))
+        await using (RawFrontend frontend = await StartedAsync(bench, guest, ring))
+        {
+            ulong features = await frontend.AskU64Async(VhostUserRequest.GetFeatures) & ~(ulong)(VirtioFeatures.RingPacked | VirtioFeatures.LogAll);
+            for (byte turn = 1; turn < 4; turn++)
+            {
+                ProcessCounts before = ProcessCounts.Snapshot();
+                await LogAllAsync(frontend, log);
+                await ring.EchoAsync(turn);
+                Dirty(log, guest).Should().Equal(4);
+                await frontend.AcceptedAsync(VhostUserRequest.SetFeatures, RawFrontend.U64(features));
+                before.AssertBack();
+                await ring.EchoAsync(turn);
+                Dirty(log, guest).Should().BeEmpty();
+            }
+        }
+
+        await bench.CheckInvariantsAsync(lines: 0);
+    }
+
     /// <summary>Each is mapped and takes the place of the one before, which a ring may be writing to.</summary>
     [Theory]
     [InlineData(QueueDispatch.Async)]

@@ -148,6 +148,7 @@ internal sealed class ScriptedBackend : IAsyncDisposable
         VhostUserRequest.GetQueueNum => BitConverter.GetBytes(Offer.Queues),
         VhostUserRequest.GetMaxMemSlots => BitConverter.GetBytes(Offer.Slots),
         VhostUserRequest.GetVringBase => [.. BitConverter.GetBytes(request.First), .. BitConverter.GetBytes(Offer.Base)],
+        VhostUserRequest.SetLogBase => request.Payload,
         VhostUserRequest.GetStatus => BitConverter.GetBytes((ulong)(_status & Offer.StatusMask)),
         VhostUserRequest.GetConfig => ConfigReply(request),
         _ => null,

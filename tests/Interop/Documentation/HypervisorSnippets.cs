@@ -91,31 +91,33 @@ public sealed class HypervisorSnippets : IDisposable
             await device.SetMemoryAsync(memory);
             List<ulong> sent = [];
             Action copyAll = () => { };
-            Action<ulong> copyPage = sent.Add;
-            await LogAsync(device, memory, copyAll, copyPage, async () => await DriveAsync(device, memory, _kick, _call, _stop.Token), _stop.Token);
+            Action<GuestMemoryRegion, ulong, ulong> copyRange = (region, offset, length) => sent.AddRange(PagesOf(region.GuestAddress.Value + offset, length));
+            await LogAsync(device, memory, copyAll, copyRange, async () => await DriveAsync(device, memory, _kick, _call, _stop.Token), _stop.Token);
             sent.Should().Contain(0x81000UL, "what the disk gave").And.NotContain(0x80000UL, "the disk only read the header");
         }
 
         await serving.InTime();
     }
 
+    private static IEnumerable<ulong> PagesOf(ulong from, ulong length)
+    {
+        for (ulong at = from; at < from + length; at += DirtyLog.PageSize)
+            yield return at;
+    }
+
     private static async Task LogAsync(
-        VhostUserFrontend device, GuestMemory memory, Action copyAll, Action<ulong> copyPage, Func<Task> stopRings, CancellationToken stop)
+        VhostUserFrontend device, GuestMemory memory, Action copyAll, Action<GuestMemoryRegion, ulong, ulong> copyRange, Func<Task> stopRings, CancellationToken stop)
     {
         // snippet: log
         await device.StartLoggingAsync(stop);
         copyAll(); // only now: what the back-end writes from here on is in the log
 
         await stopRings(); // before that as many passes of what follows as it takes, until little is left
+        ulong[] pages = new ulong[DirtyRuns.WordsFor(memory.Regions.Max(region => region.Size))]; // one for all passes
         foreach (GuestMemoryRegion region in memory.Regions)
         {
-            ulong[] pages = new ulong[(region.Size / DirtyLog.PageSize / 64) + 1];
-            device.TakeDirty(region.GuestAddress, region.Size, pages);
-            for (ulong page = 0; page < (ulong)pages.Length * 64; page++)
-            {
-                if ((pages[page / 64] >> (int)(page % 64) & 1) != 0)
-                    copyPage(region.GuestAddress.Value + (page * DirtyLog.PageSize));
-            }
+            foreach (DirtyRun run in device.TakeDirty(region, pages)) // neighbouring pages are one run
+                copyRange(region, run.Offset, run.Length);
         }
 
         await device.StopLoggingAsync(stop);

@@ -3,6 +3,7 @@ using System.Buffers.Binary;
 using System.IO.Pipelines;
 using Vhost.Backend;
 using Vhost.Frontend;
+using Vhost.Interop.Tests.Migration;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
 
@@ -20,6 +21,31 @@ public sealed class MigrationSnippets
         await using Pair destination = await Pair.StartAsync(to);
         await MoveStateAsync(source.Frontend, destination.Frontend, CancellationToken.None).InTime();
         to.Total.Should().Be(42);
+    }
+
+    [Fact]
+    public async Task A_ring_moves_with_a_request_under_way()
+    {
+        await using MovedRing ring = new(VirtioFeatures.RingPacked);
+        HoldingDevice first = new() { Answers = 0 };
+        await ring.AttachAsync(first);
+        ring.Submit(1);
+        await Eventually.TrueAsync(() => first.Seen.Count == 1);
+        VringSettings settings = await SuspendAsync(ring.Ring, CancellationToken.None);
+        await ring.DetachAsync();
+        await ring.AttachAsync(new HoldingDevice(), at: settings.Base);
+        ring.Collect(1).Should().Equal(0);
+    }
+
+    private static async Task<VringSettings> SuspendAsync(FrontendVring ring, CancellationToken stop)
+    {
+        // snippet: suspend
+        VringBase at = await ring.SuspendAsync(stop); // the region has what the device had not answered
+        VringSettings there = ring.Settings with { Base = at };
+
+        // with the next back-end: UseInflightRegionAsync(region), then StartVringAsync(there)
+        // end
+        return there;
     }
 
     private static async Task MoveStateAsync(VhostUserFrontend source, VhostUserFrontend destination, CancellationToken stop)
