@@ -13,19 +13,25 @@ internal static class BackendCheck
 
     /// <exception cref="ArgumentOutOfRangeException">The device or an option is out of its range.</exception>
     /// <exception cref="ArgumentException">Two options do not go together.</exception>
-    internal static void Require(IVhostUserDevice device, VhostUserBackendOptions options)
+    internal static void Require(IVhostUserDevice device, DeviceTraits traits, VhostUserBackendOptions options)
     {
         Require(device.QueueCount is >= 1 and <= 256, nameof(device.QueueCount), device.QueueCount, "1 to 256");
         Require(device.MaxQueueSize is >= 1 and <= 32768 && int.IsPow2(device.MaxQueueSize), nameof(device.MaxQueueSize), device.MaxQueueSize, "a power of two from 1 to 32768");
         Require(device.ConfigLength is >= 0 and <= 256, nameof(device.ConfigLength), device.ConfigLength, "0 to 256");
         if (device is ICryptoSessionDevice crypto)
-            Require(crypto.MostSessions is >= 1 and <= 65536, nameof(crypto.MostSessions), crypto.MostSessions, "1 to 65536");
-        if (device is ISharedMemoryDevice shares)
         {
-            Require(shares.SharedMemorySizes.Count <= VhostUserShmemConfig.MaxRegions, nameof(shares.SharedMemorySizes), shares.SharedMemorySizes.Count, "at most 256 regions");
-            foreach (ulong size in shares.SharedMemorySizes)
-                Require(size % (ulong)Environment.SystemPageSize == 0, nameof(shares.SharedMemorySizes), size, string.Create(CultureInfo.InvariantCulture, $"a multiple of {Environment.SystemPageSize}"));
+            Require(traits.MostCryptoSessions is >= 1 and <= 65536, nameof(crypto.MostSessions), traits.MostCryptoSessions, "1 to 65536");
+            Require(
+                traits.NarrowCryptoLayout is VhostUserCryptoLayout.WithOperation or VhostUserCryptoLayout.WithoutOperation,
+                nameof(crypto.NarrowLayout),
+                traits.NarrowCryptoLayout,
+                "one of the two layouts of 632 bytes, WithOperation or WithoutOperation");
         }
+
+        const string Sizes = nameof(ISharedMemoryDevice.SharedMemorySizes);
+        Require(traits.SharedMemorySizes.Length <= VhostUserShmemConfig.MaxRegions, Sizes, traits.SharedMemorySizes.Length, "at most 256 regions");
+        foreach (ulong size in traits.SharedMemorySizes)
+            Require(size % (ulong)Environment.SystemPageSize == 0, Sizes, size, string.Create(CultureInfo.InvariantCulture, $"a multiple of {Environment.SystemPageSize}"));
 
         Require(
             options.MaxMemorySlots is >= 1 and <= VhostUserBackendOptions.MemorySlotLimit,

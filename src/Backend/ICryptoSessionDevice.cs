@@ -9,10 +9,10 @@ namespace Vhost.Backend;
 /// </remarks>
 public interface ICryptoSessionDevice : IVhostUserDevice
 {
-    /// <summary>Most sessions at the same time, 1 to 65536; further ones are refused.</summary>
+    /// <summary>Most sessions at the same time, 1 to 65536; further ones are refused. Read once, when the back-end is made.</summary>
     int MostSessions => 1024;
 
-    /// <summary>How a payload of 632 bytes is laid out, which only its producer knows: QEMU up to 7.2, which sends no operation, is the default.</summary>
+    /// <summary>How a payload of 632 bytes is laid out, which only its producer knows: QEMU up to 7.2, which sends no operation, is the default. Read once, when the back-end is made.</summary>
     VhostUserCryptoLayout NarrowLayout => VhostUserCryptoLayout.WithoutOperation;
 
     /// <summary>CREATE_CRYPTO_SESSION (26) for a cipher, hash, MAC or AEAD. Values are those of the front-end; only the lengths of the keys were checked.</summary>
@@ -27,7 +27,7 @@ public interface ICryptoSessionDevice : IVhostUserDevice
     /// <returns>False, as by default: not supported. Nothing was kept.</returns>
     bool TryCreateSession(ulong id, in VhostUserAsymmetricSession session) => false;
 
-    /// <summary>CLOSE_CRYPTO_SESSION (27), or the end of all: the session is to be forgotten, its keys erased.</summary>
+    /// <summary>CLOSE_CRYPTO_SESSION (27), or the end of all: the session is to be forgotten, its keys erased. Its number does not come again; what is thrown is logged, and refuses a CLOSE.</summary>
     /// <param name="id">A session that was created and not closed.</param>
     void CloseSession(ulong id);
 }

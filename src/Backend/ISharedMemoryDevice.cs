@@ -4,6 +4,6 @@ namespace Vhost.Backend;
 /// <remarks>Mapped with <see cref="VhostUserBackendRequests.MapSharedMemoryAsync"/>.</remarks>
 public interface ISharedMemoryDevice : IVhostUserDevice
 {
-    /// <summary>Sizes of the regions in bytes by identifier, at most 256, each a multiple of the page size; 0: there is no region with that identifier. Constant.</summary>
+    /// <summary>Sizes of the regions in bytes by identifier, at most 256, each a multiple of the page size; 0: there is no region with that identifier. Read once, when the back-end is made.</summary>
     IReadOnlyList<ulong> SharedMemorySizes { get; }
 }

@@ -50,12 +50,13 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
         ArgumentNullException.ThrowIfNull(device);
         _device = device;
         _options = options ?? new VhostUserBackendOptions();
-        BackendCheck.Require(device, _options);
+        DeviceTraits traits = DeviceTraits.Of(device);
+        BackendCheck.Require(device, traits, _options);
         _logger = ContainedLogger.Around((_options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger("Vhost.Backend"));
         _budget = new LogBudget(_options.TimeProvider);
         QueueCounters[] counters = [.. Enumerable.Range(0, device.QueueCount).Select(static _ => new QueueCounters())];
         BackendEvents events = new(this, _logger, _budget, device.QueueCount);
-        _common = new BackendCommon(device, _options, _logger, _budget, new HeldQueues(device.QueueCount), events, counters, new IotlbCounters());
+        _common = new BackendCommon(device, traits, _options, _logger, _budget, new HeldQueues(device.QueueCount), events, counters, new IotlbCounters());
         Name = _options.Name ?? string.Empty;
         Requests = new VhostUserBackendRequests(this);
         BackendMetrics.Watch(this);

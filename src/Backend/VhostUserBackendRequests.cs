@@ -9,8 +9,8 @@ namespace Vhost.Backend;
 /// </summary>
 /// <remarks>
 /// <para>
-/// Any thread, except that of a session (members of <see cref="IVhostUserDevice"/> other than <see cref="IVhostUserDevice.Process"/>): a front-end may answer only when its own request has been answered, so nothing may wait
-/// for these there. Requests go out one at a time, in the order of the calls.
+/// Any thread may begin one. No member of a device may wait for its end, <see cref="IVhostUserDevice.Process"/> among them: a front-end may answer only when its own request has been answered, and its request may be the one
+/// that stops the queue which <see cref="IVhostUserDevice.Process"/> is serving. Begin it there, and go on with what follows elsewhere. Requests go out one at a time, in the order of the calls.
 /// </para>
 /// <para>
 /// With REPLY_ACK a call ends when the front-end has done what was asked; without it when the request has left. Cancelling is free until then; once the request has left it ends the channel, since its answer could not be

@@ -78,8 +78,8 @@ public sealed partial class VhostUserFrontend
             if (HostNotifierPage.TryMap(area, descriptor, out string explanation) is not { } page)
                 return IsDone(Request, $"ring {queue}: {explanation}");
             MarkUsed(VhostUserProtocolFeatures.HostNotifier);
-            bool isUsed = await notifiers.TryUseAsync(page, () => ReferenceEquals(Volatile.Read(ref _vrings[queue]), ring)).WaitAsync(cancellationToken).ConfigureAwait(false);
-            return IsDone(Request, isUsed ? null : string.Create(CultureInfo.InvariantCulture, $"ring {queue} has stopped, or its page is of no use here"));
+            string? problem = await notifiers.TryUseAsync(page, () => ReferenceEquals(Volatile.Read(ref _vrings[queue]), ring)).WaitAsync(cancellationToken).ConfigureAwait(false);
+            return IsDone(Request, problem is null ? null : string.Create(CultureInfo.InvariantCulture, $"ring {queue}: {problem}"));
         }
     }
 

@@ -6,6 +6,7 @@ namespace Vhost.Backend;
 /// <summary>What outlives the sessions of a back-end, which run one after the other.</summary>
 internal sealed record BackendCommon(
     IVhostUserDevice Device,
+    DeviceTraits Traits,
     VhostUserBackendOptions Options,
     ILogger Logger,
     LogBudget Budget,

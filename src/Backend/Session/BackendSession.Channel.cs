@@ -91,7 +91,7 @@ internal sealed partial class BackendSession
         channel.Start();
         await ReplaceChannelAsync(channel).ConfigureAwait(false);
         _ = WatchChannelAsync(channel);
-        RepeatInbandCalls();
+        RepeatInbandSignals();
         return Answer.Done;
     }
 

@@ -15,7 +15,7 @@ internal sealed partial class BackendSession
         const string Name = "VHOST_USER_CREATE_CRYPTO_SESSION";
         byte[] reply = message.Payload.ToArray();
         string? problem = _device is not ICryptoSessionDevice device ? "the device has no sessions"
-            : _cryptoSessions.Count >= device.MostSessions ? $"there are {_cryptoSessions.Count} sessions, the most allowed"
+            : _cryptoSessions.Count >= _traits.MostCryptoSessions ? $"there are {_cryptoSessions.Count} sessions, the most allowed"
             : CreateCryptoSession(device, reply);
         if (problem is null)
             return Answer.Reply(reply);
@@ -34,14 +34,14 @@ internal sealed partial class BackendSession
         if (isWide && BitConverter.ToUInt32(payload) == VhostUserAsymmetricSession.CreateOperation)
         {
             if (!VhostUserAsymmetricSession.TryRead(payload, out _))
-                return $"the key is longer than {VhostUserAsymmetricSession.MaxKey} bytes";
+                return $"a key of {VhostUserAsymmetricSession.KeyLengthOf(payload)} bytes; {VhostUserAsymmetricSession.MaxKey} at most";
             TryCallDevice(() => taken = VhostUserAsymmetricSession.TryRead(payload, out VhostUserAsymmetricSession asymmetric) && device.TryCreateSession(id, asymmetric), out failure);
         }
         else
         {
-            VhostUserCryptoLayout layout = isWide ? VhostUserCryptoLayout.Wide : device.NarrowLayout;
+            VhostUserCryptoLayout layout = isWide ? VhostUserCryptoLayout.Wide : _traits.NarrowCryptoLayout;
             if (!VhostUserCryptoSession.TryRead(payload, layout, out _))
-                return $"a key is longer than the bytes for it ({VhostUserCryptoSession.MaxCipherKey} of a cipher, {VhostUserCryptoSession.MaxAuthenticationKey} of a MAC)";
+                return DescribeKeys(VhostUserCryptoSession.ReadParameters(payload, layout));
             TryCallDevice(() => taken = VhostUserCryptoSession.TryRead(payload, layout, out VhostUserCryptoSession symmetric) && device.TryCreateSession(id, symmetric), out failure);
         }
 
@@ -54,17 +54,27 @@ internal sealed partial class BackendSession
 
     private Answer CloseCryptoSession(ulong id)
     {
+        const string Name = "VHOST_USER_CLOSE_CRYPTO_SESSION";
         if (!_cryptoSessions.Remove(id))
-            return Answer.Refuse(VhostUserViolation.BadValue, $"VHOST_USER_CLOSE_CRYPTO_SESSION: there is no session {unchecked((long)id)}");
-        TryCallDevice(() => ((ICryptoSessionDevice)_device).CloseSession(id), out _);
-        return Answer.Done;
+            return Answer.Refuse(VhostUserViolation.BadValue, $"{Name}: there is no session {unchecked((long)id)}");
+        return TryCallDevice(() => ((ICryptoSessionDevice)_device).CloseSession(id), out string failure)
+            ? Answer.Done
+            : Answer.Refuse(VhostUserViolation.WrongState, $"{Name}: session {id} is not known any more, but was perhaps not closed{failure}");
     }
 
     /// <summary>The device is reset, or the front-end has gone.</summary>
     private void CloseCryptoSessions()
     {
         foreach (ulong id in _cryptoSessions)
-            TryCallDevice(() => ((ICryptoSessionDevice)_device).CloseSession(id), out _);
+        {
+            if (!TryCallDevice(() => ((ICryptoSessionDevice)_device).CloseSession(id), out string failure))
+                LogRefused($"crypto session {id} cannot be closed{failure}");
+        }
+
         _cryptoSessions.Clear();
     }
+
+    private static string DescribeKeys(in VhostUserCryptoParameters said) => said.CipherKeyLength > VhostUserCryptoSession.MaxCipherKey
+        ? $"a cipher key of {said.CipherKeyLength} bytes; {VhostUserCryptoSession.MaxCipherKey} at most"
+        : $"an authentication key of {said.AuthenticationKeyLength} bytes; {VhostUserCryptoSession.MaxAuthenticationKey} at most";
 }

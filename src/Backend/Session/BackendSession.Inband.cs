@@ -33,39 +33,39 @@ internal sealed partial class BackendSession
     /// <summary>Where the worker of a ring signals interrupts; null: nowhere.</summary>
     private EventNotifier? CallOf(VringState vring)
     {
-        if (vring.Call is not null || !IsInband)
-            return vring.Call;
-        vring.InbandCalls ??= new InbandCalls(() => NotifyInbandAsync(VhostUserBackendRequest.VringCall, vring.Index));
-        return vring.InbandCalls.Notifier;
+        if (IsInband)
+            vring.Inband ??= new InbandSignals(request => TryNotifyInbandAsync(request, vring));
+        return vring.Call ?? vring.Inband?.Notifier;
     }
 
     /// <summary>Says again, on a channel that has come late, what may have been meant for it: an interrupt too many does no harm.</summary>
-    private void RepeatInbandCalls()
+    private void RepeatInbandSignals()
     {
         foreach (VringState vring in _vrings)
-            vring.InbandCalls?.Notifier.Signal();
+            vring.Inband?.Notifier.Signal();
     }
 
-    /// <summary>Asks for an acknowledgement, so that at most one message for each ring lies in the socket. Without a channel, or when every ring has stopped, there is nobody to tell.</summary>
-    private async Task NotifyInbandAsync(VhostUserBackendRequest request, int queue)
+    /// <summary>Asks for an acknowledgement, so that at most one message for each ring lies in the socket.</summary>
+    /// <returns>False: there is no channel, it has ended, or the ring is stopped, of which nothing may be said.</returns>
+    private async Task<bool> TryNotifyInbandAsync(VhostUserBackendRequest request, VringState vring)
     {
-        await Task.Yield(); // never on the thread of a worker
         RequestChannel? channel;
         lock (_channelGate)
         {
             channel = _channel;
-            if (channel is null || IsSuspended)
-                return;
+            if (channel is null || !vring.Started)
+                return false;
         }
 
-        byte[] payload = PayloadBytes.Of(new VhostUserVringState((uint)queue, 0));
+        byte[] payload = PayloadBytes.Of(new VhostUserVringState((uint)vring.Index, 0));
         try
         {
             using VhostUserMessage reply = await channel.CallAsync(VhostUserHeader.ForRequest(request, payload.Length, needReply: true), payload).ConfigureAwait(false);
+            return true;
         }
         catch (Exception e) when (e is IOException or TimeoutException or ObjectDisposedException)
         {
-            // The channel has ended with a reason; whoever watches it says so.
+            return false; // the channel has ended with a reason; whoever watches it says so
         }
     }
 }

@@ -109,7 +109,6 @@ internal sealed partial class BackendSession
         vring.Started = false;
         await StopWorkerAsync(vring, suspended).ConfigureAwait(false);
         vring.ReplaceKick(null);
-        vring.StopInbandCalls();
         ForgetTranslationsAtRest();
     }
 
@@ -147,8 +146,9 @@ internal sealed partial class BackendSession
         if (_budget.TryTake())
             BackendLog.QueueBroken(_logger, _owner, queue.Index, queue.Format, queue.Fault, queue.FaultDetail ?? string.Empty, queue.Failure);
         _counters[queue.Index].Broke();
-        if (!_vrings[queue.Index].TrySignalError() && IsInband)
-            _ = NotifyInbandAsync(VhostUserBackendRequest.VringErr, queue.Index);
+        VringState vring = _vrings[queue.Index];
+        if (!vring.TrySignalError())
+            vring.Inband?.TellError();
         _events.TellBroken(_connection.Name, queue.Index);
     }
 }

@@ -13,14 +13,15 @@ internal sealed partial class BackendSession
         if (_device is not ISharedObjectDevice device || !VhostUserSharedObject.TryRead(message.Payload, out VhostUserSharedObject said))
             return none;
         SafeFileHandle? found = null;
-        TryCallDevice(() => found = device.OpenSharedObject(said.Id), out _);
+        if (!TryCallDevice(() => found = device.OpenSharedObject(said.Id), out string failure))
+            LogRefused($"VHOST_USER_GET_SHARED_OBJECT {said.Id}{failure}");
         return none with { Descriptor = found };
     }
 
     private Answer GetSharedMemoryConfig()
     {
         byte[] reply = new byte[VhostUserShmemConfig.Size];
-        VhostUserShmemConfig.Write(_device is ISharedMemoryDevice device ? [.. device.SharedMemorySizes] : [], reply);
+        VhostUserShmemConfig.Write(_traits.SharedMemorySizes, reply);
         return Answer.Reply(reply);
     }
 }

@@ -147,6 +147,7 @@ internal sealed partial class BackendSession
 
     private void StartVring(VringState vring)
     {
+        vring.Inband?.ForgetErrors();
         vring.Started = true;
         StartIfPossible(vring);
         SendPendingConfigChange();

@@ -21,6 +21,7 @@ internal sealed partial class BackendSession
     /// <summary>Whose queues these are, for the log.</summary>
     private readonly string _owner;
     private readonly IVhostUserDevice _device;
+    private readonly DeviceTraits _traits;
     private readonly VhostUserBackendOptions _options;
     private readonly ILogger _logger;
     private readonly LogBudget _budget;
@@ -38,7 +39,7 @@ internal sealed partial class BackendSession
     public BackendSession(VhostUserConnection connection, BackendCommon common, Func<bool> somebodyWaits)
     {
         _connection = connection;
-        (_device, _options, _logger, _budget, _held, _events, _counters, IotlbCounters iotlb) = common;
+        (_device, _traits, _options, _logger, _budget, _held, _events, _counters, IotlbCounters iotlb) = common;
         _iotlb = new DeviceIotlb(_options.IotlbEntries, iotlb, SayMisses);
         _owner = _options.Name is { } name ? $"{name}, {connection.Name}" : connection.Name;
         _somebodyWaits = somebodyWaits;

@@ -46,8 +46,8 @@ internal sealed class VringState(int index)
     /// <summary>The front-end's descriptor for interrupts.</summary>
     public EventNotifier? Call { get; set; }
 
-    /// <summary>Interrupts as messages, while the ring runs without <see cref="Call"/>; null where those are not negotiated.</summary>
-    public InbandCalls? InbandCalls { get; set; }
+    /// <summary>Interrupts and errors as messages, where the front-end has given no descriptor for them; null where those are not negotiated, and before the first start.</summary>
+    public InbandSignals? Inband { get; set; }
 
     public bool Started { get; set; }
 
@@ -84,12 +84,6 @@ internal sealed class VringState(int index)
         EventNotifier? kick = Kick;
         Kick = null;
         return kick;
-    }
-
-    public void StopInbandCalls()
-    {
-        InbandCalls?.Dispose();
-        InbandCalls = null;
     }
 
     public void ReplaceError(EventNotifier? error)
@@ -139,7 +133,7 @@ internal sealed class VringState(int index)
     public void CloseDescriptors()
     {
         ReplaceKick(null);
-        StopInbandCalls();
+        Inband?.Dispose();
         Call?.Dispose();
         Call = null;
         ReplaceError(null);

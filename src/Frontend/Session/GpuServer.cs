@@ -75,7 +75,9 @@ internal sealed class GpuServer : IAsyncDisposable
             case VhostUserGpuRequest.Scanout:
                 _displays.SetScanout(Read<VhostUserGpuScanout>(message));
                 break;
-            case VhostUserGpuRequest.Update when VhostUserGpuUpdate.TryRead(message.Payload, out VhostUserGpuUpdate update):
+            case VhostUserGpuRequest.Update:
+                if (!VhostUserGpuUpdate.TryRead(message.Payload, out VhostUserGpuUpdate update))
+                    throw WrongPixels(message);
                 _displays.Update(update);
                 break;
             case VhostUserGpuRequest.DmabufScanout:
@@ -107,6 +109,13 @@ internal sealed class GpuServer : IAsyncDisposable
     private static TPayload Read<TPayload>(VhostUserMessage message)
         where TPayload : struct, IVhostUserPayload<TPayload> =>
         TPayload.TryRead(message.Payload, out TPayload value) ? value : throw Unreadable(message);
+
+    private static VhostUserProtocolException WrongPixels(VhostUserMessage message)
+    {
+        VhostUserGpuRectangle said = VhostUserGpuRectangle.TryRead(message.Payload[..VhostUserGpuRectangle.Size], out VhostUserGpuRectangle rectangle) ? rectangle : default;
+        int bytes = message.Payload.Length - VhostUserGpuRectangle.Size;
+        return new(VhostUserViolation.BadValue, $"VHOST_USER_GPU_UPDATE: {said.Width} × {said.Height} pixels of 4 bytes, and {bytes} bytes came");
+    }
 
     private static VhostUserProtocolException Unreadable(VhostUserMessage message) =>
         new(VhostUserViolation.BadValue, $"{NameOf(message.Header.Request)}: the payload of {message.Payload.Length} bytes is not what the message carries");

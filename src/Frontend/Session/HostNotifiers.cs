@@ -13,7 +13,8 @@ internal sealed class HostNotifiers(IHostNotifierUser user, ILogger log)
     private bool _closed;
 
     /// <summary>Uses a page for a ring, if the ring runs when it is its turn. Takes ownership of the page.</summary>
-    public Task<bool> TryUseAsync(HostNotifierPage page, Func<bool> runs) => InTurn(() => TryUse(page, runs));
+    /// <returns>Null: it is in use; else why not.</returns>
+    public Task<string?> TryUseAsync(HostNotifierPage page, Func<bool> runs) => InTurn(() => TryUse(page, runs));
 
     /// <summary>The ring has its page no more when this ends, unless the user takes too long.</summary>
     public ValueTask RemoveAsync(int queue) => WaitForAsync(InTurn(() => Remove(queue)));
@@ -28,11 +29,11 @@ internal sealed class HostNotifiers(IHostNotifierUser user, ILogger log)
         return RemoveAllAsync();
     }
 
-    private Task<bool> InTurn(Func<bool> call)
+    private Task<T> InTurn<T>(Func<T> call)
     {
         lock (_gate)
         {
-            Task<bool> turn = _last.ContinueWith(_ => call(), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
+            Task<T> turn = _last.ContinueWith(_ => call(), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
             _last = turn;
             return turn;
         }
@@ -45,20 +46,20 @@ internal sealed class HostNotifiers(IHostNotifierUser user, ILogger log)
             FrontendLog.HostNotifierUserWaits(log);
     }
 
-    private bool TryUse(HostNotifierPage page, Func<bool> runs)
+    private string? TryUse(HostNotifierPage page, Func<bool> runs)
     {
-        bool used = false;
+        string? problem = "the hypervisor failed";
         try
         {
             Remove(page.Queue);
-            used = !IsClosed() && runs() && user.TryUse(page);
-            if (used)
+            problem = IsClosed() ? "the session has ended" : !runs() ? "it has stopped" : !user.TryUse(page) ? "the hypervisor has no use for its page" : null;
+            if (problem is null)
                 _pages[page.Queue] = page;
-            return used;
+            return problem;
         }
         finally
         {
-            if (!used)
+            if (problem is not null)
                 page.Dispose();
         }
     }

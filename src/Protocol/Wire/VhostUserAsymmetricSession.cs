@@ -47,6 +47,9 @@ public readonly ref struct VhostUserAsymmetricSession
         return fits;
     }
 
+    /// <summary>What a payload of the wide layout says about the length of its key.</summary>
+    internal static uint KeyLengthOf(ReadOnlySpan<byte> payload) => HostOrder.U32(payload, 16);
+
     /// <summary>Writes an asymmetric session.</summary>
     /// <returns>Bytes written.</returns>
     /// <exception cref="ArgumentException">The key is too long, or the destination is too small.</exception>

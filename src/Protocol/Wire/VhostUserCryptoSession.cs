@@ -74,6 +74,9 @@ public readonly ref struct VhostUserCryptoSession
         return true;
     }
 
+    /// <summary>The parameters of a payload of the layout's size, whatever its keys.</summary>
+    internal static VhostUserCryptoParameters ReadParameters(ReadOnlySpan<byte> payload, VhostUserCryptoLayout layout) => VhostUserCryptoParameters.Read(payload[ParametersOffset(layout)..]);
+
     /// <summary>Reads the session identifier of a payload of either size; that of a reply says whether the session exists.</summary>
     /// <returns>False when the size is that of no layout.</returns>
     public static bool TryReadSessionId(ReadOnlySpan<byte> payload, out long sessionId)

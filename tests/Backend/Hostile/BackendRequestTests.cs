@@ -120,7 +120,8 @@ public class BackendRequestTests
     {
         ProcessCounts before = ProcessCounts.Snapshot();
         SharingDevice device = new();
-        await using (SessionBench bench = await SessionBench.StartAsync(device))
+        using LogRecorder log = new();
+        await using (SessionBench bench = await SessionBench.StartAsync(device, new VhostUserBackendOptions { LoggerFactory = log }))
         {
             for (int i = 0; i < 10_000; i++)
                 (await FetchAsync(bench.Frontend, RawFrontend.Bytes(new VhostUserSharedObject(device.Object)))).Should().Be(1);
@@ -128,6 +129,7 @@ public class BackendRequestTests
             (await FetchAsync(bench.Frontend, [])).Should().Be(0, "QEMU forgets the number");
             device.Throws = true;
             (await FetchAsync(bench.Frontend, new byte[16])).Should().Be(0);
+            log.Lines.Should().Contain(line => line.Contains("refused: VHOST_USER_GET_SHARED_OBJECT") && line.Contains("told to fail"));
             bench.Backend.IsConnected.Should().BeTrue();
         }
 
@@ -163,7 +165,9 @@ public class BackendRequestTests
     [Fact]
     public async Task The_regions_of_the_device_are_told_with_their_sizes()
     {
-        await using SessionBench bench = await SessionBench.StartAsync(new SharingDevice());
+        SharingDevice device = new();
+        await using SessionBench bench = await SessionBench.StartAsync(device);
+        device.Throws = true; // it has told them before
         byte[] reply = await bench.Frontend.AskAsync(VhostUserRequest.GetShmemConfig);
         VhostUserShmemConfig.TryRead(reply, out VhostUserShmemConfig config).Should().BeTrue();
         (config[0], config[1], config[2], config[3], config[4]).Should().Be((0UL, 1UL << 20, 0UL, 1UL << 16, 0UL));

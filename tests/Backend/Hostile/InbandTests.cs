@@ -51,6 +51,8 @@ public class InbandTests
         using (VhostUserMessage? second = await channel.ReceiveAsync().InTime())
             await AcknowledgeAsync(channel, second!);
         Task<VhostUserMessage?> third = channel.ReceiveAsync().AsTask();
+        await bench.Frontend.BarrierAsync();
+        third.IsCompleted.Should().BeFalse("a hundred calls were two messages");
         ring.Submit(200);
         await bench.Frontend.AcceptedAsync(VhostUserRequest.VringKick, RawFrontend.State(0, 0));
         using (VhostUserMessage? message = await third.InTime())
@@ -82,7 +84,8 @@ public class InbandTests
         await using SessionBench bench = await SessionBench.StartAsync(options: _inband);
         TestRing ring = await bench.RunAsync();
         await ring.EchoAsync(3);
-        await Eventually.TrueAsync(() => ring.Call.TryConsume());
+        await ring.Call.WaitAsync().InTime();
+        ring.Call.TryConsume().Should().BeTrue();
         await bench.Frontend.AcceptedAsync(VhostUserRequest.VringKick, RawFrontend.State(0, 0));
         await ring.EchoAsync(4);
     }
@@ -158,10 +161,10 @@ public class InbandTests
             for (int i = 0; i < 100_000; i++)
                 await frontend.SendAsync(VhostUserRequest.VringKick, RawFrontend.State(0, 0));
             await frontend.BarrierAsync();
-            for (int i = 0; i < 300; i++)
+            for (int i = 0; i < 10_000; i++) // with a call under way that is not acknowledged
             {
                 await frontend.StopAsync(ring);
-                await frontend.AcceptedAsync(VhostUserRequest.VringKick, RawFrontend.State(0, 0));
+                await frontend.SendAsync(VhostUserRequest.VringKick, RawFrontend.State(0, 0));
             }
 
             ring.Submit(7);
@@ -170,6 +173,84 @@ public class InbandTests
         }
 
         await bench.CheckInvariantsAsync(lines: 0);
+    }
+
+    /// <summary>Ring 1 stays started, so that the device is not suspended while ring 0 stands still.</summary>
+    [Fact]
+    public async Task A_ring_that_breaks_without_end_has_one_message_under_way()
+    {
+        await using BrokenRing broken = await BrokenRing.StartAsync(withNeighbour: true);
+        await using VhostUserConnection channel = await AttachChannelAsync(broken.Frontend);
+        for (int i = 0; i < 50; i++)
+        {
+            await broken.KickAsync();
+            await broken.Frontend.StopAsync(broken.Ring);
+        }
+
+        Task behind = broken.Backend.NotifyConfigChangedAsync().AsTask();
+        int messages = 0;
+        while (await ReceiveAndAcknowledgeAsync(channel) != VhostUserBackendRequest.ConfigChangeMsg)
+            messages++;
+        await behind.InTime();
+        messages.Should().BeLessThan(4, "one for the call and one for the error of each ring");
+    }
+
+    [Fact]
+    public async Task An_error_of_which_nobody_could_be_told_is_told_on_the_channel_that_comes_late()
+    {
+        await using BrokenRing broken = await BrokenRing.StartAsync();
+        await broken.KickAsync();
+        await using VhostUserConnection channel = await AttachChannelAsync(broken.Frontend);
+        (await ReceiveAndAcknowledgeAsync(channel)).Should().Be(VhostUserBackendRequest.VringCall, "one may have been meant for it");
+        (await ReceiveAndAcknowledgeAsync(channel)).Should().Be(VhostUserBackendRequest.VringErr);
+    }
+
+    [Fact]
+    public async Task A_channel_that_takes_the_place_of_one_on_which_nobody_answers_is_told_again()
+    {
+        await using BrokenRing broken = await BrokenRing.StartAsync();
+        await using VhostUserConnection first = await AttachChannelAsync(broken.Frontend);
+        await broken.KickAsync();
+        (await first.ReceiveAsync().InTime())!.Dispose(); // and says nothing
+        await using VhostUserConnection second = await AttachChannelAsync(broken.Frontend);
+        while (await ReceiveAndAcknowledgeAsync(second) != VhostUserBackendRequest.VringErr)
+        {
+        }
+    }
+
+    [Fact]
+    public async Task A_ring_that_started_again_has_no_error_of_before()
+    {
+        await using BrokenRing broken = await BrokenRing.StartAsync();
+        await broken.KickAsync();
+        await broken.Frontend.StopAsync(broken.Ring);
+        broken.Repair();
+        await broken.Frontend.AcceptedAsync(VhostUserRequest.VringKick, RawFrontend.State(0, 0));
+        await using VhostUserConnection channel = await AttachChannelAsync(broken.Frontend);
+        (await ReceiveAndAcknowledgeAsync(channel)).Should().Be(VhostUserBackendRequest.VringCall, "one may have been meant for it");
+        broken.Ring.Submit(1);
+        await broken.Frontend.AcceptedAsync(VhostUserRequest.VringKick, RawFrontend.State(0, 0));
+        (await ReceiveAndAcknowledgeAsync(channel)).Should().Be(VhostUserBackendRequest.VringCall, "an error would have come before it");
+    }
+
+    /// <summary>While it is suspended it says nothing.</summary>
+    [Fact]
+    public async Task A_call_that_was_due_when_the_ring_stopped_comes_when_it_starts_again()
+    {
+        await using SessionBench bench = await SessionBench.StartAsync(options: _inband);
+        TestRing ring = bench.Ring();
+        await StartAsync(bench.Frontend, ring);
+        ring.Submit(1);
+        await bench.Frontend.AcceptedAsync(VhostUserRequest.VringKick, RawFrontend.State(0, 0));
+        await ring.ExpectEchoAsync(1);
+        await bench.Frontend.StopAsync(ring);
+        await using VhostUserConnection channel = await AttachChannelAsync(bench.Frontend);
+        Task<VhostUserMessage?> call = channel.ReceiveAsync().AsTask();
+        await bench.Frontend.BarrierAsync();
+        call.IsCompleted.Should().BeFalse();
+        await bench.Frontend.AcceptedAsync(VhostUserRequest.VringKick, RawFrontend.State(0, 0));
+        using VhostUserMessage? message = await call.InTime();
+        message!.Header.Request.Should().Be((uint)VhostUserBackendRequest.VringCall);
     }
 
     private static async Task StartAsync(RawFrontend frontend, TestRing ring)
@@ -186,6 +267,13 @@ public class InbandTests
         await frontend.EnableAsync(ring);
     }
 
+    private static async Task<VhostUserBackendRequest> ReceiveAndAcknowledgeAsync(VhostUserConnection channel)
+    {
+        using VhostUserMessage? message = await channel.ReceiveAsync().InTime();
+        await AcknowledgeAsync(channel, message!);
+        return (VhostUserBackendRequest)message!.Header.Request;
+    }
+
     private static async Task AcknowledgeAsync(VhostUserConnection channel, VhostUserMessage message)
     {
         if (message.Header.NeedsReply)
@@ -198,5 +286,46 @@ public class InbandTests
         using (theirs)
             await frontend.AcceptedAsync(VhostUserRequest.SetBackendReqFd, default, theirs);
         return VhostUserConnection.Adopt(ours);
+    }
+
+    /// <summary>A ring that breaks whenever it is looked at: its available index is more than the ring away.</summary>
+    private sealed class BrokenRing(SessionBench bench, TestRing ring, SemaphoreSlim broke) : IAsyncDisposable
+    {
+        public RawFrontend Frontend => bench.Frontend;
+
+        public VhostUserBackend Backend => bench.Backend;
+
+        public TestRing Ring => ring;
+
+        public static async Task<BrokenRing> StartAsync(bool withNeighbour = false)
+        {
+            SemaphoreSlim broke = new(0);
+            SessionBench bench = await SessionBench.StartAsync(options: _inband, listen: backend => backend.QueueStateChanged += (_, change) =>
+            {
+                if (change.Now == QueueState.Broken)
+                    broke.Release();
+            });
+            TestRing ring = bench.Ring();
+            await DescribeAsync(bench.Frontend, ring);
+            bench.Guest.Write(ring.AvailableOffset + 2, (ushort)(TestRing.Size + 1));
+            if (withNeighbour)
+                await InbandTests.StartAsync(bench.Frontend, bench.Ring(1));
+            return new BrokenRing(bench, ring, broke);
+        }
+
+        /// <summary>Starts the ring, and ends when it has broken.</summary>
+        public async Task KickAsync()
+        {
+            await Frontend.AcceptedAsync(VhostUserRequest.VringKick, RawFrontend.State(0, 0));
+            (await broke.WaitAsync(Eventually.Deadline)).Should().BeTrue();
+        }
+
+        public void Repair() => bench.Guest.Write(ring.AvailableOffset + 2, ring.SubmittedIndex);
+
+        public async ValueTask DisposeAsync()
+        {
+            await bench.DisposeAsync();
+            broke.Dispose();
+        }
     }
 }

@@ -17,7 +17,11 @@ internal sealed class SharingDevice : ISharedObjectDevice, ISharedMemoryDevice
 
     public VirtioFeatures Features => _echo.Features;
 
-    public IReadOnlyList<ulong> SharedMemorySizes { get; init; } = [0, 1 << 20, 0, 1 << 16];
+    public IReadOnlyList<ulong> SharedMemorySizes
+    {
+        get => Throws ? throw new InvalidOperationException("the test device was told to fail") : field;
+        init;
+    } = [0, 1 << 20, 0, 1 << 16];
 
     public SafeFileHandle? OpenSharedObject(Guid id)
     {

@@ -18,7 +18,7 @@ public sealed class CryptoSessionTests
     [InlineData(VhostUserCryptoLayout.WithoutOperation, 0u)]
     public async Task A_session_is_created_with_its_keys_in_each_layout_and_closed(VhostUserCryptoLayout layout, uint operation)
     {
-        CryptoDevice device = new() { NarrowLayout = layout };
+        CryptoDevice device = new() { NarrowLayout = layout == VhostUserCryptoLayout.WithOperation ? layout : VhostUserCryptoLayout.WithoutOperation };
         await using Pair pair = await Pair.StartAsync(device);
         ulong id = await pair.Frontend.CreateCryptoSessionAsync(layout, CreateCipher, _aes, new byte[] { 1, 2, 3 }, new byte[] { 4 });
         device.Sessions.Should().ContainKey(id).WhoseValue.Should().Be($"{operation} 3 010203 04");
