@@ -163,6 +163,7 @@ internal sealed class TestpmdSession : IAsyncDisposable
         InOrder = shape.InOrder,
         Mergeable = shape.Mergeable,
         Vectorized = shape.Vectorized,
+        Iommu = shape.Iommu is not null,
         Processor = Math.Min(1, Environment.ProcessorCount - 1),
         Name = Path.GetFileName(_folder.Path),
     };
@@ -170,6 +171,7 @@ internal sealed class TestpmdSession : IAsyncDisposable
     private NetClientOptions ClientOptions() => new()
     {
         Reconnect = Shape.Reconnect,
+        Iommu = Shape.Iommu,
         QueuePairs = Shape.Queues,
         QueueSize = EchoShape.RingSize,
         Mergeable = Shape.Mergeable,
@@ -199,6 +201,9 @@ public sealed record EchoShape
 
     /// <summary>How our driver goes on when testpmd is lost.</summary>
     public ReconnectPolicy? Reconnect { get; init; }
+
+    /// <summary>What testpmd's device is behind; null: nothing.</summary>
+    internal IommuMappings? Iommu { get; init; }
 
     /// <summary>Our device offers more than this: whatever a front-end may want.</summary>
     public bool OffersAll { get; init; }

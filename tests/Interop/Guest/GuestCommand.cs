@@ -20,6 +20,9 @@ internal sealed record GuestCommand
     /// <summary>Ends QEMU when the guest restarts itself.</summary>
     public bool EndsAtReboot { get; init; } = true;
 
+    /// <summary>The guest has an IOMMU, and its devices are behind it.</summary>
+    public bool HasIommu { get; init; }
+
     /// <summary>Starts nothing: waits for a guest that comes from elsewhere.</summary>
     public bool Receives { get; init; }
 
@@ -36,7 +39,7 @@ internal sealed record GuestCommand
     internal GuestCommand WithDisk(string socket, int queues = 1, bool packed = false, string id = "disk0") =>
         With(
             "-chardev", Text($"socket,id={id},path={socket},reconnect=1"),
-            "-device", Text($"vhost-user-blk-pci,chardev={id},num-queues={queues}{(packed ? ",packed=on" : "")}"));
+            "-device", Text($"vhost-user-blk-pci,chardev={id},num-queues={queues}{(packed ? ",packed=on" : "")}{Platform}"));
 
     /// <summary>Adds a source of entropy served on a socket; it must be served when QEMU starts. With <c>reconnect</c> QEMU 7.2 fails an assertion there.</summary>
     internal GuestCommand WithEntropy(string socket) =>
@@ -47,7 +50,7 @@ internal sealed record GuestCommand
         With(
             "-chardev", Text($"socket,id=net0,path={socket},reconnect=1"),
             "-netdev", Text($"vhost-user,id=n0,chardev=net0{(queues > 1 ? $",queues={queues}" : "")}"),
-            "-device", Text($"virtio-net-pci,netdev=n0,vectors=0,mac=52:54:00:00:00:{number:x2}{(queues > 1 ? ",mq=on" : "")}{(packed ? ",packed=on" : "")}{(offloads ? "" : NoOffloads)}"));
+            "-device", Text($"virtio-net-pci,netdev=n0,vectors=0,mac=52:54:00:00:00:{number:x2}{(queues > 1 ? ",mq=on" : "")}{(packed ? ",packed=on" : "")}{Platform}{(offloads ? "" : NoOffloads)}"));
 
     /// <summary>Adds memory that the guest does not use. QEMU moves the largest piece first, so it has all of the guest's own by the time that it comes to this one.</summary>
     internal GuestCommand WithMemoryThatGoesLast(string file)
@@ -67,7 +70,8 @@ internal sealed record GuestCommand
         ["-accel", "tcg", "-machine", "q35,memory-backend=mem", "-smp", Text($"{Processors}"), "-m", Text($"{Megabytes}M")],
         ["-object", Text($"memory-backend-memfd,id=mem,size={Megabytes}M,share=on")],
         ["-nic", "none", .. EndsAtReboot ? (string[])["-no-reboot"] : []],
-        ["-kernel", image.Kernel, "-initrd", image.Initramfs, "-append", $"console=ttyS0 panic=-1 loglevel=4 {KernelOptions}".TrimEnd()],
+        ["-kernel", image.Kernel, "-initrd", image.Initramfs, "-append", $"console=ttyS0 panic=-1 loglevel=4{(HasIommu ? " intel_iommu=on" : "")} {KernelOptions}".TrimEnd()],
+        .. HasIommu ? (string[][])[["-device", "intel-iommu,caching-mode=on,intremap=off"]] : [],
         .. Devices,
         .. Receives ? (string[][])[["-incoming", "defer"]] : [],
     ];
@@ -75,6 +79,9 @@ internal sealed record GuestCommand
     /// <summary>The command as a person types it, a guest's console on the terminal.</summary>
     internal string Document() => string.Join(
         " \\\n  ", Options(GuestImage.Documented).Select(line => string.Join(' ', line.Select(Quote))).Prepend($"{Program} -nographic"));
+
+    /// <summary>What a device is told that is behind the IOMMU.</summary>
+    private string Platform => HasIommu ? ",iommu_platform=on,disable-legacy=on" : "";
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 

@@ -14,6 +14,8 @@ public sealed partial class GuestDocumentTests
         ["network"] = new GuestCommand().WithNetwork("a.sock", 1),
         ["network, the second guest"] = new GuestCommand().WithNetwork("b.sock", 2),
         ["disk, where the guest comes to"] = new GuestCommand { Receives = true }.WithDisk("disk2.sock"),
+        ["network behind an IOMMU"] = new GuestCommand { HasIommu = true }.WithNetwork("a.sock", 1),
+        ["disk behind an IOMMU"] = new GuestCommand { HasIommu = true }.WithDisk("disk.sock"),
         ["slot"] = new GuestCommand().WithSlot("slot0"),
     };
 

@@ -51,6 +51,9 @@ public sealed record TestpmdCommand
 
     public bool Mergeable { get; init; }
 
+    /// <summary>A back-end that offers ACCESS_PLATFORM.</summary>
+    public bool Iommu { get; init; }
+
     /// <summary>Asks for the vectorised paths of the driver, which it takes when ring and features allow.</summary>
     public bool Vectorized { get; init; }
 
@@ -100,7 +103,7 @@ public sealed record TestpmdCommand
 
     private int Buffers => PacketSize > LongestUsualFrame ? Math.Clamp(BufferBytes / BufferSize, FewestBuffers, UsualBuffers) : UsualBuffers;
 
-    private string BackendDevice => Text($"net_vhost0,iface={SocketPath},queues={Queues},client={(Listens ? 0 : 1)}");
+    private string BackendDevice => Text($"net_vhost0,iface={SocketPath},queues={Queues},client={(Listens ? 0 : 1)}{(Iommu ? ",iommu-support=1" : "")}");
 
     private string FrontendDevice => Text($"net_virtio_user0,path={SocketPath},queues={Queues},queue_size={RingSize},server={Flag(Listens)},")
         + Text($"packed_vq={Flag(Packed)},mrg_rxbuf={Flag(Mergeable)},in_order={Flag(InOrder)},vectorized={Flag(Vectorized)}")
