@@ -40,7 +40,7 @@ internal static class BackendCheck
             string.Create(CultureInfo.InvariantCulture, $"1 to {VhostUserBackendOptions.MemorySlotLimit}"));
         Require(Enum.IsDefined(options.Dispatch), nameof(options.Dispatch), options.Dispatch, $"one of {string.Join(", ", Enum.GetNames<QueueDispatch>())}");
         Require(
-            (options.AdditionalProtocolFeatures & ~OfferedBits.OnRequest) == 0,
+            (options.AdditionalProtocolFeatures & ~OfferedBits.MayBeAdded) == 0,
             nameof(options.AdditionalProtocolFeatures),
             FeatureNames.Describe(options.AdditionalProtocolFeatures),
             $"of {FeatureNames.Describe(OfferedBits.OnRequest)}; what else there is the back-end offers by itself");
@@ -62,12 +62,15 @@ internal static class BackendCheck
         RequireTime(options.IdleTimeout, nameof(options.IdleTimeout));
         RequireTime(options.DeviceStateTimeout, nameof(options.DeviceStateTimeout));
         Require(options.MaxDeviceStateSize is >= 1 and < long.MaxValue, nameof(options.MaxDeviceStateSize), options.MaxDeviceStateSize, "1 or more");
+        RequireTime(options.PageTimeout, nameof(options.PageTimeout));
         Require(
             options.ViolationPause >= TimeSpan.Zero && options.ViolationPause <= _longestViolationPause,
             nameof(options.ViolationPause),
             options.ViolationPause,
             $"{TimeSpan.Zero} to {_longestViolationPause}");
         options.Retry?.Validate();
+        if (options.AdditionalFeatures.HasFlag(VirtioFeatures.AccessPlatform) && options.AdditionalProtocolFeatures.HasFlag(VhostUserProtocolFeatures.PageFault))
+            throw new ArgumentException("ACCESS_PLATFORM and PAGEFAULT do not go together: a translation says where a page is before it has arrived.", nameof(options));
         if (options.Dispatch == QueueDispatch.SharedThreads && options.Threads is null)
             throw new ArgumentException("Dispatch is SharedThreads, but there are no Threads.", nameof(options));
     }

@@ -18,10 +18,15 @@ internal static class OfferedBits
 
     /// <summary>
     /// Implemented, and offered only when the application asks for it: a front-end may acknowledge one without implementing it (QEMU does so with INBAND_NOTIFICATIONS), read its number otherwise (21 was SHMEM
-    /// in rust-vmm), or have no use for it.
+    /// in rust-vmm), have no use for it, or it excludes another one (PAGEFAULT, see below).
     /// </summary>
     internal const VhostUserProtocolFeatures OnRequest = VhostUserProtocolFeatures.InbandNotifications | VhostUserProtocolFeatures.CrossEndian | VhostUserProtocolFeatures.GpaAddresses
-        | VhostUserProtocolFeatures.HostNotifier;
+        | VhostUserProtocolFeatures.HostNotifier | VhostUserProtocolFeatures.PageFault;
+
+    /// <summary>
+    /// What an application may ask for. The specification leaves open what PAGEFAULT and CONFIGURE_MEM_SLOTS mean together, so the first takes the place of the second, unless both are asked for.
+    /// </summary>
+    internal const VhostUserProtocolFeatures MayBeAdded = OnRequest | VhostUserProtocolFeatures.ConfigureMemSlots;
 
     private const VhostUserProtocolFeatures SendsDescriptors = VhostUserProtocolFeatures.Shmem | VhostUserProtocolFeatures.HostNotifier;
 
@@ -47,6 +52,8 @@ internal static class OfferedBits
             offered |= VhostUserProtocolFeatures.GetVringBaseInflight | VhostUserProtocolFeatures.GetVringBaseSkipDrain;
         if (device is IMigratableDevice)
             offered |= VhostUserProtocolFeatures.DeviceState;
+        if ((options.AdditionalProtocolFeatures & VhostUserProtocolFeatures.PageFault) != 0)
+            offered &= ~VhostUserProtocolFeatures.ConfigureMemSlots;
         offered |= options.AdditionalProtocolFeatures;
         if ((offered & SendsDescriptors) != 0)
             offered |= VhostUserProtocolFeatures.BackendSendFd;

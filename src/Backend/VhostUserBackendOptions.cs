@@ -45,7 +45,8 @@ public sealed record VhostUserBackendOptions
 
     /// <summary>
     /// Protocol bits that are offered only on request: INBAND_NOTIFICATIONS (kicks and interrupts as messages; QEMU acknowledges it without implementing it), CROSS_ENDIAN (a front-end may say that legacy rings are
-    /// little-endian, as they are here), GPA_ADDRESSES (the front-end says guest-physical addresses alone) and HOST_NOTIFIER (<see cref="VhostUserBackendRequests.SetHostNotifierAsync"/>). Default: none.
+    /// little-endian, as they are here), GPA_ADDRESSES (the front-end says guest-physical addresses alone), HOST_NOTIFIER (<see cref="VhostUserBackendRequests.SetHostNotifierAsync"/>) and PAGEFAULT (a guest may run before
+    /// all of its memory has arrived; needs userfaultfd and Linux 5.14). PAGEFAULT takes the place of CONFIGURE_MEM_SLOTS, as the specification does not say what the two mean together, unless that is named here too, and does not go together with ACCESS_PLATFORM. Default: none.
     /// </summary>
     public VhostUserProtocolFeatures AdditionalProtocolFeatures { get; init; }
 
@@ -75,6 +76,12 @@ public sealed record VhostUserBackendOptions
     /// device to return from processing. More than 0, at most 49 days; never infinite, since a device that does not return would keep the back-end from its next front-end. Default: 5 seconds.
     /// </summary>
     public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>
+    /// Longest time that a front-end may take to deliver a page of memory that is still under way (PAGEFAULT) and that a request or a ring needs; then it loses the connection. The queue that waits holds up no other one.
+    /// Default: 5 minutes, since a front-end may have to wait for a network to come back; <see cref="Timeout.InfiniteTimeSpan"/> for no limit.
+    /// </summary>
+    public TimeSpan PageTimeout { get; init; } = TimeSpan.FromMinutes(5);
 
     /// <summary>
     /// Refuses memory whose file can still be shortened (no F_SEAL_SHRINK). Shortening a mapped file ends the process that touches it;

@@ -120,6 +120,7 @@ public sealed partial class VhostUserFrontend
         using GuestMemoryLease lease = memory.Acquire();
         PublishedMemory next = new(memory, GuestAddressesOnly);
         RequireRingsToStay(next);
+        _postcopy?.Require(next);
         await GrowLogAsync(memory, cancellationToken).ConfigureAwait(false);
         if (Has(VhostUserProtocolFeatures.ConfigureMemSlots))
             await ChangeSlotsAsync(next, cancellationToken).ConfigureAwait(false);
@@ -158,7 +159,10 @@ public sealed partial class VhostUserFrontend
         for (int i = 0; i < descriptors.Length; i++)
             descriptors[i] = next.Regions[i].Memory.Descriptor;
         VhostUserMemoryRegion[] regions = [.. next.Regions.Select(region => region.Wire)];
-        await Requests.SetMemTableAsync(regions, descriptors, cancellationToken).ConfigureAwait(false);
+        if (_postcopy is { } postcopy)
+            await SendIncomingTableAsync(postcopy, next, regions, descriptors, cancellationToken).ConfigureAwait(false);
+        else
+            await Requests.SetMemTableAsync(regions, descriptors, cancellationToken).ConfigureAwait(false);
 
         foreach (PublishedRegion old in _published.Regions.ToArray())
             _published.Remove(old);
@@ -177,14 +181,20 @@ public sealed partial class VhostUserFrontend
         {
             await Requests.RemMemRegAsync(new VhostUserSingleRegion(region.Wire), cancellationToken).ConfigureAwait(false);
             _published.Remove(region);
+            _postcopy?.Remove(region);
         }
 
         foreach (PublishedRegion region in added)
         {
-            await Requests.AddMemRegAsync(new VhostUserSingleRegion(region.Wire), region.Memory.Descriptor, cancellationToken).ConfigureAwait(false);
+            if (_postcopy is { } postcopy)
+                await AddIncomingRegionAsync(postcopy, region, cancellationToken).ConfigureAwait(false);
+            else
+                await Requests.AddMemRegAsync(new VhostUserSingleRegion(region.Wire), region.Memory.Descriptor, cancellationToken).ConfigureAwait(false);
             _published.Add(region);
         }
 
+        if (_postcopy is not null && added.Length > 0)
+            await ConfirmAddressesAsync(VhostUserRequest.AddMemReg, cancellationToken).ConfigureAwait(false);
         FrontendLog.MemorySlotsChanged(_log, gone.Length, added.Length, _published.Count);
     }
 }

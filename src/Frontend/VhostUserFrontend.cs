@@ -217,6 +217,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
         await _configChanges.DisposeAsync().ConfigureAwait(false);
         await BoundedWait.ForAsync(_watch).ConfigureAwait(false);
         await CloseGpuAsync().ConfigureAwait(false);
+        await LeavePostcopyAsync().ConfigureAwait(false);
         await EndSharedAsync().ConfigureAwait(false);
         _options.Iommu?.Detach(this);
         ReleaseMemory();

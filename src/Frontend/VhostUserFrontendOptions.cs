@@ -15,7 +15,8 @@ public sealed record VhostUserFrontendOptions
 
     /// <summary>
     /// Protocol features to acknowledge when the back-end offers them. A feature whose prerequisite is not offered is left out.
-    /// XEN_MMAP cannot be asked for here: this session does not build Xen regions.
+    /// XEN_MMAP cannot be asked for here: this session does not build Xen regions. PAGEFAULT, for <see cref="PostcopyMigration"/>, takes the place of CONFIGURE_MEM_SLOTS, unless that is required: what the two mean together is
+    /// not specified.
     /// </summary>
     public VhostUserProtocolFeatures WantedProtocolFeatures { get; init; } =
         VhostUserProtocolFeatures.MultiQueue | VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.BackendReq |

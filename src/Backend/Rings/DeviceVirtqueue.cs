@@ -274,6 +274,8 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Fetches into the batch behind what is in it, all of which was handed out.</summary>
     private bool FetchMore()
     {
+        if (_arrival is not null && !HasArrived())
+            return false;
         int before = _batch.Cost;
         if (_inflight is { Waiting: > 0 })
             FetchAgain();
@@ -281,7 +283,11 @@ public sealed partial class DeviceVirtqueue
             : _split is not null ? _split.Fetch(_batch, InFlight)
             : _packed!.Fetch(_batch);
         Cost += (uint)(_batch.Cost - before);
-        if (fault != VirtqueueFault.None && !AwaitsTranslation())
+        if (_batch.Window.HasAbsent)
+        {
+            AwaitArrival();
+        }
+        else if (fault != VirtqueueFault.None && !AwaitsTranslation())
         {
             Break(fault, _batch.FaultDetail);
         }

@@ -64,6 +64,15 @@ internal readonly record struct MappedRing(SplitRing Split, PackedRing Packed, R
         return [first.Range, second.Range, third.Range];
     }
 
+    /// <summary>What of a ring that can be mapped has not arrived yet; false: nothing.</summary>
+    internal static bool TryGetAbsent(GuestMemory table, in VirtqueueSetup setup, out AbsentRange absent)
+    {
+        (Part first, Part second, Part third) = PartsOf(setup);
+        return table.TryGetAbsent(first.Start, first.Length, out absent)
+            || table.TryGetAbsent(second.Start, second.Length, out absent)
+            || table.TryGetAbsent(third.Start, third.Length, out absent);
+    }
+
     private static bool CheckSize(in VirtqueueSetup setup, out string explanation)
     {
         bool valid = setup.IsPacked ? PackedRingLayout.IsValidSize(setup.Size) : SplitRingLayout.IsValidSize(setup.Size);

@@ -24,6 +24,9 @@ internal sealed partial class BackendSession
         VhostUserRequest.RemMemReg => RemoveMemoryRegionAsync(Decode<VhostUserSingleRegion>(message).Region),
 
         VhostUserRequest.IotlbMsg => ChangeTranslationsAsync(Decode<VhostUserIotlb>(message)),
+        VhostUserRequest.PostcopyAdvise => Now(AdvisePostcopy()),
+        VhostUserRequest.PostcopyListen => Now(ListenPostcopy()),
+        VhostUserRequest.PostcopyEnd => EndPostcopyAsync(),
 
         VhostUserRequest.SetLogBase => SetLogBaseAsync(message),
         VhostUserRequest.SetLogFd => SetLogDescriptorAsync(message),

@@ -70,9 +70,11 @@ internal sealed partial class BackendSession
             }
 
             GuestMemory? next = GuestMemory.TryCreate([.. kept, .. mapped], out VhostUserViolation violation, out string? explanation);
-            return next is null
-                ? Answer.Refuse(violation, $"{request}: {explanation}")
-                : await UseMemoryAsync(request, next).ConfigureAwait(false);
+            if (next is null)
+                return Answer.Refuse(violation, $"{request}: {explanation}");
+            if (_postcopy is not { Listens: true } postcopy)
+                return await UseMemoryAsync(request, next).ConfigureAwait(false);
+            return await UseIncomingAsync(request, postcopy, next, said, mapped, isTable: message.Header.Request == (uint)VhostUserRequest.SetMemTable).ConfigureAwait(false);
         }
         catch (VhostUserProtocolException e)
         {
@@ -142,7 +144,10 @@ internal sealed partial class BackendSession
             return Answer.Close(VhostUserViolation.WrongState, $"{request}: the memory is in use, but a queue that waited for it cannot start: {e.Message}");
         }
 
-        return await AwaitLastUseAsync(request, [.. old.Regions.Except(next.Regions)]).ConfigureAwait(false);
+        HashSet<GuestMemoryRegion> gone = [.. old.Regions.Except(next.Regions)];
+        foreach (GuestMemoryRegion region in gone)
+            _postcopy?.Forget(region.Memory);
+        return await AwaitLastUseAsync(request, gone).ConfigureAwait(false);
     }
 
     /// <summary>
@@ -175,14 +180,15 @@ internal sealed partial class BackendSession
             return;
         }
 
-        if (IsMapped(vring, next))
+        bool isMapped = IsMapped(vring, next);
+        if (isMapped && HasArrived(vring, next))
         {
             await worker.ReplaceMemoryAsync(next).ConfigureAwait(false);
             return;
         }
 
         await StopWorkerAsync(vring).ConfigureAwait(false);
-        if (_budget.TryTake())
+        if (!isMapped && _budget.TryTake())
             BackendLog.RingMemoryRemoved(_logger, _owner, vring.Index, worker.Queue.Format);
     }
 }

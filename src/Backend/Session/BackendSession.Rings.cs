@@ -32,6 +32,12 @@ internal sealed partial class BackendSession
         if (!vring.Started || vring.Worker is not null)
             return;
         VirtqueueSetup setup = SetupOf(vring);
+        if (!HasArrived(vring, _memory))
+        {
+            BackendLog.QueueWaits(_logger, _owner, vring.Index, setup.Format, "its memory has not arrived yet");
+            return;
+        }
+
         if (TryActivate(vring, setup, out string explanation) is not { } queue)
         {
             BackendLog.QueueWaits(_logger, _owner, vring.Index, setup.Format, explanation);
@@ -40,6 +46,7 @@ internal sealed partial class BackendSession
 
         queue.Count(_counters[vring.Index], _events);
         queue.SetLog(LogOf(vring));
+        queue.Arrivals = _postcopy?.Arrivals;
         (uint start, int left, int bad, bool discarded) = (queue.Base, queue.LeftByLast, queue.LeftBad, queue.IsLeftDiscarded); // the worker's from now on
         try
         {

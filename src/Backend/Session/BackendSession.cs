@@ -88,9 +88,13 @@ internal sealed partial class BackendSession
     {
         for (bool first = true; ; first = false)
         {
-            using VhostUserMessage? message = await ReceiveAsync(first, stopping).ConfigureAwait(false);
+            using VhostUserMessage? message = await ReceiveBesideArrivalsAsync(first, stopping).ConfigureAwait(false);
             if (message is null)
+            {
+                ThrowIfPageOverdue();
                 return;
+            }
+
             HasHeard = true;
             if (_logger.IsEnabled(LogLevel.Trace))
                 BackendLog.Received(_logger, MessageText.Describe(VhostUserChannel.Main, message.Header, message.Payload, message.DescriptorCount));
@@ -113,12 +117,14 @@ internal sealed partial class BackendSession
         return MessageContracts.TryGet((VhostUserRequest)header.Request, out MessageContract? contract) && contract.Reply == ReplyRule.AlwaysWhenNeedReply;
     }
 
-    private ValueTask<Answer> DecideAsync(VhostUserMessage message)
+    private async ValueTask<Answer> DecideAsync(VhostUserMessage message)
     {
+        if (_postcopy is { Listens: true } postcopy && await TakeConfirmationAsync(postcopy, message).ConfigureAwait(false) is { } confirmed)
+            return confirmed;
         MessageCheck check = MessageValidator.CheckRequest(VhostUserChannel.Main, message.Header, message.DescriptorCount, _state);
         if (_options.MessageHook is { } hook && (check.IsValid || check.Violation == VhostUserViolation.UnknownRequest) && AskHook(hook, message) is { } answer)
-            return ValueTask.FromResult(answer);
-        return check.IsValid ? DispatchAsync(message) : ValueTask.FromResult(AnswerTo(check, message.Header));
+            return answer;
+        return check.IsValid ? await DispatchAsync(message).ConfigureAwait(false) : AnswerTo(check, message.Header);
     }
 
     private static Answer AnswerTo(in MessageCheck check, in VhostUserHeader header) => check.Violation switch
@@ -193,6 +199,7 @@ internal sealed partial class BackendSession
         TellChanges();
         foreach (VringState vring in _vrings)
             vring.CloseDescriptors();
+        await ForgetPostcopyAsync().ConfigureAwait(false);
         _memory.Dispose();
         EndTranslations();
         ForgetInflightArea();

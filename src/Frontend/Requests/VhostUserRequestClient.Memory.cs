@@ -24,6 +24,19 @@ public sealed partial class VhostUserRequestClient
         ReadOnlySpan<VhostUserMemoryRegion> regions, ReadOnlyMemory<SafeHandle> descriptors, CancellationToken cancellationToken = default) =>
         PostcopyTableAsync(EncodeTable(regions), descriptors, cancellationToken);
 
+    /// <summary>
+    /// SET_MEM_TABLE (5) or ADD_MEM_REG (37) with 8 bytes of zero, in postcopy mode: confirms that faults at the addresses of the answers before are served from now on. A back-end awaits the first after a table;
+    /// after regions that are added singly QEMU sends the second, once. Not answered.
+    /// </summary>
+    /// <param name="request">SET_MEM_TABLE or ADD_MEM_REG.</param>
+    /// <param name="cancellationToken">Cancels freely until the request has left.</param>
+    /// <returns>Completes when sent.</returns>
+    public ValueTask ConfirmPostcopyAddressesAsync(VhostUserRequest request, CancellationToken cancellationToken = default)
+    {
+        byte[] payload = PayloadBytes.Of(new VhostUserU64(0));
+        return _channel.SendAsync(VhostUserHeader.ForRequest(request, payload.Length), payload, default, cancellationToken);
+    }
+
     private async ValueTask<VhostUserMemoryRegion[]> PostcopyTableAsync(
         byte[] payload, ReadOnlyMemory<SafeHandle> descriptors, CancellationToken cancellationToken)
     {

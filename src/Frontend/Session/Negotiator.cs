@@ -51,6 +51,9 @@ internal sealed class Negotiator(VhostUserRequestClient requests, VhostUserFront
 
         // The mask keeps a bit that nobody here knows from being acknowledged, whatever was wanted.
         _protocol = ProtocolFeatureRules.WithoutOrphans(_offeredProtocol & WantedProtocol & VhostUserProtocolFeatures.All);
+        // The specification does not say what the two mean together.
+        if (Has(VhostUserProtocolFeatures.PageFault) && !options.RequiredProtocolFeatures.HasFlag(VhostUserProtocolFeatures.ConfigureMemSlots))
+            _protocol &= ~VhostUserProtocolFeatures.ConfigureMemSlots;
         await requests.SetProtocolFeaturesAsync(_protocol, cancellationToken).ConfigureAwait(false);
         if (Has(VhostUserProtocolFeatures.ReplyAck))
             requests.Acknowledgements = AcknowledgementPolicy.RequestsWithoutReply;

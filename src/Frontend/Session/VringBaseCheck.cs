@@ -44,11 +44,14 @@ internal static class VringBaseCheck
     private static bool TryReadIndices(FrontendVring ring, GuestMemory memory, out ushort available, out ushort used)
     {
         available = used = 0;
+        GuestAddress availableAt = new(ring.Settings.AvailableRing.Value + IndexOffset);
+        GuestAddress usedAt = new(ring.Settings.UsedRing.Value + IndexOffset);
+        if (!memory.HasArrived(availableAt, sizeof(ushort)) || !memory.HasArrived(usedAt, sizeof(ushort)))
+            return false; // nobody has used it yet
         try
         {
             using GuestMemoryLease lease = memory.Acquire();
-            return lease.TryRead(new GuestAddress(ring.Settings.AvailableRing.Value + IndexOffset), out available)
-                && lease.TryRead(new GuestAddress(ring.Settings.UsedRing.Value + IndexOffset), out used);
+            return lease.TryRead(availableAt, out available) && lease.TryRead(usedAt, out used);
         }
         catch (ObjectDisposedException)
         {

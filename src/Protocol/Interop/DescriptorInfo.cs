@@ -54,6 +54,10 @@ internal static class DescriptorInfo
         return link is null || string.Equals(link, "anon_inode:[eventfd]", StringComparison.Ordinal);
     }
 
+    /// <summary>Whether the descriptor is a userfaultfd. Where /proc is not mounted, any anonymous file passes.</summary>
+    internal static bool IsUserFaults(SafeHandle descriptor) =>
+        Kind(descriptor) == FileKind.Anonymous && Link(descriptor) is null or "anon_inode:[userfaultfd]";
+
     /// <summary>Whether the descriptor can carry notifications: an eventfd, or a pipe as User-Mode Linux sends it.</summary>
     internal static bool CanNotify(SafeHandle descriptor) =>
         !IsPathOnly(descriptor) && (Kind(descriptor) == FileKind.Pipe || IsEventFd(descriptor));

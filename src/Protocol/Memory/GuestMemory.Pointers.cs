@@ -24,6 +24,21 @@ public sealed partial class GuestMemory
         return found;
     }
 
+    /// <summary>What of a range inside one region has not arrived yet, from the first byte of that on. False: nothing, or the range is not inside one region.</summary>
+    internal bool TryGetAbsent(UserAddress userAddress, ulong length, out AbsentRange absent)
+    {
+        absent = default;
+        if (!_byUser.TryFind(userAddress.Value, length, out int index, out ulong offset) || _byUser[index].Memory.Incoming is not { IsOver: false } incoming)
+            return false;
+        ulong run = incoming.RunFrom(offset, length);
+        absent = new AbsentRange(incoming, offset + run, length - run);
+        return run < length;
+    }
+
+    /// <summary>Whether a range inside one region can be read without waiting for it to arrive.</summary>
+    internal bool HasArrived(GuestAddress guestAddress, ulong length) =>
+        !_byGuest.TryFind(guestAddress.Value, length, out int index, out ulong offset) || _byGuest[index].Memory.Incoming is not { IsOver: false } incoming || incoming.RunFrom(offset, length) == length;
+
     /// <summary>The mapping of a range given by guest address, which must lie inside one region.</summary>
     internal bool TryGetAddress(GuestAddress guestAddress, ulong length, out nint address)
     {

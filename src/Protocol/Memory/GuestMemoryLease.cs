@@ -39,7 +39,7 @@ public readonly struct GuestMemoryLease : IDisposable, IEquatable<GuestMemoryLea
             return false;
         }
 
-        RegionWindow window = new(Memory);
+        RegionWindow window = new(Memory, waits: true);
         ulong address = source.Value;
         while (!destination.IsEmpty && window.TryResolve(address, (uint)destination.Length, out nint mapped, out uint count))
         {
@@ -60,7 +60,7 @@ public readonly struct GuestMemoryLease : IDisposable, IEquatable<GuestMemoryLea
             return false;
         }
 
-        RegionWindow window = new(Memory);
+        RegionWindow window = new(Memory, waits: true);
         ulong address = destination.Value;
         while (!source.IsEmpty && window.TryResolve(address, (uint)source.Length, out nint mapped, out uint count))
         {

@@ -10,10 +10,10 @@ namespace Vhost.Protocol;
 internal sealed class MappingHandle : SafeHandle
 {
     private readonly nuint _mappedLength;
-    private readonly SafeFileHandle _descriptor;
+    private readonly SafeFileHandle? _descriptor;
 
-    /// <summary>Takes ownership of <paramref name="descriptor"/> and, unless <paramref name="mappedLength"/> is 0, of the mapping.</summary>
-    internal MappingHandle(nint mappedAddress, nuint mappedLength, SafeFileHandle descriptor)
+    /// <summary>Takes ownership of <paramref name="descriptor"/>, if there is one, and, unless <paramref name="mappedLength"/> is 0, of the mapping.</summary>
+    internal MappingHandle(nint mappedAddress, nuint mappedLength, SafeFileHandle? descriptor = null)
         : base(invalidHandleValue: 0, ownsHandle: true)
     {
         _mappedLength = mappedLength;
@@ -26,7 +26,7 @@ internal sealed class MappingHandle : SafeHandle
     protected override bool ReleaseHandle()
     {
         bool unmapped = _mappedLength == 0 || Libc.munmap(handle, _mappedLength) == 0;
-        _descriptor.Dispose();
+        _descriptor?.Dispose();
         return unmapped;
     }
 }

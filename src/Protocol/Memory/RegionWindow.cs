@@ -6,14 +6,39 @@ namespace Vhost.Protocol;
 /// The region of a table that an access hit last: consecutive buffers mostly lie in the same one, and then translation is a subtraction and
 /// two comparisons. A mutable value; each ring keeps its own. Valid only while the owner holds a lease on the table.
 /// </summary>
+/// <remarks>
+/// Of memory that is still under way (<see cref="IncomingMemory"/>) the window shows only what has arrived, so the short way needs no further look. What has not arrived is either awaited here or remembered, and
+/// then not resolved.
+/// </remarks>
 internal struct RegionWindow
 {
+    /// <summary>How far ahead the window is opened in memory that is under way.</summary>
+    private const ulong LookAhead = 1 << 20;
+
     private readonly RegionMap _map;
+    private readonly bool _waits;
     private ulong _start;
     private ulong _size;
     private nint _address;
+    private AbsentRange _absent;
 
-    internal RegionWindow(GuestMemory table) => _map = table.ByGuest;
+    /// <param name="table">Where to look.</param>
+    /// <param name="waits">Whether whoever asks waits for memory that has not arrived.</param>
+    internal RegionWindow(GuestMemory table, bool waits = false)
+    {
+        _map = table.ByGuest;
+        _waits = waits;
+    }
+
+    /// <summary>What was not resolved because it has not arrived, if that is why; it is forgotten.</summary>
+    internal bool TryTakeAbsent(out AbsentRange absent)
+    {
+        absent = _absent;
+        _absent = default;
+        return absent.Memory is not null;
+    }
+
+    internal readonly bool HasAbsent => _absent.Memory is not null;
 
     /// <summary>Where a range of at least one byte is mapped, when all of it lies in the region that was hit last.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -58,11 +83,35 @@ internal struct RegionWindow
         }
 
         GuestMemoryRegion region = _map[index];
+        if (region.Memory.Incoming is { IsOver: false } incoming)
+            return TryResolveIncoming(incoming, region, _map.Start(index), offset, length, out address, out contiguous);
         _start = _map.Start(index);
         _size = region.Size;
         _address = region.Memory.Address;
         address = _address + (nint)offset;
         contiguous = (uint)Math.Min(length, _size - offset);
+        return true;
+    }
+
+    private bool TryResolveIncoming(
+        IncomingMemory incoming, GuestMemoryRegion region, ulong start, ulong offset, uint length, out nint address, out uint contiguous)
+    {
+        contiguous = (uint)Math.Min(length, region.Size - offset);
+        address = region.Memory.Address + (nint)offset;
+        if (contiguous == 0)
+            return true;
+        ulong run = incoming.RunFrom(offset, Math.Min(Math.Max(contiguous, LookAhead), region.Size - offset));
+        if (run < contiguous && _waits && incoming.BringIn(offset, contiguous) == 0)
+            run = contiguous;
+        if (run < contiguous && !incoming.IsOver)
+        {
+            _absent = new AbsentRange(incoming, offset + run, contiguous - run);
+            return false;
+        }
+
+        _start = start + offset;
+        _size = Math.Max(run, contiguous);
+        _address = address;
         return true;
     }
 }

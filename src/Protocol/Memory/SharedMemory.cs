@@ -28,8 +28,9 @@ public sealed class SharedMemory : IDisposable
 {
     private const ulong TwoMegabytes = 2UL << 20;
 
-    private SharedMemory(MappingHandle mapping, SafeFileHandle descriptor, ulong descriptorOffset, ulong length, nint address)
+    private SharedMemory(MappingHandle mapping, SafeFileHandle descriptor, ulong descriptorOffset, ulong length, nint address, ulong pageSize)
     {
+        PageSize = pageSize;
         Mapping = mapping;
         Descriptor = descriptor;
         DescriptorOffset = descriptorOffset;
@@ -50,6 +51,12 @@ public sealed class SharedMemory : IDisposable
     internal nint Address { get; }
 
     internal MappingHandle Mapping { get; }
+
+    /// <summary>Bytes of the pages of the file, a power of two.</summary>
+    internal ulong PageSize { get; }
+
+    /// <summary>Says what of this has arrived while it is still under way, and afterwards that this is over; null for all other memory.</summary>
+    internal IncomingMemory? Incoming { get; set; }
 
     /// <summary>Makes anonymous memory that can neither shrink nor grow: a memfd with the seals SHRINK, GROW and SEAL.</summary>
     /// <param name="name">A name for <c>/proc/self/maps</c>; at most 249 bytes.</param>
@@ -160,7 +167,7 @@ public sealed class SharedMemory : IDisposable
         ArgumentNullException.ThrowIfNull(descriptor);
         ArgumentOutOfRangeException.ThrowIfZero(length);
         ArgumentOutOfRangeException.ThrowIfZero(address);
-        return new SharedMemory(new MappingHandle(address, 0, descriptor), descriptor, offset, length, address);
+        return new SharedMemory(new MappingHandle(address, 0, descriptor), descriptor, offset, length, address, MappingGranularity(descriptor));
     }
 
     /// <summary>Gives up the creator's reference; the mapping ends with the last table that contains it.</summary>
@@ -245,7 +252,22 @@ public sealed class SharedMemory : IDisposable
         // Guest memory does not belong into a core dump of this process.
         _ = Libc.madvise(address, mapped, Libc.MADV_DONTDUMP);
         MappingHandle mapping = new(address, mapped, descriptor);
-        return new SharedMemory(mapping, descriptor, offset, length, address + (nint)lead);
+        return new SharedMemory(mapping, descriptor, offset, length, address + (nint)lead, granularity);
+    }
+
+    /// <summary>The same range at a second address. The caller ends it before this goes.</summary>
+    /// <param name="start">Where the page is that has the first byte.</param>
+    internal MappingHandle MapAgain(out nint start)
+    {
+        ulong offset = DescriptorOffset / PageSize * PageSize;
+        nuint mapped = checked((nuint)RoundUp(checked(DescriptorOffset - offset + Length), PageSize));
+        start = Libc.mmap(0, mapped, Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_SHARED, Descriptor, checked((long)offset));
+        int error = Marshal.GetLastPInvokeError();
+        if (start == Libc.MAP_FAILED)
+            throw new LinuxException(DescribeMapFailure(offset, mapped, HugePages.None), error);
+        _ = Libc.madvise(start, mapped, Libc.MADV_DONTDUMP);
+        _ = Libc.madvise(start, mapped, Libc.MADV_NOHUGEPAGE); // one that is made of small pages would arrive as a whole
+        return new MappingHandle(start, mapped);
     }
 
     private static string DescribeMapFailure(ulong start, nuint mapped, HugePages hugePages)

@@ -17,7 +17,7 @@ internal sealed record ProtocolBitReport
         [VhostUserProtocolFeatures.BackendReq] = Always,
         [VhostUserProtocolFeatures.CrossEndian] = "on request: of use to legacy drivers of the other byte order alone, and only little-endian rings are served",
         [VhostUserProtocolFeatures.CryptoSession] = "by devices that implement ICryptoSessionDevice",
-        [VhostUserProtocolFeatures.PageFault] = "for migration while memory still arrives (postcopy)",
+        [VhostUserProtocolFeatures.PageFault] = "on request, in place of CONFIGURE_MEM_SLOTS: needs userfaultfd",
         [VhostUserProtocolFeatures.Config] = "by devices with configuration space",
         [VhostUserProtocolFeatures.BackendSendFd] = "with HOST_NOTIFIER or SHMEM",
         [VhostUserProtocolFeatures.HostNotifier] = "on request: the application has the pages",

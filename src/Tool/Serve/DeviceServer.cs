@@ -34,6 +34,7 @@ internal static class DeviceServer
         {
             WithheldProtocolFeatures = withheld,
             AdditionalFeatures = settings.Iommu ? VirtioFeatures.AccessPlatform : VirtioFeatures.None,
+            AdditionalProtocolFeatures = settings.Postcopy ? VhostUserProtocolFeatures.PageFault : VhostUserProtocolFeatures.None,
             Dispatch = settings.Dispatch,
             Processors = threads is null ? settings.Processors : [],
             Threads = threads,

@@ -23,6 +23,12 @@ internal static class SocketOptions
     {
         Description = "Offer ACCESS_PLATFORM, for a front-end with an IOMMU (QEMU: iommu_platform=on). One that hands on whatever is offered without having one cannot use the device then.",
     };
+
+    private static readonly Option<bool> _postcopy = new("--postcopy")
+    {
+        Description = "Let guests run before all of their memory has arrived (PAGEFAULT, in place of CONFIGURE_MEM_SLOTS): for the host that a guest moves to. Needs permission for /dev/userfaultfd.",
+    };
+
     private static readonly Option<LogLevel> _logLevel = ToolOptions.Words(
         "--log-level", "What to tell on standard error: warning, the default, information (also what was served again for a back-end that was killed), debug (also each start and stop), or trace (each message).",
         ("warning", LogLevel.Warning), ("information", LogLevel.Information), ("debug", LogLevel.Debug), ("trace", LogLevel.Trace));
@@ -35,14 +41,14 @@ internal static class SocketOptions
     }
 
     /// <summary>Adds the options of a command that names its sockets in its own way.</summary>
-    internal static void AddSharedTo(Command command) => AddAll(command, _descriptor, _client, _threads, _poll, _processors, _mode, _group, _iommu, _logLevel);
+    internal static void AddSharedTo(Command command) => AddAll(command, _descriptor, _client, _threads, _poll, _processors, _mode, _group, _iommu, _postcopy, _logLevel);
 
     /// <summary>Adds the options of a command whose device has a way of its own to serve its queues: those that choose threads are refused, with a reason.</summary>
     /// <param name="command">The command.</param>
     /// <param name="reason">Why there is nothing to choose.</param>
     internal static void AddWithoutThreadsTo(Command command, string reason)
     {
-        AddAll(command, _socketPath, _descriptor, _client, _mode, _group, _iommu, _logLevel, Refused(reason));
+        AddAll(command, _socketPath, _descriptor, _client, _mode, _group, _iommu, _postcopy, _logLevel, Refused(reason));
         command.Validators.Add(CheckSocket);
     }
 
@@ -58,6 +64,7 @@ internal static class SocketOptions
         Mode = line.GetValue(_mode),
         Group = line.GetValue(_group),
         Iommu = line.GetValue(_iommu),
+        Postcopy = line.GetValue(_postcopy),
         LogLevel = line.GetResult(_logLevel) is null ? LogLevel.Warning : line.GetValue(_logLevel),
     };
 
@@ -97,6 +104,8 @@ internal static class SocketOptions
     internal static void CheckShared(CommandResult result)
     {
         bool descriptor = IsDescriptorGiven(result);
+        if (Given(result, _iommu) && Given(result, _postcopy))
+            result.AddError("--iommu and --postcopy do not go together: give one of them.");
         if (descriptor && Given(result, _client))
             result.AddError("--client needs --socket-path: an inherited socket is listening or connected already.");
         else if ((descriptor || Given(result, _client)) && (Given(result, _mode) || Given(result, _group)))

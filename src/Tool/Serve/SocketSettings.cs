@@ -30,6 +30,9 @@ internal sealed record SocketSettings
     /// <summary>Offer ACCESS_PLATFORM.</summary>
     public bool Iommu { get; init; }
 
+    /// <summary>Memory may arrive while it is used already.</summary>
+    public bool Postcopy { get; init; }
+
     public LogLevel LogLevel { get; init; } = LogLevel.Warning;
 
     internal string Where => Path is null ? FormattableString.Invariant($"descriptor {Descriptor}") : string.Join(", ", FurtherPaths.Prepend(Path));

@@ -17,6 +17,7 @@ internal sealed class ScriptedBackend : IAsyncDisposable
     private readonly List<(int From, VhostUserRequest Code, TaskCompletionSource<ScriptedRequest> Came)> _awaited = [];
     private readonly Task _loop;
     private byte _status;
+    private int _received;
 
     public ScriptedBackend(VhostUserConnection connection, BackendOffer? offer = null, Func<ScriptedRequest, int, Misbehaviour?>? misbehave = null)
     {
@@ -30,6 +31,9 @@ internal sealed class ScriptedBackend : IAsyncDisposable
 
     /// <summary>Asked with each request and its number from 0; null means good behaviour.</summary>
     public Func<ScriptedRequest, int, Misbehaviour?>? Misbehave { get; set; }
+
+    /// <summary>Whether requests are kept to be looked at; a test that says very much without descriptors turns it off.</summary>
+    public bool Records { get; set; } = true;
 
     /// <summary>The back-end's end of its own channel, once it has come.</summary>
     public VhostUserConnection? Channel { get; private set; }
@@ -89,7 +93,7 @@ internal sealed class ScriptedBackend : IAsyncDisposable
             while (await _connection.ReceiveAsync() is { } message)
             {
                 ScriptedRequest request = Record(message);
-                if (!await AnswerAsync(request, Requests.Count - 1))
+                if (!await AnswerAsync(request, _received++))
                     break;
             }
         }
@@ -105,6 +109,8 @@ internal sealed class ScriptedBackend : IAsyncDisposable
         {
             SafeFileHandle[] descriptors = [.. Enumerable.Range(0, message.DescriptorCount).Select(message.TakeDescriptor)];
             ScriptedRequest request = new((VhostUserRequest)message.Header.Request, message.Header.Flags, message.Payload.ToArray(), descriptors);
+            if (!Records)
+                return request;
             lock (_gate)
             {
                 _requests.Add(request);

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Buffers.Binary;
 using System.IO.Pipelines;
+using System.Threading.Channels;
 using Vhost.Backend;
 using Vhost.Frontend;
 using Vhost.Interop.Tests.Migration;
@@ -46,6 +47,49 @@ public sealed class MigrationSnippets
         // with the next back-end: UseInflightRegionAsync(region), then StartVringAsync(there)
         // end
         return there;
+    }
+
+    [Fact]
+    public async Task Memory_comes_afterwards()
+    {
+        using GuestMemory memory = GuestRam.Create(1 << 20);
+        Counter counter = new();
+        await using PostcopyPair pair = await PostcopyPair.StartAsync(counter, VirtioFeatures.Version1);
+        Channel<(GuestAddress Address, ulong Length)> asked = Channel.CreateUnbounded<(GuestAddress, ulong)>();
+        VringSettings ring = new() { Index = 0, Size = 16, DescriptorTable = default, AvailableRing = new GuestAddress(0x1000), UsedRing = new GuestAddress(0x2000), Kick = pair.Kick };
+
+        await ReceiveAsync(
+            pair.Frontend, memory, ring, (address, length, stop) => asked.Writer.WriteAsync((address, length), stop), PagesAsync(), CancellationToken.None).InTime();
+
+        asked.Reader.TryRead(out (GuestAddress Address, ulong Length) first).Should().BeTrue("the ring was wanted first");
+        first.Address.Value.Should().BeLessThan(0x3000);
+
+        // What was asked for, and then all.
+        async IAsyncEnumerable<(GuestAddress Address, byte[] Bytes)> PagesAsync()
+        {
+            (GuestAddress address, ulong length) = await asked.Reader.ReadAsync();
+            asked.Writer.TryWrite((address, length));
+            yield return (address, new byte[length]);
+            for (ulong at = 0; at < 1 << 20; at += 4096)
+                yield return (new GuestAddress(at), new byte[4096]);
+        }
+    }
+
+    private static async Task ReceiveAsync(
+        VhostUserFrontend device, GuestMemory memory, VringSettings ring, PostcopyPageRequest askSource, IAsyncEnumerable<(GuestAddress Address, byte[] Bytes)> pagesFromSource, CancellationToken stop)
+    {
+        // snippet: postcopy
+        await using PostcopyMigration migration = new(memory, askSource); // askSource(address, length, cancellation): that page first, please
+        await migration.JoinAsync(device, stop); // before the session has memory
+        await device.SetMemoryAsync(memory, stop);
+        await device.StartVringAsync(ring, stop); // the guest may run from here on
+
+        await foreach ((GuestAddress address, byte[] bytes) in pagesFromSource.WithCancellation(stop))
+            migration.Place(address, bytes);
+        await migration.Completion;
+        await migration.EndAsync(stop);
+
+        // end
     }
 
     private static async Task MoveStateAsync(VhostUserFrontend source, VhostUserFrontend destination, CancellationToken stop)

@@ -41,7 +41,7 @@ internal abstract class InflightTracker(InflightPart part) : IDisposable
 
     /// <summary>Fetches requests again that the last back-end left, as many as fit.</summary>
     /// <param name="batch">Where they go.</param>
-    /// <param name="refused">The id of one that comes next and is refused: its buffers are not, or not any more, what they must be. It is left no longer.</param>
+    /// <param name="refused">The id of one that comes next and is refused: its buffers are not, or not any more, what they must be. It is left no longer. One whose memory has not arrived waits.</param>
     /// <returns>False when one is refused, which happens only while nothing waits in the batch before it.</returns>
     internal bool TryFetch(ChainBatch batch, out ushort refused)
     {
@@ -53,7 +53,7 @@ internal abstract class InflightTracker(InflightPart part) : IDisposable
             if (batch.HasMissed)
                 break;
             refused = IdOf(name);
-            if (batch.Count > 0)
+            if (batch.Count > 0 || batch.Window.HasAbsent)
                 return true;
             _recovered.RemoveAt(_nextRecovered);
             return false;

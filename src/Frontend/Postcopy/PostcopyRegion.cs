@@ -1,0 +1,149 @@
+using System.Globalization;
+using Vhost.Protocol;
+
+namespace Vhost.Frontend;
+
+/// <summary>One region of memory that is under way: which of its pages are there, and who waits for which of the others. Any thread.</summary>
+internal sealed class PostcopyRegion : IDisposable
+{
+    private readonly Lock _gate = new();
+    private readonly Dictionary<ulong, PageWait> _waits = [];
+    private readonly IncomingMemory _incoming;
+    private readonly UserFaults _own;
+    private bool _ended;
+
+    /// <exception cref="ArgumentException">The region does not consist of whole pages.</exception>
+    /// <exception cref="LinuxException">Its memory cannot be watched.</exception>
+    public PostcopyRegion(GuestMemoryRegion region, UserFaults own)
+    {
+        PageSize = region.Memory.PageSize;
+        if (((ulong)region.Memory.Address | region.Size | region.GuestAddress.Value) % PageSize != 0)
+            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"The {region} does not consist of whole pages of 0x{PageSize:x} bytes, which migration needs."));
+        (Region, _own) = (region, own);
+        _incoming = IncomingMemory.InPlace(region.Memory, own);
+    }
+
+    public GuestMemoryRegion Region { get; }
+
+    public ulong PageSize { get; }
+
+    /// <summary>Where faults of this process are told with.</summary>
+    public ulong OwnAddress => _incoming.WatchedAddress;
+
+    public ulong MissingBytes => (_incoming.Arrived.Pages - _incoming.Arrived.Count) * PageSize;
+
+    /// <summary>Somebody waits for a page.</summary>
+    /// <param name="page">Which, from the start of the region.</param>
+    /// <param name="waker">Has him look again; called at once when the page is there already.</param>
+    /// <returns>Whether the page is to be asked for: nobody has waited for it before.</returns>
+    public bool Await(ulong page, PageWaker waker)
+    {
+        lock (_gate)
+        {
+            if (!_incoming.Arrived.Contains(page))
+            {
+                bool isFirst = !_waits.TryGetValue(page, out PageWait? wait);
+                (wait ??= _waits[page] = new PageWait()).Wakers.Add(waker);
+                return isFirst;
+            }
+        }
+
+        waker.Wake();
+        return false;
+    }
+
+    /// <summary>Somebody wants to know when a page is there.</summary>
+    /// <returns>Completes then; null when it is. The flag says as above whether it is to be asked for.</returns>
+    public (Task? Arrival, bool IsFirst) AwaitAsync(ulong page)
+    {
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_ended, typeof(PostcopyMigration));
+            if (_incoming.Arrived.Contains(page))
+                return (null, false);
+            bool isFirst = !_waits.TryGetValue(page, out PageWait? wait);
+            wait ??= _waits[page] = new PageWait();
+            return (wait.Arrival.Task, isFirst);
+        }
+    }
+
+    /// <summary>Places pages as far as they are not there yet, and wakes everybody who waits for one of them.</summary>
+    /// <returns>How many were new.</returns>
+    /// <exception cref="LinuxException">The kernel does not take them.</exception>
+    public int Place(ulong offset, ReadOnlySpan<byte> pages)
+    {
+        int size = checked((int)PageSize);
+        int added = 0;
+        while (!pages.IsEmpty)
+        {
+            int placed = _own.Place((nint)(OwnAddress + offset), pages, out int errno);
+            if (placed == 0 && errno != Libc.EEXIST)
+                throw new LinuxException(string.Create(CultureInfo.InvariantCulture, $"ioctl(UFFDIO_COPY, {pages.Length} bytes at offset 0x{offset:x} of the {Region})"), errno);
+            int done = Math.Max(placed, size); // a page that is there already stays as it is
+            added += Arrived(offset / PageSize, (ulong)(done / size));
+            if (placed == 0)
+                _ = _own.Wake(OwnAddress + offset, PageSize);
+            pages = pages[done..];
+            offset += (ulong)done;
+        }
+
+        return added;
+    }
+
+    /// <summary>Pages are there.</summary>
+    /// <returns>How many of them were not before.</returns>
+    public int Arrived(ulong first, ulong count)
+    {
+        int added = 0;
+        for (ulong page = first; page < first + count; page++)
+        {
+            PageWait? wait;
+            lock (_gate)
+            {
+                added += _incoming.Arrived.Add(page) ? 1 : 0;
+                _waits.Remove(page, out wait);
+            }
+
+            wait?.End();
+        }
+
+        return added;
+    }
+
+    /// <summary>Watches no more. Whoever still waits for a page in this process goes on without it.</summary>
+    public void Dispose()
+    {
+        PageWait[] waits;
+        lock (_gate)
+        {
+            _ended = true;
+            waits = [.. _waits.Values];
+            _waits.Clear();
+        }
+
+        _incoming.Dispose();
+        foreach (PageWait wait in waits)
+            wait.Fail();
+    }
+
+    /// <summary>Who waits for one page.</summary>
+    private sealed class PageWait
+    {
+        public List<PageWaker> Wakers { get; } = [];
+
+        public TaskCompletionSource Arrival { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public void End()
+        {
+            foreach (PageWaker waker in Wakers)
+                waker.Wake();
+            Arrival.TrySetResult();
+        }
+
+        public void Fail()
+        {
+            Arrival.TrySetException(new ObjectDisposedException(nameof(PostcopyMigration), "The migration was ended before the page arrived."));
+            _ = Arrival.Task.Exception;
+        }
+    }
+}

@@ -1,0 +1,151 @@
+using System.Runtime.InteropServices;
+
+namespace Vhost.Protocol;
+
+/// <summary>
+/// Memory that is still under way while it is used already (postcopy). Nobody is given the address of a page that has not arrived: a thread that ran into it in managed code would wait for the page, and the
+/// garbage collector, and with it the process, would wait for the thread. Pages are brought in by a system call instead (<see cref="BringIn"/>), during which the collector runs.
+/// </summary>
+/// <remarks>
+/// <para>A back-end watches a mapping of its own beside the one that is used, so whatever a front-end does to its file later, no thread waits in managed code.</para>
+/// <para>Threading: all members may be used from any thread.</para>
+/// </remarks>
+internal sealed class IncomingMemory : IDisposable
+{
+    /// <summary>Pages that are brought in by one call.</summary>
+    private const ulong PagesPerCall = 16;
+
+    private readonly SharedMemory _memory;
+    private readonly UserFaults _faults;
+    private readonly MappingHandle _mapping;
+    private readonly nint _start;
+
+    /// <summary>Bytes of the first page that lie before the memory.</summary>
+    private readonly ulong _lead;
+    private readonly bool _ownsMapping;
+    private volatile bool _over;
+
+    private IncomingMemory(SharedMemory memory, UserFaults faults, MappingHandle mapping, nint start, bool ownsMapping)
+    {
+        (_memory, _faults, _mapping, _start, _ownsMapping) = (memory, faults, mapping, start, ownsMapping);
+        _lead = (ulong)memory.Address % memory.PageSize;
+        Arrived = new ArrivedPages((_lead + memory.Length + memory.PageSize - 1) / memory.PageSize);
+        faults.Watch(start, WatchedBytes);
+        memory.Incoming = this;
+    }
+
+    /// <summary>The pages that are there, counted from the one with the first byte of the memory.</summary>
+    internal ArrivedPages Arrived { get; }
+
+    /// <summary>Where the first byte is watched: what faults are told with.</summary>
+    internal ulong WatchedAddress => (ulong)_start + _lead;
+
+    /// <summary>Nothing is awaited any more: all has arrived, or will never.</summary>
+    internal bool IsOver => _over;
+
+    private nuint WatchedBytes => (nuint)(Arrived.Pages * _memory.PageSize);
+
+    /// <summary>Watches a second mapping of the memory, in which pages are brought in.</summary>
+    /// <exception cref="LinuxException">It is not to be had, or is no memory that can be watched.</exception>
+    internal static IncomingMemory Beside(SharedMemory memory, UserFaults faults)
+    {
+        MappingHandle mapping = memory.MapAgain(out nint start);
+        try
+        {
+            return new IncomingMemory(memory, faults, mapping, start, ownsMapping: true);
+        }
+        catch
+        {
+            mapping.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Watches the memory where it is used, for threads that may wait in it, such as those of virtual processors.</summary>
+    /// <exception cref="LinuxException">It is no memory that can be watched.</exception>
+    internal static IncomingMemory InPlace(SharedMemory memory, UserFaults faults) =>
+        new(memory, faults, memory.Mapping, (nint)((ulong)memory.Address / memory.PageSize * memory.PageSize), ownsMapping: false);
+
+    /// <summary>How many bytes from one on have arrived, at most so many.</summary>
+    internal ulong RunFrom(ulong offset, ulong most)
+    {
+        ulong page = PageOf(offset);
+        ulong pages = PageOf(offset + (most - 1)) - page + 1;
+        ulong end = (page + Arrived.RunFrom(page, pages)) * _memory.PageSize;
+        ulong at = _lead + offset;
+        return end <= at ? 0 : Math.Min(most, end - at);
+    }
+
+    /// <summary>Brings a range in. Waits, as long as it takes, in system calls only.</summary>
+    /// <param name="offset">First byte.</param>
+    /// <param name="length">Bytes, at least 1.</param>
+    /// <param name="progressed">Called whenever a part has arrived.</param>
+    /// <returns>0 or the error number: <c>ECANCELED</c> when nothing is awaited any more.</returns>
+    internal int BringIn(ulong offset, ulong length, Action? progressed = null)
+    {
+        bool held = false;
+        try
+        {
+            _mapping.DangerousAddRef(ref held);
+            return BringInPages(PageOf(offset), PageOf(offset + (length - 1)) + 1, progressed);
+        }
+        catch (ObjectDisposedException)
+        {
+            return Libc.ECANCELED;
+        }
+        finally
+        {
+            if (held)
+                _mapping.DangerousRelease();
+        }
+    }
+
+    /// <summary>Watches no more, which lets go of everybody who waits.</summary>
+    public void Dispose()
+    {
+        if (_over)
+            return;
+        _over = true; // before anybody goes on with an empty page
+        _faults.Release(_start, WatchedBytes);
+        if (_ownsMapping)
+            _mapping.Dispose();
+    }
+
+    private int BringInPages(ulong page, ulong end, Action? progressed)
+    {
+        while (page < end)
+        {
+            ulong run = Arrived.RunFrom(page, end - page);
+            if (run == 0)
+            {
+                run = Math.Min(PagesPerCall, end - page);
+                int errno = Populate(page, run);
+                if (_over)
+                    return Libc.ECANCELED;
+                if (errno != 0)
+                    return errno;
+                for (ulong i = 0; i < run; i++)
+                    Arrived.Add(page + i);
+                progressed?.Invoke();
+            }
+
+            page += run;
+        }
+
+        return 0;
+    }
+
+    private int Populate(ulong page, ulong count)
+    {
+        while (Libc.madvise(_start + (nint)(page * _memory.PageSize), (nuint)(count * _memory.PageSize), Libc.MADV_POPULATE_WRITE) != 0)
+        {
+            int errno = Marshal.GetLastPInvokeError();
+            if (errno is not (Libc.EINTR or Libc.EAGAIN))
+                return errno;
+        }
+
+        return 0;
+    }
+
+    private ulong PageOf(ulong offset) => (_lead + offset) / _memory.PageSize;
+}
