@@ -130,7 +130,19 @@ public sealed partial class VhostUserFrontend
             return;
         iommu.Attach(this);
         if (_completion.Task.IsCompleted)
-            iommu.Detach(this);
+            DetachIommu();
+    }
+
+    private void DetachIommu()
+    {
+        try
+        {
+            _options.Iommu?.Detach(this);
+        }
+        catch (Exception failure)
+        {
+            FrontendLog.HandlerFailed(_log, failure, nameof(IVirtioIommu.Detach));
+        }
     }
 
     private static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);

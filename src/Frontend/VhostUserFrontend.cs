@@ -219,7 +219,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
         await CloseGpuAsync().ConfigureAwait(false);
         await LeavePostcopyAsync().ConfigureAwait(false);
         await EndSharedAsync().ConfigureAwait(false);
-        _options.Iommu?.Detach(this);
+        DetachIommu();
         ReleaseMemory();
         ReleaseLog();
         FrontendLog.SessionDisposed(_log, _peer);
@@ -286,7 +286,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
         _ = _completion.Task.Exception;
         await EndSharedAsync().ConfigureAwait(false);
         await CloseGpuAsync().ConfigureAwait(false);
-        _options.Iommu?.Detach(this);
+        DetachIommu();
         RaiseDisconnected();
     }
 

@@ -7,6 +7,9 @@ public sealed partial class BlockClient
 {
     private const ulong Page = 4096;
 
+    /// <summary>Where the memory is mapped, once it is.</summary>
+    private IommuMappings? _mappedIn;
+
     /// <summary>How long a completion that the device does not call for may lie in the ring.</summary>
     private static readonly TimeSpan LongestBlindWait = TimeSpan.FromSeconds(1);
 
@@ -31,8 +34,8 @@ public sealed partial class BlockClient
             queue.Close();
         foreach (EventNotifier notifier in _notifiers)
             notifier.Dispose();
-        if (_memory is not null && _options.Iommu is { } iommu)
-            await iommu.UnmapAllAsync(_memory).ConfigureAwait(false);
+        if (_mappedIn is { } iommu)
+            await iommu.UnmapAllAsync(_memory!).ConfigureAwait(false);
         _memory?.Dispose();
         _region?.Dispose();
         _completion.TrySetResult();
@@ -75,7 +78,12 @@ public sealed partial class BlockClient
         ulong queueBytes = ringBytes + RoundUp(BlockSlots.SizeInBytes(depth, _options.BufferSize));
         using (SharedMemory memory = SharedMemory.CreateSealed("vhost-block-client", queueBytes * (ulong)count, _options.HugePages))
             _memory = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(MemoryStart), memory));
-        _options.Iommu?.MapAll(_memory);
+        if (_options.Iommu is { } iommu)
+        {
+            iommu.MapAll(_memory);
+            _mappedIn = iommu;
+        }
+
 
         VringSettings[] settings = new VringSettings[count];
         for (int i = 0; i < count; i++)

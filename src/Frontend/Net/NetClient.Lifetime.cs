@@ -9,6 +9,9 @@ public sealed partial class NetClient
 {
     private const ulong Page = 4096;
 
+    /// <summary>Where the memory is mapped, once it is.</summary>
+    private IommuMappings? _mappedIn;
+
     /// <summary>How long a packet or a free buffer that the device does not call for may wait in the ring.</summary>
     private static readonly TimeSpan LongestBlindWait = TimeSpan.FromSeconds(1);
 
@@ -27,8 +30,8 @@ public sealed partial class NetClient
         CloseQueues();
         foreach (EventNotifier notifier in _notifiers)
             notifier.Dispose();
-        if (_memory is not null && _options.Iommu is { } iommu)
-            await iommu.UnmapAllAsync(_memory).ConfigureAwait(false);
+        if (_mappedIn is { } iommu)
+            await iommu.UnmapAllAsync(_memory!).ConfigureAwait(false);
         _memory?.Dispose();
         _completion.TrySetResult();
     }
@@ -114,7 +117,12 @@ public sealed partial class NetClient
         ulong bytes = (pairBytes * (ulong)pairs) + (control is null ? 0 : BytesOf(commands));
         using (SharedMemory memory = SharedMemory.CreateSealed("vhost-net-client", bytes, _options.HugePages))
             _memory = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(MemoryStart), memory));
-        _options.Iommu?.MapAll(_memory);
+        if (_options.Iommu is { } iommu)
+        {
+            iommu.MapAll(_memory);
+            _mappedIn = iommu;
+        }
+
         VringSettings[] settings = new VringSettings[(2 * pairs) + (control is null ? 0 : 1)];
         for (int i = 0; i < pairs; i++)
         {

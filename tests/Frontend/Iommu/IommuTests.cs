@@ -164,6 +164,18 @@ public sealed class IommuTests
         log.Lines.Should().Contain(line => line.Contains("does not contain it", StringComparison.Ordinal));
     }
 
+    [Fact]
+    public async Task An_IOMMU_that_fails_to_let_go_keeps_nobody_from_the_end_of_the_session()
+    {
+        using LogRecorder log = new();
+        await using Dialogue dialogue = await StartAsync(new LyingIommu { Fails = true }, log: log);
+        TaskCompletionSource disconnected = new();
+        dialogue.Session.Disconnected += (_, _) => disconnected.SetResult();
+        dialogue.Backend.Connection.Abort();
+        await disconnected.Task.InTime();
+        log.Entries.Should().Contain(entry => entry.Id == 2043);
+    }
+
     [Theory]
     [InlineData(VhostUserProtocolFeatures.BackendReq)]
     [InlineData(VhostUserProtocolFeatures.ReplyAck)]
@@ -244,8 +256,12 @@ public sealed class IommuTests
         {
         }
 
+        internal bool Fails { get; init; }
+
         public void Detach(VhostUserFrontend device)
         {
+            if (Fails)
+                throw new InvalidOperationException("the IOMMU was told to fail");
         }
     }
 }
