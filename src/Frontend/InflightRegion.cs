@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 
@@ -15,6 +16,9 @@ namespace Vhost.Frontend;
 /// </remarks>
 public sealed class InflightRegion : IDisposable
 {
+    /// <summary>More than 256 packed rings of the largest size need.</summary>
+    private const ulong MostBytes = 512 << 20;
+
     internal InflightRegion(VhostUserInflight area, SafeFileHandle descriptor)
     {
         Area = area;
@@ -26,6 +30,29 @@ public sealed class InflightRegion : IDisposable
 
     /// <summary>Its memory. Borrowed: it is closed with the region.</summary>
     public SafeFileHandle Descriptor { get; }
+
+    /// <summary>A region of memory made here, with what stood in another one.</summary>
+    internal static InflightRegion FromContent(VhostUserInflight area, ReadOnlySpan<byte> content)
+    {
+        using SharedMemory memory = SharedMemory.CreateSealed("vhost-user-inflight", (ulong)content.Length);
+        RandomAccess.Write(memory.Descriptor, content, 0);
+        return new InflightRegion(area with { MmapSize = (ulong)content.Length, MmapOffset = 0 }, Libc.Duplicate(memory.Descriptor));
+    }
+
+    /// <summary>What stands in it. It is read and not mapped: the back-end that made the file could shorten it.</summary>
+    internal async ValueTask<byte[]> CopyContentAsync(CancellationToken cancellationToken)
+    {
+        if (Area.MmapSize > MostBytes)
+            throw new VhostUserException(string.Create(CultureInfo.InvariantCulture, $"The in-flight region of the back-end has {Area.MmapSize} bytes; at most {MostBytes} can be in a snapshot."));
+        byte[] content = new byte[Area.MmapSize];
+        for (int done = 0; done < content.Length;)
+        {
+            int count = await RandomAccess.ReadAsync(Descriptor, content.AsMemory(done), checked((long)Area.MmapOffset + done), cancellationToken).ConfigureAwait(false);
+            done += count > 0 ? count : throw new VhostUserException(string.Create(CultureInfo.InvariantCulture, $"The in-flight region of the back-end has {done} bytes, of {Area.MmapSize} that it said."));
+        }
+
+        return content;
+    }
 
     /// <summary>Closes the descriptor. A back-end that has the region keeps it mapped.</summary>
     public void Dispose() => Descriptor.Dispose();

@@ -220,6 +220,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
         await LeavePostcopyAsync().ConfigureAwait(false);
         await EndSharedAsync().ConfigureAwait(false);
         DetachIommu();
+        _restoredInflight?.Dispose();
         ReleaseMemory();
         ReleaseLog();
         FrontendLog.SessionDisposed(_log, _peer);

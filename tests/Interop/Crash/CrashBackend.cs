@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using Vhost.Backend;
+using Vhost.Interop.Tests.Migration;
 using Vhost.Tests.Support;
 
 namespace Vhost.Interop.Tests;
@@ -21,9 +22,15 @@ internal static class CrashBackend
     internal static ChildProcess Start(string socketPath, string record, int life, int dieAt) => ChildProcess.Start(
         "dotnet", typeof(CrashBackend).Assembly.Location, socketPath, record, life.ToString(CultureInfo.InvariantCulture), dieAt.ToString(CultureInfo.InvariantCulture));
 
-    /// <summary>The program.</summary>
+    /// <summary>The program: a back-end, or a front-end that goes on from a snapshot.</summary>
     public static async Task Main(string[] arguments)
     {
+        if (arguments[0] == ResumedFrontend.Word)
+        {
+            await ResumedFrontend.RunAsync(arguments[1], arguments[2], arguments[3], int.Parse(arguments[4], CultureInfo.InvariantCulture));
+            return;
+        }
+
         int life = int.Parse(arguments[2], CultureInfo.InvariantCulture);
         int left = int.Parse(arguments[3], CultureInfo.InvariantCulture);
         void Step()

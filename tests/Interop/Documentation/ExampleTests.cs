@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using System.Text.RegularExpressions;
 using Vhost.Frontend;
@@ -40,6 +41,20 @@ public sealed partial class ExampleTests
         outcome.Output[^1].Should().StartWith("hypervisor: ok requests=128 stopped_at=128 ");
     }
 
+    [Theory]
+    [InlineData("disk")]
+    [InlineData("net")]
+    public async Task LiveMigration_moves_a_guest_at_work_and_every_byte_is_right(string variant)
+    {
+        ChildProcess.Outcome outcome = await ChildProcess.RunAsync("dotnet", Assembly("LiveMigration"), variant);
+
+        outcome.ExitCode.Should().Be(0, string.Join(" | ", outcome.Errors));
+        Match last = MigrationLine().Match(outcome.Output[^1]);
+        last.Success.Should().BeTrue(outcome.Output[^1]);
+        last.Groups["variant"].Value.Should().Be(variant);
+        long.Parse(last.Groups["bytes"].Value, CultureInfo.InvariantCulture).Should().BeGreaterThan(30_000_000);
+    }
+
     [Fact]
     public async Task BlockBackend_serves_sectors_that_say_their_number_until_Ctrl_C()
     {
@@ -63,6 +78,9 @@ public sealed partial class ExampleTests
 
     private static string Assembly(string example) =>
         RepositoryRoot.File("examples", example, "bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0", $"{example}.dll");
+
+    [GeneratedRegex(@"^migration: ok variant=(?<variant>\w+) bytes_verified=(?<bytes>\d+) downtime_ms=\d+\.\d$", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex MigrationLine();
 
     [GeneratedRegex(@"^loopback: ok transport=\S+ bytes_verified=(?<bytes>\d+) iops=[1-9]\d* p50_us=\d+\.\d$", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex LoopbackLine();

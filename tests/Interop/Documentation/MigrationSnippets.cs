@@ -92,6 +92,36 @@ public sealed class MigrationSnippets
         // end
     }
 
+    [Fact]
+    public async Task A_device_moves_by_a_snapshot()
+    {
+        await using MovedRing ring = new(VirtioFeatures.None);
+        HoldingDevice first = new() { Answers = 0 };
+        await ring.AttachAsync(first);
+        ring.Submit(2);
+        await Eventually.TrueAsync(() => first.Seen.Count == 2);
+        VringSettings here = ring.Ring.Settings;
+        await using Pair destination = await Pair.StartAsync(new HoldingDevice(), new() { RequiredProtocolFeatures = VhostUserProtocolFeatures.InflightShmFd });
+        await destination.Frontend.SetMemoryAsync(ring.Memory);
+        (await MoveAsync(ring.Frontend, destination.Frontend, here.Kick!, here.Call!, CancellationToken.None)).Should().ContainSingle();
+        ring.Collect(2).Should().Equal(0, 1);
+    }
+
+    private static async Task<IReadOnlyList<FrontendVring>> MoveAsync(
+        VhostUserFrontend source, VhostUserFrontend destination, EventNotifier kick, EventNotifier call, CancellationToken stop)
+    {
+        // snippet: snapshot
+        FrontendSnapshot stopped = await source.SuspendAsync(stop);
+        byte[] bytes = stopped.ToBytes(); // to the other host, or into a file
+
+        // There, where the session has memory of the same layout with the same bytes, and the device its state:
+        IReadOnlyList<FrontendVring> rings = await destination.ResumeAsync(
+            FrontendSnapshot.Parse(bytes), ring => ring with { Kick = kick, Call = call }, stop);
+
+        // end
+        return rings;
+    }
+
     private static async Task MoveStateAsync(VhostUserFrontend source, VhostUserFrontend destination, CancellationToken stop)
     {
         // snippet: state
@@ -148,12 +178,12 @@ public sealed class MigrationSnippets
     {
         public VhostUserFrontend Frontend => frontend;
 
-        public static async Task<Pair> StartAsync(IVhostUserDevice device)
+        public static async Task<Pair> StartAsync(IVhostUserDevice device, VhostUserFrontendOptions? options = null)
         {
             (VhostUserConnection front, VhostUserConnection back) = VhostUserConnection.CreatePair();
             VhostUserBackend backend = new(device);
             Task serving = Task.Run(() => backend.ServeAsync(back));
-            VhostUserFrontendOptions options = new() { RequiredProtocolFeatures = VhostUserProtocolFeatures.DeviceState };
+            options ??= new() { RequiredProtocolFeatures = VhostUserProtocolFeatures.DeviceState };
             return new Pair(backend, serving, await VhostUserFrontend.StartAsync(front, options));
         }
 

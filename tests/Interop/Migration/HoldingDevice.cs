@@ -10,7 +10,7 @@ internal sealed class HoldingDevice : ISuspendableDevice
     private readonly ConcurrentQueue<(ulong Token, DetachedChain Chain)> _held = new();
 
     /// <summary>Requests to answer at once.</summary>
-    internal int Answers { get; init; } = int.MaxValue;
+    internal int Answers { get; set; } = int.MaxValue;
 
     /// <summary>Of the requests that are held so many cannot be called back any more.</summary>
     internal int Begun { get; init; }
