@@ -71,8 +71,25 @@ internal static class BackendCheck
         options.Retry?.Validate();
         if (options.AdditionalFeatures.HasFlag(VirtioFeatures.AccessPlatform) && options.AdditionalProtocolFeatures.HasFlag(VhostUserProtocolFeatures.PageFault))
             throw new ArgumentException("ACCESS_PLATFORM and PAGEFAULT do not go together: a translation says where a page is before it has arrived.", nameof(options));
-        if (options.Dispatch == QueueDispatch.SharedThreads && options.Threads is null)
-            throw new ArgumentException("Dispatch is SharedThreads, but there are no Threads.", nameof(options));
+        RequireThreads(device, options);
+    }
+
+    /// <summary>Who serves the queues is there, and nothing is set that would have no effect.</summary>
+    private static void RequireThreads(IVhostUserDevice device, VhostUserBackendOptions options)
+    {
+        HashSet<QueueDispatch> ways = [.. Enumerable.Range(0, device.QueueCount).Select(queue => device.DispatchOf(queue, options.Dispatch))];
+        string how = $"the queues of {device.GetType().Name} are served with {string.Join(" and ", ways.Order())}";
+        if (ways.Contains(QueueDispatch.Application) && device is not IApplicationServedDevice)
+            throw new ArgumentException($"Dispatch is {options.Dispatch}: {device.GetType().Name} does not implement IApplicationServedDevice, so nobody would serve a queue with Application.");
+        if (ways.Contains(QueueDispatch.SharedThreads) && options.Threads is null)
+            throw new ArgumentException($"Threads are missing: {how}.");
+        if (options.Threads is not null && !ways.Contains(QueueDispatch.SharedThreads))
+            throw new ArgumentException($"Threads have no effect: {how}, and only SharedThreads takes them.");
+        if (options.ThreadOf is not null && options.Threads is null)
+            throw new ArgumentException("ThreadOf has no effect: there are no Threads to choose from.");
+        if (options.Processors.Count > 0 && !ways.Overlaps([QueueDispatch.DedicatedThread, QueueDispatch.BusyPoll]))
+            throw new ArgumentException($"Processors have no effect: {how}, and only DedicatedThread and BusyPoll take them; QueueThreads has its own.");
+        ProcessorCheck.Require(options.Processors, nameof(options.Processors));
     }
 
     private static void RequireTime(TimeSpan time, string name, bool orInfinite = true) => Require(

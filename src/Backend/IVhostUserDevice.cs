@@ -78,11 +78,11 @@ public interface IVhostUserDevice
     /// </para>
     /// <para>
     /// It is called again without a pause as long as requests are there. A device that cannot take them at present takes and detaches them all the same, or has the application serve the queue
-    /// (<see cref="QueueDispatch.Application"/>); returning with nothing taken keeps a processor busy.
+    /// (<see cref="IApplicationServedDevice"/>); returning with nothing taken keeps a processor busy.
     /// </para>
     /// <para>Calls for several queues may run at the same time: a buffer or a counter that they share needs protection, or is one for each queue or each call.</para>
     /// </remarks>
-    /// <param name="queue">The queue. Valid during the call only.</param>
+    /// <param name="queue">The queue, to be used during the call only; but for <see cref="DeviceVirtqueue.CallDriver"/>, which any thread may call, also when the queue has stopped.</param>
     void Process(DeviceVirtqueue queue);
 
     /// <summary>
@@ -93,30 +93,13 @@ public interface IVhostUserDevice
 
     /// <summary>
     /// Another way to serve one queue than the others, for example a control queue: that it needs no processor, or is served with
-    /// <see cref="QueueDispatch.Application"/> too. Called when the queue starts.
+    /// <see cref="QueueDispatch.Application"/> too (by an <see cref="IApplicationServedDevice"/>). Called when a back-end is made for the device, which then knows whether its options have what the queues
+    /// need, and each time the queue starts. An exception is one of the back-end's constructor, and breaks the queue later.
     /// </summary>
     /// <param name="queue">Which queue.</param>
     /// <param name="chosen"><see cref="VhostUserBackendOptions.Dispatch"/>.</param>
     /// <returns>How the queue is served. Default: as chosen.</returns>
     QueueDispatch DispatchOf(int queue, QueueDispatch chosen) => chosen;
-
-    /// <summary>
-    /// Only with <see cref="QueueDispatch.Application"/>, where <see cref="Process"/> is never called: a queue was started, and the application may serve it from now on.
-    /// Each start gives a new object.
-    /// </summary>
-    /// <param name="queue">The queue. Serving it once it is stopped again does nothing.</param>
-    void QueueStarted(ApplicationQueue queue)
-    {
-    }
-
-    /// <summary>
-    /// Only with <see cref="QueueDispatch.Application"/>: the queue is stopped, or lost with the front-end. No thread is inside it any more, and none gets in.
-    /// Called from the session or from the thread that left the queue last; must not wait.
-    /// </summary>
-    /// <param name="queue">What <see cref="QueueStarted"/> had handed over.</param>
-    void QueueStopped(ApplicationQueue queue)
-    {
-    }
 
     /// <summary>Back to the initial state: the front-end asked for it or went away. No queue runs during the call.</summary>
     void Reset()

@@ -16,7 +16,7 @@ public enum QueueDispatch
 
     /// <summary>
     /// No worker at all: a thread of the application serves the queue when it likes, through the <see cref="ApplicationQueue"/> that
-    /// <see cref="IVhostUserDevice.QueueStarted"/> hands over. One thread may so serve many queues of many devices.
+    /// <see cref="IApplicationServedDevice.QueueStarted"/> hands over. One thread may so serve many queues of many devices. Refused of a device that does not implement that interface.
     /// </summary>
     Application,
 

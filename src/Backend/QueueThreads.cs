@@ -23,13 +23,13 @@ public sealed class QueueThreads : IDisposable
     /// <param name="processors">Processors to run on, thread <c>i</c> on <c>processors[i % processors.Count]</c>; null or empty: any.</param>
     /// <param name="poll">Whether the threads look at rings without pause as long as one of their queues is served, and have drivers not kick. Costs a processor each.</param>
     /// <exception cref="ArgumentOutOfRangeException">The number of threads is out of range.</exception>
-    /// <exception cref="LinuxException">A thread may not run on its processor.</exception>
+    /// <exception cref="ArgumentException">This process may not run on one of the processors.</exception>
     public QueueThreads(int count, IReadOnlyList<int>? processors = null, bool poll = false)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(count, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(count, 1024);
         SupportedHost.Require();
-        RequireProcessors(processors ?? []);
+        ProcessorCheck.Require(processors ?? [], nameof(processors));
         _threads = new QueueThread[count];
         for (int i = 0; i < count; i++)
         {
@@ -38,6 +38,9 @@ public sealed class QueueThreads : IDisposable
             _threads[i].Start($"vhost queues {i}");
         }
     }
+
+    /// <summary>Processors that threads of this process can be bound to, whatever the calling thread is bound to; empty when the kernel does not say. Read anew each time.</summary>
+    public static IReadOnlyList<int> AllowedProcessors => ProcessorCheck.Allowed();
 
     /// <summary>How many threads there are.</summary>
     public int Count => _threads.Length;
@@ -62,19 +65,5 @@ public sealed class QueueThreads : IDisposable
         if (chosen is { } index)
             return _threads[index];
         return _threads.MinBy(static thread => thread.Queues)!;
-    }
-
-    /// <summary>Tries each processor on a thread of its own, so that a wrong number is an error here and not a line in a log later.</summary>
-    private static void RequireProcessors(IReadOnlyList<int> processors)
-    {
-        foreach (int processor in processors.Distinct())
-        {
-            int errno = 0;
-            Thread trial = new(() => errno = Libc.BindThreadToProcessors(processor)) { IsBackground = true };
-            trial.Start();
-            trial.Join();
-            if (errno != 0)
-                throw new LinuxException($"sched_setaffinity to processor {processor}", errno);
-        }
     }
 }

@@ -11,9 +11,11 @@ public sealed partial class VhostUserBackend
     /// <param name="socketPath">Path of the front-end's socket. It may appear later, unless there is no <see cref="VhostUserBackendOptions.Retry"/>.</param>
     /// <param name="stopping">Ends connecting and the session that runs.</param>
     /// <exception cref="VhostUserException">The socket cannot be used: nobody came to listen on it within the limit, or there is no permission.</exception>
+    /// <exception cref="ObjectDisposedException">The back-end was disposed before.</exception>
     public async Task ConnectAsync(string socketPath, CancellationToken stopping = default)
     {
         ArgumentNullException.ThrowIfNull(socketPath);
+        RequireNotDisposed();
         using IDisposable call = _calls.Begin();
         using CancellationTokenSource linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
         NameAfter(socketPath);
@@ -22,7 +24,7 @@ public sealed partial class VhostUserBackend
             if (_options.Retry is { } retry)
                 await ConnectAgainAndAgainAsync(socketPath, retry, linked.Token).ConfigureAwait(false);
             else
-                await ServeAsync(await ConnectOnceAsync(socketPath, linked.Token).ConfigureAwait(false), linked.Token).ConfigureAwait(false);
+                await ServeAsync(await ConnectOnceAsync(socketPath, linked.Token).ConfigureAwait(false), static () => false, linked.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (linked.IsCancellationRequested)
         {

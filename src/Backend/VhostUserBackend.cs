@@ -41,10 +41,12 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
     private int _waiting;
 
     /// <summary>Creates a back-end; nothing happens until a listen, connect or serve method is called.</summary>
-    /// <param name="device">The device. Stays the caller's.</param>
+    /// <param name="device">The device. Stays the caller's; until the back-end is disposed no other one can have it.</param>
     /// <param name="options">Options; null for the defaults.</param>
     /// <exception cref="ArgumentOutOfRangeException">The device or an option is out of its range; the message names it, its value and the range.</exception>
-    /// <exception cref="ArgumentException">Two options do not go together, or <see cref="VhostUserBackendOptions.Retry"/> is out of its range.</exception>
+    /// <exception cref="ArgumentException">
+    /// Two options do not go together, an option has no effect on this device, <see cref="VhostUserBackendOptions.Retry"/> is out of its range, or another back-end has the device.
+    /// </exception>
     public VhostUserBackend(IVhostUserDevice device, VhostUserBackendOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(device);
@@ -59,6 +61,7 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
         _common = new BackendCommon(device, traits, _options, _logger, _budget, new HeldQueues(device.QueueCount), events, counters, new IotlbCounters());
         Name = _options.Name ?? string.Empty;
         Requests = new VhostUserBackendRequests(this);
+        ServedDevices.Take(device, this);
         BackendMetrics.Watch(this);
     }
 
@@ -95,23 +98,32 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
     /// <param name="socketPath">Path of the socket; a stale file there is replaced.</param>
     /// <param name="stopping">Ends listening and the session that runs.</param>
     /// <exception cref="IOException">The socket cannot be created, or a live process listens on it.</exception>
+    /// <exception cref="ObjectDisposedException">The back-end was disposed before.</exception>
     public async Task ListenAsync(string socketPath, CancellationToken stopping = default)
     {
+        RequireNotDisposed();
         using IDisposable call = _calls.Begin(); // ends after the socket file is gone
         VhostUserListener listener = VhostUserListener.Listen(socketPath, new VhostUserListenOptions { Connection = ConnectionOptions() });
         await using (listener.ConfigureAwait(false))
         {
-            await ListenAsync(listener, stopping).ConfigureAwait(false);
+            await AcceptAsync(listener, stopping).ConfigureAwait(false);
         }
     }
 
     /// <summary>Serves the front-ends that <paramref name="listener"/> accepts until cancelled.</summary>
     /// <param name="listener">The listener. Stays the caller's.</param>
     /// <param name="stopping">Ends listening and the session that runs.</param>
+    /// <exception cref="ObjectDisposedException">The back-end was disposed before.</exception>
     public async Task ListenAsync(VhostUserListener listener, CancellationToken stopping = default)
     {
         ArgumentNullException.ThrowIfNull(listener);
+        RequireNotDisposed();
         using IDisposable call = _calls.Begin();
+        await AcceptAsync(listener, stopping).ConfigureAwait(false);
+    }
+
+    private async Task AcceptAsync(VhostUserListener listener, CancellationToken stopping)
+    {
         using CancellationTokenSource linked = CancellationTokenSource.CreateLinkedTokenSource(stopping, _disposing.Token);
         NameAfter(listener.Path);
         BackendLog.Listening(_logger, listener.Path ?? "an inherited socket");
@@ -134,10 +146,14 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
     /// </summary>
     /// <param name="connection">The connection. Ownership passes to the back-end.</param>
     /// <param name="stopping">Ends the session: queues are drained, memory is unmapped, descriptors are closed.</param>
-    public Task ServeAsync(VhostUserConnection connection, CancellationToken stopping = default)
+    /// <exception cref="ObjectDisposedException">The back-end was disposed before; the connection is closed.</exception>
+    public async Task ServeAsync(VhostUserConnection connection, CancellationToken stopping = default)
     {
         ArgumentNullException.ThrowIfNull(connection);
-        return ServeAsync(connection, static () => false, stopping);
+        if (_disposing.IsCancellationRequested)
+            await connection.DisposeAsync().ConfigureAwait(false);
+        RequireNotDisposed();
+        await ServeAsync(connection, static () => false, stopping).ConfigureAwait(false);
     }
 
     /// <summary>
@@ -158,7 +174,10 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
         await _turn.WaitAsync().ConfigureAwait(false);
         _turn.Release();
         await _calls.EndedAsync(LongestReturn).ConfigureAwait(false);
+        ServedDevices.GiveBack(_device, this);
     }
+
+    private void RequireNotDisposed() => ObjectDisposedException.ThrowIf(_disposing.IsCancellationRequested, this);
 
     private async Task<SessionEnd> ServeAsync(VhostUserConnection connection, Func<bool> connectionsWait, CancellationToken stopping)
     {

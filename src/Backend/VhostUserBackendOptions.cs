@@ -58,16 +58,17 @@ public sealed record VhostUserBackendOptions
 
     /// <summary>
     /// Processors that the queues' threads are bound to: queue <c>i</c> to <c>Processors[i % Processors.Count]</c>.
-    /// Empty: not bound. Only for queues with <see cref="QueueDispatch.DedicatedThread"/> and <see cref="QueueDispatch.BusyPoll"/>; without effect on others, which have no thread of their own.
+    /// Empty: not bound. Only for queues with <see cref="QueueDispatch.DedicatedThread"/> and <see cref="QueueDispatch.BusyPoll"/>, and refused where no queue has a thread of its own; each must be of
+    /// <see cref="QueueThreads.AllowedProcessors"/>.
     /// </summary>
     public IReadOnlyList<int> Processors { get; init; } = [];
 
-    /// <summary>The threads that serve the queues with <see cref="QueueDispatch.SharedThreads"/>. Stay the caller's, and may serve other back-ends too.</summary>
+    /// <summary>The threads that serve the queues with <see cref="QueueDispatch.SharedThreads"/>; refused where no queue is served so. Stay the caller's, and may serve other back-ends too.</summary>
     public QueueThreads? Threads { get; init; }
 
     /// <summary>
     /// Which of <see cref="Threads"/> serves a queue, from 0: called with the index of a queue when it starts. Default: one that has the fewest queues then.
-    /// An index that there is not ends the connection.
+    /// A thread that there is not breaks the queue, and the log says so. Refused without <see cref="Threads"/>.
     /// </summary>
     public Func<int, int>? ThreadOf { get; init; }
 

@@ -47,7 +47,7 @@ public sealed class HostedBackendOptions
     public bool PollSharedThreads { get; set; }
 
     /// <summary>
-    /// Processors of the queues' threads, shared or not; see <see cref="VhostUserBackendOptions.Processors"/>. Refused where <see cref="Dispatch"/> has no threads to bind, unless <see cref="Backend"/> is set.
+    /// Processors of the queues' threads, shared or not, each of <see cref="QueueThreads.AllowedProcessors"/>. Refused where <see cref="Dispatch"/> has no threads to bind, unless <see cref="Backend"/> is set.
     /// Configuration: a list, or text like 0,2-3.
     /// </summary>
     public IReadOnlyList<int> Processors { get; set; } = [];
@@ -105,7 +105,7 @@ public sealed class HostedBackendOptions
             Retry = Retry,
             Dispatch = Dispatch,
             Threads = SharedThreads is { } count ? threads.Get(count, Processors, PollSharedThreads) : null,
-            Processors = Processors,
+            Processors = SharedThreads is null ? Processors : [],
             DrainTimeout = DrainTimeout,
             RequireSealedMemory = RequireSealedMemory,
             MaxMemorySlots = MaxMemorySlots,

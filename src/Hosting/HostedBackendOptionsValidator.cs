@@ -6,7 +6,6 @@ namespace Vhost.Backend.Hosting;
 /// <summary>Names each option that is out of its range, with value and range.</summary>
 internal sealed class HostedBackendOptionsValidator(string backend) : IValidateOptions<HostedBackendOptions>
 {
-    private const int MaxProcessor = 1023;
     private const int MaxThreads = 1024;
     private static readonly TimeSpan _longest = TimeSpan.FromDays(1);
     private static readonly TimeSpan _longestPause = TimeSpan.FromHours(1);
@@ -26,7 +25,7 @@ internal sealed class HostedBackendOptionsValidator(string backend) : IValidateO
         if (options.Client && options.SocketPath is null)
             yield return "Client true: needs SocketPath, where the front-end listens.";
         if (options.Client && (options.SocketMode is not null || options.SocketGroup is not null))
-            yield return "Client true: SocketMode and SocketGroup are about a socket file of our own.";
+            yield return $"Client true: needs no {string.Join(" and ", SocketFile(options))}, which is about a socket file of our own: remove it, or give it an empty value.";
         if (options.Retry is { } retry && (retry.Delay <= TimeSpan.Zero || retry.Delay > retry.LongestDelay || retry.LongestDelay > _longestPause))
             yield return $"Retry:Delay {retry.Delay}, Retry:LongestDelay {retry.LongestDelay}: must be more than 00:00:00, in this order, at most {_longestPause}.";
         if (options.Retry is { } until && until.Limit < TimeSpan.Zero && until.Limit != Timeout.InfiniteTimeSpan)
@@ -48,8 +47,16 @@ internal sealed class HostedBackendOptionsValidator(string backend) : IValidateO
             yield return "PollSharedThreads true: needs SharedThreads, how many there are.";
         if (options.Processors.Count > 0 && options.Dispatch is QueueDispatch.Async or QueueDispatch.Application && options.Backend is null)
             yield return $"Processors {string.Join(',', options.Processors)}: needs Dispatch DedicatedThread, BusyPoll or SharedThreads, but that is {options.Dispatch}, which has no threads to bind.";
-        foreach (int processor in options.Processors.Where(processor => processor is < 0 or > MaxProcessor))
-            yield return string.Create(CultureInfo.InvariantCulture, $"Processors {processor}: must be 0 to {MaxProcessor}.");
+        else if (options.Processors.Count > 0 && QueueThreads.AllowedProcessors is { Count: > 0 } allowed && options.Processors.Except(allowed).ToArray() is { Length: > 0 } wrong)
+            yield return $"Processors {string.Join(',', options.Processors)}: this process cannot run on {string.Join(',', wrong)}; must be of {string.Join(',', allowed)}.";
+    }
+
+    private static IEnumerable<string> SocketFile(HostedBackendOptions options)
+    {
+        if (options.SocketMode is not null)
+            yield return nameof(options.SocketMode);
+        if (options.SocketGroup is not null)
+            yield return nameof(options.SocketGroup);
     }
 
     private static IEnumerable<string> Limits(HostedBackendOptions options)

@@ -51,6 +51,8 @@ internal sealed class HostedBackendSettings(string backend, IConfiguration secti
         foreach (IConfigurationSection setting in section.GetChildren())
         {
             SettingReader reader = new(setting, complaints);
+            if (reader.IsEmpty && _readers.ContainsKey(setting.Key))
+                continue; // takes back what a source of configuration before has said
             if (_readers.TryGetValue(setting.Key, out Action<SettingReader, HostedBackendOptions>? read))
                 read(reader, options);
             else

@@ -16,7 +16,6 @@ internal sealed class HostedQueueThreads : IDisposable
         }
     }
 
-    /// <exception cref="Vhost.Protocol.LinuxException">A thread may not run on its processor.</exception>
     internal QueueThreads Get(int count, IReadOnlyList<int> processors, bool poll)
     {
         string key = $"{count}: {string.Join(',', processors)}: {poll}";

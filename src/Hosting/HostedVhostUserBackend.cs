@@ -75,15 +75,16 @@ public sealed class HostedVhostUserBackend : IHostedService, IAsyncDisposable
 
     /// <summary>Opens the socket and begins to serve.</summary>
     /// <param name="cancellationToken">Not used: nothing here waits.</param>
-    /// <exception cref="OptionsValidationException">An option is out of its range.</exception>
+    /// <exception cref="OptionsValidationException">An option is out of its range, or does not go with the device.</exception>
+    /// <exception cref="InvalidOperationException">The device cannot be made; the inner exception is what its factory threw.</exception>
     /// <exception cref="IOException">The socket cannot be used.</exception>
     public Task StartAsync(CancellationToken cancellationToken)
     {
         HostedBackendOptions options = _services.GetRequiredService<IOptionsMonitor<HostedBackendOptions>>().Get(Name);
-        _device = _makeDevice(_services);
+        _device = MakeDevice();
         VhostUserBackendOptions settings = options.ForBackend(Name, _logs, _threads);
         _drainTimeout = settings.DrainTimeout;
-        _backend = new VhostUserBackend(_device, settings);
+        _backend = MakeBackend(_device, settings);
         _backend.Connected += (_, _) => Changed?.Invoke(this, EventArgs.Empty);
         _backend.Disconnected += (_, _) => Changed?.Invoke(this, EventArgs.Empty);
         Func<Task> serve = Open(options, settings, _backend);
@@ -156,6 +157,30 @@ public sealed class HostedVhostUserBackend : IHostedService, IAsyncDisposable
         }
     }
 
+    private IVhostUserDevice MakeDevice()
+    {
+        try
+        {
+            return _makeDevice(_services);
+        }
+        catch (Exception e)
+        {
+            throw new InvalidOperationException($"Back-end '{Name}': its device cannot be made: {e.Message}", e);
+        }
+    }
+
+    private VhostUserBackend MakeBackend(IVhostUserDevice device, VhostUserBackendOptions settings)
+    {
+        try
+        {
+            return new VhostUserBackend(device, settings);
+        }
+        catch (Exception e) when (e is ArgumentException or InvalidOperationException)
+        {
+            throw Wrong(Plain(e));
+        }
+    }
+
     /// <summary>Opens what is served, so that a socket that cannot be used fails the start of the host, and systemd is told of readiness when it is true.</summary>
     private Func<Task> Open(HostedBackendOptions options, VhostUserBackendOptions settings, VhostUserBackend backend)
     {
@@ -173,8 +198,24 @@ public sealed class HostedVhostUserBackend : IHostedService, IAsyncDisposable
             return () => backend.ConnectAsync(path, _stopping.Token);
         if (passed.LeftAt(path) is { } left)
             throw Wrong($"SocketPath '{path}': the service manager listens there already, and passes that socket by the name '{left.Name}'; SocketName '{name}' must be that name.");
-        VhostUserListener listener = VhostUserListener.Listen(path, options.ForListener(settings));
+        VhostUserListener listener = Listen(path, options, settings);
         return () => ListenAsync(backend, listener);
+    }
+
+    private VhostUserListener Listen(string path, HostedBackendOptions options, VhostUserBackendOptions settings)
+    {
+        try
+        {
+            return VhostUserListener.Listen(path, options.ForListener(settings));
+        }
+        catch (ArgumentException e)
+        {
+            throw Wrong(e.ParamName == nameof(path) ? $"SocketPath '{path}': {Plain(e)}" : $"SocketGroup '{options.SocketGroup}': {Plain(e)}");
+        }
+        catch (IOException e)
+        {
+            throw new IOException($"Back-end '{Name}': {e.Message}", e);
+        }
     }
 
     private Func<Task> OpenInherited(SafeFileHandle socket, string name, VhostUserBackendOptions settings, VhostUserBackend backend)
@@ -234,6 +275,9 @@ public sealed class HostedVhostUserBackend : IHostedService, IAsyncDisposable
     }
 
     private OptionsValidationException Wrong(string complaint) => new(Name, typeof(HostedBackendOptions), [$"Back-end '{Name}': {complaint}"]);
+
+    /// <summary>What is wrong, without the name of a parameter that whoever writes settings has never seen.</summary>
+    private static string Plain(Exception e) => e is ArgumentException { ParamName: { } parameter } ? e.Message.Split($" (Parameter '{parameter}')")[0] : e.Message;
 
     private InvalidOperationException NotStarted() => new($"The host has not started back-end '{Name}' yet.");
 }

@@ -10,6 +10,9 @@ internal sealed class SettingReader(IConfigurationSection setting, List<string> 
 
     internal string? Text => setting.Value;
 
+    /// <summary>Whether nothing is said.</summary>
+    internal bool IsEmpty => setting.Value is { Length: 0 } && !setting.GetChildren().Any();
+
     /// <summary>What is set below this one.</summary>
     internal IReadOnlyList<SettingReader> Children => [.. setting.GetChildren().Select(child => new SettingReader(child, complaints))];
 

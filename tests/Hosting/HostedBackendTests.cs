@@ -1,6 +1,7 @@
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Options;
+using Vhost.Backend;
 using Vhost.Backend.Hosting;
 using Vhost.Frontend;
 using Vhost.Protocol;
@@ -68,7 +69,7 @@ public sealed class HostedBackendTests : IDisposable
 
         File.GetUnixFileMode(_socket.Path).Should().Be(UnixFileMode.UserRead | UnixFileMode.UserWrite);
         HostedBackendOptions options = host.Services.GetRequiredService<IOptionsMonitor<HostedBackendOptions>>().Get("disk");
-        (options.Dispatch, options.DrainTimeout, options.SocketName).Should().Be((Backend.QueueDispatch.DedicatedThread, TimeSpan.FromSeconds(1.5), "s"));
+        (options.Dispatch, options.DrainTimeout, options.SocketName).Should().Be((QueueDispatch.DedicatedThread, TimeSpan.FromSeconds(1.5), "s"));
         options.Processors.Should().Equal(0);
         await TestHost.UseAsync(_socket.Path);
     }
@@ -81,7 +82,9 @@ public sealed class HostedBackendTests : IDisposable
     [InlineData("SocketMode", "888", "VhostUser:disk:SocketMode '888': must be octal permissions like 660.")]
     [InlineData("Client", "maybe", "VhostUser:disk:Client 'maybe': must be true or false.")]
     [InlineData("SocketPaht", "/x", "VhostUser:disk:SocketPaht '/x': no such setting; there are SocketPath, *")]
-    [InlineData("SocketPath", "", "Back-end 'disk': SocketPath '': must name a path.")]
+    [InlineData("SocketPath", "", "Back-end 'disk': SocketPath is missing*")]
+    [InlineData("SocketGroup", "no-such-group", "Back-end 'disk': SocketGroup 'no-such-group': There is no group 'no-such-group' on this system. *number.")]
+    [InlineData("Dispatch", "Application", "Back-end 'disk': Dispatch is Application: BlockDevice does not implement IApplicationServedDevice, so nobody would serve a queue with Application.")]
     public async Task A_wrong_setting_fails_the_start_with_key_value_and_what_is_allowed(string key, string value, string complaint)
     {
         await using TestHost host = TestHost.Build(services => services.AddVhostUserBackend(
@@ -99,12 +102,56 @@ public sealed class HostedBackendTests : IDisposable
         await host.Awaiting(one => one.StartAsync()).Should().ThrowAsync<OptionsValidationException>().WithMessage("Back-end 'disk': SocketPath is missing*named 'disk'*");
     }
 
+    [Theory]
+    [InlineData("DedicatedThread", null)]
+    [InlineData("SharedThreads", "1")]
+    public async Task A_processor_that_this_process_has_not_fails_the_start_with_those_that_it_has(string dispatch, string? threads)
+    {
+        await using TestHost host = TestHost.Build(services => services.AddVhostUserBackend(
+            "disk", TestHost.Settings(("SocketPath", _socket.Path), ("Dispatch", dispatch), ("SharedThreads", threads ?? ""), ("Processors", "0,1023")), _ => TestHost.Disk()));
+
+        await host.Awaiting(one => one.StartAsync()).Should().ThrowAsync<OptionsValidationException>()
+            .WithMessage($"Back-end 'disk': Processors 0,1023: this process cannot run on 1023; must be of {string.Join(',', QueueThreads.AllowedProcessors)}.");
+    }
+
+    [Fact]
+    public async Task A_setting_with_an_empty_value_is_one_that_is_not_set()
+    {
+        await using TestHost host = TestHost.Build(services => services.AddVhostUserBackend(
+            "disk", TestHost.Settings(("SocketPath", _socket.Path), ("SocketMode", ""), ("SocketGroup", ""), ("DrainTimeout", ""), ("Client", ""), ("Processors", "")), _ => TestHost.Disk()));
+        await host.StartAsync();
+
+        HostedBackendOptions options = host.Services.GetRequiredService<IOptionsMonitor<HostedBackendOptions>>().Get("disk");
+        options.Should().BeEquivalentTo(new HostedBackendOptions { SocketPath = _socket.Path });
+        await TestHost.UseAsync(_socket.Path);
+    }
+
+    [Fact]
+    public async Task Client_mode_says_which_settings_to_remove()
+    {
+        await using TestHost host = TestHost.Build(services => services.AddVhostUserBackend(
+            "disk", TestHost.Settings(("SocketPath", _socket.Path), ("Client", "true"), ("SocketMode", "660")), _ => TestHost.Disk()));
+
+        await host.Awaiting(one => one.StartAsync()).Should().ThrowAsync<OptionsValidationException>()
+            .WithMessage("Back-end 'disk': Client true: needs no SocketMode, which is about a socket file of our own: remove it, or give it an empty value.");
+    }
+
+    [Fact]
+    public async Task A_device_that_cannot_be_made_fails_the_start_with_the_name_of_its_back_end()
+    {
+        await using TestHost host = TestHost.Build(services => services.AddVhostUserBackend(
+            "disk", options => options.SocketPath = _socket.Path, _ => new BlockDevice(new MemoryStorage(1 << 20), new BlockDeviceOptions { Queues = 257 })));
+
+        (await host.Awaiting(one => one.StartAsync()).Should().ThrowAsync<InvalidOperationException>()
+            .WithMessage("Back-end 'disk': its device cannot be made: Queues 257: must be 1 to 256*")).WithInnerException<ArgumentException>();
+    }
+
     [Fact]
     public async Task A_socket_that_cannot_be_used_fails_the_start()
     {
         await using TestHost first = await TestHost.StartDiskAsync(_socket.Path);
 
-        await FluentActions.Awaiting(() => TestHost.StartDiskAsync(_socket.Path)).Should().ThrowAsync<IOException>().WithMessage($"*{_socket.Path}*");
+        await FluentActions.Awaiting(() => TestHost.StartDiskAsync(_socket.Path)).Should().ThrowAsync<IOException>().WithMessage($"Back-end 'disk': *{_socket.Path}*");
         await TestHost.UseAsync(_socket.Path);
     }
 

@@ -22,9 +22,9 @@ public sealed partial class FileStorage
     }
 
     /// <summary>Opens and locks an image.</summary>
-    /// <param name="path">A regular file or a block device; must exist and have at least 512 bytes.</param>
+    /// <param name="path">A regular file or a block device with the bytes of the disk (a raw image); must exist and have at least 512 bytes.</param>
     /// <param name="options">How; null for reading and writing, locked.</param>
-    /// <exception cref="BlockStorageException">The image cannot be opened or is in use; the message names it and says what to do.</exception>
+    /// <exception cref="BlockStorageException">The image cannot be opened, is in use or of another format; the message names it and says what to do.</exception>
     public static FileStorage Open(string path, FileStorageOptions? options = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
@@ -37,6 +37,8 @@ public sealed partial class FileStorage
             _ = Libc.AddStatusFlags(file, Libc.O_NOATIME); // saves a look at the clock for each read; only the file's owner may
             if (options.Lock)
                 ImageLock.Take(file, path, options.ReadOnly);
+            if (!options.Raw)
+                ImageFormat.RequireRaw(path, file);
             return new FileStorage(path, file, options);
         }
         catch
@@ -71,7 +73,7 @@ public sealed partial class FileStorage
 
     private static BlockStorageException NotAllowed(string path, bool readOnly, Exception inner) => readOnly
         ? new(path, "this user may not open it for reading", "Check the permissions.", inner)
-        : new(path, "this user may not open it for reading and writing", "Check the permissions, or open it read-only.", inner);
+        : new(path, "this user may not open it for reading and writing", "Check the permissions, or open it for reading only (--read-only, FileStorageOptions.ReadOnly).", inner);
 
     /// <summary>Takes the page cache out of the way.</summary>
     /// <returns>What addresses in memory, and what offsets and lengths, must be multiples of.</returns>

@@ -14,6 +14,12 @@ public sealed record FileStorageOptions
     /// </summary>
     public bool Lock { get; init; } = true;
 
+    /// <summary>
+    /// Serves the bytes of the file as they are even where it begins like an image of another format (qcow2, qed, vmdk, vhdx, vpc, vdi, parallels). Default: false, such a file is refused, since what a guest
+    /// writes to it would destroy the image. A guest can make its own raw disk begin like that; such a disk needs this.
+    /// </summary>
+    public bool Raw { get; init; }
+
     /// <summary>What is done with the host's page cache. Default: <see cref="FileCache.WriteBack"/>.</summary>
     public FileCache Cache { get; init; } = FileCache.WriteBack;
 

@@ -19,7 +19,7 @@ namespace Vhost.Backend;
 /// await console.Ports[0].Input.CopyToAsync(System.Console.OpenStandardOutput(), stopping);
 /// </code>
 /// </example>
-public sealed partial class ConsoleDevice
+public sealed partial class ConsoleDevice : IApplicationServedDevice
 {
     private readonly ConsoleDeviceOptions _options;
     private readonly ConsoleControl _control = new();

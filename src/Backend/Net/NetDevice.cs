@@ -30,7 +30,7 @@ namespace Vhost.Backend;
 /// await serving; // says why it ended
 /// </code>
 /// </example>
-public sealed partial class NetDevice : IVhostUserNetDevice
+public sealed partial class NetDevice : IVhostUserNetDevice, IApplicationServedDevice
 {
     internal const int MinMtu = 68;
     internal const int MaxMtu = 65535;
@@ -160,11 +160,20 @@ public sealed partial class NetDevice : IVhostUserNetDevice
     }
 
     /// <summary>
-    /// The control queue has few and short commands, and is served on the thread pool whatever serves the others. Without a handler these are the application's.
+    /// The control queue has few and short commands, and is served on the thread pool whatever serves the others. Without a handler these are the application's; with one they have workers.
     /// </summary>
+    /// <exception cref="InvalidOperationException">There is a handler, and <see cref="QueueDispatch.Application"/> was chosen, with which nobody calls it.</exception>
     /// <inheritdoc/>
-    public QueueDispatch DispatchOf(int queue, QueueDispatch chosen) =>
-        queue == ControlIndex ? QueueDispatch.Async : _handler is null ? QueueDispatch.Application : chosen;
+    public QueueDispatch DispatchOf(int queue, QueueDispatch chosen)
+    {
+        if (queue == ControlIndex)
+            return QueueDispatch.Async;
+        if (_handler is null)
+            return QueueDispatch.Application;
+        return chosen != QueueDispatch.Application
+            ? chosen
+            : throw new InvalidOperationException("Dispatch is Application, but the network device has an INetHandler, which only workers of the queues call: choose another Dispatch, or give the device no handler.");
+    }
 
     /// <inheritdoc/>
     public void QueueStarted(ApplicationQueue queue)

@@ -11,6 +11,7 @@ namespace Vhost.Backend;
 internal sealed class ApplicationQueueWorker : QueueWorker
 {
     private readonly ApplicationQueue _face;
+    private readonly IApplicationServedDevice _device;
     private readonly SemaphoreSlim _signal = new(0, 1);
     private int _signalled;
     private KickPump? _pump;
@@ -29,8 +30,8 @@ internal sealed class ApplicationQueueWorker : QueueWorker
     /// <summary>The driver may kick at present.</summary>
     private bool _armed = true;
 
-    internal ApplicationQueueWorker(DeviceVirtqueue queue, EventNotifier? kick, QueueWorkerContext context)
-        : base(queue, kick, context) => _face = new ApplicationQueue(this);
+    internal ApplicationQueueWorker(DeviceVirtqueue queue, EventNotifier? kick, QueueWorkerContext context, IApplicationServedDevice device)
+        : base(queue, kick, context) => (_face, _device) = (new ApplicationQueue(this), device);
 
     internal bool HasStopped => _hasStopped;
 
@@ -98,7 +99,7 @@ internal sealed class ApplicationQueueWorker : QueueWorker
     protected override void Begin()
     {
         WakeUp();
-        Device.QueueStarted(_face);
+        _device.QueueStarted(_face);
     }
 
     protected override void Serve()
@@ -172,7 +173,7 @@ internal sealed class ApplicationQueueWorker : QueueWorker
         _pump?.Stop();
         try
         {
-            Device.QueueStopped(_face);
+            _device.QueueStopped(_face);
         }
         catch (Exception e)
         {

@@ -82,39 +82,11 @@ internal abstract partial class QueueWorker
     /// <summary>Starts a worker in the way the options name. It takes the ring over; <paramref name="kick"/> stays the caller's.</summary>
     public static QueueWorker Start(DeviceVirtqueue queue, EventNotifier? kick, bool enabled, QueueWorkerContext context)
     {
-        QueueWorker worker = context.Device.DispatchOf(queue.Index, context.Options.Dispatch) switch
-        {
-            QueueDispatch.Async => new AsyncQueueWorker(queue, kick, context),
-            QueueDispatch.Application => new ApplicationQueueWorker(queue, kick, context),
-            QueueDispatch.SharedThreads => new ThreadQueueWorker(queue, kick, context, SharedThread(queue.Index, context.Options), isOwn: false),
-            QueueDispatch way => new ThreadQueueWorker(queue, kick, context, OwnThread(queue, way == QueueDispatch.BusyPoll, context), isOwn: true),
-        };
+        QueueWorker worker = WorkerChoice.Make(queue, kick, context);
         worker._enabled = queue.IsEnabled = enabled;
         worker.Begin();
         _ = worker.PostAsync(queue.CallIfOwed);
         return worker;
-    }
-
-    private static QueueThread SharedThread(int queue, VhostUserBackendOptions options)
-    {
-        QueueThreads threads = options.Threads ?? throw new InvalidOperationException($"Queue {queue} is to be served by shared threads, but the options name none (Threads).");
-        return threads.Choose(options.ThreadOf?.Invoke(queue));
-    }
-
-    /// <summary>A thread that ends with the queue.</summary>
-    private static QueueThread OwnThread(DeviceVirtqueue queue, bool polls, QueueWorkerContext context)
-    {
-        IReadOnlyList<int> processors = context.Options.Processors;
-        int? processor = processors.Count > 0 ? processors[queue.Index % processors.Count] : null;
-        QueueThread thread = new(polls, processor, NotBound);
-        thread.Start($"vhost queue {queue.Index}");
-        return thread;
-
-        void NotBound(LinuxException reason)
-        {
-            if (context.MayLog())
-                BackendLog.PinFailed(context.Logger, queue.Owner, queue.Index, queue.Format, processor!.Value, reason.Message);
-        }
     }
 
     public Task SetEnabledAsync(bool enabled) => AskAsync(() => _enabled = Queue.IsEnabled = enabled);
@@ -180,7 +152,7 @@ internal abstract partial class QueueWorker
             return;
         try
         {
-            if (Active)
+            if (Active && Queue.Fault == VirtqueueFault.None)
                 Serve();
             else
                 Queue.Work?.Advance();

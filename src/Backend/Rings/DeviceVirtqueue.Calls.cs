@@ -5,11 +5,14 @@ namespace Vhost.Backend;
 /// <summary>Notifying the driver, now or later, and how much it has offered.</summary>
 public sealed partial class DeviceVirtqueue
 {
-    /// <summary>1: completed requests were shown, the driver wants to be told, and was not yet.</summary>
-    private int _callWanted;
+    /// <summary>Of a deferred call: nobody wants one. / Completed requests were shown, the driver wants to be told, and was not yet. / The queue has stopped.</summary>
+    private const int NoCall = 0, CallWanted = 1, CallsEnded = 2;
+
+    private int _callState;
 
     /// <summary>
-    /// Whether <see cref="Flush"/> leaves notifying the driver to <see cref="CallDriver"/>: for a data path that hands this system call to another thread. Default: false.
+    /// Whether <see cref="Flush"/> leaves notifying the driver to <see cref="CallDriver"/>: for a data path that hands this system call to another thread. Default: false. What nobody has called for when the
+    /// queue stops is called for then.
     /// </summary>
     public bool DefersCalls { get; set; }
 
@@ -28,23 +31,12 @@ public sealed partial class DeviceVirtqueue
     /// <summary>
     /// Notifies the driver if a <see cref="Flush"/> has found since the last time that it wants to be. Whoever defers calls must call this soon after each flush, or drivers that sleep wait for ever.
     /// </summary>
-    /// <returns>Whether the driver was notified.</returns>
-    /// <remarks>Threading: any thread, unlike everything else here.</remarks>
+    /// <returns>Whether the driver was notified; always false once the queue has stopped.</returns>
+    /// <remarks>Threading: any thread, and at any time, unlike everything else here.</remarks>
     public bool CallDriver()
     {
-        if (Interlocked.Exchange(ref _callWanted, 0) == 0)
-            return false;
-        try
-        {
-            _counters.Called();
-            _call?.Signal();
-            _events?.TellNotified(Index);
-            return true;
-        }
-        catch (ObjectDisposedException)
-        {
-            return false; // the queue was stopped, or is told another descriptor, which is signalled then
-        }
+        EventNotifier? call = _call; // before the state: that of the queue while it was not stopped
+        return Interlocked.CompareExchange(ref _callState, NoCall, CallWanted) == CallWanted && TryCall(call);
     }
 
     /// <summary>
@@ -72,12 +64,35 @@ public sealed partial class DeviceVirtqueue
         Calls++;
         if (DefersCalls)
         {
-            Volatile.Write(ref _callWanted, 1);
+            Volatile.Write(ref _callState, CallWanted);
             return;
         }
 
         _counters.Called();
         _call?.Signal();
         _events?.TellNotified(Index);
+    }
+
+    /// <summary>The queue stops: whoever defers calls makes none any more.</summary>
+    private void EndCalls()
+    {
+        if (Interlocked.Exchange(ref _callState, CallsEnded) == CallWanted)
+            TryCall(_call);
+    }
+
+    private bool TryCall(EventNotifier? call)
+    {
+        try
+        {
+            call?.Signal();
+        }
+        catch (ObjectDisposedException)
+        {
+            return false; // the queue is told another descriptor, which is signalled then, or was stopped by whoever holds none of its threads up
+        }
+
+        _counters.Called();
+        _events?.TellNotified(Index);
+        return true;
     }
 }

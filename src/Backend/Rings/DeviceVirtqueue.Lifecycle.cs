@@ -211,6 +211,7 @@ public sealed partial class DeviceVirtqueue
         Break(VirtqueueFault.RingOutsideMemory, "the ring is stopped");
         GiveBackUnhanded();
         ForgetSuspension();
+        EndCalls();
         _call = null;
         _batch.Forget();
         _inflight?.Dispose();

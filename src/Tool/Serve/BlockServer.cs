@@ -64,13 +64,13 @@ internal static class BlockServer
     private static IBlockStorage OpenStorage(ServeSettings settings, int number, ILoggerFactory logs)
     {
         if (settings.Images.Count > 0)
-        {
-            return FileStorage.Open(
-                settings.Images[number], new FileStorageOptions { ReadOnly = settings.ReadOnly, Cache = settings.Cache, Aio = settings.Aio, Lock = settings.Lock, LoggerFactory = logs });
-        }
-
+            return OpenImage(settings.Images[number], settings, logs);
         return settings.Memory is { } memory ? new MemoryStorage(memory) : new NullStorage(settings.Null ?? 0);
     }
+
+    private static FileStorage OpenImage(string image, ServeSettings settings, ILoggerFactory logs) => FileStorage.Open(
+        image,
+        new FileStorageOptions { ReadOnly = settings.ReadOnly, Cache = settings.Cache, Aio = settings.Aio, Lock = settings.Lock, Raw = settings.Raw, LoggerFactory = logs });
 
     private static void RequireOneBlock(ServeSettings settings, int number, IBlockStorage storage)
     {

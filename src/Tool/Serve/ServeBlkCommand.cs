@@ -26,6 +26,11 @@ internal static class ServeBlkCommand
         Description = "Do not lock --image as QEMU does: for the second back-end of an image while a guest moves to it from the first, with its memory. Two guests that write to one image destroy it.",
     };
 
+    private static readonly Option<bool> _raw = new("--raw")
+    {
+        Description = "Serve the bytes of --image as they are even where it begins like a qcow2, vmdk or other image, which is refused otherwise, since what a guest writes would destroy it.",
+    };
+
     private static readonly Option<int> _queues = ToolOptions.Number("--num-queues", "Queues to offer.", 1, 256, 1);
     private static readonly Option<int> _queueSize = ToolOptions.PowerOfTwo("--queue-size", "Largest queue to accept.", 4, 32768, 1024);
     private static readonly Option<int> _blockSize = ToolOptions.PowerOfTwo("--logical-block-size", "Logical block.", DefaultBlockSize, 32768, DefaultBlockSize);
@@ -35,7 +40,7 @@ internal static class ServeBlkCommand
     {
         Command command = new(Name, "Serve a disk. SIGTERM and Ctrl-C end it; SIGHUP makes it look at the size of its image again.")
         {
-            _image, _memory, _null, _readOnly, _cache, _aio, _noLock, _queues, _queueSize, _blockSize, _json,
+            _image, _memory, _null, _readOnly, _cache, _aio, _noLock, _raw, _queues, _queueSize, _blockSize, _json,
             ToolCommand.Capabilities("Print what this command can do and exit; everything else is ignored."),
         };
         SocketOptions.AddTo(command);
@@ -64,6 +69,7 @@ internal static class ServeBlkCommand
         Cache = line.GetValue(_cache),
         Aio = line.GetValue(_aio),
         Lock = !line.GetValue(_noLock),
+        Raw = line.GetValue(_raw),
         Queues = line.GetValue(_queues),
         QueueSize = line.GetValue(_queueSize),
         LogicalBlockSize = line.GetValue(_blockSize),
@@ -71,8 +77,8 @@ internal static class ServeBlkCommand
 
     private static void CheckSource(CommandResult result)
     {
-        if (!Given(result, _image) && (Given(result, _cache) || Given(result, _aio) || Given(result, _noLock)))
-            result.AddError("--cache, --aio and --no-lock are about files: they need --image FILE.");
+        if (!Given(result, _image) && (Given(result, _cache) || Given(result, _aio) || Given(result, _noLock) || Given(result, _raw)))
+            result.AddError("--cache, --aio, --no-lock and --raw are about files: they need --image FILE.");
         if (new Option[] { _image, _memory, _null }.Count(option => Given(result, option)) != 1)
         {
             result.AddError("Give exactly one of --image FILE, --memory SIZE and --null SIZE.");

@@ -16,6 +16,8 @@ internal sealed record ServeSettings
 
     public bool ReadOnly { get; init; }
 
+    public bool Raw { get; init; }
+
     public FileCache Cache { get; init; }
 
     public FileAio Aio { get; init; }

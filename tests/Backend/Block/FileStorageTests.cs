@@ -75,6 +75,35 @@ public sealed class FileStorageTests
         Refused(empty.Path, $"Image {empty.Path}: is empty. *truncate*");
     }
 
+    /// <summary>Served as if it were raw, the first write of a guest would destroy it.</summary>
+    [Theory]
+    [InlineData("qcow2", 0, "514649FB00000003")]
+    [InlineData("qed", 0, "51454400")]
+    [InlineData("vmdk", 0, "4B444D5601000000")]
+    [InlineData("vmdk", 0, "434F574401000000")]
+    [InlineData("vmdk", 0, "23204469736B2044657363726970746F7246696C65")]
+    [InlineData("vhdx", 0, "7668647866696C65")]
+    [InlineData("vpc", 0, "636F6E6563746978")]
+    [InlineData("vdi", 0x40, "7F10DABE")]
+    [InlineData("parallels", 0, "576974686F757446726565537061636500")]
+    [InlineData("parallels", 0, "576974686F7546726553706163457874")]
+    public void An_image_of_another_format_is_refused_unless_its_bytes_are_asked_for(string format, int offset, string signature)
+    {
+        using TempImage image = new(1 << 20);
+        byte[] bytes = new byte[1 << 20];
+        Convert.FromHexString(signature).CopyTo(bytes, offset);
+        File.WriteAllBytes(image.Path, bytes);
+
+        Refused(image.Path, $"Image {image.Path}: is a {format} image, *. Convert it (qemu-img convert -O raw {image.Path} disk.img), or *--raw*");
+        FluentActions.Invoking(() => FileStorage.Open(image.Path, new FileStorageOptions { ReadOnly = true }).Dispose()).Should().Throw<BlockStorageException>();
+
+        using (FileStorage.Open(image.Path, new FileStorageOptions { Raw = true }))
+            File.ReadAllBytes(image.Path).Should().Equal(bytes);
+        bytes[offset] ^= 1;
+        File.WriteAllBytes(image.Path, bytes);
+        FileStorage.Open(image.Path).Dispose();
+    }
+
     [Fact]
     public void A_writer_and_anybody_else_refuse_each_other()
     {

@@ -18,7 +18,7 @@ public class LogFailureTests
         using TempSocket socket = new();
         using CancellationTokenSource stop = new();
         using QueueThreads threads = new(1);
-        VhostUserBackendOptions options = new() { Dispatch = dispatch, Threads = threads, LoggerFactory = log, DrainTimeout = TimeSpan.FromMilliseconds(100) };
+        VhostUserBackendOptions options = new() { Dispatch = dispatch, Threads = dispatch == QueueDispatch.SharedThreads ? threads : null, LoggerFactory = log, DrainTimeout = TimeSpan.FromMilliseconds(100) };
         await using VhostUserBackend backend = new(device, options);
         Task serving = backend.ListenAsync(socket.Path, stop.Token);
         using TestGuest guest = new();

@@ -33,8 +33,11 @@ public sealed class NetOptionsTests
         foreach (QueueDispatch chosen in Enum.GetValues<QueueDispatch>())
         {
             new NetDevice().DispatchOf(1, chosen).Should().Be(QueueDispatch.Application);
-            new NetDevice(handler: new Silent()).DispatchOf(1, chosen).Should().Be(chosen);
+            if (chosen != QueueDispatch.Application)
+                new NetDevice(handler: new Silent()).DispatchOf(1, chosen).Should().Be(chosen);
         }
+
+        FluentActions.Invoking(() => new NetDevice(handler: new Silent()).DispatchOf(1, QueueDispatch.Application)).Should().Throw<InvalidOperationException>().WithMessage("*INetHandler*");
     }
 
     [Fact]

@@ -349,6 +349,27 @@ public sealed class DeviceVirtqueueTests : DeviceQueueBench
         q.Device.CallDriver().Should().BeFalse("the driver does not want to be called");
     }
 
+    /// <summary>Whoever defers calls may be another thread, which learns of the stop later.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_call_that_nobody_has_made_when_the_queue_stops_is_made_then_and_none_after(bool calls)
+    {
+        Queue q = Start(8);
+        q.Device.DefersCalls = true;
+        q.OfferSimple(0);
+        q.ServeAll();
+        if (calls)
+            q.Device.CallDriver().Should().BeTrue();
+        Call.TryConsume().Should().Be(calls);
+
+        q.Device.Deactivate();
+
+        Call.TryConsume().Should().Be(!calls);
+        q.Device.CallDriver().Should().BeFalse("the queue has stopped");
+        Call.TryConsume().Should().BeFalse();
+    }
+
     [Fact]
     public void What_is_available_is_counted_without_taking_it()
     {

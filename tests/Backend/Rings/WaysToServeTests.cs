@@ -34,10 +34,12 @@ public class WaysToServeTests
     }
 
     [Fact]
-    public async Task A_thread_can_be_bound_to_a_processor()
+    public async Task A_queue_whose_processor_was_taken_away_is_served_on_another()
     {
-        VhostUserBackendOptions options = new() { Dispatch = QueueDispatch.DedicatedThread, Processors = [0, 1023] };
+        List<int> processors = [0, 0];
+        VhostUserBackendOptions options = new() { Dispatch = QueueDispatch.DedicatedThread, Processors = processors };
         await using HostileBench bench = await HostileBench.StartAsync(options: options);
+        processors[1] = 1023;
         await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
             using TestGuest guest = new();

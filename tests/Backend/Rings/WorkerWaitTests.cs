@@ -169,7 +169,7 @@ public sealed class WorkerWaitTests : IDisposable
 
     private static UserAddress User(GuestAddress address) => new(address.Value + GuestRam.UserOffset);
 
-    private sealed class Application : IVhostUserDevice
+    private sealed class Application : IApplicationServedDevice
     {
         public TaskCompletionSource<ApplicationQueue> Started { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 

@@ -1,3 +1,4 @@
+using Vhost.Protocol;
 using Vhost.Tests.Support;
 
 namespace Vhost.Backend.Tests.Status;
@@ -34,6 +35,25 @@ public class DisposalTests
         await backend.DisposeAsync().InTime();
 
         await looking.InTime();
+    }
+
+    /// <summary>A program that serves with it all the same would take that for the end of its work.</summary>
+    [Fact]
+    public async Task Nothing_is_served_afterwards_and_that_is_said()
+    {
+        using TempSocket socket = new();
+        VhostUserBackend backend = new(new EchoDevice());
+        await backend.DisposeAsync();
+        (VhostUserConnection theirs, VhostUserConnection ours) = VhostUserConnection.CreatePair();
+        await using RawFrontend frontend = new(theirs);
+
+        await backend.Awaiting(one => one.ListenAsync(socket.Path)).Should().ThrowAsync<ObjectDisposedException>();
+        await backend.Awaiting(one => one.ConnectAsync(socket.Path)).Should().ThrowAsync<ObjectDisposedException>();
+        await backend.Awaiting(one => one.ServeAsync(ours)).Should().ThrowAsync<ObjectDisposedException>();
+        await frontend.ExpectClosedAsync();
+        await using (VhostUserListener listener = VhostUserListener.Listen(socket.Path))
+            await backend.Awaiting(one => one.ListenAsync(listener)).Should().ThrowAsync<ObjectDisposedException>();
+        socket.Exists.Should().BeFalse();
     }
 
     [Fact]

@@ -59,15 +59,17 @@ public sealed class QueueLogTests : IDisposable
     }
 
     [Fact]
-    public async Task Nor_with_a_processor_that_there_is_not()
+    public async Task Nor_with_a_processor_that_is_there_no_more()
     {
+        List<int> processors = [0];
         await using SessionBench bench = await SessionBench.StartAsync(options: new VhostUserBackendOptions
         {
             Dispatch = QueueDispatch.DedicatedThread,
-            Processors = [1023],
+            Processors = processors,
             TimeProvider = new StoppedClock(),
             LoggerFactory = _log,
         });
+        processors[0] = 1023;
 
         await RestartAsync(bench, static (_, _) => Task.CompletedTask);
 

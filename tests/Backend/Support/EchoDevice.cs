@@ -27,6 +27,9 @@ internal sealed class EchoDevice(int queues = 2) : IVhostUserDevice
     /// <summary>Everything but processing throws.</summary>
     public bool ThrowsOnControl { get; set; }
 
+    /// <summary>How the queues are to be served; null: as the options say.</summary>
+    public QueueDispatch? Dispatch { get; set; }
+
     /// <summary>Requests are detached and kept in <see cref="Kept"/>.</summary>
     public bool KeepRequests { get; set; }
 
@@ -80,6 +83,8 @@ internal sealed class EchoDevice(int queues = 2) : IVhostUserDevice
         Configured++;
         Acknowledged = acknowledged;
     }
+
+    public QueueDispatch DispatchOf(int queue, QueueDispatch chosen) => Dispatch ?? chosen;
 
     public void Process(DeviceVirtqueue queue)
     {

@@ -83,7 +83,7 @@ public sealed class DeviceSnippets : IDisposable
 
     // snippet: application
     /// <summary>A device whose queue is served by a task of the application; a thread that polls many of them looks the same, without the wait.</summary>
-    private sealed class EchoDevice : IVhostUserDevice
+    private sealed class EchoDevice : IApplicationServedDevice
     {
         public int QueueCount => 1;
 

@@ -132,7 +132,7 @@ public sealed class NetReconnectControlTests
     }
 
     /// <summary>A network device that takes commands and does not answer them.</summary>
-    private sealed class Deaf(NetDevice good) : IVhostUserNetDevice
+    private sealed class Deaf(NetDevice good) : IVhostUserNetDevice, IApplicationServedDevice
     {
         private readonly TaskCompletionSource _heard = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -156,6 +156,11 @@ public sealed class NetReconnectControlTests
         public void Configure(VirtioFeatures acknowledged) => good.Configure(acknowledged);
 
         public QueueDispatch DispatchOf(int queue, QueueDispatch chosen) => good.DispatchOf(queue, chosen);
+
+        public void QueueStarted(ApplicationQueue queue)
+        {
+            // Nobody sends packets here.
+        }
 
         public bool TrySetMtu(ulong mtu) => good.TrySetMtu(mtu);
 

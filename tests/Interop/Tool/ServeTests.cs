@@ -170,6 +170,26 @@ public sealed class ServeTests : IDisposable
         stat.OutputText.Should().Be($"{other} 660");
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_qcow2_image_is_refused_with_the_way_to_convert_it_unless_its_bytes_are_asked_for(bool raw)
+    {
+        string image = _folder.Image("disk.qcow2", 1 << 20);
+        byte[] bytes = await File.ReadAllBytesAsync(image);
+        ((byte[])[(byte)'Q', (byte)'F', (byte)'I', 0xFB]).CopyTo(bytes, 0);
+        await File.WriteAllBytesAsync(image, bytes);
+        string[] options = ["--socket-path", SocketPath, "--image", image];
+        if (!raw)
+        {
+            (await ToolProcess.RunAsync(["serve", "blk", .. options])).ShouldFail(exitCode: 1).Should().Contain("is a qcow2 image").And.Contain($"qemu-img convert -O raw {image} disk.img").And.Contain("--raw");
+            return;
+        }
+
+        await using ChildProcess server = await ToolProcess.ServeAsync([.. options, "--raw"]);
+        (await ToolProcess.JsonAsync("blk", "info", "--socket", SocketPath)).GetProperty("config").GetProperty("capacity_bytes").GetInt64().Should().Be(1 << 20);
+    }
+
     [Fact]
     public async Task Socket_mode_block_size_queues_and_read_only_are_in_force()
     {
