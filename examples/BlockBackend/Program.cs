@@ -4,6 +4,7 @@
 //   vhost-user blk read --socket /tmp/numbers.sock --offset 512K --length 512 --output sector.txt
 using BlockBackend;
 using Vhost.Backend;
+using Vhost.Protocol;
 
 if (args is not [var socket])
 {
@@ -19,6 +20,15 @@ Console.CancelKeyPress += (_, key) =>
 };
 
 await using VhostUserBackend backend = new(new NumberDisk());
-Console.WriteLine($"listening on {socket}, Ctrl-C ends");
-await backend.ListenAsync(socket, stop.Token);
-return 0;
+try
+{
+    await using VhostUserListener listener = VhostUserListener.Listen(socket);
+    Console.WriteLine($"listening on {socket}, Ctrl-C ends");
+    await backend.ListenAsync(listener, stop.Token);
+    return 0;
+}
+catch (Exception failure) when (failure is IOException or ArgumentException)
+{
+    Console.Error.WriteLine(failure.Message);
+    return 1;
+}

@@ -18,9 +18,8 @@ namespace Vhost.Backend;
 public sealed partial class VhostUserBackend : IAsyncDisposable
 {
     /// <summary>
-    /// The meter of all back-ends of the process (System.Diagnostics.Metrics): <c>vhost.backend.connections</c>, and for each queue <c>vhost.queue.requests</c>, <c>batches</c>, <c>kicks</c>,
-    /// <c>calls</c>, <c>calls.suppressed</c>, <c>recovered</c>, <c>faults</c> and <c>in_flight</c>, with the tags <c>backend</c> (<see cref="Name"/>) and <c>queue</c>; with the tag <c>backend</c> alone, of an IOMMU,
-    /// <c>vhost.iotlb.misses</c>, <c>updates</c>, <c>invalidations</c> and <c>entries</c>.
+    /// The meter of all back-ends of the process (System.Diagnostics.Metrics): connections, what queues, network cards, disks and switches count, with the tag <c>backend</c> (<see cref="Name"/>; of a switch
+    /// <c>switch</c>). docs/hosting.md, "Measurements", has all instruments and tags.
     /// </summary>
     public const string MeterName = "Vhost.Backend";
 
@@ -84,6 +83,8 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
     public VhostUserBackendRequests Requests { get; }
 
     internal BackendSession? Session => _session;
+
+    internal IVhostUserDevice Device => _device;
 
     /// <summary>What is going on with the front-end that is connected: features, memory, queues; null when there is none. Each value is right by itself; the session goes on meanwhile.</summary>
     public BackendStatus? GetStatus() => _session?.GetStatus();

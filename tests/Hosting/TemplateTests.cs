@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using Vhost.Tests.Support;
 
 namespace Vhost.Hosting.Tests;
@@ -11,7 +12,7 @@ public sealed class Builds
 
 /// <summary>What <c>dotnet new vhost-user-backend</c> makes builds against the packages as they are, and its test passes.</summary>
 [Collection(Builds.Name)]
-public sealed class TemplateTests : IDisposable
+public sealed partial class TemplateTests : IDisposable
 {
     private static readonly TimeSpan _longest = TimeSpan.FromMinutes(4);
 
@@ -19,28 +20,34 @@ public sealed class TemplateTests : IDisposable
 
     private string Feed => Path.Combine(_folder, "feed");
 
-    private string Made => Path.Combine(_folder, "Echo");
-
     private static string Configuration => new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name;
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
+    /// <summary>The block of docs/hosting.md as it stands, but for the packages, which are made of what was built already. All that it leaves behind is in a home of its own.</summary>
     [Fact]
-    public async Task A_new_back_end_builds_and_its_test_passes()
+    public async Task What_the_document_says_makes_a_new_back_end_whose_test_passes()
     {
-        string[] projects = ["src/Protocol", "src/Backend", "src/Frontend", "src/Hosting", "templates"];
+        (string[] projects, string rest) = Recipe();
         await Task.WhenAll(projects.Select(project => DotnetAsync("pack", RepositoryRoot.File(project.Split('/')), "-c", Configuration, "--no-build", "-o", Feed, "-v", "q")));
-        string hive = Path.Combine(_folder, "hive");
-        await DotnetAsync("new", "install", Directory.EnumerateFiles(Feed, "Vhost.Templates.*.nupkg").Single(), "--debug:custom-hive", hive);
-        await DotnetAsync("new", "vhost-user-backend", "-n", "Echo", "-o", Made, "--debug:custom-hive", hive);
-        await File.WriteAllTextAsync(Path.Combine(Made, "nuget.config"), Sources());
+        Directory.CreateDirectory(Path.Combine(_folder, ".nuget", "NuGet"));
+        await File.WriteAllTextAsync(Path.Combine(_folder, ".nuget", "NuGet", "NuGet.Config"), Sources());
 
-        ChildProcess.Outcome tested = await DotnetAsync("test", Path.Combine(Made, "Echo.slnx"), "-p:NuGetAudit=false", "-p:UseSharedCompilation=false");
+        ChildProcess.Outcome tested = await RunAsync("bash", "-e", "-c", $"cd '{_folder}'\n{rest}");
 
         tested.OutputText.Should().MatchRegex(@"Passed!.*Failed:\s+0, Passed:\s+3");
-        Directory.EnumerateFiles(Made, "*", SearchOption.AllDirectories)
+        string made = Path.Combine(Directory.EnumerateDirectories(_folder, "tmp.*").Single(), "MyDevice");
+        Directory.EnumerateFiles(made, "*", SearchOption.AllDirectories)
             .Where(path => !path.Contains("/bin/", StringComparison.Ordinal) && !path.Contains("/obj/", StringComparison.Ordinal))
             .Should().NotContain(path => File.ReadAllText(path).Contains("VhostBackend1", StringComparison.Ordinal) || path.Contains("VhostBackend1", StringComparison.Ordinal));
+    }
+
+    /// <summary>Which projects the document packs, and what it does then.</summary>
+    private static (string[] Projects, string Further) Recipe()
+    {
+        Match block = Block().Match(File.ReadAllText(RepositoryRoot.File("docs", "hosting.md")));
+        block.Success.Should().BeTrue();
+        return (block.Groups["projects"].Value.Split(' '), block.Groups["rest"].Value);
     }
 
     /// <summary>Our packages are new each time, so they go into a folder of the test's own; those of others are taken from where they are.</summary>
@@ -49,20 +56,29 @@ public sealed class TemplateTests : IDisposable
         string others = Environment.GetEnvironmentVariable("NUGET_PACKAGES") ?? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget", "packages");
         return $"""
             <configuration>
-              <packageSources><add key="built" value="{Feed}" /></packageSources>
+              <packageSources><clear /></packageSources>
               <config><add key="globalPackagesFolder" value="{Path.Combine(_folder, "packages")}" /></config>
               <fallbackPackageFolders><add key="others" value="{others}" /></fallbackPackageFolders>
             </configuration>
             """;
     }
 
-    private static async Task<ChildProcess.Outcome> DotnetAsync(params IEnumerable<string> arguments)
+    private static Task<ChildProcess.Outcome> DotnetAsync(params IEnumerable<string> arguments) => EndAsync(["dotnet", .. arguments]);
+
+    /// <summary>With a home in which there is nothing but the settings of this test.</summary>
+    private Task<ChildProcess.Outcome> RunAsync(params IEnumerable<string> command) => EndAsync(
+        [$"HOME={_folder}", $"DOTNET_CLI_HOME={_folder}", $"TMPDIR={_folder}", "DOTNET_NOLOGO=1", "DOTNET_GENERATE_ASPNET_CERTIFICATE=false", "NuGetAudit=false", "UseSharedCompilation=false", .. command]);
+
+    private static async Task<ChildProcess.Outcome> EndAsync(string[] command)
     {
         // Nothing stays behind, and what this test run was told is not told to that one.
-        await using ChildProcess dotnet = ChildProcess.Start(
-            "env", ["-u", "NUGET_PACKAGES", "-u", "MSBuildSDKsPath", "-u", "MSBuildExtensionsPath", "MSBUILDDISABLENODEREUSE=1", "DOTNET_CLI_TELEMETRY_OPTOUT=1", "dotnet", .. arguments]);
-        ChildProcess.Outcome outcome = await dotnet.EndAsync(_longest);
-        outcome.ExitCode.Should().Be(0, $"dotnet {string.Join(' ', arguments)}: {string.Join(" | ", outcome.Output.Concat(outcome.Errors))}");
+        await using ChildProcess child = ChildProcess.Start(
+            "env", ["-u", "NUGET_PACKAGES", "-u", "MSBuildSDKsPath", "-u", "MSBuildExtensionsPath", "MSBUILDDISABLENODEREUSE=1", "DOTNET_CLI_TELEMETRY_OPTOUT=1", .. command]);
+        ChildProcess.Outcome outcome = await child.EndAsync(_longest);
+        outcome.ExitCode.Should().Be(0, $"{string.Join(' ', command)}: {string.Join(" | ", outcome.Output.Concat(outcome.Errors))}");
         return outcome;
     }
+
+    [GeneratedRegex(@"```sh\nfor project in (?<projects>[^;]+); do dotnet pack \$project -c Release -o feed; done\n(?<rest>.*?)```", RegexOptions.Singleline | RegexOptions.ExplicitCapture, 10_000)]
+    private static partial Regex Block();
 }

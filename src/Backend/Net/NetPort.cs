@@ -45,6 +45,12 @@ public sealed partial class NetPort
     /// <summary>Packets from the guest (its transmitq), that <see cref="DequeueBurst"/> and <see cref="LendBurst"/> have taken; exact when no thread is inside. Any thread.</summary>
     public NetQueueStatistics FromGuest => _fromGuest.Snapshot();
 
+    /// <summary>How this end and the guest notify each other of packets to the guest.</summary>
+    public NetPortNotifications ToGuestNotifications => _toGuest.Notifications;
+
+    /// <summary>How this end and the guest notify each other of packets from the guest.</summary>
+    public NetPortNotifications FromGuestNotifications => _fromGuest.Notifications;
+
     /// <summary>Makes <see cref="INetHandler.ToGuest"/> be called soon, where the queues have workers. Any thread; never waits.</summary>
     public void RequestToGuest() => _toGuest.Wake();
 

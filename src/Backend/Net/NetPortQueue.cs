@@ -21,6 +21,8 @@ internal sealed class NetPortQueue(bool isApplications)
 
     internal NetQueueCounters Counters { get; } = new();
 
+    internal NetPortNotifications Notifications { get; } = new();
+
     /// <summary>10 or 12; valid while the queue runs.</summary>
     internal uint HeaderLength { get; private set; }
 
@@ -64,6 +66,7 @@ internal sealed class NetPortQueue(bool isApplications)
 
     internal void Started(ApplicationQueue queue)
     {
+        Notifications.Begin(queue.Ring);
         Volatile.Write(ref _application, queue);
         Interlocked.Exchange(ref _start, NewStart()).SetResult();
     }
@@ -74,7 +77,11 @@ internal sealed class NetPortQueue(bool isApplications)
     internal void BeginProcess(DeviceVirtqueue queue)
     {
         if (!ReferenceEquals(queue, _last))
+        {
+            Notifications.Begin(queue);
             Use(queue);
+        }
+
         _processingThread = Environment.CurrentManagedThreadId;
         Volatile.Write(ref _processed, queue);
     }

@@ -27,6 +27,18 @@ internal static class BackendMetrics
         meter.CreateObservableCounter("vhost.iotlb.updates", () => Iotlbs(static of => of.Updates), "{translation}", "Translations that front-ends have told.");
         meter.CreateObservableCounter("vhost.iotlb.invalidations", () => Iotlbs(static of => of.Invalidations), "{range}", "Ranges of which front-ends have withdrawn the translations.");
         meter.CreateObservableUpDownCounter("vhost.iotlb.entries", () => Iotlbs(static of => of.Entries), "{translation}", "Translations that are known.");
+        DeviceMetrics.AddTo(meter);
+    }
+
+    /// <summary>Back-ends with a device of a kind, each with the tag that names it.</summary>
+    internal static IEnumerable<(TDevice Device, KeyValuePair<string, object?> Tag)> Of<TDevice>()
+        where TDevice : class
+    {
+        foreach ((VhostUserBackend backend, _) in _backends)
+        {
+            if (backend.Device is TDevice device)
+                yield return (device, Backend(backend));
+        }
     }
 
     internal static void Watch(VhostUserBackend backend) => _backends.Add(backend, null);

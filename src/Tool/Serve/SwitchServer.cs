@@ -15,7 +15,20 @@ internal static class SwitchServer
         {
             foreach (string name in settings.Taps)
                 taps.Add(TapInterface.Open(name));
-            using NetSwitch net = new(new NetSwitchOptions
+            using NetSwitch net = Make(settings, taps);
+            return await ServeAsync(settings, net, taps, logs, stop);
+        }
+        finally
+        {
+            taps.ForEach(static tap => tap.Dispose());
+        }
+    }
+
+    private static NetSwitch Make(SwitchSettings settings, IReadOnlyList<TapInterface> taps)
+    {
+        try
+        {
+            return new NetSwitch(new NetSwitchOptions
             {
                 Ports =
                 [
@@ -25,11 +38,10 @@ internal static class SwitchServer
                 Ageing = settings.Ageing,
                 StationsPerPort = settings.Stations,
             });
-            return await ServeAsync(settings, net, taps, logs, stop);
         }
-        finally
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            taps.ForEach(static tap => tap.Dispose());
+            throw new ToolException($"--capture: the file cannot be made: {e.Message}", e);
         }
     }
 

@@ -56,13 +56,15 @@ public abstract class NetPortBench : IAsyncLifetime
     }
 
     private protected void Start(
-        bool packed, VirtioNetFeatures net = VirtioNetFeatures.MergeableBuffers, VirtioFeatures ring = VirtioFeatures.Version1, int size = 64, NetDeviceOptions? options = null, int queues = 2)
+        bool packed, VirtioNetFeatures net = VirtioNetFeatures.MergeableBuffers, VirtioFeatures ring = VirtioFeatures.Version1, int size = 64, NetDeviceOptions? options = null, int queues = 2,
+        INetHandler? handler = null, EventNotifier? kick = null, EventNotifier? call = null, Action<NetDevice>? prepare = null)
     {
         VirtioFeatures features = ring | (VirtioFeatures)(ulong)net;
-        Device = new NetDevice(options);
+        Device = new NetDevice(options, handler);
+        prepare?.Invoke(Device);
         Device.Configure(features);
         for (int i = 0; i < queues; i++)
-            StartQueue(i, packed, size, features);
+            StartQueue(i, packed, size, features, handler is null ? QueueDispatch.Application : QueueDispatch.Async, kick, call);
     }
 
     private protected HandRing Ring(int queue) => _rings[queue];
@@ -107,14 +109,14 @@ public abstract class NetPortBench : IAsyncLifetime
         return bytes;
     }
 
-    private void StartQueue(int index, bool packed, int size, VirtioFeatures features)
+    private void StartQueue(int index, bool packed, int size, VirtioFeatures features, QueueDispatch dispatch, EventNotifier? kick, EventNotifier? call)
     {
         HandRing ring = HandRing.Create(Memory, 0x1_0000UL * (ulong)(index + 1), size, packed);
         _rings.Add(ring);
-        DeviceVirtqueue? queue = DeviceVirtqueue.TryActivate(Memory, ring.Setup(index, features), null, out _, out string why);
+        DeviceVirtqueue? queue = DeviceVirtqueue.TryActivate(Memory, ring.Setup(index, features), call, out _, out string why);
         queue.Should().NotBeNull(why);
         QueueWorkerContext context = new(
-            Device, new VhostUserBackendOptions { Dispatch = QueueDispatch.Application, DrainTimeout = TimeSpan.FromSeconds(1) }, NullLogger.Instance, broken => Broken.Add(broken.FaultDetail));
-        _workers.Add(QueueWorker.Start(queue!, null, enabled: true, context));
+            Device, new VhostUserBackendOptions { Dispatch = dispatch, DrainTimeout = TimeSpan.FromSeconds(1) }, NullLogger.Instance, broken => Broken.Add(broken.FaultDetail));
+        _workers.Add(QueueWorker.Start(queue!, kick, enabled: true, context));
     }
 }

@@ -12,8 +12,8 @@ public sealed class CommandDocumentTests
             TheoryData<string, string> commands = [];
             foreach (string document in DocumentedCommands.Documents)
             {
-                foreach (string[] words in DocumentedCommands.Of(document))
-                    commands.Add(document, string.Join(' ', words));
+                foreach (string words in DocumentedCommands.Of(document).Select(static words => string.Join(' ', words)).Distinct(StringComparer.Ordinal))
+                    commands.Add(document, words);
             }
 
             return commands;

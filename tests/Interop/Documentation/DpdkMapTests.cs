@@ -33,6 +33,8 @@ public sealed partial class DpdkMapTests
         rte_vhost_crypto_fetch_requests rte_vhost_crypto_finalize_requests rte_vdpa_find_device_by_name rte_vdpa_get_rte_device rte_vdpa_get_queue_num rte_vdpa_get_features
         rte_vdpa_get_protocol_features rte_vdpa_get_stats_names rte_vdpa_get_stats rte_vdpa_reset_stats rte_vdpa_register_device rte_vdpa_unregister_device rte_vdpa_dev_ops
         rte_vhost_host_notifier_ctrl rte_vdpa_relay_vring_used VDUSE rte_vhost_driver_session_start CUSE async_inorder async_threshold
+        rte_vhost_get_queue_num rte_vhost_feature_enable rte_vhost_feature_disable rte_vhost_feature_get rte_vhost_gpa_to_vva rte_vhost_slave_config_change rte_vhost_driver_get_vdpa_device_id
+        rte_vhost_get_vdpa_device_id rte_vdpa_find_device_id rte_vdpa_get_device rte_vdpa_get_device_num rte_vdpa_relay_vring_avail RTE_MAX_VHOST_DEVICE
         """.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries),
     ];
 

@@ -76,6 +76,16 @@ public sealed partial class ExampleTests
         File.Exists(socket).Should().BeFalse();
     }
 
+    [Fact]
+    public async Task BlockBackend_says_why_it_cannot_listen_and_not_that_it_does()
+    {
+        ChildProcess.Outcome outcome = await ChildProcess.RunAsync("dotnet", Assembly("BlockBackend"), "/no-such-folder/s");
+
+        outcome.ExitCode.Should().Be(1);
+        outcome.OutputText.Should().NotContain("listening");
+        outcome.Errors.Should().ContainSingle().Which.Should().Contain("/no-such-folder");
+    }
+
     private static string Assembly(string example) =>
         RepositoryRoot.File("examples", example, "bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0", $"{example}.dll");
 

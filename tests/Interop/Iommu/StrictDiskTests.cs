@@ -24,7 +24,7 @@ public sealed class StrictDiskTests
     {
         using MemoryStorage storage = new(Size);
         using QueueThreads threads = new(1);
-        await using StrictSession session = await StrictSession.StartAsync(new BlockDevice(storage), ring, options: StrictSession.Options with { Dispatch = dispatch, Threads = threads });
+        await using StrictSession session = await StrictSession.StartAsync(new BlockDevice(storage), ring, options: StrictSession.Options with { Dispatch = dispatch, Threads = dispatch == QueueDispatch.SharedThreads ? threads : null });
 
         await Task.WhenAll(Enumerable.Range(0, 8).Select(worker => ReadAndWriteAsync(session.Queue, worker, 100)));
 

@@ -29,7 +29,7 @@ public sealed class PostcopyNetTests
         using CancellationTokenSource stop = new();
         using QueueThreads threads = new(1);
         NetDevice device = new(handler: new Echo());
-        await using PostcopyPair pair = await PostcopyPair.StartAsync(device, features, new VhostUserBackendOptions { Dispatch = dispatch, Threads = threads });
+        await using PostcopyPair pair = await PostcopyPair.StartAsync(device, features, new VhostUserBackendOptions { Dispatch = dispatch, Threads = dispatch == QueueDispatch.SharedThreads ? threads : null });
         await using PostcopyMigration migration = new(here, source.AskAsync);
         Task sending = source.SendAskedAsync(migration, stop.Token);
         await migration.JoinAsync(pair.Frontend).InTime();

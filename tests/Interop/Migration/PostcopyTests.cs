@@ -25,7 +25,7 @@ public sealed class PostcopyTests
         using GuestMemory here = PostcopyDisk.NewMemory();
         using CancellationTokenSource stop = new();
         BlockDevice disk = guest.NewDisk(out MemoryStorage storage);
-        await using PostcopyPair pair = await PostcopyPair.StartAsync(disk, features, new VhostUserBackendOptions { Dispatch = dispatch, Threads = threads });
+        await using PostcopyPair pair = await PostcopyPair.StartAsync(disk, features, new VhostUserBackendOptions { Dispatch = dispatch, Threads = dispatch == QueueDispatch.SharedThreads ? threads : null });
         await using PostcopyMigration migration = new(here, source.AskAsync);
         Task sending = source.SendAskedAsync(migration, stop.Token);
 

@@ -91,6 +91,14 @@ public sealed class ServeSwitchTests : IDisposable
         (await server.TerminateAsync()).ExitCode.Should().Be(0);
     }
 
+    [Fact]
+    public async Task A_capture_that_cannot_be_made_is_told_with_its_option()
+    {
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync("serve", "switch", "--port", _folder.File("a"), "--capture", $"{_folder.File("a")}=/no-such-folder/x");
+
+        outcome.ShouldFail(exitCode: 1).Should().Contain("--capture").And.Contain("/no-such-folder/x");
+    }
+
     [Theory]
     [InlineData("serve switch", "Give at least one --port PATH")]
     [InlineData("serve switch --port a --port a", "--port a: is given twice")]

@@ -70,7 +70,7 @@ internal static class MessageDocument
         text.Append(_culture, $"| {new PayloadRange(row.MinDescriptors, row.MaxDescriptors)} ");
         text.Append(_culture, $"| {Reply(row.Reply)} | {ReplyPayload(row)} ");
         text.Append(_culture, $"| {(row.Reply == ReplyRule.Never ? "–" : new PayloadRange(row.MinReplyDescriptors, row.MaxReplyDescriptors))} ");
-        text.Append(_culture, $"| {Needs(row)} | {row.Note} |\n");
+        text.Append(_culture, $"| {Needs(row)} | {(row.Note is { Length: > 0 } note ? note : "–")} |\n");
     }
 
     private static string Payload(PayloadLayout layout, PayloadRange range) =>
