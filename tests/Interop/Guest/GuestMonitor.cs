@@ -114,6 +114,40 @@ internal sealed class GuestMonitor : IAsyncDisposable
         return RunsHereAsync(from);
     }
 
+    /// <summary>Moves the guest away before its memory: it runs there at once, and fetches what it needs.</summary>
+    /// <param name="uri">Where it goes.</param>
+    /// <param name="meanwhile">What is done while it runs there and most of its memory is here.</param>
+    internal async Task SendAheadAsync(string uri, Func<Task> meanwhile)
+    {
+        await TellMigrationAsync(postcopy: true);
+        await LetAsync(bandwidth: 256 << 10, downtime: 1);
+        await ExecuteAsync("migrate-set-parameters", new Dictionary<string, long>(StringComparer.Ordinal) { ["max-postcopy-bandwidth"] = 4 << 20 });
+        int from = _events.Count;
+        await ExecuteAsync("migrate", new { uri });
+        await StatusAsync("active", from);
+        await ExecuteAsync("migrate-start-postcopy");
+        await StatusAsync("postcopy-active", from);
+        Task gone = MigratedAsync(from);
+        Task done = meanwhile();
+        (await Task.WhenAny(done, gone)).Should().BeSameAs(done, "its memory is still under way");
+        await done;
+        await ExecuteAsync("migrate-set-parameters", new Dictionary<string, long>(StringComparer.Ordinal) { ["max-postcopy-bandwidth"] = 0 });
+        await gone;
+    }
+
+    /// <summary>Says from where the guest comes, before its memory. Returns when it may be sent.</summary>
+    /// <returns>When it runs here, and when all of it is here.</returns>
+    internal async Task<(Task Runs, Task Arrives)> ReceiveAheadAsync(string uri)
+    {
+        await TellMigrationAsync(postcopy: true);
+        int from = _events.Count;
+        await ExecuteAsync("migrate-incoming", new { uri });
+        return (_events.FirstAsync(line => line.Contains("\"RESUME\"", StringComparison.Ordinal), from).WaitAsync(_deadline), MigratedAsync(from));
+    }
+
+    private Task<string> StatusAsync(string status, int from) => _events.FirstAsync(
+        line => line.Contains("\"MIGRATION\"", StringComparison.Ordinal) && line.Contains($"\"{status}\"", StringComparison.Ordinal), from).WaitAsync(_deadline);
+
     /// <param name="bandwidth">Bytes in a second.</param>
     /// <param name="downtime">Milliseconds for which the guest may be stopped.</param>
     private Task<JsonElement> LetAsync(long bandwidth, long downtime) =>
@@ -136,7 +170,8 @@ internal sealed class GuestMonitor : IAsyncDisposable
         }
     }
 
-    private Task<JsonElement> TellMigrationAsync() => ExecuteAsync("migrate-set-capabilities", new { capabilities = new[] { new { capability = "events", state = true } } });
+    private Task<JsonElement> TellMigrationAsync(bool postcopy = false) => ExecuteAsync(
+        "migrate-set-capabilities", new { capabilities = new[] { new { capability = "events", state = true }, new { capability = "postcopy-ram", state = postcopy } } });
 
     private async Task RunsHereAsync(int from)
     {

@@ -44,6 +44,38 @@ public sealed class MigrationTests : IDisposable
         await ImageShouldBeWholeAsync();
     }
 
+    [SkippableTheory]
+    [InlineData(1, false)]
+    [InlineData(2, true)]
+    public async Task A_guest_runs_in_a_second_QEMU_before_its_memory_has_arrived_and_reads_and_writes_its_disk_there(int queues, bool packed)
+    {
+        _folder.Image("disk.img", DiskSize);
+        await using ServedDisk disk = await ServedDisk.ServeAsync(Image, _folder.File("s1"), queues, "--postcopy");
+        await using ServedDisk diskThere = await ServedDisk.ServeAsync(Image, _folder.File("s2"), queues, "--no-lock", "--postcopy");
+        GuestCommand command = new() { Processors = queues, KernelOptions = NoZeroing };
+        await using Guest guest = await Guest.BootAsync(command.WithDisk(disk.Socket, queues, packed));
+        await UseDiskAsync(guest);
+        await ReadAndWriteAsync(guest);
+        await guest.RunAsync("sync");
+
+        await using Guest there = await Guest.AwaitAsync(command.WithDisk(diskThere.Socket, queues, packed));
+        (Task runs, Task arrives) = await there.Monitor.ReceiveAheadAsync($"unix:{_folder.File("move")}");
+        await guest.Monitor.SendAheadAsync($"unix:{_folder.File("move")}", async () =>
+        {
+            await runs;
+            await there.RunAsync("head -c 8000000 /dev/vda > /dev/null && dd if=/dev/zero of=/mnt/zeroes bs=4k count=20 conv=fsync && rm /mnt/zeroes");
+        });
+        await arrives;
+
+        await disk.StopAsync();
+        await FinishAsync(there);
+        await diskThere.StopAsync();
+        disk.Complaints.Should().BeEmpty();
+        diskThere.Complaints.Should().BeEmpty();
+        diskThere.Log.Should().Contain(line => line.Contains("its memory has not arrived yet", StringComparison.Ordinal));
+        await ImageShouldBeWholeAsync();
+    }
+
     [SkippableFact]
     public async Task A_guest_is_saved_to_a_file_and_goes_on_from_it()
     {
