@@ -38,6 +38,7 @@ internal static class BackendCheck
             nameof(options.MaxMemorySlots),
             options.MaxMemorySlots,
             string.Create(CultureInfo.InvariantCulture, $"1 to {VhostUserBackendOptions.MemorySlotLimit}"));
+        Require(options.MaxMemoryBytes >= 1, nameof(options.MaxMemoryBytes), options.MaxMemoryBytes, "1 or more");
         Require(Enum.IsDefined(options.Dispatch), nameof(options.Dispatch), options.Dispatch, $"one of {string.Join(", ", Enum.GetNames<QueueDispatch>())}");
         Require(
             (options.AdditionalProtocolFeatures & ~OfferedBits.MayBeAdded) == 0,

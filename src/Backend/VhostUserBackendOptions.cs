@@ -94,6 +94,12 @@ public sealed record VhostUserBackendOptions
     public int MaxMemorySlots { get; init; } = MemorySlotLimit;
 
     /// <summary>
+    /// Bytes that a front-end may have mapped here at the same time: its memory and its dirty log. A process has 128 TiB of addresses for all that it maps; a file without content costs a front-end nothing, so one without
+    /// a limit could take them all. 1 or more; default: 1 TiB, more than nearly all guests have.
+    /// </summary>
+    public ulong MaxMemoryBytes { get; init; } = 1UL << 40;
+
+    /// <summary>
     /// Longest time that sending a reply may take before the connection is given up: the front-end does not read. Default: 5 seconds; <see cref="Timeout.InfiniteTimeSpan"/> for no limit.
     /// A listener or connection made elsewhere brings its own.
     /// </summary>

@@ -85,8 +85,8 @@ public sealed class HostedVhostUserBackend : IHostedService, IAsyncDisposable
         VhostUserBackendOptions settings = options.ForBackend(Name, _logs, _threads);
         _drainTimeout = settings.DrainTimeout;
         _backend = MakeBackend(_device, settings);
-        _backend.Connected += (_, _) => Changed?.Invoke(this, EventArgs.Empty);
-        _backend.Disconnected += (_, _) => Changed?.Invoke(this, EventArgs.Empty);
+        _backend.Connected += (_, _) => TellChanged();
+        _backend.Disconnected += (_, _) => TellChanged();
         Func<Task> serve = Open(options, settings, _backend);
         _isStarted = true;
         HostingLog.Serving(_logger, Name, Where);
@@ -101,7 +101,7 @@ public sealed class HostedVhostUserBackend : IHostedService, IAsyncDisposable
         if (Volatile.Read(ref _disposed) != 0)
             return;
         await _stopping.CancelAsync().ConfigureAwait(false);
-        Changed?.Invoke(this, EventArgs.Empty);
+        TellChanged();
         await _serving.WaitAsync(cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         _leftBehind = !_serving.IsCompleted;
         if (_leftBehind)
@@ -270,8 +270,24 @@ public sealed class HostedVhostUserBackend : IHostedService, IAsyncDisposable
             HostingLog.Failed(_logger, Name, e);
         }
 
-        Changed?.Invoke(this, EventArgs.Empty);
+        TellChanged();
         _services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
+    }
+
+    /// <summary>What a handler throws is its own: the host goes on, or stops, all the same, and the other handlers are told.</summary>
+    private void TellChanged()
+    {
+        foreach (Delegate handler in Changed?.GetInvocationList() ?? [])
+        {
+            try
+            {
+                ((EventHandler)handler)(this, EventArgs.Empty);
+            }
+            catch (Exception e)
+            {
+                HostingLog.HandlerFailed(_logger, Name, e);
+            }
+        }
     }
 
     private OptionsValidationException Wrong(string complaint) => new(Name, typeof(HostedBackendOptions), [$"Back-end '{Name}': {complaint}"]);

@@ -35,6 +35,9 @@ internal static partial class HostingLog
     [LoggerMessage(4011, LogLevel.Error, "{Backend}: cannot be disposed")]
     public static partial void NotDisposed(ILogger logger, string backend, Exception exception);
 
+    [LoggerMessage(4012, LogLevel.Error, "{Backend}: a handler of Changed threw")]
+    public static partial void HandlerFailed(ILogger logger, string backend, Exception exception);
+
     [LoggerMessage(4005, LogLevel.Warning, "the service manager cannot be told '{Message}': {Reason}")]
     public static partial void NotNotified(ILogger logger, string message, string reason);
 }

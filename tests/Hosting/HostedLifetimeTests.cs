@@ -105,4 +105,22 @@ public sealed class HostedLifetimeTests : IDisposable
         await Eventually.TrueAsync(() => seen.Count == 2);
         seen.Should().Equal(HostedBackendState.Connected, HostedBackendState.Waiting);
     }
+
+    /// <summary>The host is told of the end after the handlers: it must not go on without its back-end.</summary>
+    [Fact]
+    public async Task A_handler_that_throws_keeps_neither_the_others_nor_the_host_from_what_happened()
+    {
+        int told = 0;
+        await using VhostUserListener listener = VhostUserListener.Listen(_socket.Path);
+        await using TestHost host = TestHost.Build(services => services.AddVhostUserBackend(
+            "disk", TestHost.Settings(("SocketPath", _socket.Path), ("Client", "true"), ("Retry", "false")), _ => TestHost.Disk()));
+        await host.StartAsync();
+        host.Backend().Changed += static (_, _) => throw new InvalidOperationException("for a test");
+        host.Backend().Changed += (_, _) => Interlocked.Increment(ref told);
+        await using (BlockClient disk = await BlockClient.AcceptAsync(listener).InTime())
+            await disk.WriteAsync(0, new byte[512]).InTime();
+
+        await Eventually.TrueAsync(() => host.Stopping.IsCancellationRequested);
+        told.Should().BeGreaterThanOrEqualTo(2);
+    }
 }

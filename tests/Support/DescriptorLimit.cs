@@ -31,6 +31,9 @@ public sealed class DescriptorLimit : IDisposable
         return new DescriptorLimit((ulong)limit);
     }
 
+    /// <summary>Leaves none, and no poll(2) either: it takes no more elements than the limit.</summary>
+    public static DescriptorLimit WithoutPolls() => new(0);
+
     public void Dispose() => _ = setrlimit(NumberOfFiles, in _before);
 
     [DllImport("libc", SetLastError = true)]

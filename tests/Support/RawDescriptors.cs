@@ -38,6 +38,12 @@ public static class RawDescriptors
         return (new(pair[0], ownsHandle: true), new(pair[1], ownsHandle: true));
     }
 
+    /// <summary>A pipe that has a name, for its owner alone.</summary>
+    public static void MakeNamedPipe(string path)
+    {
+        if (mkfifo(path, 0x180) != 0) throw new InvalidOperationException("mkfifo failed");
+    }
+
     /// <summary>Brings the counter to its maximum: the next write would wait or fail.</summary>
     public static void FillCounter(SafeFileHandle eventFd)
     {
@@ -102,6 +108,9 @@ public static class RawDescriptors
         handle.Dispose();
         return null;
     }
+
+    [DllImport("libc", SetLastError = true, BestFitMapping = false, ThrowOnUnmappableChar = true)]
+    private static extern int mkfifo([MarshalAs(UnmanagedType.LPUTF8Str)] string path, uint mode);
 
     [DllImport("libc", SetLastError = true)]
     private static extern int ftruncate(SafeFileHandle descriptor, long length);

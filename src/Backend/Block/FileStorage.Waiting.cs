@@ -6,23 +6,28 @@ namespace Vhost.Backend;
 /// <summary>What a queue needs that does not want to wait for the disk.</summary>
 public sealed partial class FileStorage
 {
+    private readonly LogBudget _budget = new(TimeProvider.System);
     private readonly ILogger _logger;
     private volatile bool _asynchronous;
     private volatile bool _readsNow;
     private volatile bool _writesNow;
 
-    /// <summary>A ring for the requests of one queue; null when the process may not have another one, and from then on all queues do without.</summary>
+    /// <summary>
+    /// A ring for the requests of one queue. Null when the process may not have another one: then that queue does without until it starts again, and where the kernel refuses for good all queues do.
+    /// </summary>
     internal IoRing? TryOpenRing(int places)
     {
         IoRing? ring = IoRing.TryCreate(_file, places, out LinuxException? failure);
-        if (ring is null && _asynchronous)
-        {
-            _asynchronous = false;
-            BackendLog.NoIoRing(_logger, Path, failure!.Message);
-        }
-
-        return ring;
+        if (ring is not null || !_asynchronous)
+            return ring;
+        _asynchronous = !IsForGood(failure!.Errno);
+        if (_budget.TryTake()) // a guest starts its queues as often as it likes
+            BackendLog.NoIoRing(_logger, Path, failure.Message);
+        return null;
     }
+
+    /// <summary>The kernel has none, is too old, or forbids it; anything else is a shortage of descriptors or memory, which passes.</summary>
+    private static bool IsForGood(int errno) => errno is Libc.ENOSYS or Libc.EPERM or Libc.EOPNOTSUPP or Libc.EINVAL;
 
     /// <summary>Reads what is in the page cache.</summary>
     /// <returns>Bytes of the front of <paramref name="destination"/> that were filled.</returns>

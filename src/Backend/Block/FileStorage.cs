@@ -39,7 +39,9 @@ public sealed partial class FileStorage : IBlockStorage
     /// <summary>What is done with the host's page cache.</summary>
     public FileCache Cache => _isDirect ? FileCache.None : FileCache.WriteBack;
 
-    /// <summary>Whether requests wait for the disk side by side, by io_uring, or one after the other.</summary>
+    /// <summary>
+    /// Whether requests wait for the disk side by side, by io_uring, or one after the other. A queue that starts while the process is short of descriptors or memory does without.
+    /// </summary>
     public bool IsAsynchronous => _asynchronous;
 
     /// <inheritdoc/>

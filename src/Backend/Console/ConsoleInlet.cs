@@ -121,9 +121,15 @@ internal sealed class ConsoleInlet
     {
         Task<bool> flush = FlushAsync();
         if (flush.IsCompleted)
+        {
             _deaf |= flush.Result;
-        else
-            _room = WatchAsync(flush);
+            return;
+        }
+
+        // It may end right here, on this thread, and what has come meanwhile be on its way: then the word is that of the next flush.
+        Task watch = WatchAsync(flush);
+        if (!watch.IsCompleted)
+            _room = watch;
     }
 
     /// <returns>Whether the application has closed its end: with an error of its own it has too, which comes back here as an exception.</returns>

@@ -17,6 +17,9 @@ public sealed record NetReceiveFilter
     private const int EtherTypeAt = 12;
     private const ushort VlanTag = 0x8100;
 
+    private readonly MacTable _unicast = MacTable.Empty;
+    private readonly MacTable _multicast = MacTable.Empty;
+
     internal NetReceiveFilter()
     {
     }
@@ -28,10 +31,18 @@ public sealed record NetReceiveFilter
     public MacAddress Mac { get; internal init; }
 
     /// <summary>Further addresses of one station that the guest wants packets of.</summary>
-    public IReadOnlyList<MacAddress> UnicastTable { get; internal init; } = [];
+    public IReadOnlyList<MacAddress> UnicastTable
+    {
+        get;
+        internal init => (field, _unicast) = (value, new MacTable(value));
+    } = [];
 
     /// <summary>Addresses of several stations that the guest wants packets of.</summary>
-    public IReadOnlyList<MacAddress> MulticastTable { get; internal init; } = [];
+    public IReadOnlyList<MacAddress> MulticastTable
+    {
+        get;
+        internal init => (field, _multicast) = (value, new MacTable(value));
+    } = [];
 
     /// <summary>The driver named more addresses of one station than the table keeps: all are wanted.</summary>
     public bool UnicastOverflow { get; internal init; }
@@ -74,9 +85,9 @@ public sealed record NetReceiveFilter
 
     private bool AcceptsMulticast(MacAddress destination) =>
         (Modes & NetReceiveModes.NoMulticast) == 0
-        && ((Modes & NetReceiveModes.AllMulticast) != 0 || MulticastOverflow || MulticastTable.Contains(destination));
+        && ((Modes & NetReceiveModes.AllMulticast) != 0 || MulticastOverflow || _multicast.Contains(destination));
 
     private bool AcceptsUnicast(MacAddress destination) =>
         (Modes & NetReceiveModes.NoUnicast) == 0
-        && ((Modes & NetReceiveModes.AllUnicast) != 0 || UnicastOverflow || destination == Mac || UnicastTable.Contains(destination));
+        && ((Modes & NetReceiveModes.AllUnicast) != 0 || UnicastOverflow || destination == Mac || _unicast.Contains(destination));
 }

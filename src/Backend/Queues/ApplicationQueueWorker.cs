@@ -137,7 +137,7 @@ internal sealed class ApplicationQueueWorker : QueueWorker
         return wait;
     }
 
-    private KickPump StartPump() => new(Queue, Kick, Signal, Options.TimeProvider, Logger);
+    private KickPump StartPump() => new(Queue, Kick, Signal, Options.TimeProvider, PumpFailed);
 
     /// <summary>The fence is between our going out and the look at what others want; they say what they want, then look whether somebody is inside.</summary>
     private void Leave()

@@ -36,7 +36,8 @@ internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kic
         catch (Exception e)
         {
             // Out of here it would end the process.
-            BackendLog.WorkerFailed(Logger, Queue.Owner, Queue.Index, Queue.Format, e);
+            if (MayLog())
+                BackendLog.WorkerFailed(Logger, Queue.Owner, Queue.Index, Queue.Format, e);
         }
     }
 
@@ -79,7 +80,7 @@ internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kic
             }
 
             if (_workPump is null && Queue.Work?.Completed is { } completed)
-                _workPump = new CompletionPump(Queue, completed, Kicked, Logger);
+                _workPump = new CompletionPump(completed, Kicked, PumpFailed);
             if (MayWait() && Interlocked.CompareExchange(ref _state, AtRest, Running) == Running)
                 return;
         }
@@ -87,7 +88,7 @@ internal sealed class AsyncQueueWorker(DeviceVirtqueue queue, EventNotifier? kic
         ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
     }
 
-    private KickPump StartPump() => new(Queue, Kick, Kicked, Options.TimeProvider, Logger);
+    private KickPump StartPump() => new(Queue, Kick, Kicked, Options.TimeProvider, PumpFailed);
 
     private void Kicked()
     {

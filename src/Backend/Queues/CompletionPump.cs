@@ -1,5 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using Microsoft.Extensions.Logging;
 using Vhost.Protocol;
 
 namespace Vhost.Backend;
@@ -11,19 +10,18 @@ internal sealed class CompletionPump
     private readonly CancellationTokenSource _stop = new();
 
     /// <summary>Starts to wait.</summary>
-    /// <param name="queue">For the log.</param>
     /// <param name="source">Stays the caller's, who may dispose it: that ends the pump.</param>
     /// <param name="completed">Called after each completion. Never on the thread that starts the pump.</param>
-    /// <param name="logger">For a descriptor that fails.</param>
-    internal CompletionPump(DeviceVirtqueue queue, EventNotifier source, Action completed, ILogger logger) =>
-        Completion = Task.Run(() => RunAsync(queue, source, completed, logger), CancellationToken.None);
+    /// <param name="failed">The descriptor failed, and nothing waits any more.</param>
+    internal CompletionPump(EventNotifier source, Action completed, Action<Exception> failed) =>
+        Completion = Task.Run(() => RunAsync(source, completed, failed), CancellationToken.None);
 
     /// <summary>Nothing waits any more.</summary>
     internal Task Completion { get; }
 
     internal void Stop() => _stop.Cancel();
 
-    private async Task RunAsync(DeviceVirtqueue queue, EventNotifier source, Action completed, ILogger logger)
+    private async Task RunAsync(EventNotifier source, Action completed, Action<Exception> failed)
     {
         try
         {
@@ -40,7 +38,7 @@ internal sealed class CompletionPump
         }
         catch (Exception e)
         {
-            BackendLog.KickFailed(logger, queue.Owner, queue.Index, queue.Format, e);
+            failed(e);
         }
     }
 }

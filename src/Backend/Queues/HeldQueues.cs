@@ -7,6 +7,9 @@ namespace Vhost.Backend;
 /// <remarks>Threading: the sessions of a back-end, which run one after the other.</remarks>
 internal sealed class HeldQueues(int queues)
 {
+    /// <summary>Lives of one queue that may be held at once: each keeps its memory mapped.</summary>
+    private const int MostLives = 64;
+
     private readonly List<DeviceVirtqueue>[] _queues = [.. Enumerable.Range(0, queues).Select(static _ => new List<DeviceVirtqueue>())];
 
     /// <summary>A queue was stopped, or given up.</summary>
@@ -22,6 +25,13 @@ internal sealed class HeldQueues(int queues)
     {
         Forget(index);
         return _queues[index].Count > 0;
+    }
+
+    /// <summary>Whether so many lives of a queue are held that there must not be another one before.</summary>
+    internal bool IsFull(int index)
+    {
+        Forget(index);
+        return _queues[index].Count >= MostLives;
     }
 
     /// <summary>Those of which nothing is left: front-ends may come and go without end.</summary>

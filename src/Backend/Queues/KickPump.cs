@@ -1,5 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using Microsoft.Extensions.Logging;
 using Vhost.Protocol;
 
 namespace Vhost.Backend;
@@ -18,7 +17,7 @@ internal sealed class KickPump
     private readonly EventNotifier? _source;
     private readonly Action _kicked;
     private readonly TimeProvider _time;
-    private readonly ILogger _logger;
+    private readonly Action<Exception> _failed;
     private KickWorth _worth;
 
     /// <summary>Looks at a ring without a kick in a row that found nothing.</summary>
@@ -30,14 +29,14 @@ internal sealed class KickPump
     /// <param name="source">The kick descriptor; stays the caller's, who keeps it until <see cref="Completion"/>.</param>
     /// <param name="kicked">Called after each kick. Never on the thread that starts the pump.</param>
     /// <param name="time">For the slow clock.</param>
-    /// <param name="logger">For a descriptor that fails.</param>
-    internal KickPump(DeviceVirtqueue queue, EventNotifier? source, Action kicked, TimeProvider time, ILogger logger)
+    /// <param name="failed">The descriptor failed, and nothing waits any more.</param>
+    internal KickPump(DeviceVirtqueue queue, EventNotifier? source, Action kicked, TimeProvider time, Action<Exception> failed)
     {
         _queue = queue;
         _source = source;
         _kicked = kicked;
         _time = time;
-        _logger = logger;
+        _failed = failed;
         // Not inline: a kick that is pending already would serve the queue on the session's thread.
         Completion = Task.Run(RunAsync, CancellationToken.None);
     }
@@ -92,7 +91,7 @@ internal sealed class KickPump
         }
         catch (Exception e)
         {
-            BackendLog.KickFailed(_logger, _queue.Owner, _queue.Index, _queue.Format, e);
+            _failed(e);
         }
     }
 }

@@ -196,7 +196,16 @@ internal sealed class QueueThread
         bool looksAgain = false;
         foreach (ThreadQueueWorker worker in _workers)
             looksAgain |= worker.AddTo(_awaited);
-        _awaited.Wait(looksAgain ? QueueWorker.PollInterval : Timeout.InfiniteTimeSpan);
+        try
+        {
+            _awaited.Wait(looksAgain ? QueueWorker.PollInterval : Timeout.InfiniteTimeSpan);
+        }
+        catch (LinuxException)
+        {
+            // The kernel is short of memory for the moment: none of the queues is to blame, and the clock serves for a wake-up.
+            Thread.Sleep(QueueWorker.PollInterval);
+        }
+
         if (_awaited.IsReady(wake))
             _wake.TryConsume();
         foreach (ThreadQueueWorker worker in _workers)

@@ -123,6 +123,13 @@ internal abstract partial class QueueWorker
     /// <summary>What is written from now on is marked there, and nowhere else any more once the task has completed; null: nowhere.</summary>
     public Task SetLogAsync(QueueLogSetup? log) => AskAsync(() => Queue.SetLog(log));
 
+    /// <summary>Waiting for a descriptor of the queue has failed; the queue is woken by it no more.</summary>
+    protected void PumpFailed(Exception reason)
+    {
+        if (MayLog())
+            BackendLog.KickFailed(Logger, Queue.Owner, Queue.Index, Queue.Format, reason);
+    }
+
     /// <summary>Begins to run, on whatever thread the way to wait uses.</summary>
     protected abstract void Begin();
 

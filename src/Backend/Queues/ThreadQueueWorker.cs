@@ -59,11 +59,15 @@ internal sealed class ThreadQueueWorker(DeviceVirtqueue queue, EventNotifier? ki
         return Queue.Batches != before;
     }
 
-    /// <summary>The thread cannot go on with this queue.</summary>
+    /// <summary>The thread cannot go on with this queue, whose memory is let go of.</summary>
     internal void GiveUp(Exception reason)
     {
         _failed = true;
-        BackendLog.WorkerFailed(Logger, Queue.Owner, Queue.Index, Queue.Format, reason);
+        if (!Stopped)
+            Queue.Work?.Leave();
+        Queue.Deactivate();
+        if (MayLog())
+            BackendLog.WorkerFailed(Logger, Queue.Owner, Queue.Index, Queue.Format, reason);
     }
 
     /// <summary>Asks for kicks. False: there is something to do.</summary>

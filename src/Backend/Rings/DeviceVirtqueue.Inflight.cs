@@ -3,6 +3,9 @@ namespace Vhost.Backend;
 /// <summary>Requests that are noted in the front-end's in-flight area, so that the next back-end finds them.</summary>
 public sealed partial class DeviceVirtqueue
 {
+    /// <summary>Requests of the last back-end that are refused in one call: a table of the ring's size may be copied for each.</summary>
+    private const int MostRefusals = 64;
+
     private InflightTracker? _inflight;
     private volatile bool _isAbandoned;
     private volatile bool _leavesRequests;
@@ -65,11 +68,20 @@ public sealed partial class DeviceVirtqueue
             _inflight!.GivenBack(_batch[place]);
     }
 
-    /// <summary>What was left comes before anything new, so at first a batch has nothing else.</summary>
+    /// <summary>
+    /// What was left comes before anything new, so at first a batch has nothing else. Each request may be as long as the ring and be refused at its end: after some of them the rest is left to the
+    /// next turn.
+    /// </summary>
     private void FetchAgain()
     {
-        while (!_inflight!.TryFetch(_batch, out ushort refused))
+        int before = _batch.Cost;
+        for (int refusals = 0; refusals < MostRefusals && (uint)(_batch.Cost - before) <= MostCost; refusals++)
+        {
+            if (_inflight!.TryFetch(_batch, out ushort refused))
+                break;
             GiveBackRefused(refused);
+        }
+
         _fetchedAgain = _batch.Count;
         AwaitsTranslation();
     }

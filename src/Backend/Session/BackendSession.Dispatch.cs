@@ -16,7 +16,7 @@ internal sealed partial class BackendSession
         VhostUserRequest.ResetDevice => ResetDeviceAsync(),
         VhostUserRequest.GetQueueNum => Now(GetQueueNumber()),
         VhostUserRequest.SetStatus => SetStatusAsync(Decode<VhostUserU64>(message).Value),
-        VhostUserRequest.GetStatus => Now(Answer.Reply(new VhostUserU64((ulong)Volatile.Read(ref _status)))),
+        VhostUserRequest.GetStatus => Now(Answer.Reply(new VhostUserU64((ulong)_status.Value))),
 
         VhostUserRequest.SetMemTable => SetMemoryTableAsync(message),
         VhostUserRequest.GetMaxMemSlots => Now(Answer.Reply(new VhostUserU64((ulong)_options.MaxMemorySlots))),

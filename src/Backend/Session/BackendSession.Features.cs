@@ -5,9 +5,7 @@ namespace Vhost.Backend;
 // Negotiation, reset and status.
 internal sealed partial class BackendSession
 {
-    private const int StatusNeedsReset = 0x40;
-
-    private int _status;
+    private readonly DriverStatus _status = new();
 
     private Answer GetFeatures() => Answer.Reply(new VhostUserU64((ulong)_state.Offered));
 
@@ -95,7 +93,7 @@ internal sealed partial class BackendSession
         ForgetInflightArea(); // of a device that was reset nothing is in flight
         foreach (VringState vring in _vrings)
             vring.Forget();
-        Interlocked.Exchange(ref _status, 0);
+        _status.Set(0);
         _state = _state with { Features = VirtioFeatures.None };
         CloseCryptoSessions();
         TryCallDevice(_device.Reset, out _);
@@ -115,9 +113,7 @@ internal sealed partial class BackendSession
             TryCallDevice(_device.Reset, out _);
         }
 
-        // The driver cannot take NEEDS_RESET back other than by a reset.
-        int needsReset = value == 0 ? 0 : Volatile.Read(ref _status) & StatusNeedsReset;
-        Interlocked.Exchange(ref _status, (int)value | needsReset);
+        _status.Set((byte)value);
         return Answer.Done;
     }
 }

@@ -37,7 +37,8 @@ internal sealed partial class BackendSession
             return RefuseStarted(Name, started);
         try
         {
-            using SharedMemory memory = SharedMemory.Map(message.TakeDescriptor(0), said.MmapOffset, said.MmapSize, _options.RequireSealedMemory);
+            ulong most = InflightLayout.Largest(said.QueueCount, said.QueueSize);
+            using SharedMemory memory = SharedMemory.MapFront(message.TakeDescriptor(0), said.MmapOffset, said.MmapSize, most, _options.RequireSealedMemory);
             InflightArea next = new(memory, said) { Stored = _options.InflightStored };
             _inflight?.Dispose();
             _inflight = next;

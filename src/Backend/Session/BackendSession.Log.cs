@@ -31,6 +31,7 @@ internal sealed partial class BackendSession
 
         try
         {
+            RequireRoom(said.MmapSize, _memory.Regions.Select(static region => region.Size));
             await UseLogAsync(DirtyLog.Map(message.TakeDescriptor(0), said.MmapOffset, said.MmapSize, _options.RequireSealedMemory)).ConfigureAwait(false);
         }
         catch (VhostUserProtocolException e)

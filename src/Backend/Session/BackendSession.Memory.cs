@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 
@@ -63,6 +64,7 @@ internal sealed partial class BackendSession
         List<GuestMemoryRegion> mapped = new();
         try
         {
+            RequireRoom(_log?.Memory.Length ?? 0, [.. kept.Select(static region => region.Size), .. said.Select(static region => region.Size)]);
             for (int i = 0; i < said.Length; i++)
             {
                 RequireGuestAddress(said[i]);
@@ -89,6 +91,19 @@ internal sealed partial class BackendSession
             // The table holds its own references.
             foreach (GuestMemoryRegion region in mapped)
                 region.Memory.Dispose();
+        }
+    }
+
+    /// <summary>
+    /// All mappings of the process share one address space, and a file without content costs a front-end nothing: without a limit one of them could take what the others need.
+    /// </summary>
+    private void RequireRoom(ulong log, IEnumerable<ulong> regions)
+    {
+        UInt128 sum = regions.Aggregate((UInt128)log, static (sum, size) => sum + size);
+        if (sum > _options.MaxMemoryBytes)
+        {
+            throw new VhostUserProtocolException(
+                VhostUserViolation.MemoryRegionInvalid, string.Create(CultureInfo.InvariantCulture, $"{sum} bytes of memory and dirty log; at most {_options.MaxMemoryBytes} are allowed (MaxMemoryBytes)"));
         }
     }
 

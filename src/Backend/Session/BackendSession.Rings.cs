@@ -17,7 +17,7 @@ internal sealed partial class BackendSession
             return wait;
         if (_inflight?.WhyNot(SetupOf(vring)) is { } why)
             return Answer.Refuse(VhostUserViolation.BadQueueSize, $"{request}: {why}");
-        if (_inflight is not null && _held.IsHeld(vring.Index))
+        if (_inflight is not null ? _held.IsHeld(vring.Index) : _held.IsFull(vring.Index))
             return Answer.Refuse(VhostUserViolation.WrongState, $"{request}: queue {vring.Index}: the device has not finished with requests that it took before the queue was stopped; start it later");
         if (UsesIommu && MappedRing.IsSound(SetupOf(vring)))
             return null;
@@ -149,7 +149,7 @@ internal sealed partial class BackendSession
     private void QueueBroke(DeviceVirtqueue queue)
     {
         if (_state.Protocol.HasFlag(VhostUserProtocolFeatures.Status))
-            Interlocked.Or(ref _status, StatusNeedsReset);
+            _status.SetNeedsReset();
         if (_budget.TryTake())
             BackendLog.QueueBroken(_logger, _owner, queue.Index, queue.Format, queue.Fault, queue.FaultDetail ?? string.Empty, queue.Failure);
         _counters[queue.Index].Broke();

@@ -22,7 +22,7 @@ internal sealed partial class BackendSession
             Features = state.Features,
             OfferedProtocolFeatures = state.OfferedProtocol,
             ProtocolFeatures = state.Protocol,
-            DeviceStatus = (VirtioDeviceStatus)Volatile.Read(ref _status),
+            DeviceStatus = (VirtioDeviceStatus)_status.Value,
             Mtu = _mtu is var mtu and not 0 ? mtu : null,
             Memory = [.. Volatile.Read(ref _memory).Regions.Select(static region => new BackendMemoryRegion(region.GuestAddress, region.UserAddress, region.Size))],
             TracksInflight = Volatile.Read(ref _inflight) is not null,

@@ -53,7 +53,7 @@ internal sealed partial class BackendSession
     /// <summary>Whether a message came.</summary>
     internal bool HasHeard { get; private set; }
 
-    /// <summary>Whether it ended because the front-end broke the rules.</summary>
+    /// <summary>Whether it ended because the front-end broke the rules, or by an error for which nobody else is known to be to blame.</summary>
     internal bool BrokeRules { get; private set; }
 
     /// <summary>Serves the front-end until it goes away, breaks the rules or <paramref name="stopping"/> is cancelled. Does not throw. Whoever runs it tells that it has ended.</summary>
@@ -78,7 +78,8 @@ internal sealed partial class BackendSession
         }
         catch (Exception e)
         {
-            BackendLog.SessionFailed(_logger, _connection.Name, e);
+            BrokeRules = true; // for all that is known: one that comes again and again is let in no sooner than others
+            LogFailed(e);
         }
 
         await EndAsync().ConfigureAwait(false);
@@ -192,7 +193,7 @@ internal sealed partial class BackendSession
         }
         catch (TimeoutException e)
         {
-            BackendLog.SessionFailed(_logger, _connection.Name, e);
+            LogFailed(e);
         }
 
         _state = _state with { Features = VirtioFeatures.None };
@@ -233,6 +234,12 @@ internal sealed partial class BackendSession
     {
         if (_budget.TryTake())
             BackendLog.Refused(_logger, _connection.Name, explanation);
+    }
+
+    private void LogFailed(Exception failure)
+    {
+        if (_budget.TryTake())
+            BackendLog.SessionFailed(_logger, _connection.Name, failure);
     }
 
     private void LogClosed(string reason)

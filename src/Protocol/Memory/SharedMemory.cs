@@ -133,7 +133,11 @@ public sealed class SharedMemory : IDisposable
     /// <param name="requireSealed">Refuse a descriptor that its owner could still shrink.</param>
     /// <exception cref="VhostUserProtocolException">The range is empty, wraps, or is not covered by the file; or it is not sealed.</exception>
     /// <exception cref="LinuxException">The kernel refused the mapping.</exception>
-    public static SharedMemory Map(SafeFileHandle descriptor, ulong offset, ulong length, bool requireSealed = false)
+    public static SharedMemory Map(SafeFileHandle descriptor, ulong offset, ulong length, bool requireSealed = false) =>
+        MapFront(descriptor, offset, length, most: length, requireSealed);
+
+    /// <summary>The same, for a range of which no more than the front is needed.</summary>
+    internal static SharedMemory MapFront(SafeFileHandle descriptor, ulong offset, ulong length, ulong most, bool requireSealed)
     {
         SupportedHost.Require();
         try
@@ -144,7 +148,7 @@ public sealed class SharedMemory : IDisposable
             }
 
             CheckCovers(descriptor, offset, length);
-            return MapRange(descriptor, offset, length, MappingGranularity(descriptor), HugePages.None);
+            return MapRange(descriptor, offset, Math.Min(length, most), MappingGranularity(descriptor), HugePages.None);
         }
         catch
         {

@@ -54,6 +54,9 @@ internal readonly struct OffloadRules
     /// <summary>Nothing is left to do: the rest of the header means nothing.</summary>
     internal static bool IsNone(ulong word) => (word & FlagsAndType) == 0;
 
+    /// <summary>Somebody is to cut the packet.</summary>
+    internal static bool IsCut(ulong word) => (byte)(word >> 8) != 0;
+
     /// <exception cref="ArgumentException">The features are not all of <see cref="All"/>.</exception>
     internal static void RequireKnown(VirtioNetFeatures chosen)
     {

@@ -65,10 +65,10 @@ public sealed partial class EventNotifier
     {
         try
         {
-            if (HasRoom() || !TryConsume()) return; // only slow; or a pipe, of which we have the end that cannot be read
+            if (HasRoom() || !Consume(trustsFlags: false)) return; // only slow; or a pipe, of which we have the end that cannot be read
             _isGivenUp = _isForeign;
             long started = Stopwatch.GetTimestamp();
-            while (Volatile.Read(ref _signalling) != 0 && Stopwatch.GetElapsedTime(started) < _longestRelease) TryConsume();
+            while (Volatile.Read(ref _signalling) != 0 && Stopwatch.GetElapsedTime(started) < _longestRelease) Consume(trustsFlags: false);
         }
         catch (ObjectDisposedException)
         {
@@ -85,7 +85,7 @@ public sealed partial class EventNotifier
         const int Tries = 100, AtOnce = 10;
         for (int i = 0; i < Tries && Volatile.Read(ref _signalling) != 0; i++)
         {
-            if (!HasRoom()) TryConsume();
+            if (!HasRoom()) Consume(trustsFlags: false);
             Thread.Sleep(i < AtOnce ? 0 : 1);
         }
     }

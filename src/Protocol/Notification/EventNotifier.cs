@@ -23,6 +23,12 @@ public sealed partial class EventNotifier : IDisposable
     /// <summary>The writing end of a foreign pipe, opened anew: a description of ours, whose O_NONBLOCK nobody else can clear. Never handed out.</summary>
     private readonly SafeFileHandle? _ownEnd;
 
+    /// <summary>The same for the reading end. What waits there is still waited for at the descriptor.</summary>
+    private readonly SafeFileHandle? _ownReader;
+
+    /// <summary>A pipe, with a name or without.</summary>
+    private readonly bool _isPipe;
+
     private ReactorRegistration? _registration;
     private volatile bool _cannotReadNoWait;
 
@@ -57,7 +63,10 @@ public sealed partial class EventNotifier : IDisposable
         }
 
         (_descriptor, _shared, _isForeign) = (descriptor, true, true);
-        if (DescriptorInfo.IsUnnamedPipe(descriptor)) _ownEnd = Libc.TryOpenWriterOf(descriptor);
+        _isPipe = DescriptorInfo.Kind(descriptor) == FileKind.Pipe;
+        if (!_isPipe || !DescriptorInfo.IsUnnamedPipe(descriptor)) return;
+        _ownEnd = Libc.TryOpenWriterOf(descriptor);
+        if (_ownEnd is null) _ownReader = Libc.TryReopenPipe(descriptor, writes: false);
     }
 
     /// <summary>Takes the way of kernels that cannot read without waiting (before 5.8 for an eventfd, before 6.4 for a pipe). For tests.</summary>
@@ -122,17 +131,24 @@ public sealed partial class EventNotifier : IDisposable
         }
     }
 
-    /// <summary>Takes the notifications that are there, all of them at once. Never waits.</summary>
+    /// <summary>
+    /// Takes the notifications that are there, all of them at once. Never waits: what cannot be read without waiting, since its owner may take it away in the moment before, is left
+    /// there. That is a named pipe, and before Linux 5.8 an eventfd of somebody else without O_NONBLOCK.
+    /// </summary>
     /// <returns>True when there was at least one.</returns>
     /// <exception cref="ObjectDisposedException">The notifier was disposed.</exception>
-    public bool TryConsume()
+    public bool TryConsume() => Consume(trustsFlags: true);
+
+    /// <summary>The same.</summary>
+    /// <param name="trustsFlags">Whether O_NONBLOCK is believed where the kernel has no other read that cannot wait. Its owner could clear it in that moment.</param>
+    private bool Consume(bool trustsFlags)
     {
         // A pipe may hold more than one read takes; a peer that keeps filling it must not keep us here.
         const int MostReads = 64;
         bool any = false;
         for (int i = 0; i < MostReads; i++)
         {
-            int read = ReadOnce(out int capacity);
+            int read = ReadOnce(trustsFlags, out int capacity);
             any |= read > 0;
             if (read < capacity) return any;
         }
@@ -157,6 +173,7 @@ public sealed partial class EventNotifier : IDisposable
         registration?.Dispose();
         ReleaseSignallers();
         _ownEnd?.Dispose();
+        _ownReader?.Dispose();
         _descriptor.Dispose();
     }
 
@@ -169,29 +186,31 @@ public sealed partial class EventNotifier : IDisposable
     private bool HasRoom() => Libc.Poll(_descriptor, Libc.POLLOUT, 0) is int events and > 0 && (events & Libc.POLLOUT) != 0;
 
     [SkipLocalsInit]
-    private int ReadOnce(out int capacity)
+    private int ReadOnce(bool trustsFlags, out int capacity)
     {
         Span<byte> buffer = stackalloc byte[512];
         capacity = buffer.Length;
         int result;
         do
         {
-            if (_cannotReadNoWait)
-            {
-                result = IsReadable() ? Libc.Read(_descriptor, buffer) : 0;
-            }
-            else
-            {
-                result = Libc.ReadNoWait(_descriptor, buffer);
-                if (result is -Libc.EOPNOTSUPP or -Libc.ENOSYS or -Libc.EINVAL)
-                {
-                    _cannotReadNoWait = true;
-                    result = -Libc.EINTR;
-                }
-            }
+            result = ReadWithoutWaiting(buffer, trustsFlags);
         }
         while (result == -Libc.EINTR);
         return result;
+    }
+
+    private int ReadWithoutWaiting(Span<byte> buffer, bool trustsFlags)
+    {
+        if (_ownReader is not null) return Libc.Read(_ownReader, buffer);
+        if (!_cannotReadNoWait)
+        {
+            int result = Libc.ReadNoWait(_descriptor, buffer);
+            if (result is not (-Libc.EOPNOTSUPP or -Libc.ENOSYS or -Libc.EINVAL)) return result;
+            _cannotReadNoWait = true;
+        }
+
+        bool waits = _shared && (_isPipe || !trustsFlags || (Libc.StatusFlags(_descriptor) & Libc.O_NONBLOCK) == 0);
+        return !waits && IsReadable() ? Libc.Read(_descriptor, buffer) : 0;
     }
 
     private bool IsReadable()

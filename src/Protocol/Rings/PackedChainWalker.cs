@@ -78,6 +78,12 @@ internal readonly struct PackedChainWalker(PackedRing ring, ChainBatch batch, Vi
         _batch.Begin();
         for (int i = 0; i < chain.Length; i++)
         {
+            if (chain[i].Is(DescriptorFlags.Indirect) && i + 1 < chain.Length)
+            {
+                // Of a ring it would have NEXT too, which is refused; tables without end behind each other would take the square of the ring.
+                return _batch.Fault(VirtqueueFault.BadIndirectTable, "indirect table before the end of a chain, at descriptor", (ulong)i, (ulong)chain.Length - 1);
+            }
+
             VirtqueueFault fault = Add(chain[i], (uint)i);
             if (fault != VirtqueueFault.None)
             {

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
@@ -154,6 +155,21 @@ public class InflightTests
             await frontend.RefusedAsync(VhostUserRequest.SetInflightFd, RawFrontend.Bytes(area), notMemory.Descriptor);
             await frontend.AcceptedAsync(VhostUserRequest.SetInflightFd, RawFrontend.Bytes(area), memory);
         }
+    });
+
+    /// <summary>A file without content costs a front-end nothing, and all that is mapped shares the addresses of this process.</summary>
+    [Fact]
+    public Task B29_Of_an_area_no_more_is_mapped_than_its_queues_need() => HostileBench.AttackAsync(lines: 0, async frontend =>
+    {
+        const ulong Terabyte = 1UL << 40;
+        (VhostUserInflight area, SafeFileHandle memory) = await AskAsync(frontend, queues: 2);
+        memory.Dispose();
+        using SafeFileHandle file = File.OpenHandle(
+            Path.Combine(Path.GetTempPath(), Path.GetRandomFileName()), FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, FileOptions.DeleteOnClose);
+        RandomAccess.SetLength(file, (long)Terabyte);
+        long before = Process.GetCurrentProcess().VirtualMemorySize64;
+        await frontend.AcceptedAsync(VhostUserRequest.SetInflightFd, RawFrontend.Bytes(area with { MmapSize = Terabyte }), file);
+        (Process.GetCurrentProcess().VirtualMemorySize64 - before).Should().BeLessThan((long)Terabyte / 2);
     });
 
     [Fact]

@@ -177,6 +177,26 @@ public class MemoryTests
         },
         new VhostUserBackendOptions { MaxMemorySlots = 2 });
 
+    /// <summary>Files without content cost a front-end nothing; all that is mapped shares the addresses of this process.</summary>
+    [Fact]
+    public Task B22_A_front_end_maps_no_more_than_it_may() => HostileBench.AttackAsync(
+        lines: 3,
+        async frontend =>
+        {
+            using TestGuest first = new();
+            using TestGuest second = new(slot: 1);
+            using TestGuest third = new(slot: 2);
+            using SharedMemory log = SharedMemory.CreateSealed("log", TestGuest.Size);
+            await frontend.AddMemoryAsync(first);
+            await frontend.AddMemoryAsync(second);
+            await frontend.RefusedAsync(VhostUserRequest.AddMemReg, RawFrontend.Bytes(third.Single), third.Shared.Descriptor);
+            await frontend.RefusedAsync(VhostUserRequest.SetLogBase, RawFrontend.Bytes(new VhostUserLog(TestGuest.Size, 0)), log.Descriptor);
+            await frontend.RefusedAsync(VhostUserRequest.AddMemReg, Payload(third.Region with { Size = ulong.MaxValue }), third.Shared.Descriptor);
+            await frontend.RemoveMemoryAsync(second);
+            await frontend.AddMemoryAsync(third);
+        },
+        new VhostUserBackendOptions { MaxMemoryBytes = (2 * TestGuest.Size) + 4096 });
+
     [Fact]
     public Task B22_Removing_the_memory_of_a_live_ring_stops_it_until_it_is_mapped_again() => HostileBench.AttackAsync(lines: 1, async frontend =>
     {

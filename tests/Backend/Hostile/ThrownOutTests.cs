@@ -8,6 +8,8 @@ public sealed class ThrownOutTests
 {
     private const int Forgiven = 16;
 
+    private static readonly QueueThreads _threads = new(1);
+
     private static readonly TimeSpan _pause = new VhostUserBackendOptions().ViolationPause;
 
     [Fact]
@@ -98,6 +100,41 @@ public sealed class ThrownOutTests
         });
     }
 
+    /// <summary>By an error of ours, as far as is known: whoever can bring it about can do so again and again.</summary>
+    [Fact]
+    public async Task Sessions_that_end_by_an_error_are_followed_by_a_pause_too()
+    {
+        FakeTimeProvider time = new();
+        using TestGuest guest = new();
+        using TestRing ring = new(guest, 0);
+        await RunAsync(Failing(time), async path =>
+        {
+            for (int i = 0; i <= Forgiven; i++)
+                await FailAsync(path, guest, ring);
+            await time.TimersAsync(); // the pause
+            await using RawFrontend next = await RawFrontend.ConnectAsync(path);
+            Task served = next.BarrierAsync();
+            time.Advance(_pause - TimeSpan.FromMilliseconds(1));
+            served.IsCompleted.Should().BeFalse();
+            time.Advance(TimeSpan.FromMilliseconds(1));
+            await served.InTime();
+        });
+    }
+
+    [Fact]
+    public async Task Sessions_that_end_by_an_error_do_not_fill_the_log()
+    {
+        LogRecorder log = new(Microsoft.Extensions.Logging.LogLevel.Warning);
+        using TestGuest guest = new();
+        using TestRing ring = new(guest, 0);
+        await RunAsync(Failing(new FakeTimeProvider()) with { LoggerFactory = log, ViolationPause = TimeSpan.Zero }, async path =>
+        {
+            for (int i = 0; i < 40; i++)
+                await FailAsync(path, guest, ring);
+        });
+        log.Entries.Should().HaveCount(32);
+    }
+
     [Fact]
     public async Task Those_that_just_leave_are_followed_at_once() => await RunAsync(new FakeTimeProvider(), async path =>
     {
@@ -105,15 +142,36 @@ public sealed class ThrownOutTests
             await ServeAsync(path);
     });
 
-    private static async Task RunAsync(FakeTimeProvider time, Func<string, Task> dialogue)
+    private static Task RunAsync(FakeTimeProvider time, Func<string, Task> dialogue) => RunAsync(new VhostUserBackendOptions { TimeProvider = time }, dialogue);
+
+    private static async Task RunAsync(VhostUserBackendOptions options, Func<string, Task> dialogue)
     {
         using TempSocket socket = new();
         using CancellationTokenSource stop = new();
-        await using VhostUserBackend backend = new(new EchoDevice(), new VhostUserBackendOptions { TimeProvider = time });
+        await using VhostUserBackend backend = new(new EchoDevice(), options);
         Task serving = backend.ListenAsync(socket.Path, stop.Token);
         await dialogue(socket.Path);
         await stop.CancelAsync();
         await serving.InTime();
+    }
+
+    /// <summary>Options with which no queue can start.</summary>
+    private static VhostUserBackendOptions Failing(TimeProvider time) => new()
+    {
+        TimeProvider = time,
+        Dispatch = QueueDispatch.SharedThreads,
+        Threads = _threads,
+        ThreadOf = static _ => throw new InvalidOperationException("for a test"),
+    };
+
+    private static async Task FailAsync(string path, TestGuest guest, TestRing ring)
+    {
+        await using RawFrontend frontend = await RawFrontend.ConnectAsync(path);
+        await frontend.NegotiateAsync();
+        await frontend.AddMemoryAsync(guest);
+        await frontend.DescribeAsync(ring);
+        await frontend.KickAsync(ring);
+        await frontend.ExpectClosedAsync();
     }
 
     private static async Task BreakAsync(string path)

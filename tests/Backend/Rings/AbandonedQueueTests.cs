@@ -53,6 +53,24 @@ public sealed class AbandonedQueueTests : DeviceQueueBench
         held.IsHeld(0).Should().BeFalse();
     }
 
+    /// <summary>Without an in-flight area a queue may start beside its earlier lives, each of which keeps its memory.</summary>
+    [Fact]
+    public void So_many_lives_of_a_queue_may_be_held_and_no_more()
+    {
+        HeldQueues held = new(1);
+        List<Queue> lives = [];
+        while (!held.IsFull(0))
+        {
+            lives.Count.Should().BeLessThan(100);
+            lives.Add(Start(8));
+            held.Stopped(lives[^1].Device);
+        }
+
+        lives.Should().HaveCountGreaterThan(1);
+        lives[0].Device.Deactivate();
+        held.IsFull(0).Should().BeFalse();
+    }
+
     /// <summary>Takes a request, stays away, and then goes on as if nothing had happened.</summary>
     private sealed class StubbornDevice : IVhostUserDevice
     {

@@ -175,7 +175,26 @@ public class QueueThreadsTests
         log.Entries.Should().ContainSingle(entry => entry.Text.Contains("ended unexpectedly"));
         await using (Served next = await Served.StartAsync(threads))
             await next.First.EchoAsync(1);
-        queue.Deactivate();
+        queue.IsHeld.Should().BeFalse("the guest's memory was let go of");
+    }
+
+    [Fact]
+    public async Task A_thread_that_cannot_wait_for_the_moment_serves_its_queues_by_the_clock()
+    {
+        using QueueThreads threads = new(1);
+        await using Served served = await Served.StartAsync(threads);
+        await served.First.EchoAsync(1);
+        using (DescriptorLimit.WithoutPolls())
+        {
+            for (byte i = 0; i < 3; i++)
+            {
+                await served.First.EchoAsync(i); // the first ends the wait that is under way
+                await served.Second.EchoAsync(i);
+            }
+        }
+
+        threads.QueuesPerThread.Should().Equal(2);
+        await served.First.EchoAsync(5);
     }
 
     [Fact]

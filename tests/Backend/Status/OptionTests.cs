@@ -17,6 +17,7 @@ public class OptionTests
             (new() { IdleTimeout = TimeSpan.Zero }, $"IdleTimeout is 00:00:00: must be {Time}, or infinite."),
             (new() { Dispatch = (QueueDispatch)99 }, "Dispatch is 99: must be one of Async, DedicatedThread, BusyPoll, Application, SharedThreads."),
             (new() { MaxMemorySlots = 510 }, "MaxMemorySlots is 510: must be 1 to 509."),
+            (new() { MaxMemoryBytes = 0 }, "MaxMemoryBytes is 0: must be 1 or more."),
             (new() { ViolationPause = TimeSpan.FromHours(2) }, "ViolationPause is 02:00:00: must be 00:00:00 to 01:00:00."),
         ];
 

@@ -74,14 +74,78 @@ public sealed class HostileNotifierTests
         (Libc.StatusFlags(notifier.Descriptor) & Libc.O_NONBLOCK).Should().Be(0, "flags of a foreign descriptor are not ours to change");
     }
 
+    /// <summary>Between the question whether there is something and the read its owner could take it away.</summary>
     [Fact]
-    public async Task B40_consuming_never_waits_on_a_kernel_without_reads_that_never_wait()
+    public async Task B40_a_kernel_without_reads_that_never_wait_reads_no_eventfd_that_could()
     {
         using EventNotifier notifier = new(RawDescriptors.BlockingEventFd()) { WithoutNoWait = true };
-        (await Task.Run(notifier.TryConsume).InTime()).Should().BeFalse();
         notifier.Signal();
-        (await Task.Run(notifier.TryConsume).InTime()).Should().BeTrue();
-        (await Task.Run(notifier.TryConsume).InTime()).Should().BeFalse();
+        (await Task.Run(notifier.TryConsume).InTime()).Should().BeFalse("the descriptor is looked at by the clock");
+        RawDescriptors.SetNonBlocking(notifier.Descriptor, nonBlocking: true);
+        notifier.TryConsume().Should().BeTrue();
+        notifier.TryConsume().Should().BeFalse();
+        using EventNotifier own = new() { WithoutNoWait = true };
+        own.Signal();
+        own.TryConsume().Should().BeTrue();
+    }
+
+    [Fact]
+    public async Task B40_a_pipe_whose_owner_empties_it_first_never_holds_up_who_consumes()
+    {
+        ProcessCounts before = ProcessCounts.Snapshot();
+        (SafeFileHandle reader, SafeFileHandle writer) = RawDescriptors.Pipe();
+        using (SafeFileHandle draining = Libc.TryReopenPipe(reader, writes: false)!)
+        using (EventNotifier notifier = new(Libc.Duplicate(reader)) { WithoutNoWait = true })
+        {
+            bool ended = false;
+            Thread owner = new(() =>
+            {
+                Span<byte> bytes = stackalloc byte[64];
+                while (!Volatile.Read(ref ended))
+                {
+                    _ = Libc.Write(writer, [1]);
+                    _ = Libc.Read(draining, bytes);
+                }
+            });
+            owner.Start();
+            await Task.Factory.StartNew(
+                () =>
+                {
+                    for (int i = 0; i < 200_000; i++) notifier.TryConsume();
+                    Volatile.Write(ref ended, true);
+                    owner.Join();
+                    notifier.TryConsume();
+                },
+                CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default).InTime();
+            notifier.TryConsume().Should().BeFalse();
+            _ = Libc.Write(writer, [1]);
+            notifier.TryConsume().Should().BeTrue();
+            (Libc.StatusFlags(reader) & Libc.O_NONBLOCK).Should().Be(0, "flags of a foreign descriptor are not ours to change");
+        }
+
+        reader.Dispose();
+        writer.Dispose();
+        before.AssertBack();
+    }
+
+    /// <summary>No kernel reads it without waiting, and opening it anew would ask its file system.</summary>
+    [Fact]
+    public async Task B40_a_named_pipe_is_never_read()
+    {
+        string path = Path.Combine(Path.GetTempPath(), $"vu-{Guid.NewGuid():N}");
+        RawDescriptors.MakeNamedPipe(path);
+        try
+        {
+            using SafeFileHandle writer = File.OpenHandle(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
+            using EventNotifier notifier = EventNotifier.Duplicate(writer);
+            notifier.Signal();
+            notifier.Wait(TimeSpan.Zero).Should().BeTrue();
+            (await Task.Run(notifier.TryConsume).InTime()).Should().BeFalse();
+        }
+        finally
+        {
+            File.Delete(path);
+        }
     }
 
     [Fact]

@@ -29,7 +29,7 @@ internal sealed class EgressQueue
 
     /// <summary>Makes a queue that is closed.</summary>
     /// <param name="pool">Where the packets come from.</param>
-    /// <param name="buffers">Buffers that the packets may have together.</param>
+    /// <param name="buffers">Buffers that the packets may have together, and segments that they may be cut into.</param>
     /// <param name="sources">How many sources there are, the port's own guest among them, which sends itself nothing.</param>
     internal EgressQueue(PacketPool pool, int buffers, int sources)
     {
@@ -38,6 +38,9 @@ internal sealed class EgressQueue
         _isShared = sources > 2;
         _held = new int[sources];
     }
+
+    /// <summary>How many packets the guest is given for one that is to be cut by whoever does it: 1 where it is the guest.</summary>
+    internal Func<PacketBuffer, int>? SegmentsOf { get; set; }
 
     /// <summary>Packets that wait.</summary>
     internal int Count => Volatile.Read(ref _count);
@@ -67,7 +70,7 @@ internal sealed class EgressQueue
             for (int i = 0; _open && i < packets.Length; i++)
             {
                 PacketBuffer packet = packets[i]!;
-                int buffers = BuffersOf(packet);
+                int buffers = ChargeOf(packet);
                 if (!TryCharge(buffers, source))
                     continue;
                 Put(packet, buffers, source);
@@ -85,7 +88,7 @@ internal sealed class EgressQueue
     internal int AddCopy(PacketBuffer packet, int source, out bool wakes)
     {
         wakes = false;
-        int buffers = BuffersOf(packet);
+        int buffers = ChargeOf(packet);
         lock (_gate)
         {
             if (!_open)
@@ -178,12 +181,16 @@ internal sealed class EgressQueue
         }
     }
 
-    private static int BuffersOf(PacketBuffer packet)
+    /// <summary>
+    /// What a packet counts for: its buffers, and where it has to be cut for the guest, the segments that this makes, which are the port's work. Never more than a quarter of the room, so that each can be
+    /// sent some time.
+    /// </summary>
+    private int ChargeOf(PacketBuffer packet)
     {
         int buffers = 1;
         for (PacketBuffer? more = packet.Next; more is not null; more = more.Next)
             buffers++;
-        return buffers;
+        return OffloadRules.IsCut(packet.OffloadWord) && SegmentsOf is { } segmentsOf ? Math.Max(buffers, Math.Min(segmentsOf(packet), _slots.Length / 4)) : buffers;
     }
 
     /// <summary>As a switch of fixed memory does it (dynamic thresholds): n sources that send without end have 1/(n + 1) of the room each, and as much stays free.</summary>

@@ -18,7 +18,8 @@ public sealed record NetSwitchOptions
     public int StationsPerPort { get; init; } = 1024;
 
     /// <summary>
-    /// Buffers of 2048 bytes that may wait for each pair of queues of a port, 128 to 65536; a packet takes at least one, the longest 33. One of several senders can have no more of them than it leaves free:
+    /// Buffers of 2048 bytes that may wait for each pair of queues of a port, 128 to 65536; a packet takes at least one, the longest 33, and one that is
+    /// cut for its guest, which does not do that by itself, as many as it has segments, at most a quarter of all. One of several senders can have no more of them than it leaves free:
     /// alone half, and of any number of senders that send without end each as much as is left for the next. Memory for all of them, less than 2 GiB for the whole switch, is taken at once.
     /// </summary>
     public int QueueBuffers { get; init; } = 1024;

@@ -58,6 +58,7 @@ internal sealed class SwitchLane
         _queues = queues;
         _pool = pool;
         Waiting = waiting;
+        waiting.SegmentsOf = packet => queues.CanOffload(packet) ? 1 : TcpSegmenter.MostOf(packet);
         pool.RentBurst(_segments);
     }
 

@@ -55,6 +55,13 @@ internal struct TcpSegmenter
     /// <summary>The packet that is cut; null before there was one.</summary>
     internal readonly PacketBuffer? Packet => _packet;
 
+    /// <summary>Segments that a packet is cut into, at most; of one that cannot be cut too.</summary>
+    internal static int MostOf(PacketBuffer packet)
+    {
+        int size = packet.Offload.GsoSize;
+        return size == 0 ? 1 : Math.Min((packet.PacketLength + size - 1) / size, MostSegments);
+    }
+
     /// <summary>Looks at a packet. False when it cannot be cut.</summary>
     /// <param name="packet">It; must not change until all segments were made.</param>
     /// <param name="segmenter">Makes the segments.</param>

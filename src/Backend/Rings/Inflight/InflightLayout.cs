@@ -51,6 +51,9 @@ internal static class InflightLayout
         return (bytes + Alignment - 1) / Alignment * Alignment;
     }
 
+    /// <summary>The most bytes of an area that mean something, in either format. Behind them a front-end may have what it likes.</summary>
+    internal static ulong Largest(ushort queues, ushort size) => queues * PartSize(size, packed: true);
+
     internal static ulong SplitAt(uint entry) => SplitHeader + (SplitEntry * entry);
 
     internal static ulong PackedAt(uint entry) => PackedHeader + (PackedEntry * entry);

@@ -126,6 +126,27 @@ public sealed class EgressQueueTests
         packets.OfType<PacketBuffer>().Should().ContainSingle();
     }
 
+    /// <summary>One buffer of the sender may be a thousand packets for the receiver, which the port makes and sends.</summary>
+    [Fact]
+    public void A_packet_that_is_to_be_cut_counts_with_its_segments()
+    {
+        int segments = 10;
+        _queue.SegmentsOf = _ => segments;
+        Open();
+        PacketBuffer?[] packets = Packets(8);
+        foreach (PacketBuffer? packet in packets)
+            packet!.Offload = PacketOffload.ForSegmentation(VirtioNetGsoType.TcpV4, 1, 54, 34, 16);
+        _queue.Add(packets, source: 0, out _).Should().Be(3, "of 64 places no more than half");
+        segments = 1;
+        _queue.Add(packets.AsSpan(3, 2), source: 0, out _).Should().Be(2, "the guest cuts these by itself");
+        segments = int.MaxValue;
+        _queue.AddCopy(packets[^1]!, source: 1, out _).Should().Be(1, "none counts with more than a quarter");
+        _queue.AddCopy(packets[^1]!, source: 1, out _).Should().Be(0);
+        _pool.ReturnBurst([.. packets.OfType<PacketBuffer>()]);
+        _queue.Close();
+        AllAreBack();
+    }
+
     [Fact]
     public void A_long_packet_counts_with_all_its_buffers()
     {
