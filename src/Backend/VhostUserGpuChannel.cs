@@ -81,6 +81,8 @@ public sealed class VhostUserGpuChannel
     /// <exception cref="ArgumentException">There are more or fewer pixels.</exception>
     public ValueTask UpdateCursorAsync(VhostUserGpuCursorPosition position, uint hotX, uint hotY, ReadOnlyMemory<byte> pixels, CancellationToken cancellationToken = default)
     {
+        if (pixels.Length != VhostUserGpuCursorImage.PixelBytes)
+            throw new ArgumentException($"{pixels.Length} bytes; a cursor has 64 × 64 pixels of 4 bytes, {VhostUserGpuCursorImage.PixelBytes}.", nameof(pixels));
         byte[] payload = new byte[VhostUserGpuCursorImage.Size];
         VhostUserGpuCursorImage.Write(position, hotX, hotY, pixels.Span, payload);
         return SendAsync(VhostUserGpuRequest.CursorUpdate, payload, default, cancellationToken);

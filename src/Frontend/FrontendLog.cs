@@ -47,8 +47,8 @@ internal static partial class FrontendLog
     [LoggerMessage(2042, LogLevel.Debug, "Channel of the back-end closed by the back-end")]
     public static partial void BackendChannelEnded(ILogger logger);
 
-    [LoggerMessage(2043, LogLevel.Error, "A handler failed on {Request}")]
-    public static partial void HandlerFailed(ILogger logger, Exception exception, string request);
+    [LoggerMessage(2043, LogLevel.Error, "A handler failed on {Request} ({Count} so far)")]
+    public static partial void HandlerFailed(ILogger logger, Exception exception, string request, long count);
 
     [LoggerMessage(2044, LogLevel.Warning, "The user of host notifiers has not returned yet; a page that it has stays mapped until it does")]
     public static partial void HostNotifierUserWaits(ILogger logger);

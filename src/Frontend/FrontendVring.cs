@@ -44,7 +44,7 @@ public sealed class FrontendVring
     public ValueTask SetEnabledAsync(bool enabled, CancellationToken cancellationToken = default) =>
         _session.SetVringEnabledAsync(this, enabled, cancellationToken);
 
-    /// <summary>SET_VRING_CALL while the ring runs, as a hypervisor does when the guest masks or moves an interrupt.</summary>
+    /// <summary>SET_VRING_CALL while the ring runs, as a hypervisor does when the guest masks or moves an interrupt. With INBAND_NOTIFICATIONS nothing is sent: what the back-end says goes to the new notifier.</summary>
     /// <param name="call">The new notifier, borrowed; null for none.</param>
     /// <param name="cancellationToken">Cancels freely until the request has left.</param>
     /// <returns>Completes when the back-end has taken it.</returns>

@@ -10,12 +10,15 @@ namespace Vhost.Frontend;
 /// </summary>
 /// <remarks>
 /// Any thread. An object of a session vanishes with the session. Its descriptor is asked for each time (GET_SHARED_OBJECT), on the owner's main channel; owners that look each other's objects up at the same time do not
-/// wait for one another, since each back-end answers on the one channel while it asks on the other.
+/// wait for one another, since each back-end answers on the one channel while it asks on the other. An owner that does not answer keeps a back-end that asks waiting for five seconds; for one second where the interrupts of
+/// that back-end come on the same channel (INBAND_NOTIFICATIONS).
 /// </remarks>
 public sealed class SharedObjectRegistry : IDisposable
 {
     /// <summary>Shorter than whoever asks waits (ten seconds, by default): one back-end's silence must not cost another its channel.</summary>
     private static readonly TimeSpan _longestWait = TimeSpan.FromSeconds(5);
+
+    private static readonly TimeSpan _urgentWait = TimeSpan.FromSeconds(1);
 
     private readonly Lock _gate = new();
     private readonly Dictionary<Guid, Entry> _entries = [];
@@ -70,8 +73,14 @@ public sealed class SharedObjectRegistry : IDisposable
     /// <summary>Finds an object, whoever has made it known.</summary>
     /// <param name="id">Its number.</param>
     /// <param name="cancellationToken">Ends the wait; the owner is not concerned.</param>
-    /// <returns>A descriptor of the caller's own; null: nobody has it, or the back-end that has it is lost, gives it no more, or does not answer within five seconds.</returns>
-    public async ValueTask<SafeFileHandle?> FindAsync(Guid id, CancellationToken cancellationToken = default)
+    /// <returns>A descriptor of the caller's own; null: nobody has it, or the back-end that has it is lost, gives it no more, or does not answer within five seconds; or this process may open no more files.</returns>
+    public ValueTask<SafeFileHandle?> FindAsync(Guid id, CancellationToken cancellationToken = default) => FindForAsync(id, isUrgent: false, cancellationToken);
+
+    /// <summary>The same for a back-end that asks.</summary>
+    /// <param name="id">Its number.</param>
+    /// <param name="isUrgent">Interrupts wait behind the answer: an owner has a second.</param>
+    /// <param name="cancellationToken">Ends the wait; the owner is not concerned.</param>
+    internal async ValueTask<SafeFileHandle?> FindForAsync(Guid id, bool isUrgent, CancellationToken cancellationToken)
     {
         VhostUserFrontend owner;
         lock (_gate)
@@ -79,7 +88,7 @@ public sealed class SharedObjectRegistry : IDisposable
             if (!_entries.TryGetValue(id, out Entry entry))
                 return null;
             if (entry.Owner is null)
-                return Libc.Duplicate(entry.Descriptor!);
+                return DuplicateOrNull(entry.Descriptor!);
             owner = entry.Owner;
         }
 
@@ -87,7 +96,7 @@ public sealed class SharedObjectRegistry : IDisposable
         Task<SafeFileHandle?> asked = owner.Requests.GetSharedObjectAsync(id, CancellationToken.None).AsTask();
         try
         {
-            return await asked.WaitAsync(_longestWait, _time, cancellationToken).ConfigureAwait(false);
+            return await asked.WaitAsync(isUrgent ? _urgentWait : _longestWait, _time, cancellationToken).ConfigureAwait(false);
         }
         catch (OperationCanceledException)
         {
@@ -148,6 +157,19 @@ public sealed class SharedObjectRegistry : IDisposable
         {
             foreach (Guid id in _entries.Where(pair => ReferenceEquals(pair.Value.Owner, owner)).Select(pair => pair.Key).ToArray())
                 _entries.Remove(id);
+        }
+    }
+
+    /// <summary>A process that may open no more files has none to give.</summary>
+    private static SafeFileHandle? DuplicateOrNull(SafeFileHandle descriptor)
+    {
+        try
+        {
+            return Libc.Duplicate(descriptor);
+        }
+        catch (LinuxException)
+        {
+            return null;
         }
     }
 

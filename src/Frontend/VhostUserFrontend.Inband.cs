@@ -5,7 +5,8 @@ namespace Vhost.Frontend;
 // INBAND_NOTIFICATIONS: the notifiers of a ring stay here, and what they carry goes as messages.
 public sealed partial class VhostUserFrontend
 {
-    private bool IsInband => Has(VhostUserProtocolFeatures.InbandNotifications);
+    /// <summary>Whether interrupts come on the back-end channel.</summary>
+    internal bool IsInband => Has(VhostUserProtocolFeatures.InbandNotifications);
 
     /// <summary>VRING_CALL: the back-end interrupts the driver of a ring.</summary>
     internal bool TryCallDriver(uint index) => TrySignal(index, static settings => settings.Call);
@@ -42,7 +43,7 @@ public sealed partial class VhostUserFrontend
         settings.Kick?.Signal();
     }
 
-    /// <summary>Messages: the first kick starts the ring. Where the driver wants no interrupts or does not kick, the message that says so is as without the feature.</summary>
+    /// <summary>Messages: the first kick starts the ring. A ring without a notifier says so as without the feature, which is no more than a hint: without a descriptor a back-end may send, and look for, messages all the same.</summary>
     private async ValueTask StartByMessagesAsync(FrontendVring ring, CancellationToken cancellationToken)
     {
         VringSettings settings = ring.Settings;

@@ -141,7 +141,7 @@ public sealed partial class VhostUserFrontend
         }
         catch (Exception failure)
         {
-            FrontendLog.HandlerFailed(_log, failure, nameof(IVirtioIommu.Detach));
+            FrontendLog.HandlerFailed(_log, failure, nameof(IVirtioIommu.Detach), 1);
         }
     }
 

@@ -299,7 +299,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
         }
         catch (Exception failure)
         {
-            FrontendLog.HandlerFailed(_log, failure, nameof(Disconnected));
+            FrontendLog.HandlerFailed(_log, failure, nameof(Disconnected), 1);
         }
     }
 

@@ -33,7 +33,10 @@ public sealed record VringSettings
     /// <summary>Signalled by the driver when buffers are available. Null: the back-end has to poll (not every back-end can).</summary>
     public EventNotifier? Kick { get; init; }
 
-    /// <summary>Signalled by the back-end when buffers were used. Null: the driver polls and wants no interrupts.</summary>
+    /// <summary>
+    /// Signalled by the back-end when buffers were used. Null: the driver polls and wants no interrupts. With INBAND_NOTIFICATIONS a back-end may say so by messages all the same, which are taken and go no further; a driver
+    /// that polls keeps it from sending them by the flags of the ring.
+    /// </summary>
     public EventNotifier? Call { get; init; }
 
     /// <summary>Signalled by the back-end when the ring is broken. Null: not asked for; several back-ends never signal it.</summary>

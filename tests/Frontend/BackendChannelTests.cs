@@ -149,6 +149,22 @@ public sealed class BackendChannelTests
         await dialogue.Session.ReadConfigAsync(0, new byte[4]);
     }
 
+    [Fact]
+    public async Task F09_a_handler_that_fails_without_end_fills_no_log()
+    {
+        using LogRecorder log = new();
+        VhostUserFrontendOptions options = new()
+        {
+            BackendRequests = new RecordingHandler { Fails = true },
+            LoggerFactory = log,
+            RequiredProtocolFeatures = VhostUserProtocolFeatures.SharedObject,
+        };
+        await using Dialogue dialogue = await Dialogue.StartAsync(new BackendOffer().With(VhostUserProtocolFeatures.SharedObject), options);
+        for (int i = 0; i < 1000; i++)
+            (await AskAsync(dialogue, VhostUserBackendRequest.SharedObjectAdd, new byte[16])).Should().Be(1);
+        log.Entries.Count(entry => entry.Id == 2043).Should().Be(10, "the 1st, 2nd, 4th … 512th are said");
+    }
+
     [Theory]
     [InlineData(0u, 0)]
     [InlineData(11u, 0)]

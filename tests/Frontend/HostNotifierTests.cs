@@ -167,7 +167,7 @@ public sealed class HostNotifierTests : CountedTests
         pages.Sum(page => ProcessCounts.MappedIn(page, Page)).Should().Be(0);
         ProcessCounts.MappedIn(regions.AddressOf(0), Page).Should().Be(0);
         registry.Count.Should().Be(0);
-        log.Exceptions.Should().HaveCount(3).And.AllBeOfType<InvalidOperationException>();
+        log.Exceptions.Should().HaveCount(2, "the 1st, 2nd, 4th … are said").And.AllBeOfType<InvalidOperationException>();
         await dialogue.DisposeAsync();
         log.Entries.Should().Contain(entry => entry.Id == 2002, "every step of the end was taken");
     }

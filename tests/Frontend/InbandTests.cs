@@ -17,7 +17,7 @@ public sealed class InbandTests : CountedTests
     }
 
     [Fact]
-    public async Task Who_polls_says_so_as_without_the_feature()
+    public async Task A_ring_without_notifiers_says_so_as_without_the_feature()
     {
         await using Dialogue dialogue = await ReadyAsync();
         int mark = dialogue.Backend.Mark();

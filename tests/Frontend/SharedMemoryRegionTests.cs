@@ -174,5 +174,21 @@ public sealed class SharedMemoryRegionTests : CountedTests
         (ProcessCounts.MappedIn(regions.AddressOf(0), 4 * Page) + ProcessCounts.MappedIn(regions.AddressOf(2), 4 * Page)).Should().Be(0);
     }
 
+    /// <summary>What counts are the sizes.</summary>
+    [Theory]
+    [InlineData(0u)]
+    [InlineData(256u)]
+    [InlineData(uint.MaxValue)]
+    public async Task F06_a_wrong_number_of_regions_misleads_nobody(uint count)
+    {
+        await using Dialogue dialogue = await ReadyAsync(new());
+        byte[] config = new byte[VhostUserShmemConfig.Size];
+        VhostUserShmemConfig.Write([0, Page], config);
+        BitConverter.TryWriteBytes(config, count);
+        dialogue.Backend.Misbehave = (request, _) => request.Code == VhostUserRequest.GetShmemConfig ? Misbehaviour.Reply(request.Code, config) : null;
+        using SharedMemoryRegions regions = await dialogue.Session.ReserveSharedMemoryAsync();
+        regions.Ids.Should().Equal(1);
+    }
+
     private static bool HasFreeHugePage() => !File.ReadLines("/proc/meminfo").First(line => line.StartsWith("HugePages_Free:", StringComparison.Ordinal)).EndsWith(" 0", StringComparison.Ordinal);
 }

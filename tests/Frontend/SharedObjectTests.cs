@@ -107,20 +107,69 @@ public sealed class SharedObjectTests : CountedTests
     }
 
     [Fact]
-    public async Task F09_an_owner_that_does_not_answer_costs_its_own_session_and_not_that_of_who_asks_and_the_other_way_round()
+    public async Task F09_an_owner_that_does_not_answer_costs_its_own_session_and_not_that_of_who_asks()
+    {
+        FakeTimeProvider clock = new();
+        using SharedObjectRegistry registry = new(time: clock);
+        Guid id = Guid.NewGuid();
+        await using Dialogue owner = await SilentOwnerAsync(registry, id, clock);
+        await using Dialogue asker = await ReadyAsync(new() { SharedObjects = registry });
+        Task<int> asked = LookupAsync(asker, id);
+        await owner.Backend.WhenAsync(VhostUserRequest.GetSharedObject);
+        await clock.TimersAsync(2); // of who asks and of the owner's session
+        clock.Advance(TimeSpan.FromSeconds(5));
+        (await asked).Should().Be(0);
+        owner.Session.Completion.IsCompleted.Should().BeFalse();
+
+        clock.Advance(TimeSpan.FromSeconds(5));
+
+        await owner.Session.Completion.Awaiting(task => task.InTime()).Should().ThrowAsync<VhostUserTimeoutException>();
+        (await LookupAsync(asker, id)).Should().Be(0);
+        asker.Session.Completion.IsCompleted.Should().BeFalse();
+    }
+
+    [Fact]
+    public async Task Who_asked_and_has_gone_costs_the_owner_nothing()
     {
         using SharedObjectRegistry registry = new();
         Guid id = Guid.NewGuid();
-        await using Dialogue owner = await ReadyAsync(new() { SharedObjects = registry });
-        (await AskAsync(owner, VhostUserBackendRequest.SharedObjectAdd, new VhostUserSharedObject(id))).Should().Be(0);
-        owner.Backend.Misbehave = (request, _) => request.Code == VhostUserRequest.GetSharedObject ? Misbehaviour.Nothing : null;
+        await using Dialogue owner = await SilentOwnerAsync(registry, id);
         await using (Dialogue asker = await ReadyAsync(new() { SharedObjects = registry }))
         {
             await SendAsync(asker, VhostUserBackendRequest.SharedObjectLookup, new VhostUserSharedObject(id));
             await owner.Backend.WhenAsync(VhostUserRequest.GetSharedObject);
         }
 
-        owner.Session.Completion.IsCompleted.Should().BeFalse("who asked has gone, which is nothing to the owner");
+        owner.Session.Completion.IsCompleted.Should().BeFalse();
+    }
+
+    /// <summary>They come on the channel on which it has asked.</summary>
+    [Fact]
+    public async Task F09_an_owner_that_does_not_answer_holds_up_the_interrupts_of_another_device_for_a_second()
+    {
+        const VhostUserProtocolFeatures inband = VhostUserProtocolFeatures.InbandNotifications;
+        FakeTimeProvider clock = new();
+        using SharedObjectRegistry registry = new(time: clock);
+        Guid id = Guid.NewGuid();
+        await using Dialogue owner = await SilentOwnerAsync(registry, id);
+        await using Dialogue asker = await ReadyAsync(new() { SharedObjects = registry, WantedProtocolFeatures = BackendOffer.UsualProtocol | inband });
+        Task<int> asked = LookupAsync(asker, id);
+        await clock.TimersAsync();
+        clock.Advance(TimeSpan.FromSeconds(1));
+        (await asked.InTime()).Should().Be(0);
+    }
+
+    [Fact]
+    public async Task A_process_that_may_open_no_more_files_has_no_object_to_give()
+    {
+        using SharedObjectRegistry registry = new();
+        using EventNotifier memory = new();
+        Guid id = Guid.NewGuid();
+        registry.Add(id, Libc.Duplicate(memory.Descriptor));
+        using (DescriptorLimit.Leaving(0))
+            (await registry.FindAsync(id)).Should().BeNull();
+        using SafeFileHandle? found = await registry.FindAsync(id);
+        found.Should().NotBeNull();
     }
 
     [Fact]
@@ -131,6 +180,14 @@ public sealed class SharedObjectTests : CountedTests
         for (int i = 0; i < 10_000; i++)
             (await AskAsync(dialogue, VhostUserBackendRequest.SharedObjectAdd, new VhostUserSharedObject(Guid.NewGuid()))).Should().Be(i < 3 ? 0UL : 1UL);
         registry.Count.Should().Be(3);
+    }
+
+    private static async Task<Dialogue> SilentOwnerAsync(SharedObjectRegistry registry, Guid id, TimeProvider? time = null)
+    {
+        Dialogue owner = await ReadyAsync(new() { SharedObjects = registry, TimeProvider = time ?? TimeProvider.System });
+        (await AskAsync(owner, VhostUserBackendRequest.SharedObjectAdd, new VhostUserSharedObject(id))).Should().Be(0);
+        owner.Backend.Misbehave = (request, _) => request.Code == VhostUserRequest.GetSharedObject ? Misbehaviour.Nothing : null;
+        return owner;
     }
 
     private static async Task<int> LookupAsync(Dialogue dialogue, Guid id)

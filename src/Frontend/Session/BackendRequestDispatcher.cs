@@ -7,6 +7,8 @@ namespace Vhost.Frontend;
 /// <summary>Decodes one valid request of the back-end and hands it to who answers it. An exception of the handler is a refusal.</summary>
 internal sealed class BackendRequestDispatcher(IVhostUserBackendRequestHandler handler, ConfigChangePump configChanges, ILogger log)
 {
+    private readonly HandlerFailures _failures = new(log);
+
     /// <summary>Everything but SHARED_OBJECT_LOOKUP; true when done.</summary>
     public async ValueTask<bool> HandleAsync(VhostUserMessage message, CancellationToken cancellationToken)
     {
@@ -23,7 +25,7 @@ internal sealed class BackendRequestDispatcher(IVhostUserBackendRequestHandler h
         }
         catch (Exception failure) when (!cancellationToken.IsCancellationRequested)
         {
-            FrontendLog.HandlerFailed(log, failure, NameOf(request));
+            _failures.Log(failure, NameOf(request));
             return false;
         }
     }
@@ -38,7 +40,7 @@ internal sealed class BackendRequestDispatcher(IVhostUserBackendRequestHandler h
         }
         catch (Exception failure) when (!cancellationToken.IsCancellationRequested)
         {
-            FrontendLog.HandlerFailed(log, failure, NameOf(VhostUserBackendRequest.SharedObjectLookup));
+            _failures.Log(failure, NameOf(VhostUserBackendRequest.SharedObjectLookup));
             return null;
         }
     }

@@ -13,13 +13,13 @@ internal sealed class ConfigChangePump : IAsyncDisposable
         new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true });
     private readonly CancellationTokenSource _stop = new();
     private readonly Func<CancellationToken, ValueTask> _changed;
-    private readonly ILogger _log;
+    private readonly HandlerFailures _failures;
     private readonly Task _loop;
 
     public ConfigChangePump(Func<CancellationToken, ValueTask> changed, ILogger log)
     {
         _changed = changed;
-        _log = log;
+        _failures = new HandlerFailures(log);
         _loop = RunAsync();
     }
 
@@ -57,7 +57,7 @@ internal sealed class ConfigChangePump : IAsyncDisposable
         }
         catch (Exception failure) when (!_stop.IsCancellationRequested)
         {
-            FrontendLog.HandlerFailed(_log, failure, "VHOST_USER_BACKEND_CONFIG_CHANGE_MSG");
+            _failures.Log(failure, "VHOST_USER_BACKEND_CONFIG_CHANGE_MSG");
         }
     }
 }

@@ -8,6 +8,7 @@ namespace Vhost.Frontend;
 internal sealed class HostNotifiers(IHostNotifierUser user, ILogger log)
 {
     private readonly Lock _gate = new();
+    private readonly HandlerFailures _failures = new(log);
     private readonly HostNotifierPage?[] _pages = new HostNotifierPage?[VringLimits.MaxQueues];
     private Task _last = Task.CompletedTask;
     private bool _closed;
@@ -89,7 +90,7 @@ internal sealed class HostNotifiers(IHostNotifierUser user, ILogger log)
         }
         catch (Exception failure)
         {
-            FrontendLog.HandlerFailed(log, failure, nameof(IHostNotifierUser));
+            _failures.Log(failure, nameof(IHostNotifierUser));
         }
 
         page.Dispose();

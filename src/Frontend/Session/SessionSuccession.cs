@@ -133,7 +133,7 @@ internal sealed class SessionSuccession : IAsyncDisposable
         }
         catch (Exception failure)
         {
-            FrontendLog.HandlerFailed(_log, failure, "Reconnected"); // the session is sound, and goes on
+            FrontendLog.HandlerFailed(_log, failure, "Reconnected", 1); // the session is sound, and goes on
         }
 
         return true;

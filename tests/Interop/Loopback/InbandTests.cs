@@ -51,6 +51,8 @@ public sealed class InbandTests
         BackendLife life = new(socket, new BlockDevice(storage), inband);
         BlockClientOptions options = new() { InbandNotifications = true, Reconnect = new ReconnectPolicy { Delay = TimeSpan.FromMilliseconds(5) }, Connect = new() { RetryFor = TimeSpan.FromSeconds(5) } };
         await using BlockClient client = await BlockClient.ConnectAsync(socket, options);
+        using SemaphoreSlim reconnected = new(0);
+        client.Reconnected += (_, _) => reconnected.Release();
         byte[] data = new byte[4096];
         for (int round = 1; round <= 3; round++)
         {
@@ -61,7 +63,8 @@ public sealed class InbandTests
             byte[] read = new byte[4096];
             await client.ReadAsync(0, read).InTime();
             read.Should().Equal(data);
-            await Eventually.TrueAsync(() => client.Reconnections == round);
+            (await reconnected.WaitAsync(Eventually.Deadline)).Should().BeTrue();
+            client.Reconnections.Should().Be(round);
         }
 
         await life.DisposeAsync();
