@@ -63,6 +63,15 @@ public sealed class Testpmd : IAsyncDisposable
         return TestpmdStatistics.Parse(_process.Output.Skip(from));
     }
 
+    /// <summary>The MTU of its port.</summary>
+    public async Task<int> MtuAsync()
+    {
+        const string label = "MTU: ";
+        int from = await SendAsync("show port info 0");
+        string line = await _process.OutputLineAsync(label, from);
+        return int.Parse(line[(line.IndexOf(label, StringComparison.Ordinal) + label.Length)..], CultureInfo.InvariantCulture);
+    }
+
     /// <summary>Stops forwarding; packets stay where they are.</summary>
     public async Task StopForwardingAsync()
     {
