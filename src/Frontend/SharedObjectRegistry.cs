@@ -28,7 +28,7 @@ public sealed class SharedObjectRegistry : IDisposable
 
     /// <summary>Makes an empty registry.</summary>
     /// <param name="mostPerSession">How many objects one back-end may make known, 1 or more; further ones are refused.</param>
-    /// <param name="time">The clock for <see cref="FindAsync"/>; null: that of the machine.</param>
+    /// <param name="time">The clock for <see cref="FindAsync(Guid, CancellationToken)"/>; null: that of the machine.</param>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="mostPerSession"/> is less than 1.</exception>
     public SharedObjectRegistry(int mostPerSession = 256, TimeProvider? time = null)
     {

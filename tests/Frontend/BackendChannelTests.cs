@@ -6,6 +6,7 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>What the back-end asks over its own channel.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(Counterpart.Script, VhostUserRequest.SetBackendReqFd, VhostUserBackendRequest.ConfigChangeMsg, VhostUserProtocolFeatures.BackendReq)]
 public sealed class BackendChannelTests
 {
     private const VhostUserHeaderFlags Asking = VhostUserHeaderFlags.Version1 | VhostUserHeaderFlags.NeedReply;

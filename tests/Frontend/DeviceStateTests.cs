@@ -8,6 +8,7 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>The front-end's half of a transfer of a device's state, against a back-end that does what the test says with the pipe.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(Counterpart.Script, VhostUserRequest.SetDeviceStateFd, VhostUserRequest.CheckDeviceState, VhostUserProtocolFeatures.DeviceState)]
 public class DeviceStateTests
 {
     private const ulong UseYours = 0x100;

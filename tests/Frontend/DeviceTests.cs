@@ -4,6 +4,10 @@ using Vhost.Tests.Support;
 namespace Vhost.Frontend.Tests;
 
 [Collection(ProcessCounts.Name)]
+[Shows(
+    Counterpart.Script,
+    VhostUserRequest.GetConfig, VhostUserRequest.SetConfig, VhostUserRequest.ResetDevice, VhostUserProtocolFeatures.Config,
+    VhostUserProtocolFeatures.ResetDevice)]
 public sealed class DeviceTests : CountedTests
 {
     [Fact]

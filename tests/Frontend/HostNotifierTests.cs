@@ -8,6 +8,7 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>Doorbell pages of a back-end, and what neither a back-end nor a user of them may break.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(Counterpart.Script, VhostUserBackendRequest.VringHostNotifierMsg, VhostUserProtocolFeatures.HostNotifier)]
 public sealed class HostNotifierTests : CountedTests
 {
     [Fact]

@@ -5,6 +5,9 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>Kicks, interrupts and errors as messages.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(
+    Counterpart.Script,
+    VhostUserRequest.VringKick, VhostUserBackendRequest.VringCall, VhostUserBackendRequest.VringErr, VhostUserProtocolFeatures.InbandNotifications)]
 public sealed class InbandTests : CountedTests
 {
     [Fact]

@@ -4,6 +4,10 @@ using Vhost.Tests.Support;
 
 namespace Vhost.Frontend.Tests;
 
+[Shows(
+    Counterpart.Script,
+    VhostUserRequest.SetMemTable, VhostUserRequest.AddMemReg, VhostUserRequest.RemMemReg, VhostUserRequest.GetMaxMemSlots,
+    VhostUserProtocolFeatures.ConfigureMemSlots, VhostUserProtocolFeatures.GpaAddresses)]
 public sealed class MemoryTests : IDisposable
 {
     private const ulong Page = 4096;

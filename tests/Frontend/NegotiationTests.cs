@@ -4,6 +4,12 @@ using Vhost.Tests.Support;
 namespace Vhost.Frontend.Tests;
 
 [Collection(ProcessCounts.Name)]
+[Shows(
+    Counterpart.Script,
+    VhostUserRequest.GetFeatures, VhostUserRequest.SetFeatures, VhostUserRequest.SetOwner, VhostUserRequest.GetProtocolFeatures,
+    VhostUserRequest.SetProtocolFeatures, VhostUserRequest.GetQueueNum, VhostUserRequest.SetStatus, VhostUserRequest.GetStatus,
+    VhostUserProtocolFeatures.MultiQueue, VhostUserProtocolFeatures.ReplyAck, VhostUserProtocolFeatures.Status, VhostUserProtocolFeatures.GetVringBaseInflight,
+    VhostUserProtocolFeatures.GetVringBaseSkipDrain)]
 public sealed class NegotiationTests : CountedTests
 {
     private const VirtioFeatures Usual = VirtioFeatures.Version1 | VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors;

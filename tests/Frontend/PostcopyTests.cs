@@ -7,6 +7,7 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>Sessions that take part in a migration, and back-ends that answer it with what cannot be, or wait for what is not theirs.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(Counterpart.Script, VhostUserRequest.PostcopyAdvise, VhostUserRequest.PostcopyListen, VhostUserRequest.PostcopyEnd, VhostUserProtocolFeatures.PageFault)]
 public sealed class PostcopyTests : CountedTests
 {
     private const ulong Page = 4096;

@@ -6,6 +6,12 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>The raw layer: what each of the 45 methods puts on the wire, and what it makes of the answer.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(
+    Counterpart.Script,
+    VhostUserRequest.ResetOwner, VhostUserRequest.SetLogBase, VhostUserRequest.SetLogFd, VhostUserRequest.SendRarp, VhostUserRequest.NetSetMtu,
+    VhostUserRequest.SetVringEndian, VhostUserRequest.GetInflightFd, VhostUserRequest.SetInflightFd, VhostUserRequest.CreateCryptoSession,
+    VhostUserRequest.CloseCryptoSession, VhostUserRequest.GpuSetSocket, VhostUserRequest.GetVringBaseSkipDrain,
+    VhostUserProtocolFeatures.CrossEndian)]
 public sealed class RequestClientTests : IDisposable
 {
     private static readonly Guid _id = new("00112233-4455-6677-8899-aabbccddeeff");

@@ -8,6 +8,9 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>Memory regions of a back-end, and what a back-end may not do with them.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(
+    Counterpart.Script,
+    VhostUserRequest.GetShmemConfig, VhostUserBackendRequest.ShmemMap, VhostUserBackendRequest.ShmemUnmap, VhostUserProtocolFeatures.Shmem)]
 public sealed class SharedMemoryRegionTests : CountedTests
 {
     [Fact]

@@ -7,6 +7,10 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>Objects of a back-end, and what a back-end may not do with them.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(
+    Counterpart.Script,
+    VhostUserRequest.GetSharedObject, VhostUserBackendRequest.SharedObjectAdd, VhostUserBackendRequest.SharedObjectRemove,
+    VhostUserBackendRequest.SharedObjectLookup, VhostUserProtocolFeatures.SharedObject)]
 public sealed class SharedObjectTests : CountedTests
 {
     [Fact]

@@ -7,6 +7,7 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>What a back-end asks for objects, memory regions and doorbell pages, in a shape that cannot be.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(Counterpart.Script, VhostUserProtocolFeatures.BackendSendFd)]
 public sealed class SharedTests : CountedTests
 {
     [Theory]

@@ -4,6 +4,10 @@ using Vhost.Tests.Support;
 namespace Vhost.Frontend.Tests;
 
 [Collection(ProcessCounts.Name)]
+[Shows(
+    Counterpart.Script,
+    VhostUserRequest.SetVringNum, VhostUserRequest.SetVringAddr, VhostUserRequest.SetVringBase, VhostUserRequest.GetVringBase,
+    VhostUserRequest.SetVringKick, VhostUserRequest.SetVringCall, VhostUserRequest.SetVringErr, VhostUserRequest.SetVringEnable)]
 public sealed class VringTests : CountedTests
 {
     [Fact]

@@ -5,6 +5,7 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>Protocol bits that are offered on request, but for messages that have tests of their own.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(Counterpart.Script, VhostUserRequest.SetVringEndian, VhostUserProtocolFeatures.CrossEndian, VhostUserProtocolFeatures.GpaAddresses)]
 public class AdditionalFeatureTests
 {
     private const VirtioFeatures Legacy = VirtioFeatures.VhostUserProtocolFeatures;

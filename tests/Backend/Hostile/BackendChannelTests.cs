@@ -5,6 +5,7 @@ using Vhost.Tests.Support;
 namespace Vhost.Backend.Tests.Hostile;
 
 [Collection(ProcessCounts.Name)]
+[Shows(Counterpart.Script, VhostUserRequest.SetBackendReqFd, VhostUserBackendRequest.ConfigChangeMsg, VhostUserProtocolFeatures.BackendReq)]
 public class BackendChannelTests
 {
     [Fact]

@@ -6,6 +6,12 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>What the application asks of the front-end, and when it may not.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(
+    Counterpart.Script,
+    VhostUserRequest.GetSharedObject, VhostUserRequest.GetShmemConfig, VhostUserBackendRequest.VringHostNotifierMsg,
+    VhostUserBackendRequest.SharedObjectAdd, VhostUserBackendRequest.SharedObjectRemove, VhostUserBackendRequest.SharedObjectLookup,
+    VhostUserBackendRequest.ShmemMap, VhostUserBackendRequest.ShmemUnmap, VhostUserProtocolFeatures.HostNotifier,
+    VhostUserProtocolFeatures.BackendSendFd, VhostUserProtocolFeatures.SharedObject, VhostUserProtocolFeatures.Shmem)]
 public class BackendRequestTests
 {
     private static readonly VhostUserBackendOptions _doorbells = new()

@@ -6,6 +6,10 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>Crypto sessions and sockets of displays, from front-ends that get their messages wrong.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(
+    Counterpart.Script,
+    VhostUserRequest.CreateCryptoSession, VhostUserRequest.CloseCryptoSession, VhostUserRequest.GpuSetSocket,
+    VhostUserProtocolFeatures.CryptoSession)]
 public class CryptoAndGpuTests
 {
     [Theory]

@@ -6,6 +6,7 @@ using Vhost.Tests.Support;
 namespace Vhost.Backend.Tests.Hostile;
 
 [Collection(ProcessCounts.Name)]
+[Shows(Counterpart.Script, VhostUserRequest.GetQueueNum)]
 public class DescriptorTests
 {
     [Theory]

@@ -5,6 +5,10 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>Messages that go to the device.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(
+    Counterpart.Script,
+    VhostUserRequest.ResetOwner, VhostUserRequest.ResetDevice, VhostUserRequest.SetStatus, VhostUserRequest.SendRarp, VhostUserRequest.NetSetMtu,
+    VhostUserProtocolFeatures.ResetDevice, VhostUserProtocolFeatures.Status, VhostUserProtocolFeatures.Rarp, VhostUserProtocolFeatures.NetMtu)]
 public class DeviceMessageTests
 {
     [Theory]

@@ -7,6 +7,7 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>B34: transfers of a device's state by front-ends that get them wrong, and by some that get them right.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(Counterpart.Script, VhostUserRequest.SetDeviceStateFd, VhostUserRequest.CheckDeviceState, VhostUserProtocolFeatures.DeviceState)]
 public class DeviceStateTests
 {
     private const ulong OwnDescriptorIsUsed = 0x100;

@@ -6,6 +6,7 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>SET_LOG_BASE, SET_LOG_FD, LOG_ALL and the log flag of a ring: said by a front-end in its order, and in every other.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(Counterpart.Script, VhostUserRequest.SetLogBase, VhostUserRequest.SetLogFd, VhostUserProtocolFeatures.LogShmFd, VirtioFeatures.LogAll)]
 public sealed class DirtyLogTests
 {
     /// <summary>Enough for the memory of <see cref="TestGuest"/>, and one page.</summary>

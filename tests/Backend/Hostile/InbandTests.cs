@@ -6,6 +6,9 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>Kicks, interrupts and errors as messages.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(
+    Counterpart.Script,
+    VhostUserRequest.VringKick, VhostUserBackendRequest.VringCall, VhostUserBackendRequest.VringErr, VhostUserProtocolFeatures.InbandNotifications)]
 public class InbandTests
 {
     private static readonly VhostUserBackendOptions _inband = new()

@@ -8,6 +8,7 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>The in-flight area: asked for, handed in, and what front-ends say wrong about it.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(Counterpart.Script, VhostUserRequest.GetInflightFd, VhostUserRequest.SetInflightFd, VhostUserProtocolFeatures.InflightShmFd)]
 public class InflightTests
 {
     private const ushort Entries = TestRing.Size;

@@ -5,6 +5,7 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>IOTLB_MSG in both directions: what a front-end says of translations, and what it is asked.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(Counterpart.Script, VhostUserRequest.IotlbMsg, VhostUserBackendRequest.IotlbMsg, VirtioFeatures.AccessPlatform)]
 public sealed class IotlbTests
 {
     private const VhostUserIotlbPermission Read = VhostUserIotlbPermission.ReadOnly;

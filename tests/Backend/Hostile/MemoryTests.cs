@@ -6,6 +6,10 @@ using Vhost.Tests.Support;
 namespace Vhost.Backend.Tests.Hostile;
 
 [Collection(ProcessCounts.Name)]
+[Shows(
+    Counterpart.Script,
+    VhostUserRequest.SetMemTable, VhostUserRequest.AddMemReg, VhostUserRequest.RemMemReg, VhostUserRequest.GetMaxMemSlots,
+    VhostUserProtocolFeatures.ConfigureMemSlots)]
 public class MemoryTests
 {
     [Fact]

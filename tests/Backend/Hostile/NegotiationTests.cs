@@ -4,6 +4,11 @@ using Vhost.Tests.Support;
 namespace Vhost.Backend.Tests.Hostile;
 
 [Collection(ProcessCounts.Name)]
+[Shows(
+    Counterpart.Script,
+    VhostUserRequest.GetFeatures, VhostUserRequest.SetFeatures, VhostUserRequest.SetOwner, VhostUserRequest.GetProtocolFeatures,
+    VhostUserRequest.SetProtocolFeatures, VhostUserRequest.GetConfig, VhostUserRequest.SetConfig, VhostUserProtocolFeatures.ReplyAck,
+    VhostUserProtocolFeatures.Config)]
 public class NegotiationTests
 {
     [Fact]

@@ -7,6 +7,7 @@ namespace Vhost.Backend.Tests;
 
 /// <summary>Front-ends that lie about memory which is under way, or never send it.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(Counterpart.Script, VhostUserRequest.PostcopyAdvise, VhostUserRequest.PostcopyListen, VhostUserRequest.PostcopyEnd, VhostUserProtocolFeatures.PageFault)]
 public sealed class PostcopyTests
 {
     private const ulong Page = 4096;

@@ -6,6 +6,9 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>GET_VRING_BASE_SKIP_DRAIN of every wrong shape and at every wrong time.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(
+    Counterpart.Script,
+    VhostUserRequest.GetVringBaseSkipDrain, VhostUserProtocolFeatures.GetVringBaseInflight, VhostUserProtocolFeatures.GetVringBaseSkipDrain)]
 public class SkipDrainTests
 {
     private const VhostUserRequest Request = VhostUserRequest.GetVringBaseSkipDrain;

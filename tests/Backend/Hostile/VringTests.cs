@@ -4,6 +4,10 @@ using Vhost.Tests.Support;
 namespace Vhost.Backend.Tests.Hostile;
 
 [Collection(ProcessCounts.Name)]
+[Shows(
+    Counterpart.Script,
+    VhostUserRequest.SetVringNum, VhostUserRequest.SetVringAddr, VhostUserRequest.SetVringBase, VhostUserRequest.GetVringBase,
+    VhostUserRequest.SetVringKick, VhostUserRequest.SetVringCall, VhostUserRequest.SetVringErr, VhostUserRequest.SetVringEnable)]
 public class VringTests
 {
     private static readonly VhostUserBackendOptions _options = new() { DrainTimeout = TimeSpan.FromSeconds(2) };

@@ -1,8 +1,10 @@
 using Vhost.Protocol;
+using Vhost.Tests.Support;
 
 namespace Vhost.Backend.Tests;
 
 /// <summary>Packets of a driver that is written by hand, well-behaved and not.</summary>
+[Shows(Counterpart.Script, VirtioFeatures.AnyLayout, VirtioFeatures.Version1)]
 public sealed class NetFromGuestTests : NetPortBench
 {
     [Theory]

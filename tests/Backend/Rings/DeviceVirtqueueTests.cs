@@ -4,6 +4,7 @@ using Vhost.Tests.Support;
 namespace Vhost.Backend.Tests;
 
 /// <summary>What the device takes from a split ring, and what the driver sees of it.</summary>
+[Shows(Counterpart.Script, VirtioFeatures.EventIndex, VirtioFeatures.InOrder)]
 public sealed class DeviceVirtqueueTests : DeviceQueueBench
 {
     [Fact]

@@ -4,6 +4,7 @@ using Vhost.Tests.Support;
 namespace Vhost.Backend.Tests;
 
 /// <summary>The device's half on a packed ring that a hostile driver writes.</summary>
+[Shows(Counterpart.Script, VirtioFeatures.RingPacked, VirtioFeatures.IndirectDescriptors)]
 public sealed partial class PackedDeviceTests : IDisposable
 {
     private const ulong Data = 0x10_0000;

@@ -5,6 +5,7 @@ namespace Vhost.Backend.Tests.Rings;
 
 /// <summary>What devices do to rings: failing, keeping requests, not coming back; and what a reset does.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(Counterpart.Script, VhostUserRequest.GetStatus)]
 public class RingServiceTests
 {
     [Theory]

@@ -5,6 +5,7 @@ namespace Vhost.Frontend.Tests.Iommu;
 
 /// <summary>What a session says to a back-end behind an IOMMU, and what it lets itself be asked.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(Counterpart.Script, VhostUserRequest.IotlbMsg, VhostUserBackendRequest.IotlbMsg, VirtioFeatures.AccessPlatform)]
 public sealed class IommuTests
 {
     private const VhostUserIotlbPermission Read = VhostUserIotlbPermission.ReadOnly;

@@ -1,8 +1,10 @@
 using Vhost.Protocol;
+using Vhost.Tests.Support;
 
 namespace Vhost.Frontend.Tests;
 
 /// <summary>What a device that is written by hand gets from a sender, and what its answers do.</summary>
+[Shows(Counterpart.Script, VirtioFeatures.AnyLayout, VirtioFeatures.Version1)]
 public sealed class NetSenderTests : NetQueueBench
 {
     [Theory]

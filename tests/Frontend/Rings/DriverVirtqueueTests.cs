@@ -3,6 +3,7 @@ using Vhost.Tests.Support;
 
 namespace Vhost.Frontend.Tests;
 
+[Shows(Counterpart.Script, VirtioFeatures.IndirectDescriptors, VirtioFeatures.EventIndex, VirtioFeatures.InOrder)]
 public sealed class DriverVirtqueueTests : IDisposable
 {
     private const ulong Data = 0x10_0000;

@@ -4,6 +4,7 @@ using Vhost.Tests.Support;
 namespace Vhost.Frontend.Tests;
 
 /// <summary>The driver's half on a packed ring that a hostile device writes.</summary>
+[Shows(Counterpart.Script, VirtioFeatures.RingPacked)]
 public sealed class PackedDriverTests : IDisposable
 {
     private const ulong Data = 0x10_0000;

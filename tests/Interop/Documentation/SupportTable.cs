@@ -29,7 +29,8 @@ internal static partial class SupportTable
 
     internal static string Render()
     {
-        StringBuilder text = new("\n### Messages\n\n| Code | Message | Front-end | Back-end |\n|---|---|---|---|\n");
+        StringBuilder text = new("\n### Messages\n\n| Code | Message | Front-end | Back-end | Also tested with |\n|---|---|---|---|---|\n");
+        Evidence evidence = new();
         HashSet<string> served = Names(Source("src/Backend/Session/BackendSession.Dispatch.cs"), DispatchArm());
         HashSet<string> sentBySession = Names(Sources("src/Frontend", "Requests"), SessionCall());
         HashSet<string> raw = [.. typeof(VhostUserRequestClient).GetMethods().Select(method => method.Name)];
@@ -37,28 +38,28 @@ internal static partial class SupportTable
         {
             string name = ((VhostUserRequest)contract.Code).ToString();
             string frontend = sentBySession.Contains(name) ? "session" : raw.Contains($"{name}Async") ? "raw" : "–";
-            Row(text, contract, frontend, served.Contains(name) ? "served" : "refused");
+            Row(text, contract, evidence.Cells($"{nameof(VhostUserRequest)}.{name}", frontend, served.Contains(name) ? "served" : "refused"));
         }
 
-        text.Append("\n| Code | Message of the back-end | Front-end | Back-end |\n|---|---|---|---|\n");
+        text.Append("\n| Code | Message of the back-end | Front-end | Back-end | Also tested with |\n|---|---|---|---|---|\n");
         HashSet<string> handled = Names(Sources("src/Frontend/Session", "-"), BackendRequestUse());
         HashSet<string> sent = Names(Sources("src/Backend/Session", "-") + Source("src/Backend/VhostUserBackendRequests.cs"), BackendRequestUse());
         foreach (MessageContract contract in MessageContracts.All.Where(contract => contract.Channel == VhostUserChannel.Backend))
         {
             string name = ((VhostUserBackendRequest)contract.Code).ToString();
-            Row(text, contract, handled.Contains(name) ? "handled" : "refused", sent.Contains(name) ? "sent" : "–");
+            Row(text, contract, evidence.Cells($"{nameof(VhostUserBackendRequest)}.{name}", handled.Contains(name) ? "handled" : "refused", sent.Contains(name) ? "sent" : "–"));
         }
 
-        Features(text);
-        RingFeatures(text);
+        Features(text, evidence);
+        RingFeatures(text, evidence);
         return text.ToString();
     }
 
-    private static void Features(StringBuilder text)
+    private static void Features(StringBuilder text, Evidence evidence)
     {
         VhostUserProtocolFeatures asked = new VhostUserFrontendOptions().WantedProtocolFeatures;
         HashSet<string> offered = Names(Source("src/Backend/OfferedBits.cs"), ProtocolFeature());
-        text.Append("\n### Protocol features\n\n| Bit | Feature | Front-end | Back-end | Note |\n|---|---|---|---|---|\n");
+        text.Append("\n### Protocol features\n\n| Bit | Feature | Front-end | Back-end | Also tested with | Note |\n|---|---|---|---|---|---|\n");
         for (int bit = 0; bit < 64; bit++)
         {
             VhostUserProtocolFeatures feature = (VhostUserProtocolFeatures)(1UL << bit);
@@ -66,15 +67,16 @@ internal static partial class SupportTable
                 continue;
             string frontend = (asked & feature) != 0 ? "asked for" : feature == VhostUserProtocolFeatures.XenMmap ? "no" : "on request";
             string backend = (OfferedBits.OnRequest & feature) != 0 ? "on request" : offered.Contains(feature.ToString()) ? "offered" : feature == VhostUserProtocolFeatures.XenMmap ? "no" : "not yet";
-            text.Append(CultureInfo.InvariantCulture, $"| {bit} | {FeatureNames.OfProtocolBit(bit)} | {frontend} | {backend} | {ProtocolBitReport.AvailabilityOf(feature)} |\n");
+            string cells = evidence.Cells($"{nameof(VhostUserProtocolFeatures)}.{feature}", frontend, backend);
+            text.Append(CultureInfo.InvariantCulture, $"| {bit} | {FeatureNames.OfProtocolBit(bit)} | {cells} | {ProtocolBitReport.AvailabilityOf(feature)} |\n");
         }
     }
 
-    private static void RingFeatures(StringBuilder text)
+    private static void RingFeatures(StringBuilder text, Evidence evidence)
     {
         HashSet<string> driver = Names(Source("src/Frontend/Block/BlockClientOptions.cs") + Source("src/Frontend/Net/NetClientOptions.cs") + Source("src/Frontend/VhostUserFrontend.Log.cs"), VirtioFeature());
         HashSet<string> device = Names(SupportedBits().Match(Source("src/Backend/OfferedBits.cs")).Value, VirtioFeature());
-        text.Append("\n### Ring and transport features of virtio\n\n| Bit | Feature | Front-end | Back-end | Note |\n|---|---|---|---|---|\n");
+        text.Append("\n### Ring and transport features of virtio\n\n| Bit | Feature | Front-end | Back-end | Also tested with | Note |\n|---|---|---|---|---|---|\n");
         foreach (VirtioFeatures feature in Enum.GetValues<VirtioFeatures>().Where(feature => ulong.IsPow2((ulong)feature) && feature != VirtioFeatures.VhostUserProtocolFeatures))
         {
             int bit = int.CreateChecked(ulong.Log2((ulong)feature));
@@ -82,14 +84,13 @@ internal static partial class SupportTable
             bool onRequest = (OfferedBits.TransportBitsOnRequest & feature) != 0;
             string? reason = _notOfVhostUser.GetValueOrDefault(feature);
             string absent = onRequest ? "on request" : reason is null ? "not yet" : "no";
-            text.Append(
-                CultureInfo.InvariantCulture,
-                $"| {bit} | {FeatureNames.OfVirtioBit(bit)} | {(driver.Contains(name) ? "yes" : absent)} | {(device.Contains(name) ? "offered" : absent)} | {reason ?? "–"} |\n");
+            string cells = evidence.Cells($"{nameof(VirtioFeatures)}.{name}", driver.Contains(name) ? "yes" : absent, device.Contains(name) ? "offered" : absent);
+            text.Append(CultureInfo.InvariantCulture, $"| {bit} | {FeatureNames.OfVirtioBit(bit)} | {cells} | {reason ?? "–"} |\n");
         }
     }
 
-    private static void Row(StringBuilder text, MessageContract contract, string frontend, string backend) => text.Append(
-        CultureInfo.InvariantCulture, $"| {contract.Code} | {contract.Name.Replace("VHOST_USER_", "", StringComparison.Ordinal)} | {frontend} | {backend} |\n");
+    private static void Row(StringBuilder text, MessageContract contract, string cells) => text.Append(
+        CultureInfo.InvariantCulture, $"| {contract.Code} | {contract.Name.Replace("VHOST_USER_", "", StringComparison.Ordinal)} | {cells} |\n");
 
     private static HashSet<string> Names(string source, Regex pattern) => [.. pattern.Matches(source).Select(match => match.Groups["name"].Value)];
 

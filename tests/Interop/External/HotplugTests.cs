@@ -5,6 +5,7 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.External;
 
 /// <summary>Memory added to and removed from QEMU's storage daemon while requests run.</summary>
+[Shows(Counterpart.StorageDaemon, VhostUserRequest.AddMemReg, VhostUserRequest.RemMemReg, VhostUserProtocolFeatures.ConfigureMemSlots)]
 public sealed class HotplugTests : IDisposable
 {
     private const int DiskSize = 16 << 20;

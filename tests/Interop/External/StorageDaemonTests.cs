@@ -8,6 +8,13 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.External;
 
 /// <summary>Our front-end against QEMU's storage daemon. Skipped, with the reason, where it is not installed.</summary>
+[Shows(
+    Counterpart.StorageDaemon,
+    VhostUserRequest.GetFeatures, VhostUserRequest.SetFeatures, VhostUserRequest.SetOwner, VhostUserRequest.SetVringNum,
+    VhostUserRequest.SetVringAddr, VhostUserRequest.SetVringBase, VhostUserRequest.SetVringKick, VhostUserRequest.SetVringCall,
+    VhostUserRequest.GetProtocolFeatures, VhostUserRequest.SetProtocolFeatures, VhostUserRequest.SetVringEnable, VhostUserRequest.GetQueueNum,
+    VhostUserRequest.SetBackendReqFd, VhostUserRequest.GetConfig, VhostUserRequest.GetMaxMemSlots, VhostUserProtocolFeatures.MultiQueue,
+    VhostUserProtocolFeatures.ReplyAck, VhostUserProtocolFeatures.BackendReq, VhostUserProtocolFeatures.Config, VirtioFeatures.Version1)]
 public sealed class StorageDaemonTests : IDisposable
 {
     private const int DiskSize = 16 << 20;

@@ -7,6 +7,7 @@ namespace Vhost.Interop.Tests.External;
 /// <summary>
 /// Our packets through DPDK's testpmd and back: each comes back once and unchanged, and both sides have counted the same.
 /// </summary>
+[Shows(Counterpart.Dpdk, VirtioFeatures.Version1, VirtioFeatures.RingPacked, VirtioFeatures.InOrder)]
 public sealed class TestpmdEchoTests
 {
     private static readonly EchoPlan _mixedLengths = new() { Longest = 1518 };

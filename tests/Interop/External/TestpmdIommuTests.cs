@@ -1,9 +1,11 @@
 using Vhost.Frontend;
 using Vhost.Protocol;
+using Vhost.Tests.Support;
 
 namespace Vhost.Interop.Tests.External;
 
 /// <summary>DPDK's device behind an IOMMU of ours.</summary>
+[Shows(Counterpart.Dpdk, VhostUserRequest.IotlbMsg, VhostUserBackendRequest.IotlbMsg, VirtioFeatures.AccessPlatform)]
 public sealed class TestpmdIommuTests
 {
     [SkippableTheory]

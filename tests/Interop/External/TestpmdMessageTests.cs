@@ -5,6 +5,15 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.External;
 
 /// <summary>What our front-end asks of DPDK's back-end beside packets: its dirty log, MTU and device status. It offers no in-flight region.</summary>
+[Shows(
+    Counterpart.Dpdk,
+    VhostUserRequest.GetFeatures, VhostUserRequest.SetFeatures, VhostUserRequest.SetOwner, VhostUserRequest.SetVringNum,
+    VhostUserRequest.SetVringAddr, VhostUserRequest.SetVringBase, VhostUserRequest.SetVringKick, VhostUserRequest.SetVringCall,
+    VhostUserRequest.GetProtocolFeatures, VhostUserRequest.SetProtocolFeatures, VhostUserRequest.SetVringEnable, VhostUserRequest.SetMemTable,
+    VhostUserRequest.SetLogBase, VhostUserRequest.GetVringBase, VhostUserRequest.GetQueueNum, VhostUserRequest.NetSetMtu,
+    VhostUserRequest.SetBackendReqFd, VhostUserRequest.SetStatus, VhostUserRequest.GetStatus, VhostUserProtocolFeatures.LogShmFd,
+    VhostUserProtocolFeatures.ReplyAck, VhostUserProtocolFeatures.NetMtu, VhostUserProtocolFeatures.BackendReq, VhostUserProtocolFeatures.Status,
+    VirtioFeatures.LogAll)]
 public sealed class TestpmdMessageTests : IAsyncDisposable
 {
     private const int PageSize = (int)DirtyLog.PageSize;

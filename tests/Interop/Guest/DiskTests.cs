@@ -1,7 +1,17 @@
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
 namespace Vhost.Interop.Tests.Guests;
 
 /// <summary>A Linux guest keeps a file system on our disk.</summary>
 [Collection(GuestCollection.Name)]
+[Shows(
+    Counterpart.Qemu,
+    VhostUserRequest.GetFeatures, VhostUserRequest.SetFeatures, VhostUserRequest.SetOwner, VhostUserRequest.SetVringNum,
+    VhostUserRequest.SetVringAddr, VhostUserRequest.SetVringBase, VhostUserRequest.SetVringKick, VhostUserRequest.SetVringCall,
+    VhostUserRequest.GetProtocolFeatures, VhostUserRequest.SetProtocolFeatures, VhostUserRequest.SetVringEnable, VhostUserRequest.GetVringBase,
+    VhostUserRequest.GetConfig, VhostUserRequest.AddMemReg, VhostUserProtocolFeatures.ReplyAck, VhostUserProtocolFeatures.Config,
+    VhostUserProtocolFeatures.ConfigureMemSlots, VirtioFeatures.Version1, VirtioFeatures.IndirectDescriptors, VirtioFeatures.EventIndex)]
 public sealed class DiskTests : IDisposable
 {
     private const long DiskSize = 256 << 20;

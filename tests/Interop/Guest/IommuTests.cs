@@ -7,6 +7,7 @@ namespace Vhost.Interop.Tests.Guests;
 
 /// <summary>Linux guests whose kernel maps each buffer in an IOMMU of QEMU for one request alone, with devices of ours behind it.</summary>
 [Collection(GuestCollection.Name)]
+[Shows(Counterpart.Qemu, VhostUserRequest.IotlbMsg, VhostUserBackendRequest.IotlbMsg, VirtioFeatures.AccessPlatform)]
 public sealed partial class IommuTests : IDisposable
 {
     private const int Megabytes = 10;

@@ -1,11 +1,13 @@
 using System.Globalization;
 using System.Text.Json;
+using Vhost.Protocol;
 using Vhost.Tests.Support;
 
 namespace Vhost.Interop.Tests.Guests;
 
 /// <summary>QEMU moves a running guest with our devices: to a second QEMU, whose devices are served by other processes, and through a file.</summary>
 [Collection(GuestCollection.Name)]
+[Shows(Counterpart.Qemu, VhostUserRequest.SetLogBase, VhostUserProtocolFeatures.LogShmFd, VirtioFeatures.LogAll)]
 public sealed class MigrationTests : IDisposable
 {
     private const long DiskSize = 256 << 20;

@@ -1,9 +1,12 @@
 using System.Globalization;
+using Vhost.Protocol;
+using Vhost.Tests.Support;
 
 namespace Vhost.Interop.Tests.Guests;
 
 /// <summary>The back-end of a guest's disk is killed again and again while the guest writes.</summary>
 [Collection(GuestCollection.Name)]
+[Shows(Counterpart.Qemu, VhostUserRequest.GetInflightFd, VhostUserRequest.SetInflightFd, VhostUserProtocolFeatures.InflightShmFd)]
 public sealed class RestartTests : IDisposable
 {
     private const int Kills = 20;

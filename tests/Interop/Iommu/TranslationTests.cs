@@ -6,6 +6,7 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.Iommu;
 
 /// <summary>Translations that come late, go early or go while something is under way.</summary>
+[Shows(Counterpart.Loopback, VhostUserRequest.IotlbMsg, VhostUserBackendRequest.IotlbMsg, VirtioFeatures.AccessPlatform)]
 public sealed class TranslationTests
 {
     private const VirtioFeatures Packed = VirtioFeatures.RingPacked | VirtioFeatures.EventIndex;

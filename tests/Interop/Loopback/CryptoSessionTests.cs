@@ -6,6 +6,7 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.Loopback;
 
 /// <summary>Sessions of a crypto device, between our two halves.</summary>
+[Shows(Counterpart.Loopback, VhostUserRequest.CreateCryptoSession, VhostUserRequest.CloseCryptoSession, VhostUserProtocolFeatures.CryptoSession)]
 public sealed class CryptoSessionTests
 {
     private const uint CreateCipher = 2;

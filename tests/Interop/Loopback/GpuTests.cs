@@ -7,6 +7,7 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.Loopback;
 
 /// <summary>A GPU that draws on the displays of its front-end.</summary>
+[Shows(Counterpart.Loopback, VhostUserRequest.GpuSetSocket)]
 public sealed class GpuTests
 {
     [Fact]

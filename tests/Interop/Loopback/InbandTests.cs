@@ -7,6 +7,9 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.Loopback;
 
 /// <summary>A disk of which the two halves share memory and no eventfd.</summary>
+[Shows(
+    Counterpart.Loopback,
+    VhostUserRequest.VringKick, VhostUserBackendRequest.VringCall, VhostUserBackendRequest.VringErr, VhostUserProtocolFeatures.InbandNotifications)]
 public sealed class InbandTests
 {
     private const int Size = 1 << 20;

@@ -8,6 +8,13 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.Loopback;
 
 /// <summary>What devices share, between our two halves.</summary>
+[Shows(
+    Counterpart.Loopback,
+    VhostUserRequest.GetSharedObject, VhostUserRequest.GetShmemConfig, VhostUserBackendRequest.VringHostNotifierMsg,
+    VhostUserBackendRequest.SharedObjectAdd, VhostUserBackendRequest.SharedObjectRemove, VhostUserBackendRequest.SharedObjectLookup,
+    VhostUserBackendRequest.ShmemMap, VhostUserBackendRequest.ShmemUnmap, VhostUserProtocolFeatures.HostNotifier,
+    VhostUserProtocolFeatures.BackendSendFd, VhostUserProtocolFeatures.SharedObject, VhostUserProtocolFeatures.Shmem,
+    VhostUserProtocolFeatures.GpaAddresses)]
 public sealed class SharedTests
 {
     [Fact]

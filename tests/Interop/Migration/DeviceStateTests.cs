@@ -7,6 +7,7 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.Migration;
 
 /// <summary>The states of this library's own devices, moved by our front-end from one back-end to another.</summary>
+[Shows(Counterpart.Loopback, VhostUserRequest.SetDeviceStateFd, VhostUserRequest.CheckDeviceState, VhostUserProtocolFeatures.DeviceState)]
 public sealed class DeviceStateTests
 {
     private static readonly VhostUserFrontendOptions _options = new() { RequiredProtocolFeatures = VhostUserProtocolFeatures.DeviceState };

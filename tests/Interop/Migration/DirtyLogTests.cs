@@ -6,6 +6,7 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.Migration;
 
 /// <summary>Both halves: a front-end copies the memory of a device at work by its dirty log, as a hypervisor does that moves a guest.</summary>
+[Shows(Counterpart.Loopback, VhostUserRequest.SetLogBase, VhostUserProtocolFeatures.LogShmFd, VirtioFeatures.LogAll)]
 public sealed class DirtyLogTests
 {
     private const ulong DriversMemory = 1 << 20;

@@ -7,6 +7,9 @@ namespace Vhost.Interop.Tests.Migration;
 
 /// <summary>Both halves: a device serves a guest whose memory is still under way, with real page faults.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(
+    Counterpart.Loopback,
+    VhostUserRequest.PostcopyAdvise, VhostUserRequest.PostcopyListen, VhostUserRequest.PostcopyEnd, VhostUserProtocolFeatures.PageFault)]
 public sealed class PostcopyTests
 {
     [Theory]

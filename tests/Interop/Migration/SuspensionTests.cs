@@ -6,6 +6,9 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.Migration;
 
 /// <summary>A ring is stopped with requests under way, which the next back-end serves: to the driver each is answered once.</summary>
+[Shows(
+    Counterpart.Loopback,
+    VhostUserRequest.GetVringBaseSkipDrain, VhostUserProtocolFeatures.GetVringBaseInflight, VhostUserProtocolFeatures.GetVringBaseSkipDrain)]
 public sealed class SuspensionTests
 {
     private static readonly VhostUserBackendOptions _patient = new() { DrainTimeout = TimeSpan.FromMinutes(1) };

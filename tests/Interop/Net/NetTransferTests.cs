@@ -8,6 +8,7 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests;
 
 /// <summary>Packets between our two halves: each arrives once, in order, unchanged.</summary>
+[Shows(Counterpart.Loopback, VhostUserRequest.SendRarp, VhostUserProtocolFeatures.Rarp, VirtioFeatures.Version1, VirtioFeatures.AnyLayout)]
 public sealed class NetTransferTests
 {
     private const VirtioFeatures Packed = VirtioFeatures.RingPacked;

@@ -8,6 +8,7 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests;
 
 /// <summary>The driver's and the device's half on one ring, held against a model that is nothing but a list of what is where.</summary>
+[Shows(Counterpart.Loopback, VirtioFeatures.IndirectDescriptors, VirtioFeatures.EventIndex, VirtioFeatures.RingPacked, VirtioFeatures.InOrder)]
 public sealed class BothHalvesTests
 {
     private const ulong Data = 0x10_0000;

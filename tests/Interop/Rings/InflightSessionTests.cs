@@ -7,6 +7,7 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests;
 
 /// <summary>Two back-ends, one after the other, and a front-end that keeps ring, memory and region for both.</summary>
+[Shows(Counterpart.Loopback, VhostUserRequest.GetInflightFd, VhostUserRequest.SetInflightFd, VhostUserProtocolFeatures.InflightShmFd)]
 public sealed class InflightSessionTests
 {
     private const int Entries = 16;
