@@ -8,8 +8,6 @@ public sealed class ThrownOutTests
 {
     private const int Forgiven = 16;
 
-    private static readonly QueueThreads _threads = new(1);
-
     private static readonly TimeSpan _pause = new VhostUserBackendOptions().ViolationPause;
 
     [Fact]
@@ -105,12 +103,10 @@ public sealed class ThrownOutTests
     public async Task Sessions_that_end_by_an_error_are_followed_by_a_pause_too()
     {
         FakeTimeProvider time = new();
-        using TestGuest guest = new();
-        using TestRing ring = new(guest, 0);
-        await RunAsync(Failing(time), async path =>
+        await RunAsync(new VhostUserBackendOptions { TimeProvider = time }, new UnwellDevice(), async path =>
         {
             for (int i = 0; i <= Forgiven; i++)
-                await FailAsync(path, guest, ring);
+                await FailAsync(path);
             await time.TimersAsync(); // the pause
             await using RawFrontend next = await RawFrontend.ConnectAsync(path);
             Task served = next.BarrierAsync();
@@ -125,12 +121,10 @@ public sealed class ThrownOutTests
     public async Task Sessions_that_end_by_an_error_do_not_fill_the_log()
     {
         LogRecorder log = new(Microsoft.Extensions.Logging.LogLevel.Warning);
-        using TestGuest guest = new();
-        using TestRing ring = new(guest, 0);
-        await RunAsync(Failing(new FakeTimeProvider()) with { LoggerFactory = log, ViolationPause = TimeSpan.Zero }, async path =>
+        await RunAsync(new VhostUserBackendOptions { TimeProvider = new FakeTimeProvider(), LoggerFactory = log, ViolationPause = TimeSpan.Zero }, new UnwellDevice(), async path =>
         {
             for (int i = 0; i < 40; i++)
-                await FailAsync(path, guest, ring);
+                await FailAsync(path);
         });
         log.Entries.Should().HaveCount(32);
     }
@@ -142,35 +136,24 @@ public sealed class ThrownOutTests
             await ServeAsync(path);
     });
 
-    private static Task RunAsync(FakeTimeProvider time, Func<string, Task> dialogue) => RunAsync(new VhostUserBackendOptions { TimeProvider = time }, dialogue);
+    private static Task RunAsync(FakeTimeProvider time, Func<string, Task> dialogue) => RunAsync(new VhostUserBackendOptions { TimeProvider = time }, new EchoDevice(), dialogue);
 
-    private static async Task RunAsync(VhostUserBackendOptions options, Func<string, Task> dialogue)
+    private static async Task RunAsync(VhostUserBackendOptions options, IVhostUserDevice device, Func<string, Task> dialogue)
     {
         using TempSocket socket = new();
         using CancellationTokenSource stop = new();
-        await using VhostUserBackend backend = new(new EchoDevice(), options);
+        await using VhostUserBackend backend = new(device, options);
         Task serving = backend.ListenAsync(socket.Path, stop.Token);
         await dialogue(socket.Path);
         await stop.CancelAsync();
         await serving.InTime();
     }
 
-    /// <summary>Options with which no queue can start.</summary>
-    private static VhostUserBackendOptions Failing(TimeProvider time) => new()
-    {
-        TimeProvider = time,
-        Dispatch = QueueDispatch.SharedThreads,
-        Threads = _threads,
-        ThreadOf = static _ => throw new InvalidOperationException("for a test"),
-    };
-
-    private static async Task FailAsync(string path, TestGuest guest, TestRing ring)
+    private static async Task FailAsync(string path)
     {
         await using RawFrontend frontend = await RawFrontend.ConnectAsync(path);
         await frontend.NegotiateAsync();
-        await frontend.AddMemoryAsync(guest);
-        await frontend.DescribeAsync(ring);
-        await frontend.KickAsync(ring);
+        await frontend.SendAsync(VhostUserRequest.SetVringNum, RawFrontend.State(0, TestRing.Size));
         await frontend.ExpectClosedAsync();
     }
 
@@ -194,5 +177,24 @@ public sealed class ThrownOutTests
     {
         await using RawFrontend frontend = await RawFrontend.ConnectAsync(path);
         await frontend.BarrierAsync().InTime();
+    }
+
+    /// <summary>A device that does not say any more how large its rings may be, once a driver has come.</summary>
+    private sealed class UnwellDevice : IVhostUserDevice
+    {
+        private bool _isUnwell;
+
+        public int QueueCount => 1;
+
+        public VirtioFeatures Features => VirtioFeatures.Version1;
+
+        public ushort MaxQueueSize => _isUnwell ? throw new InvalidOperationException("for a test") : (ushort)256;
+
+        public void Configure(VirtioFeatures acknowledged) => _isUnwell = true;
+
+        public void Process(DeviceVirtqueue queue)
+        {
+            // No queue gets that far.
+        }
     }
 }
