@@ -52,7 +52,7 @@ public sealed class CommandLineTests
     [InlineData("serve blk --socket-path s --memory 999999G", "--memory 999999G: this process can have at most *M.*")]
     [InlineData("serve blk --socket-path s --null 1M --logical-block-size 1000", "--logical-block-size '1000': must be a power of two*")]
     [InlineData("serve blk --socket-path s --null 1000", "--null: must be a multiple of the logical block size 512*")]
-    [InlineData("serve blk --socket-path s --null 1M --no-lock", "--cache, --aio and --no-lock are about files: they need --image FILE.*")]
+    [InlineData("serve blk --socket-path s --null 1M --no-lock", "--cache, --aio, --no-lock and --raw are about files: they need --image FILE.*")]
     [InlineData("serve blk --socket-path s --image i --cache writethrough", "--cache 'writethrough': must be one of writeback|none.*")]
     [InlineData("net bench --role front-end --mode txonly --socket s --ring-size 100", "--ring-size '100': *power of two*")]
     public async Task What_cannot_be_is_named(string line, string message) =>
