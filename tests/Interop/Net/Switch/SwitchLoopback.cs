@@ -16,7 +16,7 @@ internal sealed class SwitchLoopback : IAsyncDisposable
         Switch = new NetSwitch(options);
         _threads = dispatch == QueueDispatch.SharedThreads ? new QueueThreads(2) : null;
         VhostUserBackendOptions backend = new() { Dispatch = dispatch, Threads = _threads, DrainTimeout = TimeSpan.FromSeconds(2) };
-        _guests = [.. Switch.Ports.Select(port => new Guest(new VhostUserBackend(port.Device, backend)))];
+        _guests = [.. Switch.Ports.Select(port => new Guest(port.Device, backend))];
     }
 
     public NetSwitch Switch { get; }
@@ -67,8 +67,10 @@ internal sealed class SwitchLoopback : IAsyncDisposable
         _threads?.Dispose();
     }
 
-    private sealed class Guest(VhostUserBackend backend) : IAsyncDisposable
+    /// <summary>Its port has a back-end from when somebody comes: a port to which nobody does may have another one.</summary>
+    private sealed class Guest(NetDevice device, VhostUserBackendOptions options) : IAsyncDisposable
     {
+        private VhostUserBackend? _backend;
         private Task _serving = Task.CompletedTask;
 
         internal SwitchStation? Station { get; private set; }
@@ -78,6 +80,7 @@ internal sealed class SwitchLoopback : IAsyncDisposable
         internal VhostUserConnection Open()
         {
             (VhostUserConnection front, VhostUserConnection back) = VhostUserConnection.CreatePair();
+            VhostUserBackend backend = _backend ??= new VhostUserBackend(device, options);
             _serving = Task.Run(() => backend.ServeAsync(back));
             return front;
         }
@@ -93,7 +96,8 @@ internal sealed class SwitchLoopback : IAsyncDisposable
         public async ValueTask DisposeAsync()
         {
             await DisconnectAsync();
-            await backend.DisposeAsync();
+            if (_backend is not null)
+                await _backend.DisposeAsync();
         }
     }
 }
