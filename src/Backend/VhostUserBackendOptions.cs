@@ -46,7 +46,7 @@ public sealed record VhostUserBackendOptions
     /// <summary>
     /// Protocol bits that are offered only on request: INBAND_NOTIFICATIONS (kicks and interrupts as messages; QEMU acknowledges it without implementing it), CROSS_ENDIAN (a front-end may say that legacy rings are
     /// little-endian, as they are here), GPA_ADDRESSES (the front-end says guest-physical addresses alone), HOST_NOTIFIER (<see cref="VhostUserBackendRequests.SetHostNotifierAsync"/>) and PAGEFAULT (a guest may run before
-    /// all of its memory has arrived; needs userfaultfd and Linux 5.14). PAGEFAULT takes the place of CONFIGURE_MEM_SLOTS, as the specification does not say what the two mean together, unless that is named here too, and does not go together with ACCESS_PLATFORM. Default: none.
+    /// all of its memory has arrived; needs userfaultfd and Linux 5.14; the front-end gets a userfaultfd of this process, with which it can write to memory that is not the guest's, so only for front-ends that are trusted). PAGEFAULT takes the place of CONFIGURE_MEM_SLOTS, as the specification does not say what the two mean together, unless that is named here too, and does not go together with ACCESS_PLATFORM. Default: none.
     /// </summary>
     public VhostUserProtocolFeatures AdditionalProtocolFeatures { get; init; }
 

@@ -26,7 +26,7 @@ internal static class SocketOptions
 
     private static readonly Option<bool> _postcopy = new("--postcopy")
     {
-        Description = "Let guests run before all of their memory has arrived (PAGEFAULT, in place of CONFIGURE_MEM_SLOTS): for the host that a guest moves to. Needs permission for /dev/userfaultfd.",
+        Description = "Let guests run before all of their memory has arrived (PAGEFAULT, in place of CONFIGURE_MEM_SLOTS): for the host that a guest moves to. Needs permission for /dev/userfaultfd, and a front-end that is trusted: it gets power over this process.",
     };
 
     private static readonly Option<LogLevel> _logLevel = ToolOptions.Words(

@@ -18,14 +18,7 @@ public sealed class ThrownOutTests
         {
             for (int i = 0; i <= Forgiven; i++)
                 await BreakAsync(path);
-            await time.TimersAsync(); // the pause
-
-            await using RawFrontend next = await RawFrontend.ConnectAsync(path);
-            Task served = next.BarrierAsync();
-            time.Advance(_pause - TimeSpan.FromMilliseconds(1));
-            served.IsCompleted.Should().BeFalse();
-            time.Advance(TimeSpan.FromMilliseconds(1));
-            await served.InTime();
+            await RequirePauseAsync(path, time);
         });
     }
 
@@ -107,13 +100,7 @@ public sealed class ThrownOutTests
         {
             for (int i = 0; i <= Forgiven; i++)
                 await FailAsync(path);
-            await time.TimersAsync(); // the pause
-            await using RawFrontend next = await RawFrontend.ConnectAsync(path);
-            Task served = next.BarrierAsync();
-            time.Advance(_pause - TimeSpan.FromMilliseconds(1));
-            served.IsCompleted.Should().BeFalse();
-            time.Advance(TimeSpan.FromMilliseconds(1));
-            await served.InTime();
+            await RequirePauseAsync(path, time);
         });
     }
 
@@ -147,6 +134,18 @@ public sealed class ThrownOutTests
         await dialogue(socket.Path);
         await stop.CancelAsync();
         await serving.InTime();
+    }
+
+    /// <summary>The next one is served when the pause has passed, and not before.</summary>
+    private static async Task RequirePauseAsync(string path, FakeTimeProvider time)
+    {
+        await time.TimersAsync(); // the pause
+        await using RawFrontend next = await RawFrontend.ConnectAsync(path);
+        Task served = next.BarrierAsync();
+        time.Advance(_pause - TimeSpan.FromMilliseconds(1));
+        served.IsCompleted.Should().BeFalse();
+        time.Advance(TimeSpan.FromMilliseconds(1));
+        await served.InTime();
     }
 
     private static async Task FailAsync(string path)

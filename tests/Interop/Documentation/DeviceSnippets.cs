@@ -10,19 +10,9 @@ namespace Vhost.Interop.Tests.Documentation;
 /// <summary>The code of docs/devices.md, run with a driver that the test plays.</summary>
 public sealed class DeviceSnippets : IDisposable
 {
-    private static readonly GuestAddress _request = new(0x8000);
-    private static readonly GuestAddress _answer = new(0x9000);
+    private readonly SnippetDriver _driver = new();
 
-    private readonly SharedMemory _ram = SharedMemory.CreateSealed("guest", 1 << 20);
-    private readonly EventNotifier _kick = new();
-    private readonly EventNotifier _call = new();
-
-    public void Dispose()
-    {
-        _call.Dispose();
-        _kick.Dispose();
-        _ram.Dispose();
-    }
+    public void Dispose() => _driver.Dispose();
 
     [Fact]
     public async Task The_application_serves_the_queues()
@@ -31,15 +21,14 @@ public sealed class DeviceSnippets : IDisposable
         await using VhostUserBackend backend = new(device);
         (VhostUserConnection frontEnd, VhostUserConnection backEnd) = VhostUserConnection.CreatePair();
         Task serving = backend.ServeAsync(backEnd);
-        using GuestMemory memory = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(0), _ram));
-        using GuestMemoryLease lease = memory.Acquire();
         await using (VhostUserFrontend session = await VhostUserFrontend.StartAsync(frontEnd))
         {
-            await session.SetMemoryAsync(memory);
-            using DriverVirtqueue ring = DriverVirtqueue.Create(memory, new GuestAddress(0), new DriverVirtqueueOptions { Size = 8 }, session.AcknowledgedFeatures);
-            await session.StartVringAsync(ring.Describe(0, _kick, _call));
+            await _driver.StartAsync(session);
             for (byte round = 0; round < 20; round++)
-                await EchoAsync(ring, lease, [round, 1, 2, 3]);
+            {
+                byte[] bytes = [round, 1, 2, 3];
+                (await _driver.AskAsync(bytes, bytes.Length)).Should().Equal(bytes);
+            }
         }
 
         await serving.InTime();
@@ -66,19 +55,6 @@ public sealed class DeviceSnippets : IDisposable
 
         // end
         return true;
-    }
-
-    private async Task EchoAsync(DriverVirtqueue ring, GuestMemoryLease lease, byte[] bytes)
-    {
-        lease.TryCopyFrom(bytes, _request).Should().BeTrue();
-        ring.TrySubmit([new GuestBuffer(_request, (uint)bytes.Length)], [new GuestBuffer(_answer, (uint)bytes.Length)], token: 1).Should().BeTrue();
-        if (ring.Publish())
-            _kick.Signal();
-        DriverCompletion[] done = new DriverCompletion[1];
-        await Eventually.TrueAsync(() => ring.Drain(done) == 1);
-        byte[] answer = new byte[done[0].BytesWritten];
-        lease.TryCopyTo(_answer, answer).Should().BeTrue();
-        answer.Should().Equal(bytes);
     }
 
     // snippet: application

@@ -10,19 +10,9 @@ namespace Vhost.Interop.Tests.Documentation;
 /// <summary>The device of docs/devices.md that has features and configuration space of its own, with a driver that the test plays.</summary>
 public sealed class RequestSnippets : IDisposable
 {
-    private static readonly GuestAddress _request = new(0x8000);
-    private static readonly GuestAddress _answer = new(0x9000);
+    private readonly SnippetDriver _driver = new();
 
-    private readonly SharedMemory _ram = SharedMemory.CreateSealed("guest", 1 << 20);
-    private readonly EventNotifier _kick = new();
-    private readonly EventNotifier _call = new();
-
-    public void Dispose()
-    {
-        _call.Dispose();
-        _kick.Dispose();
-        _ram.Dispose();
-    }
+    public void Dispose() => _driver.Dispose();
 
     [Fact]
     public async Task A_device_answers_as_its_configuration_space_says()
@@ -31,26 +21,22 @@ public sealed class RequestSnippets : IDisposable
         await using VhostUserBackend backend = new(device);
         (VhostUserConnection frontEnd, VhostUserConnection backEnd) = VhostUserConnection.CreatePair();
         Task serving = backend.ServeAsync(backEnd);
-        using GuestMemory memory = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(0), _ram));
-        using GuestMemoryLease lease = memory.Acquire();
         Listener listener = new();
         VhostUserFrontendOptions options = new() { WantedFeatures = device.Features, BackendRequests = listener };
         await using (VhostUserFrontend session = await VhostUserFrontend.StartAsync(frontEnd, options))
         {
             session.AcknowledgedFeatures.Should().HaveFlag((VirtioFeatures)1);
             (await LimitAsync(session)).Should().Be(16);
-            await session.SetMemoryAsync(memory);
-            using DriverVirtqueue ring = DriverVirtqueue.Create(memory, new GuestAddress(0), new DriverVirtqueueOptions { Size = 8 }, session.AcknowledgedFeatures);
-            await session.StartVringAsync(ring.Describe(0, _kick, _call));
+            await _driver.StartAsync(session);
 
-            (await AskAsync(ring, lease, "vhost-user", room: 16)).Should().Be("VHOST-USER");
-            (await AskAsync(ring, lease, "vhost-user", room: 9)).Should().BeEmpty("there is no room for the answer");
-            (await AskAsync(ring, lease, "longer than sixteen", room: 64)).Should().BeEmpty();
+            (await AskAsync("vhost-user", room: 16)).Should().Be("VHOST-USER");
+            (await AskAsync("vhost-user", room: 9)).Should().BeEmpty("there is no room for the answer");
+            (await AskAsync("longer than sixteen", room: 64)).Should().BeEmpty();
 
             await device.SetLimitAsync(32, backend);
             await listener.Changed.Task.InTime();
             (await LimitAsync(session)).Should().Be(32);
-            (await AskAsync(ring, lease, "longer than sixteen", room: 64)).Should().Be("LONGER THAN SIXTEEN");
+            (await AskAsync("longer than sixteen", room: 64)).Should().Be("LONGER THAN SIXTEEN");
         }
 
         await serving.InTime();
@@ -63,19 +49,7 @@ public sealed class RequestSnippets : IDisposable
         return BinaryPrimitives.ReadUInt32LittleEndian(limit);
     }
 
-    private async Task<string> AskAsync(DriverVirtqueue ring, GuestMemoryLease lease, string text, uint room)
-    {
-        byte[] bytes = Encoding.ASCII.GetBytes(text);
-        lease.TryCopyFrom(bytes, _request).Should().BeTrue();
-        ring.TrySubmit([new GuestBuffer(_request, (uint)bytes.Length)], [new GuestBuffer(_answer, room)], token: 1).Should().BeTrue();
-        if (ring.Publish())
-            _kick.Signal();
-        DriverCompletion[] done = new DriverCompletion[1];
-        await Eventually.TrueAsync(() => ring.Drain(done) == 1);
-        byte[] answer = new byte[done[0].BytesWritten];
-        lease.TryCopyTo(_answer, answer).Should().BeTrue();
-        return Encoding.ASCII.GetString(answer);
-    }
+    private async Task<string> AskAsync(string text, int room) => Encoding.ASCII.GetString(await _driver.AskAsync(Encoding.ASCII.GetBytes(text), room));
 
     private sealed class Listener : IVhostUserBackendRequestHandler
     {

@@ -10,6 +10,8 @@ namespace Vhost.Interop.Tests.Guests;
 [Shows(Counterpart.Qemu, VhostUserRequest.IotlbMsg, VhostUserBackendRequest.IotlbMsg, VirtioFeatures.AccessPlatform)]
 public sealed partial class IommuTests : IDisposable
 {
+    private const int Megabytes = 10;
+
     private static readonly TimeSpan _patience = TimeSpan.FromMinutes(3);
     private static readonly VhostUserBackendOptions _options = new() { AdditionalFeatures = VirtioFeatures.AccessPlatform };
 
@@ -20,7 +22,7 @@ public sealed partial class IommuTests : IDisposable
     [SkippableTheory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task Two_guests_behind_an_IOMMU_lose_no_ping(bool packed)
+    public async Task Two_guests_behind_an_IOMMU_lose_no_ping_and_no_byte(bool packed)
     {
         using CancellationTokenSource stop = new();
         using NetSwitch net = new(new NetSwitchOptions { Ports = [new() { Name = "a" }, new() { Name = "b" }] });
@@ -35,6 +37,13 @@ public sealed partial class IommuTests : IDisposable
         await first.TryRunAsync("ping -c 1 -W 1 10.9.0.2"); // the first second
         string pings = await first.RunAsync("ping -c 200 -i 0.02 -q 10.9.0.2", _patience);
         Lost().Match(pings).Groups["lost"].Value.Should().Be("0", pings);
+
+        await second.RunAsync("tail -f /dev/null | nc -l -p 5000 > /tmp/in &"); // whose input does not end: it would say so to the other side, which would end then
+        await first.RunAsync($"dd if=/dev/urandom of=/tmp/out bs=1M count={Megabytes} 2> /dev/null");
+        await first.RunAsync("until nc 10.9.0.2 5000 < /tmp/out; do sleep 0.05; done", _patience);
+        await second.UntilAsync("! pidof nc > /dev/null");
+        (await second.RunAsync("wc -c < /tmp/in")).Should().Be(FormattableString.Invariant($"{Megabytes << 20}"));
+        (await second.RunAsync("sha256sum < /tmp/in")).Should().Be(await first.RunAsync("sha256sum < /tmp/out"));
 
         foreach (VhostUserBackend backend in backends)
         {

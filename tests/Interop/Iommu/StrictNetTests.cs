@@ -17,7 +17,7 @@ public sealed class StrictNetTests
     public async Task Each_packet_comes_back_once_and_unchanged(VirtioFeatures ring, QueueDispatch dispatch)
     {
         const int Packets = 300;
-        NetDevice device = new(null, new Echo());
+        NetDevice device = new(null, new PacketEcho(packets: 400));
         await using StrictSession session = await StrictSession.StartAsync(device, ring, queues: 2, options: StrictSession.Options with { Dispatch = dispatch });
         ConcurrentDictionary<int, byte[]> sent = new();
 
@@ -47,42 +47,5 @@ public sealed class StrictNetTests
 
         sent.Should().BeEmpty();
         session.Backend.GetIotlbStatistics().Misses.Should().BeGreaterThan(Packets);
-    }
-
-    /// <summary>Sends back what comes, through a line between the two workers.</summary>
-    private sealed class Echo : INetHandler
-    {
-        private readonly PacketPool _pool = new(400);
-        private readonly ConcurrentQueue<PacketBuffer> _line = new();
-        private readonly PacketBuffer[] _burst = new PacketBuffer[32];
-        private PacketBuffer? _held;
-
-        public void FromGuest(NetPort port)
-        {
-            int rented = _pool.RentBurst(_burst);
-            int count;
-            while ((count = port.DequeueBurst(_burst.AsSpan(0, rented))) > 0)
-            {
-                for (int i = 0; i < count; i++)
-                    _line.Enqueue(_burst[i]);
-                _pool.ReturnBurst(_burst.AsSpan(count, rented - count));
-                rented = _pool.RentBurst(_burst);
-            }
-
-            _pool.ReturnBurst(_burst.AsSpan(0, rented));
-            port.RequestToGuest();
-        }
-
-        /// <summary>What finds no room waits for it.</summary>
-        public void ToGuest(NetPort port)
-        {
-            while (_held is not null || _line.TryDequeue(out _held))
-            {
-                if (port.EnqueueBurst([_held]) == 0)
-                    return;
-                _pool.ReturnBurst([_held]);
-                _held = null;
-            }
-        }
     }
 }

@@ -16,7 +16,7 @@ public sealed class NetWaitTests
     [InlineData(QueueDispatch.BusyPoll)]
     public async Task Workers_call_the_handler_and_packets_come_back(QueueDispatch dispatch)
     {
-        Echo echo = new();
+        PacketEcho echo = new(packets: 600);
         await using NetLoopback net = await NetLoopback.StartAsync(new NetClientOptions { RingFeatures = VirtioFeatures.EventIndex }, dispatch: dispatch, handler: echo);
         PacketTraffic traffic = PacketTraffic.Of(200);
 
@@ -82,38 +82,5 @@ public sealed class NetWaitTests
         PacketBuffer[] packets = new PacketBuffer[count];
         _pool.RentBurst(packets).Should().Be(count);
         return packets;
-    }
-
-    /// <summary>Sends back what comes, through a line between the two workers.</summary>
-    private sealed class Echo : INetHandler
-    {
-        private readonly PacketPool _pool = new(600);
-        private readonly System.Collections.Concurrent.ConcurrentQueue<PacketBuffer> _line = new();
-        private readonly PacketBuffer[] _burst = new PacketBuffer[32];
-
-        public void FromGuest(NetPort port)
-        {
-            int rented = _pool.RentBurst(_burst);
-            int count;
-            while ((count = port.DequeueBurst(_burst.AsSpan(0, rented))) > 0)
-            {
-                for (int i = 0; i < count; i++)
-                    _line.Enqueue(_burst[i]);
-                _pool.ReturnBurst(_burst.AsSpan(count, rented - count));
-                rented = _pool.RentBurst(_burst);
-            }
-
-            _pool.ReturnBurst(_burst.AsSpan(0, rented));
-            port.RequestToGuest();
-        }
-
-        public void ToGuest(NetPort port)
-        {
-            while (_line.TryPeek(out PacketBuffer? packet) && port.EnqueueBurst([packet]) == 1)
-            {
-                _line.TryDequeue(out _);
-                _pool.Return(packet);
-            }
-        }
     }
 }
