@@ -200,6 +200,44 @@ public sealed class PostcopyTests : CountedTests
     }
 
     [Fact]
+    public async Task F03_A_back_end_that_goes_on_without_a_page_ends_the_migration()
+    {
+        await using Scene scene = await Scene.StartAsync(_options);
+        await scene.Migration.JoinAsync(scene.Dialogue.Session).InTime();
+        await scene.Dialogue.Session.SetMemoryAsync(scene.Memory).InTime();
+        Task<int> waits = Task.Run(() => scene.Theirs[1].BringIn(Page, 1));
+        (GuestAddress Address, ulong Length) asked = await scene.Asked.Task.InTime();
+        scene.Faults.Release((nint)scene.Theirs[1].WatchedAddress, (nuint)Size);
+        await waits.InTime();
+
+        scene.Migration.Invoking(one => one.Place(new GuestAddress(Other), new byte[3 * Page])).Should().Throw<InvalidDataException>().WithMessage("*guest 0x100001000 is there although it has not arrived*");
+
+        await scene.Migration.Invoking(one => one.Completion.InTime()).Should().ThrowAsync<InvalidDataException>();
+        scene.Migration.MissingBytes.Should().Be((2 * Size) - Page, "only the page before it has arrived");
+        scene.Migration.DuplicatePages.Should().Be(0);
+        scene.Migration.Place(default, new byte[Page]).Should().Be((int)Page);
+        scene.Migration.Place(asked.Address.Value == Other + Page ? new GuestAddress(Other) : default, new byte[Page]).Should().Be(0, "that one was placed");
+    }
+
+    [Fact]
+    public async Task Pages_that_come_twice_at_the_same_moment_are_placed_once()
+    {
+        using GuestMemory memory = GuestRam.Create(512 * Page);
+        for (int i = 0; i < 50; i++)
+        {
+            await using (PostcopyMigration migration = new(memory, static (_, _, _) => default))
+            {
+                int[] placed = await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => Task.Run(() => Enumerable.Range(0, 512).Sum(page => migration.Place(new GuestAddress((ulong)page * Page), new byte[Page]))))).InTime();
+                placed.Sum().Should().Be(512 * (int)Page);
+                migration.DuplicatePages.Should().Be(3 * 512);
+                await migration.Completion.InTime();
+            }
+
+            Libc.Allocate(memory.Regions[0].Memory.Descriptor, Libc.FALLOC_FL_PUNCH_HOLE | Libc.FALLOC_FL_KEEP_SIZE, 0, 512 * Page).Should().Be(0);
+        }
+    }
+
+    [Fact]
     public async Task A_hundred_thousand_migrations_leave_nothing_behind()
     {
         using GuestMemory memory = GuestRam.Create(Size);

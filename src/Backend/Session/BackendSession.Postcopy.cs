@@ -46,17 +46,17 @@ internal sealed partial class BackendSession
     {
         if (_postcopy is null)
             return Answer.Refuse(VhostUserViolation.WrongState, "VHOST_USER_POSTCOPY_END: VHOST_USER_POSTCOPY_ADVISE comes first");
-        await ForgetPostcopyAsync().ConfigureAwait(false);
+        await ForgetPostcopyAsync(isComplete: true).ConfigureAwait(false);
         foreach (VringState vring in _vrings)
             StartIfPossible(vring);
         return Answer.Done;
     }
 
-    private async Task ForgetPostcopyAsync()
+    private async Task ForgetPostcopyAsync(bool isComplete)
     {
         PostcopyReception? postcopy = _postcopy;
         _postcopy = null;
-        await (postcopy?.EndAsync() ?? Task.CompletedTask).ConfigureAwait(false);
+        await (postcopy?.EndAsync(isComplete) ?? Task.CompletedTask).ConfigureAwait(false);
     }
 
     /// <summary>Answers with the addresses by which the front-end will hear of missing pages. A whole table is used once it has confirmed that it can serve those; a single region at once.</summary>

@@ -200,7 +200,7 @@ internal sealed partial class BackendSession
         TellChanges();
         foreach (VringState vring in _vrings)
             vring.CloseDescriptors();
-        await ForgetPostcopyAsync().ConfigureAwait(false);
+        await ForgetPostcopyAsync(isComplete: false).ConfigureAwait(false);
         _memory.Dispose();
         EndTranslations();
         ForgetInflightArea();

@@ -34,7 +34,7 @@ internal sealed class PostcopyReception(UserFaults faults, PageThreads threads)
         return new UserAddress(incoming.WatchedAddress);
     }
 
-    /// <summary>Watches memory no more.</summary>
+    /// <summary>Watches memory no more; whoever still has it does not see what of it is missing.</summary>
     public void Forget(SharedMemory memory)
     {
         if (memory.Incoming is { } incoming && _incoming.Remove(incoming))
@@ -64,10 +64,16 @@ internal sealed class PostcopyReception(UserFaults faults, PageThreads threads)
     }
 
     /// <summary>Lets go of everybody who waits; nothing is under way any more.</summary>
-    public async Task EndAsync()
+    /// <param name="isComplete">All has arrived; otherwise the rest is given up.</param>
+    public async Task EndAsync(bool isComplete)
     {
         foreach (IncomingMemory incoming in _incoming)
+        {
+            if (isComplete)
+                incoming.Complete();
             incoming.Dispose();
+        }
+
         await threads.EndAsync().ConfigureAwait(false);
         Told?.Dispose();
         faults.Dispose();

@@ -51,6 +51,19 @@ public sealed partial class PostcopyMigration
         }
     }
 
+    private int PlaceOrFail(PostcopyRegion region, ulong offset, ReadOnlySpan<byte> pages)
+    {
+        try
+        {
+            return region.Place(offset, pages);
+        }
+        catch (InvalidDataException e)
+        {
+            Fail(e);
+            throw;
+        }
+    }
+
     private void Fail(Exception reason)
     {
         _completion.TrySetException(reason);

@@ -59,7 +59,7 @@ public sealed partial class PostcopyMigration : IAsyncDisposable
         }
     }
 
-    /// <summary>Completes when all memory has arrived. Faults when a page could not be asked for; cancelled when this is disposed before.</summary>
+    /// <summary>Completes when all memory has arrived. Faults when a page could not be asked for, or is there although nobody has placed it; cancelled when this is disposed before.</summary>
     public Task Completion => _completion.Task;
 
     /// <summary>Bytes that have not arrived yet.</summary>
@@ -106,13 +106,14 @@ public sealed partial class PostcopyMigration : IAsyncDisposable
     /// <param name="pages">What is in the pages, whole pages in one region.</param>
     /// <returns>Bytes that were missing.</returns>
     /// <exception cref="ArgumentException">They are not whole pages of one region.</exception>
+    /// <exception cref="InvalidDataException">A page is in the file that was neither placed nor marked as arrived: somebody has gone on without it, and what he has written is not the guest's. <see cref="Completion"/> faults with the same.</exception>
     /// <exception cref="LinuxException">The kernel does not take them, for lack of memory for example.</exception>
     /// <exception cref="ObjectDisposedException">The migration has ended.</exception>
     public int Place(GuestAddress address, ReadOnlySpan<byte> pages)
     {
         PostcopyRegion region = Find(address, (ulong)pages.Length, out ulong offset);
         int size = checked((int)region.PageSize);
-        int added = region.Place(offset, pages);
+        int added = PlaceOrFail(region, offset, pages);
         Interlocked.Add(ref _duplicates, (pages.Length / size) - added);
         CompleteIfAllArrived();
         return added * size;

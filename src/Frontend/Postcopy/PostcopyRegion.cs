@@ -6,7 +6,11 @@ namespace Vhost.Frontend;
 /// <summary>One region of memory that is under way: which of its pages are there, and who waits for which of the others. Any thread.</summary>
 internal sealed class PostcopyRegion : IDisposable
 {
+    /// <summary>Bytes that are placed while others who place wait, unless a page is larger.</summary>
+    private const int MostBytesAtOnce = 1 << 20;
+
     private readonly Lock _gate = new();
+    private readonly Lock _placing = new();
     private readonly Dictionary<ulong, PageWait> _waits = [];
     private readonly IncomingMemory _incoming;
     private readonly UserFaults _own;
@@ -69,25 +73,48 @@ internal sealed class PostcopyRegion : IDisposable
 
     /// <summary>Places pages as far as they are not there yet, and wakes everybody who waits for one of them.</summary>
     /// <returns>How many were new.</returns>
+    /// <exception cref="InvalidDataException">There is something where nobody has placed anything.</exception>
     /// <exception cref="LinuxException">The kernel does not take them.</exception>
     public int Place(ulong offset, ReadOnlySpan<byte> pages)
     {
-        int size = checked((int)PageSize);
+        int most = (int)Math.Max(PageSize, MostBytesAtOnce);
         int added = 0;
         while (!pages.IsEmpty)
         {
-            int placed = _own.Place((nint)(OwnAddress + offset), pages, out int errno);
-            if (placed == 0 && errno != Libc.EEXIST)
-                throw new LinuxException(string.Create(CultureInfo.InvariantCulture, $"ioctl(UFFDIO_COPY, {pages.Length} bytes at offset 0x{offset:x} of the {Region})"), errno);
-            int done = Math.Max(placed, size); // a page that is there already stays as it is
-            added += Arrived(offset / PageSize, (ulong)(done / size));
-            if (placed == 0)
-                _ = _own.Wake(OwnAddress + offset, PageSize);
+            int done = PlaceNext(offset, pages[..Math.Min(most, pages.Length)], ref added);
             pages = pages[done..];
             offset += (ulong)done;
         }
 
         return added;
+    }
+
+    /// <returns>Bytes that are there now.</returns>
+    private int PlaceNext(ulong offset, ReadOnlySpan<byte> pages, ref int added)
+    {
+        ulong page = offset / PageSize;
+        lock (_placing) // a page that another thread has placed is known to have arrived when this one meets it
+        {
+            int placed = _own.Place((nint)(OwnAddress + offset), pages, out int errno);
+            if (placed > 0)
+            {
+                added += Arrived(page, (ulong)placed / PageSize);
+                return placed;
+            }
+
+            if (errno != Libc.EEXIST)
+                throw new LinuxException(string.Create(CultureInfo.InvariantCulture, $"ioctl(UFFDIO_COPY, {pages.Length} bytes at offset 0x{offset:x} of the {Region})"), errno);
+        }
+
+        if (!_incoming.Arrived.Contains(page))
+        {
+            throw new InvalidDataException(string.Create(
+                CultureInfo.InvariantCulture,
+                $"The page of 0x{PageSize:x} bytes at guest 0x{Region.GuestAddress.Value + offset:x} is there although it has not arrived: somebody has gone on without it, or has written to it. What is in it is not the guest's."));
+        }
+
+        _ = _own.Wake(OwnAddress + offset, PageSize);
+        return (int)PageSize; // it stays as it is
     }
 
     /// <summary>Pages are there.</summary>

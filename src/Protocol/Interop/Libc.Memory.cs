@@ -57,6 +57,9 @@ internal static unsafe partial class Libc
     [LibraryImport("libc", EntryPoint = "munmap", SetLastError = true)]
     internal static partial int munmap(nint addr, nuint length);
 
+    [LibraryImport("libc", EntryPoint = "mprotect", SetLastError = true)]
+    internal static partial int mprotect(nint addr, nuint length, int prot);
+
     [LibraryImport("libc", EntryPoint = "madvise", SetLastError = true)]
     internal static partial int madvise(nint addr, nuint length, int advice);
 

@@ -58,7 +58,7 @@ internal sealed class UserFaults : IDisposable
             throw new LinuxException(string.Create(CultureInfo.InvariantCulture, $"ioctl(UFFDIO_REGISTER, {length} bytes)"), errno);
     }
 
-    /// <summary>Watches a range no more; whoever waits for a page in it goes on with an empty one. Without effect on one that is not watched.</summary>
+    /// <summary>Watches a range no more; whoever waits for a page in it goes on, and where that can be written to makes one of zeros. Without effect on one that is not watched.</summary>
     internal void Release(nint start, nuint length) => _ = Libc.UserFaultUnregister(Descriptor, start, length);
 
     /// <summary>Places whole pages, each of them at once, as far as there is none yet.</summary>

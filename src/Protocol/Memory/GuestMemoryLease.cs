@@ -15,7 +15,7 @@ public readonly struct GuestMemoryLease : IDisposable, IEquatable<GuestMemoryLea
     public GuestMemory Memory { get; }
 
     /// <summary>Reads one value. It need not be aligned and may straddle adjacent regions; then it is not read atomically.</summary>
-    /// <returns>False when a byte of the range is not mapped.</returns>
+    /// <returns>False when a byte of the range is not mapped, or was still under way (postcopy) and cannot be had.</returns>
     public bool TryRead<T>(GuestAddress address, out T value)
         where T : unmanaged
     {
@@ -26,12 +26,12 @@ public readonly struct GuestMemoryLease : IDisposable, IEquatable<GuestMemoryLea
     }
 
     /// <summary>Writes one value. It need not be aligned and may straddle adjacent regions; then it is not written atomically.</summary>
-    /// <returns>False when a byte of the range is not mapped; then nothing was written.</returns>
+    /// <returns>False when a byte of the range is not mapped, and nothing was written, or when it was still under way (postcopy) and cannot be had.</returns>
     public bool TryWrite<T>(GuestAddress address, T value)
         where T : unmanaged => TryCopyFrom(AsBytes(ref value), address);
 
     /// <summary>Copies guest memory out.</summary>
-    /// <returns>False when a byte of the range is not mapped; then the destination holds nothing of use.</returns>
+    /// <returns>False when a byte of the range is not mapped, or was still under way (postcopy) and cannot be had; then the destination holds nothing of use.</returns>
     public bool TryCopyTo(GuestAddress source, Span<byte> destination)
     {
         if (!IsMapped(source, (ulong)destination.Length))
@@ -48,11 +48,11 @@ public readonly struct GuestMemoryLease : IDisposable, IEquatable<GuestMemoryLea
             address += count;
         }
 
-        return true;
+        return destination.IsEmpty;
     }
 
     /// <summary>Copies bytes into guest memory.</summary>
-    /// <returns>False when a byte of the range is not mapped; then nothing was written.</returns>
+    /// <returns>False when a byte of the range is not mapped, and nothing was written, or when it was still under way (postcopy) and cannot be had.</returns>
     public bool TryCopyFrom(ReadOnlySpan<byte> source, GuestAddress destination)
     {
         if (!IsMapped(destination, (ulong)source.Length))
@@ -69,7 +69,7 @@ public readonly struct GuestMemoryLease : IDisposable, IEquatable<GuestMemoryLea
             address += count;
         }
 
-        return true;
+        return source.IsEmpty;
     }
 
     /// <summary>Whether every byte of the range is mapped, in one region or in several adjacent ones.</summary>

@@ -8,6 +8,8 @@ namespace Vhost.Protocol;
 /// </summary>
 /// <remarks>
 /// <para>A back-end watches a mapping of its own beside the one that is used, so whatever a front-end does to its file later, no thread waits in managed code.</para>
+/// <para>Somebody who waits and is let go of with the page still missing makes a page of zeros in the file, which is the guest's for everybody, and for good: the true page finds its place taken. So nobody who waits in a
+/// mapping of our own is let go of before that can no longer be written to, and memory that was given up shows no page that had not arrived.</para>
 /// <para>Threading: all members may be used from any thread.</para>
 /// </remarks>
 internal sealed class IncomingMemory : IDisposable
@@ -24,6 +26,7 @@ internal sealed class IncomingMemory : IDisposable
     private readonly ulong _lead;
     private readonly bool _ownsMapping;
     private volatile bool _over;
+    private volatile bool _lost;
 
     private IncomingMemory(SharedMemory memory, UserFaults faults, MappingHandle mapping, nint start, bool ownsMapping)
     {
@@ -40,8 +43,11 @@ internal sealed class IncomingMemory : IDisposable
     /// <summary>Where the first byte is watched: what faults are told with.</summary>
     internal ulong WatchedAddress => (ulong)_start + _lead;
 
-    /// <summary>Nothing is awaited any more: all has arrived, or will never.</summary>
+    /// <summary>Nothing is awaited any more: the memory is as any other.</summary>
     internal bool IsOver => _over;
+
+    /// <summary>Given up: what has not arrived never will, and must not be touched.</summary>
+    internal bool IsLost => _lost;
 
     private nuint WatchedBytes => (nuint)(Arrived.Pages * _memory.PageSize);
 
@@ -100,12 +106,34 @@ internal sealed class IncomingMemory : IDisposable
         }
     }
 
-    /// <summary>Watches no more, which lets go of everybody who waits.</summary>
+    /// <summary>Watches no more since all has arrived, as the other side says. Lets go of everybody who waits.</summary>
+    internal void Complete()
+    {
+        if (_over || _lost)
+            return;
+        _over = true; // before anybody goes on
+        LetGo();
+    }
+
+    /// <summary>Watches no more. Lets go of everybody who waits; what is missing in memory that is watched beside where it is used is lost then, and elsewhere as any other memory.</summary>
     public void Dispose()
     {
-        if (_over)
-            return;
-        _over = true; // before anybody goes on with an empty page
+        if (!_ownsMapping)
+        {
+            Complete();
+        }
+        else if (!_over && !_lost)
+        {
+            _lost = true;
+            LetGo();
+        }
+    }
+
+    /// <summary>In this order: whoever is let go of in a mapping that can be written to brings a page of zeros in.</summary>
+    private void LetGo()
+    {
+        if (_ownsMapping && Libc.mprotect(_start, WatchedBytes, Libc.PROT_NONE) != 0)
+            return; // the kernel has no memory left: better to wait than to go on
         _faults.Release(_start, WatchedBytes);
         if (_ownsMapping)
             _mapping.Dispose();
@@ -120,7 +148,7 @@ internal sealed class IncomingMemory : IDisposable
             {
                 run = Math.Min(PagesPerCall, end - page);
                 int errno = Populate(page, run);
-                if (_over)
+                if (_over || _lost)
                     return Libc.ECANCELED;
                 if (errno != 0)
                     return errno;

@@ -8,7 +8,7 @@ namespace Vhost.Protocol;
 /// </summary>
 /// <remarks>
 /// Of memory that is still under way (<see cref="IncomingMemory"/>) the window shows only what has arrived, so the short way needs no further look. What has not arrived is either awaited here or remembered, and
-/// then not resolved.
+/// then not resolved. What was given up before it arrived is resolved no more, as if it were not mapped.
 /// </remarks>
 internal struct RegionWindow
 {
@@ -105,7 +105,7 @@ internal struct RegionWindow
             run = contiguous;
         if (run < contiguous && !incoming.IsOver)
         {
-            _absent = new AbsentRange(incoming, offset + run, contiguous - run);
+            _absent = incoming.IsLost ? default : new AbsentRange(incoming, offset + run, contiguous - run);
             return false;
         }
 

@@ -15,7 +15,8 @@ internal sealed class PostcopyDelivery : IAsyncDisposable
     {
         Source = new PageSource(guest.Source, seed: 1);
         Migration = new PostcopyMigration(here, AskAsync);
-        Disk = guest.NewDisk(out _);
+        Disk = guest.NewDisk(out MemoryStorage storage);
+        Storage = storage;
         _sendsRing = sendsRing;
     }
 
@@ -27,6 +28,8 @@ internal sealed class PostcopyDelivery : IAsyncDisposable
 
     public BlockDevice Disk { get; }
 
+    public MemoryStorage Storage { get; }
+
     public FrontendVring Ring { get; private set; } = null!;
 
     /// <summary>The ring is there, and its first request waits for its memory.</summary>
@@ -36,6 +39,33 @@ internal sealed class PostcopyDelivery : IAsyncDisposable
     /// <summary>The ring waits for its own memory.</summary>
     public static Task<PostcopyDelivery> WithNothingAsync(PostcopyDisk guest, GuestMemory here, VhostUserBackendOptions options) =>
         StartAsync(new PostcopyDelivery(guest, here, sendsRing: false), guest, here, options);
+
+    /// <summary>The back-end is gone, all memory comes, and another one goes on: what becomes of memory and disk is what would have become of them without the first.</summary>
+    public async Task ExpectNextGoesOnAsync(PostcopyDisk guest, GuestMemory here)
+    {
+        Source.SendRest(Migration);
+        await Migration.Completion.InTime();
+        BlockDevice disk = guest.NewDisk(out MemoryStorage storage);
+        await using (PostcopyPair next = await PostcopyPair.StartAsync(disk, VirtioFeatures.Version1))
+        {
+            await Migration.JoinAsync(next.Frontend).InTime();
+            await next.Frontend.SetMemoryAsync(here).InTime();
+            FrontendVring ring = await next.Frontend.StartVringAsync(guest.Ring(next.Kick)).InTime();
+            await PostcopyDisk.AllDoneAsync(disk);
+            await ring.StopAsync().InTime();
+            await Migration.EndAsync().InTime();
+        }
+
+        await ExpectOutcomeAsync(guest, here, storage);
+    }
+
+    /// <summary>Memory and disk are what they are when all memory is there from the beginning.</summary>
+    public static async Task ExpectOutcomeAsync(PostcopyDisk guest, GuestMemory here, MemoryStorage storage)
+    {
+        (byte[] memory, byte[] contents) = await guest.ExpectedAsync();
+        guest.OutcomeIn(here).AsSpan().SequenceEqual(memory).Should().BeTrue("each byte of memory is what it would have been");
+        PostcopyDisk.BytesOf(storage).AsSpan().SequenceEqual(contents).Should().BeTrue("each byte of the disk is what it would have been");
+    }
 
     public async ValueTask DisposeAsync()
     {

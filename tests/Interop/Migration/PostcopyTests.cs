@@ -73,6 +73,7 @@ public sealed class PostcopyTests
             }
 
             waits.Disk.Statistics.Served.Should().Be(0);
+            await waits.ExpectNextGoesOnAsync(guest, here);
             await waits.DisposeAsync();
         }
 
@@ -91,6 +92,7 @@ public sealed class PostcopyTests
             PostcopyDelivery waits = await PostcopyDelivery.WithRingAloneAsync(guest, here, new VhostUserBackendOptions { Dispatch = dispatch });
             await waits.Pair.DisposeAsync();
             waits.Disk.Statistics.Served.Should().Be(0);
+            await waits.ExpectNextGoesOnAsync(guest, here);
             await waits.DisposeAsync();
         }
 
@@ -106,6 +108,8 @@ public sealed class PostcopyTests
         {
             await using PostcopyDelivery waits = await PostcopyDelivery.WithNothingAsync(guest, here, new VhostUserBackendOptions());
             (await waits.Ring.StopAsync().InTime()).Should().Be(VringBase.FreshSplit, "a ring that waits for its memory can be stopped");
+            await waits.Pair.DisposeAsync();
+            await waits.ExpectNextGoesOnAsync(guest, here);
         }
 
         before.AssertBack();

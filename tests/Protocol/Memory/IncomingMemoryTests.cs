@@ -59,8 +59,54 @@ public sealed class IncomingMemoryTests : IDisposable
         waits.IsCompleted.Should().BeFalse();
         incoming.Dispose();
         (await waits.InTime()).Should().Be(Libc.ECANCELED);
-        incoming.Arrived.Count.Should().Be(0, "what is there now is none of the guest's");
+        incoming.Arrived.Count.Should().Be(0);
+        FileHoles.IsHoleFrom(_memory.Descriptor, 0).Should().BeTrue("a page of zeros would be the guest's from now on");
         incoming.BringIn(0, 1).Should().Be(Libc.ECANCELED);
+        FileHoles.IsHoleFrom(_memory.Descriptor, 0).Should().BeTrue();
+    }
+
+    [Fact]
+    public async Task One_who_is_let_go_of_finds_no_page_and_makes_none()
+    {
+        IncomingMemory incoming = IncomingMemory.Beside(_memory, _faults);
+        using GuestMemory table = GuestMemory.Create(new GuestMemoryRegion(default, _memory));
+        using GuestMemoryLease lease = table.Acquire();
+        Task<bool> reads = Task.Run(() => lease.TryRead(new GuestAddress(7 * Page), out byte _));
+        await NextFaultAsync();
+
+        incoming.Dispose();
+
+        (await reads.InTime()).Should().BeFalse();
+        lease.TryWrite(new GuestAddress(8 * Page), (byte)1).Should().BeFalse();
+        RegionWindow window = new(table);
+        window.TryResolve(7 * Page, 1, out _, out _).Should().BeFalse();
+        window.HasAbsent.Should().BeFalse("it is not awaited");
+        FileHoles.IsHoleFrom(_memory.Descriptor, 0).Should().BeTrue();
+    }
+
+    [Fact]
+    public async Task What_the_kernel_cannot_bring_in_is_neither_read_nor_written()
+    {
+        using SharedMemory memory = SharedMemory.Map(NewFile(4 * Page), 0, 4 * Page);
+        using IncomingMemory incoming = IncomingMemory.Beside(memory, _faults);
+        using GuestMemory table = GuestMemory.Create(new GuestMemoryRegion(default, memory));
+        using GuestMemoryLease lease = table.Acquire();
+        Libc.ftruncate(memory.Descriptor, (long)Page).Should().Be(0);
+        byte[] bytes = [1, 2, 3];
+
+        bool read = await Task.Run(() => lease.TryCopyTo(new GuestAddress(2 * Page), bytes)).InTime();
+        bool written = await Task.Run(() => lease.TryCopyFrom(bytes, new GuestAddress(2 * Page))).InTime();
+
+        read.Should().BeFalse();
+        written.Should().BeFalse();
+        bytes.Should().Equal(1, 2, 3);
+    }
+
+    private static Microsoft.Win32.SafeHandles.SafeFileHandle NewFile(ulong size)
+    {
+        Microsoft.Win32.SafeHandles.SafeFileHandle file = Libc.memfd_create("short", 0);
+        Libc.ftruncate(file, (long)size).Should().Be(0);
+        return file;
     }
 
     [Fact]
@@ -86,7 +132,7 @@ public sealed class IncomingMemoryTests : IDisposable
         window.TryResolve(0x10000 - 1, 1, out _, out _).Should().BeFalse();
         window.HasAbsent.Should().BeFalse("that is no memory at all");
 
-        incoming.Dispose();
+        incoming.Complete();
         window.TryResolve(0x10000, (uint)Size, out _, out contiguous).Should().BeTrue("nothing is awaited any more");
         contiguous.Should().Be((uint)Size);
     }
