@@ -6,7 +6,7 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>What the application asks of a front-end that is slow, silent or deaf: the channel ends, the session does not.</summary>
 [Collection(ProcessCounts.Name)]
-public sealed class BackendRequestLossTests : IAsyncDisposable
+public sealed class BackendRequestLossTests : IAsyncLifetime
 {
     private readonly FakeTimeProvider _clock = new();
     private readonly ProcessCounts _before = ProcessCounts.Snapshot();
@@ -81,7 +81,9 @@ public sealed class BackendRequestLossTests : IAsyncDisposable
         await ring.EchoAsync(1);
     }
 
-    public async ValueTask DisposeAsync()
+    public Task InitializeAsync() => Task.CompletedTask;
+
+    public async Task DisposeAsync()
     {
         if (_channel is not null)
             await _channel.DisposeAsync();

@@ -7,7 +7,7 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>A display that answers a GPU wrongly: the channel of the displays ends, the session does not.</summary>
 [Collection(ProcessCounts.Name)]
-public sealed class GpuChannelTests : IAsyncDisposable
+public sealed class GpuChannelTests : IAsyncLifetime
 {
     private readonly FakeTimeProvider _clock = new();
     private readonly ProcessCounts _before = ProcessCounts.Snapshot();
@@ -89,7 +89,9 @@ public sealed class GpuChannelTests : IAsyncDisposable
         await _bench!.Frontend.BarrierAsync();
     }
 
-    public async ValueTask DisposeAsync()
+    public Task InitializeAsync() => Task.CompletedTask;
+
+    public async Task DisposeAsync()
     {
         if (_displays is not null)
             await _displays.DisposeAsync();

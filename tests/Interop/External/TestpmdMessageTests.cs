@@ -14,7 +14,7 @@ namespace Vhost.Interop.Tests.External;
     VhostUserRequest.SetBackendReqFd, VhostUserRequest.SetStatus, VhostUserRequest.GetStatus, VhostUserProtocolFeatures.LogShmFd,
     VhostUserProtocolFeatures.ReplyAck, VhostUserProtocolFeatures.NetMtu, VhostUserProtocolFeatures.BackendReq, VhostUserProtocolFeatures.Status,
     VirtioFeatures.LogAll)]
-public sealed class TestpmdMessageTests : IAsyncDisposable
+public sealed class TestpmdMessageTests : IAsyncLifetime
 {
     private const int PageSize = (int)DirtyLog.PageSize;
 
@@ -22,7 +22,9 @@ public sealed class TestpmdMessageTests : IAsyncDisposable
     private Testpmd? _testpmd;
     private RawNetDriver? _driver;
 
-    public async ValueTask DisposeAsync()
+    public Task InitializeAsync() => Task.CompletedTask;
+
+    public async Task DisposeAsync()
     {
         if (_driver is not null)
             await _driver.DisposeAsync();
