@@ -70,6 +70,44 @@ public class DeviceStateTests
         before.AssertBack();
     }
 
+    [Theory]
+    [InlineData(true, true)]
+    [InlineData(true, false)]
+    [InlineData(false, true)]
+    [InlineData(false, false)]
+    public async Task F16_A_back_end_that_keeps_the_socket_it_sent_and_clears_its_flag_holds_up_neither_cancellation_nor_the_end(bool saves, bool cancels)
+    {
+        await using Dialogue dialogue = await Dialogue.StartAsync(_offer, _options with { DeviceStateTimeout = Timeout.InfiniteTimeSpan });
+        (SafeFileHandle kept, SafeFileHandle other) = Libc.UnixSocketPair();
+        short stands = saves ? Libc.POLLIN : Libc.POLLOUT;
+        using (kept)
+        using (other)
+        {
+            dialogue.Backend.Misbehave = (request, _) => request.Code == VhostUserRequest.SetDeviceStateFd
+                ? CloseAnd(request, Misbehaviour.Reply(request.Code, BitConverter.GetBytes(0UL), kept))
+                : null;
+            using CancellationTokenSource stop = new();
+            Task<long> moving = saves
+                ? dialogue.Session.SaveDeviceStateAsync(Stream.Null, stop.Token).AsTask()
+                : dialogue.Session.LoadDeviceStateAsync(new MemoryStream(new byte[1 << 20]), stop.Token).AsTask();
+            MoveOn();
+            await Eventually.TrueAsync(() => Libc.Poll(kept, stands, 0) == 0);
+            RawDescriptors.SetNonBlocking(kept, nonBlocking: false);
+            MoveOn();
+            await Eventually.TrueAsync(() => Libc.Poll(kept, stands, 0) == 0);
+            await (cancels ? stop.CancelAsync() : dialogue.Session.DisposeAsync().AsTask()).InTime();
+            await moving.Invoking(task => task.InTime()).Should().ThrowAsync<Exception>().Where(e => cancels ? e is OperationCanceledException : e is VhostUserDisconnectedException);
+        }
+
+        void MoveOn()
+        {
+            if (saves)
+                Libc.Write(other, [1]).Should().Be(1);
+            else
+                while (Libc.Read(other, new byte[1 << 16]) <= 0) Thread.Yield();
+        }
+    }
+
     [Fact]
     public async Task Answers_that_cannot_be_are_errors_and_leave_nothing_open()
     {

@@ -60,19 +60,6 @@ internal static partial class Libc
         }
     }
 
-    /// <summary>Reads what is there and never waits, whatever the flags of the description.</summary>
-    /// <returns>Bytes read, or the negative error number: <c>EAGAIN</c> when there is nothing, <c>EOPNOTSUPP</c> when this file cannot promise it.</returns>
-    // Safety: the buffer is fixed for the call and its length is passed.
-    internal static unsafe int ReadNoWait(SafeHandle descriptor, Span<byte> buffer)
-    {
-        fixed (byte* start = buffer)
-        {
-            IoVector vector = new() { Base = start, Length = (nuint)buffer.Length };
-            nint result = preadv2(descriptor, &vector, 1, -1, RWF_NOWAIT);
-            return result >= 0 ? (int)result : -Marshal.GetLastPInvokeError();
-        }
-    }
-
     /// <summary>What of <paramref name="events"/> holds for one descriptor now or within the time; 0 when the time passed.</summary>
     /// <returns>The events, or the negative error number.</returns>
     // Safety: one element in, one element out; the reference keeps the number from being closed and given to another file meanwhile.

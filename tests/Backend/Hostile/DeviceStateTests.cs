@@ -259,6 +259,31 @@ public class DeviceStateTests
     }
 
     [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task B34_A_front_end_that_keeps_the_socket_and_clears_its_flag_holds_up_nothing(bool saves)
+    {
+        ProcessCounts before = ProcessCounts.Snapshot();
+        StatefulDevice device = new() { State = new byte[1 << 20] };
+        (SafeFileHandle kept, SafeFileHandle other) = Libc.UnixSocketPair();
+        using (kept)
+        using (other)
+        {
+            await using SessionBench bench = await SessionBench.StartAsync(device, new() { DeviceStateTimeout = Timeout.InfiniteTimeSpan });
+            (await BeginAsync(bench.Frontend, saves ? Save : Load, kept)).Should().Be(OwnDescriptorIsUsed);
+            RawDescriptors.SetNonBlocking(kept, nonBlocking: false);
+            await MoveOnAsync(kept, other, saves);
+            int resets = device.Resets;
+            await bench.Frontend.AcceptedAsync(VhostUserRequest.ResetDevice);
+            device.Resets.Should().Be(resets + 1, "the device has returned from the transfer");
+            TestRing ring = await bench.RunAsync();
+            await ring.EchoAsync(1);
+        }
+
+        before.AssertBack();
+    }
+
+    [Theory]
     [InlineData(VhostUserRequest.SetDeviceStateFd, 0, 1)]
     [InlineData(VhostUserRequest.SetDeviceStateFd, 7, 1)]
     [InlineData(VhostUserRequest.SetDeviceStateFd, 9, 1)]
@@ -294,6 +319,25 @@ public class DeviceStateTests
 
         await CheckAsync(bench.Frontend);
         before.AssertBack();
+    }
+
+    /// <summary>Has the device come back for more after the flag was cleared: to write again what was taken, or to read on behind a byte.</summary>
+    private static async Task MoveOnAsync(SafeFileHandle kept, SafeFileHandle other, bool saves)
+    {
+        if (!saves)
+        {
+            Libc.Write(other, [1]).Should().Be(1);
+            await Eventually.TrueAsync(() => Libc.Poll(kept, Libc.POLLIN, 0) == 0);
+            return;
+        }
+
+        await Eventually.TrueAsync(() => Libc.Poll(kept, Libc.POLLOUT, 0) == 0);
+        byte[] piece = new byte[1 << 16];
+        while (Libc.Read(other, piece) > 0 && Libc.Poll(kept, Libc.POLLOUT, 0) == 0)
+        {
+        }
+
+        await Eventually.TrueAsync(() => Libc.Poll(kept, Libc.POLLOUT, 0) == 0);
     }
 
     private static byte[] ConfigWindow(uint offset, byte[] window) =>
