@@ -74,19 +74,22 @@ public sealed partial class VhostUserFrontend
             _peer + ", back-end channel", new VhostUserConnectionOptions { TimeProvider = _options.TimeProvider, Logger = _log });
         using (theirs)
         {
+            if (_options.Iommu is not null)
+                _misses = new MissQueue(AnswerLaterAsync);
             BackendRequestDispatcher dispatcher = new(new SessionRequests(this, _options.SharedObjects, _options.BackendRequests), _configChanges, _log);
-            _listener = new BackendRequestListener(ours, dispatcher, CurrentState, OnBackendChannelLost, _log);
+            _listener = new BackendRequestListener(ours, dispatcher, TryAnswerLaterAsync, CurrentState, OnBackendChannelLost, _log);
             await Requests.SetBackendReqFdAsync(theirs, cancellationToken).ConfigureAwait(false);
         }
 
         MarkUsed(VhostUserProtocolFeatures.BackendReq);
     }
 
-    /// <summary>A session goes on without, unless interrupts of its rings come that way: they would hang.</summary>
+    /// <summary>A session goes on without, unless interrupts of its rings or questions for translations come that way: they would hang.</summary>
     private void OnBackendChannelLost(string reason)
     {
-        if (IsInband)
-            _channel.Abort(new VhostUserDisconnectedException($"{_peer}: the back-end channel is lost, by which interrupts come (INBAND_NOTIFICATIONS): {reason}"));
+        string? needed = IsInband ? "interrupts come (INBAND_NOTIFICATIONS)" : UsesIommu ? "the device asks for translations (ACCESS_PLATFORM)" : null;
+        if (needed is not null)
+            _channel.Abort(new VhostUserDisconnectedException($"{_peer}: the back-end channel is lost, by which {needed}: {reason}", new IOException(reason)));
     }
 
     private NegotiatedState CurrentState()

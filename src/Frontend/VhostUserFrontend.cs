@@ -65,6 +65,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
         _peer = connection.Name;
         connection.NameSenders();
         _log = ContainedLogger.Around((options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger<VhostUserFrontend>());
+        _missFailures = new HandlerFailures(_log);
         _channel = new RequestChannel(connection, VhostUserChannel.Main, new RequestChannelOptions
         {
             ReplyTimeout = options.ReplyTimeout,
@@ -100,6 +101,13 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
 
     /// <summary>Why the session ended; null while it lives and after <see cref="DisposeAsync"/>.</summary>
     public Exception? DisconnectReason { get; private set; }
+
+    /// <summary>
+    /// Whether the session has ended and the back-end is known to use its memory no more: it, or the kernel for it, closed the connection, or all rings had been stopped before. False after an end on this side, such
+    /// as a time-out, with rings that ran: then its process may write to the memory until it has ended.
+    /// </summary>
+    public bool HasBackendLetGo =>
+        Completion.IsCompleted && ((DisconnectReason is { } reason && BackendDeparture.HasLetGo(reason)) || !RunningRings().Any());
 
     /// <summary>Virtio features the back-end offers.</summary>
     public VirtioFeatures OfferedFeatures => Negotiated.OfferedFeatures;
@@ -214,6 +222,8 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
             await StopKicksAsync(ring).ConfigureAwait(false);
         if (_listener is not null)
             await _listener.DisposeAsync().ConfigureAwait(false);
+        if (_misses is not null)
+            await _misses.DisposeAsync().ConfigureAwait(false);
         await _configChanges.DisposeAsync().ConfigureAwait(false);
         await BoundedWait.ForAsync(_watch).ConfigureAwait(false);
         await CloseGpuAsync().ConfigureAwait(false);

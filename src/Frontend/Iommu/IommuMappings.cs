@@ -17,8 +17,15 @@ public sealed class IommuMappings : IVirtioIommu
     private long _faults;
     private long _failures;
 
-    /// <summary>The most bytes that one answer covers, a multiple of <see cref="PageSize"/>: with 4096 a device asks for each page, as with most IOMMUs. Default: no limit.</summary>
-    public ulong LargestTranslation { get; init; } = ulong.MaxValue;
+    /// <summary>The most bytes that one answer covers, a multiple of <see cref="PageSize"/>: with 4096 a device asks for each page, as with most IOMMUs. Default: <see cref="ulong.MaxValue"/>, no limit.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">0, or no multiple of <see cref="PageSize"/>.</exception>
+    public ulong LargestTranslation
+    {
+        get;
+        init => field = value != 0 && (value % PageSize == 0 || value == ulong.MaxValue)
+            ? value
+            : throw new ArgumentOutOfRangeException(nameof(value), value, Invariant($"Must be a multiple of {PageSize}, at least one page, or {ulong.MaxValue} for no limit."));
+    } = ulong.MaxValue;
 
     /// <summary>How often a device has asked.</summary>
     public long Lookups => Volatile.Read(ref _lookups);
@@ -65,9 +72,9 @@ public sealed class IommuMappings : IVirtioIommu
     /// <summary>Takes all mappings of a range away, and completes when no device uses the memory behind them any more.</summary>
     /// <param name="address">First I/O virtual address, a multiple of <see cref="PageSize"/>.</param>
     /// <param name="size">Bytes, a multiple of <see cref="PageSize"/>. What is not mapped in the range is no error.</param>
-    /// <param name="cancellationToken">Ends the wait; the mappings are gone all the same, and devices may still use the memory.</param>
+    /// <param name="cancellationToken">Ends the wait alone: the mappings are gone and are withdrawn from the devices, which may use the memory until then.</param>
     /// <exception cref="ArgumentException">A mapping is only in part inside the range; nothing was taken away.</exception>
-    /// <exception cref="VhostUserException">A device refused, and may still use the memory.</exception>
+    /// <exception cref="VhostUserException">A device refused, or its session has ended on this side, and it may still use the memory.</exception>
     public async ValueTask UnmapAsync(IoVirtualAddress address, ulong size, CancellationToken cancellationToken = default)
     {
         RequireRange(address, size);
@@ -119,10 +126,11 @@ public sealed class IommuMappings : IVirtioIommu
             Map(new IoVirtualAddress(region.GuestAddress.Value), region.GuestAddress, region.Size);
     }
 
+    /// <summary>The driver ends. Whether devices of others let go of addresses that were its own is not its business.</summary>
     internal async ValueTask UnmapAllAsync(GuestMemory memory)
     {
         foreach (GuestMemoryRegion region in memory.Regions)
-            await UnmapAsync(new IoVirtualAddress(region.GuestAddress.Value), region.Size).ConfigureAwait(false);
+            await UnmapAsync(new IoVirtualAddress(region.GuestAddress.Value), region.Size).AsTask().ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     private IommuTranslation Part(in IommuTranslation mapping, ulong address)

@@ -15,6 +15,7 @@ internal sealed class BackendRequestListener : IAsyncDisposable
 
     private readonly VhostUserConnection _connection;
     private readonly BackendRequestDispatcher _dispatcher;
+    private readonly Func<VhostUserIotlb, CancellationToken, ValueTask<bool>> _tryLater;
     private readonly Func<NegotiatedState> _state;
     private readonly Action<string> _lost;
     private readonly ILogger _log;
@@ -24,13 +25,21 @@ internal sealed class BackendRequestListener : IAsyncDisposable
     /// <summary>Takes ownership of the connection and begins to listen.</summary>
     /// <param name="connection">Our end.</param>
     /// <param name="dispatcher">Who answers.</param>
+    /// <param name="tryLater">Takes a message about translations that is not to be acknowledged, and sees to it while this channel goes on; false: it does not.</param>
     /// <param name="state">What is negotiated.</param>
     /// <param name="lost">Told, and why, when the channel ends before the session.</param>
     /// <param name="log">Where it is said too.</param>
-    public BackendRequestListener(VhostUserConnection connection, BackendRequestDispatcher dispatcher, Func<NegotiatedState> state, Action<string> lost, ILogger log)
+    public BackendRequestListener(
+        VhostUserConnection connection,
+        BackendRequestDispatcher dispatcher,
+        Func<VhostUserIotlb, CancellationToken, ValueTask<bool>> tryLater,
+        Func<NegotiatedState> state,
+        Action<string> lost,
+        ILogger log)
     {
         _connection = connection;
         _dispatcher = dispatcher;
+        _tryLater = tryLater;
         _state = state;
         _log = log;
         _lost = lost;
@@ -66,6 +75,8 @@ internal sealed class BackendRequestListener : IAsyncDisposable
         bool done = false;
         if (!check.IsValid)
             LogRefusal(check.Explanation ?? string.Empty);
+        else if (await IsSeenToLaterAsync(message, state, stopping).ConfigureAwait(false))
+            return;
         else if (header.Request == (uint)VhostUserBackendRequest.SharedObjectLookup)
             done = (found = await _dispatcher.LookupAsync(message, stopping).ConfigureAwait(false)) is not null;
         else
@@ -75,11 +86,17 @@ internal sealed class BackendRequestListener : IAsyncDisposable
             await AnswerAsync(header, state, done, found, stopping).ConfigureAwait(false);
     }
 
+    /// <summary>Translations go out on the main channel, which may be waiting for a device that needs an answer on this one.</summary>
+    private async ValueTask<bool> IsSeenToLaterAsync(VhostUserMessage message, NegotiatedState state, CancellationToken stopping) =>
+        message.Header.Request == (uint)VhostUserBackendRequest.IotlbMsg
+        && !IsAnswerWanted(message.Header, state)
+        && VhostUserIotlb.TryRead(message.Payload, out VhostUserIotlb said)
+        && await _tryLater(said, stopping).ConfigureAwait(false);
+
     /// <summary>An answer is due when asked for, and when REPLY_ACK allows asking; SHARED_OBJECT_LOOKUP has a reply of its own.</summary>
     private async ValueTask AnswerAsync(VhostUserHeader header, NegotiatedState state, bool done, SafeFileHandle? descriptor, CancellationToken stopping)
     {
-        bool wanted = header.NeedsReply && (state.Protocol & VhostUserProtocolFeatures.ReplyAck) != 0;
-        if (!wanted && header.Request != (uint)VhostUserBackendRequest.SharedObjectLookup)
+        if (!IsAnswerWanted(header, state) && header.Request != (uint)VhostUserBackendRequest.SharedObjectLookup)
             return;
 
         byte[] payload = new byte[sizeof(ulong)];
@@ -87,6 +104,8 @@ internal sealed class BackendRequestListener : IAsyncDisposable
         ReadOnlyMemory<SafeHandle> descriptors = descriptor is null ? default : new[] { descriptor };
         await _connection.SendAsync(header.AsReply(payload.Length), payload, descriptors, stopping).ConfigureAwait(false);
     }
+
+    private static bool IsAnswerWanted(in VhostUserHeader header, in NegotiatedState state) => header.NeedsReply && (state.Protocol & VhostUserProtocolFeatures.ReplyAck) != 0;
 
     private static bool BreaksFraming(VhostUserViolation violation) =>
         violation is VhostUserViolation.BadVersion or VhostUserViolation.ReplyFlagInRequest

@@ -35,7 +35,7 @@ internal sealed class MemoryHolders : IDisposable
     internal void Part(PeerProcess? process, Exception reason)
     {
         Forget(static former => former.HasEnded);
-        if (process is not null && !HasLetGo(reason) && !_former.Exists(former => former.Id == process.Id))
+        if (process is not null && !BackendDeparture.HasLetGo(reason) && !_former.Exists(former => former.Id == process.Id))
             _former.Add(process);
         else
             process?.Dispose();
@@ -60,15 +60,6 @@ internal sealed class MemoryHolders : IDisposable
         _serving?.Dispose();
         _serving = null;
     }
-
-    /// <summary>Whether the back-end ended the session itself, or the kernel for it: then it has stopped its rings, or runs no more.</summary>
-    private static bool HasLetGo(Exception reason) => reason switch
-    {
-        VhostUserDisconnectedException { InnerException: null or LinuxException } => true,
-        VhostUserDisconnectedException { InnerException: VhostUserException before } => HasLetGo(before), // what a later request met
-        VhostUserProtocolException { Violation: VhostUserViolation.TruncatedMessage } => true,
-        _ => false,
-    };
 
     private void Forget(Predicate<PeerProcess> which)
     {
