@@ -8,6 +8,9 @@ internal static class BackendCheck
 {
     private static readonly TimeSpan _longestTime = TimeSpan.FromDays(49);
 
+    /// <summary>The clock knows nothing shorter.</summary>
+    private static readonly TimeSpan _shortestRetry = TimeSpan.FromMilliseconds(1);
+
     /// <summary>One for ever would lock everybody out.</summary>
     private static readonly TimeSpan _longestViolationPause = TimeSpan.FromHours(1);
 
@@ -55,7 +58,11 @@ internal static class BackendCheck
             nameof(options.IotlbEntries),
             options.IotlbEntries,
             string.Create(CultureInfo.InvariantCulture, $"1 to {VhostUserBackendOptions.IotlbEntryLimit}"));
-        RequireTime(options.IotlbRetry, nameof(options.IotlbRetry), orInfinite: false);
+        Require(
+            options.IotlbRetry >= _shortestRetry && options.IotlbRetry <= _longestTime,
+            nameof(options.IotlbRetry),
+            options.IotlbRetry,
+            string.Create(CultureInfo.InvariantCulture, $"{_shortestRetry.TotalMilliseconds} ms to {_longestTime.TotalDays} days"));
         RequireTime(options.DrainTimeout, nameof(options.DrainTimeout), orInfinite: false);
         RequireTime(options.SendTimeout, nameof(options.SendTimeout));
         RequireTime(options.MessageTimeout, nameof(options.MessageTimeout));

@@ -96,6 +96,12 @@ internal static partial class BackendLog
     [LoggerMessage(3118, LogLevel.Warning, "{Owner}: queue {Queue} ({Ring}): stopped while the IOMMU translates its ring no more; {Count} requests that are done cannot be shown to the driver")]
     public static partial void HeldBackLost(ILogger logger, string owner, int queue, string ring, int count);
 
+    [LoggerMessage(3119, LogLevel.Warning, "{Peer}: a queue waits for a translation of its IOMMU, and the front-end has given no back-end channel on which to ask for it (VHOST_USER_SET_BACKEND_REQ_FD)")]
+    public static partial void NoChannelForMisses(ILogger logger, string peer);
+
+    [LoggerMessage(3120, LogLevel.Debug, "{Peer}: without the back-end channel no translation comes any more: the connection is ended, so that the front-end connects again")]
+    public static partial void TranslationsLost(ILogger logger, string peer);
+
     [LoggerMessage(3201, LogLevel.Debug, "{Peer}: the back-end channel was closed by the front-end")]
     public static partial void ChannelClosed(ILogger logger, string peer);
 

@@ -34,7 +34,7 @@ public sealed record VhostUserBackendOptions
     public int IotlbEntries { get; init; } = 2048;
 
     /// <summary>
-    /// How long a translation that was asked for may stay unanswered before it is asked for once more. More than 0, at most 49 days. Default: 1 second.
+    /// How long a translation that was asked for may stay unanswered before it is asked for once more. 1 ms to 49 days. Default: 1 second.
     /// </summary>
     public TimeSpan IotlbRetry { get; init; } = TimeSpan.FromSeconds(1);
 

@@ -10,13 +10,14 @@ namespace Vhost.Backend;
 /// <para>Ownership: the entries, and the table that was made last, until <see cref="Dispose"/>.</para>
 /// </remarks>
 /// <param name="capacity">The most entries.</param>
+/// <param name="mostMisses">The most misses that wait for an answer.</param>
 /// <param name="counters">Where it is counted.</param>
 /// <param name="wake">Called, not under a lock, when there are misses to say (<see cref="TryTakeMiss"/>).</param>
-internal sealed class DeviceIotlb(int capacity, IotlbCounters counters, Action wake) : IDisposable
+internal sealed class DeviceIotlb(int capacity, int mostMisses, IotlbCounters counters, Action wake) : IDisposable
 {
     private readonly Lock _gate = new();
     private readonly IotlbCache _cache = new(capacity);
-    private readonly PendingMisses _misses = new();
+    private readonly PendingMisses _misses = new(mostMisses);
     private (ulong First, ulong Last)[] _pinned = [];
     private GuestMemory _physical = GuestMemory.Create();
     private GuestMemory? _table;
@@ -45,15 +46,24 @@ internal sealed class DeviceIotlb(int capacity, IotlbCounters counters, Action w
     internal void Update(ReadOnlySpan<Translation> entries)
     {
         counters.Updated();
+        bool asks;
         lock (_gate)
         {
             foreach (Translation entry in entries)
             {
-                _misses.Remove(entry.Start, entry.Last);
+                ulong start = entry.Start;
+                bool isFinal = _misses.Answer(start, entry.Last, entry.Permission);
                 if (_cache.Add(entry, IsPinned))
                     Change();
+                if (isFinal)
+                    _cache.Find(start)!.Settle();
             }
+
+            asks = _misses.HasUnsaid;
         }
+
+        if (asks)
+            wake();
     }
 
     /// <summary>Drops what a range touches.</summary>
@@ -110,18 +120,20 @@ internal sealed class DeviceIotlb(int capacity, IotlbCounters counters, Action w
     }
 
     /// <summary>Asks for translations.</summary>
+    /// <param name="misses">Which.</param>
     /// <returns>True: all of them have come meanwhile; whoever asked moves to the next table instead of waiting.</returns>
-    internal bool Ask(IReadOnlyList<TranslationMiss> misses)
+    internal bool Ask(ReadOnlySpan<TranslationMiss> misses)
     {
         bool missing = false;
         lock (_gate)
         {
-            foreach (TranslationMiss miss in misses)
+            foreach (ref readonly TranslationMiss miss in misses)
             {
-                if (_cache.Has(miss.Address))
+                Translation? known = _cache.Find(miss.Address);
+                if (known?.Allows(miss.Permission) == true)
                     continue;
                 missing = true;
-                _misses.Add(miss);
+                _misses.Add(miss, now: known is not { IsFinal: true });
             }
         }
 
@@ -134,7 +146,7 @@ internal sealed class DeviceIotlb(int capacity, IotlbCounters counters, Action w
     internal void AskAgain()
     {
         lock (_gate)
-            _misses.SendAgain();
+            _misses.SayAgain();
         wake();
     }
 

@@ -28,8 +28,8 @@ internal sealed class IotlbCache
     /// <summary>What there is, in ascending order.</summary>
     internal ReadOnlySpan<Translation> Entries => System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_entries);
 
-    /// <summary>Whether an address is translated.</summary>
-    internal bool Has(ulong address) => FirstFrom(address) is var at && at < _entries.Count && _entries[at].Start <= address;
+    /// <summary>The translation of an address; null: there is none.</summary>
+    internal Translation? Find(ulong address) => FirstFrom(address) is var at && at < _entries.Count && _entries[at].Start <= address ? _entries[at] : null;
 
     /// <summary>Adds an entry and takes it over; what it overlaps goes.</summary>
     /// <param name="entry">The entry.</param>

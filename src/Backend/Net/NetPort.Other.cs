@@ -39,10 +39,7 @@ public sealed partial class NetPort
         for (int i = first; ; i++)
         {
             if (i == burst.Count && !queue.TryExtend(ref burst))
-            {
-                queue.LeaveFetched();
                 return burst.Count - first < queue.Size; // with the whole ring for this packet there will not be more
-            }
 
             uint here = burst[i].Writable.Length;
             if (here >= bytes - room)

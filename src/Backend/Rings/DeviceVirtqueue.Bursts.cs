@@ -61,8 +61,12 @@ public sealed partial class DeviceVirtqueue
             }
 
             _batch.Extend();
+            _leaves = false;
             if (!FetchMore())
+            {
+                LeaveFetched();
                 return false;
+            }
         }
 
         int before = _handed;

@@ -32,7 +32,7 @@ public sealed partial class DeviceVirtqueue
     internal string? LeftRefusedDetail { get; private set; }
 
     /// <summary>Whether requests wait here that the last back-end had taken: the driver will not show them again, so they are served before the ring comes to rest.</summary>
-    internal bool HasLeft => !_isSuspended && !_awaits && _inflight is { } inflight && (inflight.Waiting > 0 || _handed < Math.Min(_fetchedAgain, _batch.Count));
+    internal bool HasLeft => !_isSuspended && !Awaits && _inflight is { } inflight && (inflight.Waiting > 0 || _handed < Math.Min(_fetchedAgain, _batch.Count));
 
     /// <summary>From now on only what the last back-end had left is taken: the ring comes to rest.</summary>
     internal bool TakesLeftOnly { get; set; }

@@ -12,16 +12,18 @@ public sealed partial class DeviceVirtqueue
     private readonly List<(ushort Head, uint BytesWritten)> _heldBack = [];
     private RingAddresses _addresses;
 
-    /// <summary>The first of what was asked for last.</summary>
-    private TranslationMiss _asked;
-    private volatile bool _awaits;
+    /// <summary>What the next chain lacks, or the ring itself, and was asked for; null: nothing. A ring that lacks nothing and cannot be used waits for whatever comes.</summary>
+    private volatile TranslationMiss[]? _asked;
     private volatile bool _isSuspended;
 
     /// <summary>While suspended, the table before: its numbers are good for the log.</summary>
     private GuestMemory? _suspendedTable;
 
     /// <summary>The next chain, or the ring itself, waits for a translation. Any thread.</summary>
-    internal bool Awaits => _awaits;
+    internal bool Awaits => _asked is not null;
+
+    /// <summary>Whether translations of a range may be what it waits for. Any thread.</summary>
+    internal bool AwaitsIn(ulong first, ulong last) => _asked is { } asked && (asked.Length == 0 || Array.Exists(asked, miss => miss.IsIn(first, last)));
 
     /// <summary>Pages of the ring are not translated at present. Any thread.</summary>
     internal bool IsSuspended => _isSuspended;
@@ -42,7 +44,7 @@ public sealed partial class DeviceVirtqueue
 
         Flush();
         GiveBackUnhanded();
-        _awaits = false;
+        _asked = null;
         GuestMemoryLease next = iotlb.Acquire();
         if (MappedRing.TryMap(next.Memory, _setup, out MappedRing ring, out _, out _))
         {
@@ -50,7 +52,7 @@ public sealed partial class DeviceVirtqueue
             return;
         }
 
-        List<TranslationMiss> missing = MappedRing.FindMissing(next.Memory.Translations!, _setup);
+        TranslationMiss[] missing = MappedRing.FindMissing(next.Memory.Translations!, _setup);
         next.Dispose();
         Suspend();
         if (Fault == VirtqueueFault.None)
@@ -112,7 +114,7 @@ public sealed partial class DeviceVirtqueue
 
     private void ForgetSuspension()
     {
-        _awaits = false;
+        _asked = null;
         _isSuspended = false;
         _suspendedTable = null;
         _heldBack.Clear();
@@ -127,22 +129,15 @@ public sealed partial class DeviceVirtqueue
         }
 
         LeaveOnRing();
-        TranslationMiss first = _batch.Misses[0];
-        if (!_awaits || first != _asked) // whoever polls comes here again and again
-        {
-            _asked = first;
-            Await(iotlb, _batch.Misses);
-        }
-
-        _batch.ForgetMisses();
+        Await(iotlb, _batch.TakeMisses());
         return true;
     }
 
     /// <summary>Said before it is asked: whoever brings an answer looks at it afterwards.</summary>
-    private void Await(DeviceIotlb iotlb, IReadOnlyList<TranslationMiss> misses)
+    private void Await(DeviceIotlb iotlb, TranslationMiss[] misses)
     {
-        _awaits = true;
-        if (misses.Count > 0 && iotlb.Ask(misses))
+        _asked = misses;
+        if (misses.Length > 0 && iotlb.Ask(misses))
         {
             MoveSoon?.Invoke();
         }

@@ -186,9 +186,13 @@ public sealed partial class DeviceVirtqueue
         _leavesHeld = true;
     }
 
-    /// <summary>The device has fetched all there is and it is too little: the next <see cref="ArmKick"/> asks for a kick for what comes after it.</summary>
-    internal void LeaveFetched()
+    /// <summary>
+    /// The device has fetched all there is and it is too little: the next <see cref="ArmKick"/> asks for a kick for what comes after it. What is left on the ring because memory of it is awaited was seen already.
+    /// </summary>
+    private void LeaveFetched()
     {
+        if (_leaves)
+            return;
         _split?.SeeFetched();
         _packed?.SeeFetched();
         _leaves = true;

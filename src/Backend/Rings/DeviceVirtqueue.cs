@@ -276,6 +276,12 @@ public sealed partial class DeviceVirtqueue
     {
         if (_arrival is not null && !HasArrived())
             return false;
+        if (Awaits)
+        {
+            LeaveOnRing(); // what is there was looked at, and is looked at again when an answer has come
+            return false;
+        }
+
         int before = _batch.Cost;
         if (_inflight is { Waiting: > 0 })
             FetchAgain();

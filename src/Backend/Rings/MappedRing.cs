@@ -8,18 +8,14 @@ namespace Vhost.Backend;
 [StructLayout(LayoutKind.Auto)]
 internal readonly record struct MappedRing(SplitRing Split, PackedRing Packed, RingAddresses Addresses)
 {
+    /// <summary>Misses of a ring that are asked for at once.</summary>
+    internal const int MostMisses = 64;
+
     /// <summary>Resolves and checks everything about a ring at once. False, and the reason, when a part is not usable.</summary>
     internal static bool TryMap(GuestMemory table, in VirtqueueSetup setup, out MappedRing ring, out VhostUserViolation violation, out string explanation)
     {
         ring = default;
-        violation = VhostUserViolation.BadQueueSize;
-        if (!CheckSize(setup, out explanation))
-        {
-            return false;
-        }
-
-        violation = VhostUserViolation.BadValue;
-        if (!CheckBase(setup, out explanation))
+        if (!CheckNumbers(setup, out violation, out explanation))
         {
             return false;
         }
@@ -45,16 +41,36 @@ internal readonly record struct MappedRing(SplitRing Split, PackedRing Packed, R
     }
 
     /// <summary>Whether everything about a ring is right but where it lies, which nobody knows yet.</summary>
-    internal static bool IsSound(in VirtqueueSetup setup) => CheckSize(setup, out _) && CheckBase(setup, out _);
+    internal static bool IsSound(in VirtqueueSetup setup, out VhostUserViolation violation, out string explanation)
+    {
+        if (!CheckNumbers(setup, out violation, out explanation))
+        {
+            return false;
+        }
 
-    /// <summary>What of a ring has no translation.</summary>
-    internal static List<TranslationMiss> FindMissing(TranslationMap map, in VirtqueueSetup setup)
+        (Part first, Part second, Part third) = PartsOf(setup);
+        foreach (Part part in (ReadOnlySpan<Part>)[first, second, third])
+        {
+            if (part.Wraps)
+            {
+                violation = VhostUserViolation.RingOutsideMemory;
+                explanation = string.Create(
+                    CultureInfo.InvariantCulture, $"queue {setup.Index}: {part.Name} of 0x{part.Length:x} bytes at I/O virtual address 0x{part.Start.Value:x} passes 2^64");
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>What of a ring has no translation, or one that does not allow what is done there.</summary>
+    internal static TranslationMiss[] FindMissing(TranslationMap map, in VirtqueueSetup setup)
     {
         List<TranslationMiss> misses = [];
         (Part first, Part second, Part third) = PartsOf(setup);
         foreach (Part part in (ReadOnlySpan<Part>)[first, second, third])
-            TranslationMiss.Find(map, part.Start.Value, part.Length, part.Permission, misses, PendingMisses.Most);
-        return misses;
+            TranslationMiss.Find(map, part.Start.Value, part.Length, part.Permission, misses, MostMisses);
+        return [.. misses];
     }
 
     /// <summary>The first and the last address of each part, as the front-end says them.</summary>
@@ -71,6 +87,18 @@ internal readonly record struct MappedRing(SplitRing Split, PackedRing Packed, R
         return table.TryGetAbsent(first.Start, first.Length, out absent)
             || table.TryGetAbsent(second.Start, second.Length, out absent)
             || table.TryGetAbsent(third.Start, third.Length, out absent);
+    }
+
+    private static bool CheckNumbers(in VirtqueueSetup setup, out VhostUserViolation violation, out string explanation)
+    {
+        violation = VhostUserViolation.BadQueueSize;
+        if (!CheckSize(setup, out explanation))
+        {
+            return false;
+        }
+
+        violation = VhostUserViolation.BadValue;
+        return CheckBase(setup, out explanation);
     }
 
     private static bool CheckSize(in VirtqueueSetup setup, out string explanation)
@@ -102,11 +130,11 @@ internal readonly record struct MappedRing(SplitRing Split, PackedRing Packed, R
 
     private static bool Resolve(GuestMemory table, int queue, in Part part, out nint address, out string explanation)
     {
-        bool found = table.TryGetRingPart(part.Start, part.Length, part.IsWritten, out address);
+        bool found = table.TryGetRingPart(part.Start, part.Length, part.Permission, out address);
         explanation = found ? string.Empty
             : table.Translations is not null ? string.Create(
                 CultureInfo.InvariantCulture,
-                $"queue {queue}: {part.Name} of 0x{part.Length:x} bytes at I/O virtual address 0x{part.Start.Value:x} is not translated, for {(part.IsWritten ? "writing" : "reading")}, to one piece of memory")
+                $"queue {queue}: {part.Name} of 0x{part.Length:x} bytes at I/O virtual address 0x{part.Start.Value:x} is not translated, for {(part.IsWritten ? "reading and writing" : "reading")}, to one piece of memory")
             : string.Create(
                 CultureInfo.InvariantCulture,
                 $"queue {queue}: {part.Name} of 0x{part.Length:x} bytes at user address 0x{part.Start.Value:x} is not inside one of {table.Regions.Count} memory regions");
@@ -120,7 +148,9 @@ internal readonly record struct MappedRing(SplitRing Split, PackedRing Packed, R
     [StructLayout(LayoutKind.Auto)]
     private readonly record struct Part(string Name, UserAddress Start, ulong Length, bool IsWritten)
     {
-        public (ulong First, ulong Last) Range => (Start.Value, Start.Value > ulong.MaxValue - (Length - 1) ? ulong.MaxValue : Start.Value + (Length - 1));
+        public bool Wraps => Start.Value > ulong.MaxValue - (Length - 1);
+
+        public (ulong First, ulong Last) Range => (Start.Value, Wraps ? ulong.MaxValue : Start.Value + (Length - 1));
 
         public VhostUserIotlbPermission Permission => IsWritten ? VhostUserIotlbPermission.ReadWrite : VhostUserIotlbPermission.ReadOnly;
     }

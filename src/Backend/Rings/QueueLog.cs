@@ -156,5 +156,5 @@ internal sealed class QueueLog
     }
 
     private ulong? Find(UserAddress address, ulong length) =>
-        _table.TryGetRingPart(address, length, write: true, out nint mapped) && _table.TryGetGuestAddress(mapped, length, out GuestAddress at) ? at.Value : null;
+        _table.TryGetRingPart(address, length, VhostUserIotlbPermission.WriteOnly, out nint mapped) && _table.TryGetGuestAddress(mapped, length, out GuestAddress at) ? at.Value : null;
 }

@@ -92,6 +92,7 @@ internal sealed partial class BackendSession
         await ReplaceChannelAsync(channel).ConfigureAwait(false);
         _ = WatchChannelAsync(channel);
         RepeatInbandSignals();
+        RepeatMisses();
         return Answer.Done;
     }
 
@@ -134,13 +135,23 @@ internal sealed partial class BackendSession
         await DropChannelAsync(channel).ConfigureAwait(false);
     }
 
-    /// <summary>The channel broke: the main channel goes on without it.</summary>
+    /// <summary>The channel broke: the main channel goes on without it, unless rings could never ask for a translation again.</summary>
     private async Task DropChannelAsync(RequestChannel channel)
     {
+        bool endsTranslations;
         lock (_channelGate)
         {
-            if (ReferenceEquals(_channel, channel))
+            bool isLost = ReferenceEquals(_channel, channel);
+            if (isLost)
                 _channel = null;
+            endsTranslations = isLost && _shownState.Value.Features.HasFlag(VirtioFeatures.AccessPlatform) && !IsSuspended;
+            _endsWithChannel |= endsTranslations;
+        }
+
+        if (endsTranslations)
+        {
+            BackendLog.TranslationsLost(_logger, _connection.Name);
+            _connection.Abort();
         }
 
         await channel.DisposeAsync().ConfigureAwait(false);

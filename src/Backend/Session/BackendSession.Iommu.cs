@@ -6,11 +6,21 @@ namespace Vhost.Backend;
 // for the answer there: it comes as a message on the main channel, which is served meanwhile.
 internal sealed partial class BackendSession
 {
+    /// <summary>Misses that may wait for an answer however few queues there are: each may ask for as many as a ring does.</summary>
+    private const int LeastMisses = 256;
+
+    private static readonly TimeSpan _shortestPause = TimeSpan.FromMilliseconds(1);
+    private static readonly TimeSpan _longestPause = TimeSpan.FromMilliseconds(100);
+
     private readonly DeviceIotlb _iotlb;
     private readonly Lock _missGate = new();
     private ITimer? _missTimer;
     private bool _saysMisses;
     private bool _iommuEnded;
+    private bool _toldNoChannel;
+
+    /// <summary>The channel was lost while rings needed it.</summary>
+    private bool _endsWithChannel;
 
     private bool UsesIommu => _state.Features.HasFlag(VirtioFeatures.AccessPlatform);
 
@@ -46,7 +56,7 @@ internal sealed partial class BackendSession
         _iotlb.Update(entries);
         foreach (VringState vring in _vrings)
         {
-            if (vring.Worker is { Queue.Awaits: true } worker)
+            if (vring.Worker is { } worker && worker.Queue.AwaitsIn(said.Address.Value, said.Address.Value + (said.Size - 1)))
                 worker.MoveSoon();
         }
 
@@ -96,7 +106,7 @@ internal sealed partial class BackendSession
         try
         {
             await unused.WaitAsync(_options.DrainTimeout, _options.TimeProvider).ConfigureAwait(false);
-            return Answer.Done;
+            return LookForRings(name);
         }
         catch (TimeoutException)
         {
@@ -104,6 +114,18 @@ internal sealed partial class BackendSession
                 VhostUserViolation.WrongState,
                 $"{name}: the device still uses memory at I/O virtual address {said.Address}, size 0x{said.Size:x}, after {_options.DrainTimeout.TotalSeconds} s, so that it was withdrawn cannot be acknowledged");
         }
+    }
+
+    /// <summary>A translation that was of no use to a ring may have gone: it asks for another one, of which the front-end would say nothing by itself.</summary>
+    private Answer LookForRings(string name)
+    {
+        foreach (VringState vring in _vrings)
+        {
+            if (vring.Worker is { Queue.IsSuspended: true } worker)
+                worker.MoveSoon();
+        }
+
+        return StartWaiting(name);
     }
 
     /// <summary>Pages that rings lie in do not make room for pages of requests.</summary>
@@ -121,10 +143,12 @@ internal sealed partial class BackendSession
     {
         lock (_missGate)
         {
-            if (_saysMisses || _iommuEnded)
+            if (_iommuEnded)
+                return;
+            _missTimer ??= _options.TimeProvider.CreateTimer(static session => ((BackendSession)session!).AskAgain(), this, _options.IotlbRetry, _options.IotlbRetry);
+            if (_saysMisses)
                 return;
             _saysMisses = true;
-            _missTimer ??= _options.TimeProvider.CreateTimer(static session => ((BackendSession)session!).AskAgain(), this, _options.IotlbRetry, _options.IotlbRetry);
         }
 
         _ = SayMissesAsync();
@@ -135,22 +159,43 @@ internal sealed partial class BackendSession
         await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding); // not on the thread of the queue
         while (TryTakeMiss(out TranslationMiss miss))
         {
-            RequestChannel? channel;
-            lock (_channelGate)
-                channel = _channel;
-            if (channel is null)
-                continue;
-            VhostUserIotlb said = new(new IoVirtualAddress(miss.Address), 0, default, miss.Permission, VhostUserIotlbType.Miss);
-            byte[] payload = PayloadBytes.Of(said);
-            try
-            {
-                await channel.SendAsync(VhostUserHeader.ForRequest(VhostUserBackendRequest.IotlbMsg, payload.Length), payload).ConfigureAwait(false);
-            }
-            catch (Exception e) when (e is IOException or TimeoutException or ObjectDisposedException)
-            {
-                // The channel has ended with a reason; whoever watches it says so.
-            }
+            // A front-end that is stopped for a while does not read: it is not given up for what it will answer later.
+            for (TimeSpan pause = _shortestPause; !await TrySayAsync(miss).ConfigureAwait(false); pause = pause < _longestPause ? 2 * pause : pause)
+                await Task.Delay(pause, _options.TimeProvider).ConfigureAwait(false);
         }
+    }
+
+    /// <returns>False: the front-end has left no room for it. Without a channel there is nobody to say it to.</returns>
+    private async ValueTask<bool> TrySayAsync(TranslationMiss miss)
+    {
+        RequestChannel? channel;
+        lock (_channelGate)
+        {
+            channel = _channel;
+            if (channel is null && !_toldNoChannel && !_endsWithChannel && _budget.TryTake())
+                BackendLog.NoChannelForMisses(_logger, _connection.Name);
+            _toldNoChannel = channel is null;
+        }
+
+        if (channel is null)
+            return true;
+
+        byte[] payload = PayloadBytes.Of(new VhostUserIotlb(new IoVirtualAddress(miss.Address), 0, default, miss.Permission, VhostUserIotlbType.Miss));
+        try
+        {
+            return await channel.TrySendAsync(VhostUserHeader.ForRequest(VhostUserBackendRequest.IotlbMsg, payload.Length), payload).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is IOException or TimeoutException or ObjectDisposedException)
+        {
+            return true; // the channel has ended with a reason; whoever watches it says so
+        }
+    }
+
+    /// <summary>Says on a new channel what was said on an old one, or to nobody.</summary>
+    private void RepeatMisses()
+    {
+        if (_iotlb.IsAsking)
+            _iotlb.AskAgain();
     }
 
     /// <summary>The next miss; without one, saying them has ended under the same lock under which it begins.</summary>

@@ -19,10 +19,15 @@ internal sealed partial class BackendSession
             return Answer.Refuse(VhostUserViolation.BadQueueSize, $"{request}: {why}");
         if (_inflight is not null ? _held.IsHeld(vring.Index) : _held.IsFull(vring.Index))
             return Answer.Refuse(VhostUserViolation.WrongState, $"{request}: queue {vring.Index}: the device has not finished with requests that it took before the queue was stopped; start it later");
-        if (UsesIommu && MappedRing.IsSound(SetupOf(vring)))
+        VhostUserViolation violation;
+        string explanation;
+        if (UsesIommu
+            ? MappedRing.IsSound(SetupOf(vring), out violation, out explanation)
+            : MappedRing.TryMap(_memory, SetupOf(vring), out _, out violation, out explanation) || _memory.Regions.Count == 0)
+        {
             return null;
-        if (_memory.Regions.Count == 0 || MappedRing.TryMap(_memory, SetupOf(vring), out _, out VhostUserViolation violation, out string? explanation))
-            return null;
+        }
+
         return Answer.Refuse(violation, $"{request}: {explanation}");
     }
 

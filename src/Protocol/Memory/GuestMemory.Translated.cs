@@ -46,8 +46,8 @@ public sealed partial class GuestMemory
     }
 
     /// <summary>Where a part of a ring is mapped, given by the address that the front-end says for it: an address of its own, or an I/O virtual one.</summary>
-    internal bool TryGetRingPart(UserAddress address, ulong length, bool write, out nint mapped) =>
-        _translations is { } translations ? translations.TryFindWhole(address.Value, length, write, out mapped) : TryGetAddress(address, length, out mapped);
+    internal bool TryGetRingPart(UserAddress address, ulong length, VhostUserIotlbPermission needed, out nint mapped) =>
+        _translations is { } translations ? translations.TryFindWhole(address.Value, length, needed, out mapped) : TryGetAddress(address, length, out mapped);
 
     private void ReleaseTranslations()
     {

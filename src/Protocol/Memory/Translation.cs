@@ -3,8 +3,8 @@ using System.Globalization;
 namespace Vhost.Protocol;
 
 /// <summary>
-/// One translation of an IOMMU: a range of I/O virtual addresses, where it is mapped in this process, and what may be done there. Immutable but for who uses it: its maker, and each
-/// table that contains it (<see cref="GuestMemory"/>). The mapping stays as long as anybody does.
+/// One translation of an IOMMU: a range of I/O virtual addresses, where it is mapped in this process, and what may be done there. Immutable but for whether it is final, and who
+/// uses it: its maker, and each table that contains it (<see cref="GuestMemory"/>). The mapping stays as long as anybody does.
 /// </summary>
 /// <remarks>Threading: all members may be used from any thread; <see cref="Hold"/> only by somebody who knows of another user.</remarks>
 internal sealed class Translation
@@ -12,6 +12,7 @@ internal sealed class Translation
     private readonly MappingHandle _mapping;
     private readonly TaskCompletionSource _unused = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private int _users = 1;
+    private volatile bool _isFinal;
 
     /// <summary>Translates to a part of a region that somebody holds. The caller has checked that the range does not wrap and that the part lies inside the region.</summary>
     /// <param name="start">First I/O virtual address.</param>
@@ -46,6 +47,9 @@ internal sealed class Translation
     /// <summary>What may be done.</summary>
     internal VhostUserIotlbPermission Permission { get; }
 
+    /// <summary>The front-end was asked for more than that and allows no more: there is nothing to wait for.</summary>
+    internal bool IsFinal => _isFinal;
+
     /// <summary>The region of guest memory behind it.</summary>
     internal GuestMemoryRegion Region { get; }
 
@@ -58,7 +62,10 @@ internal sealed class Translation
 
     internal bool Overlaps(ulong first, ulong last) => Start <= last && first <= Last;
 
-    internal bool Allows(bool write) => (Permission & (write ? VhostUserIotlbPermission.WriteOnly : VhostUserIotlbPermission.ReadOnly)) != 0;
+    internal bool Allows(VhostUserIotlbPermission needed) => (Permission & needed) == needed;
+
+    /// <summary>See <see cref="IsFinal"/>.</summary>
+    internal void Settle() => _isFinal = true;
 
     internal void Hold() => Interlocked.Increment(ref _users);
 

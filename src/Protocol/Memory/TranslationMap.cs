@@ -21,7 +21,7 @@ internal sealed class TranslationMap
     /// <summary>
     /// Where a range is mapped in one piece, for a part of a ring: in one translation, or in several of which each goes on where the one before ends, in I/O virtual addresses and in the mapping.
     /// </summary>
-    internal bool TryFindWhole(ulong address, ulong length, bool write, out nint mapped)
+    internal bool TryFindWhole(ulong address, ulong length, VhostUserIotlbPermission needed, out nint mapped)
     {
         mapped = 0;
         if (length == 0 || address > ulong.MaxValue - (length - 1) || !TryFindIndex(address, out int index))
@@ -29,7 +29,7 @@ internal sealed class TranslationMap
         ulong last = address + (length - 1);
         Translation translation = _translations[index];
         mapped = translation.Address + (nint)(address - translation.Start);
-        while (translation.Allows(write))
+        while (translation.Allows(needed))
         {
             if (translation.Last >= last)
                 return true;

@@ -17,9 +17,6 @@ internal sealed partial class ChainBatch
     /// <summary>The last chain was left alone, as translations are missing: it is not wrong, and comes again.</summary>
     internal bool HasMissed => _misses.Count > 0;
 
-    /// <summary>What was missing of the last chain.</summary>
-    internal IReadOnlyList<TranslationMiss> Misses => _misses;
-
     /// <summary>Chains are looked up in another table from now on. The batch is empty.</summary>
     internal void Use(GuestMemory table)
     {
@@ -28,7 +25,13 @@ internal sealed partial class ChainBatch
         Array.Clear(_sources);
     }
 
-    internal void ForgetMisses() => _misses.Clear();
+    /// <summary>What was missing of the last chain. It is forgotten here.</summary>
+    internal TranslationMiss[] TakeMisses()
+    {
+        TranslationMiss[] misses = [.. _misses];
+        _misses.Clear();
+        return misses;
+    }
 
     /// <summary>A claim on the memory of one chain.</summary>
     internal GuestMemoryLease Acquire(in FetchedChain chain, GuestMemory table) =>
@@ -41,16 +44,15 @@ internal sealed partial class ChainBatch
             return Fault(VirtqueueFault.BufferOutsideMemory, "buffer passes the end of the address space, at I/O virtual address", address, null);
         }
 
+        VhostUserIotlbPermission needed = write ? VhostUserIotlbPermission.WriteOnly : VhostUserIotlbPermission.ReadOnly;
         while (length > 0)
         {
-            if (map.Find(address) is not { } source)
+            Translation? source = map.Find(address);
+            if (source?.Allows(needed) != true)
             {
-                return Miss(map, address, length, write);
-            }
-
-            if (!source.Allows(write))
-            {
-                return Fault(VirtqueueFault.BufferOutsideMemory, $"buffer that the IOMMU lets nobody {(write ? "write" : "read")}, at I/O virtual address", address, null);
+                return source is { IsFinal: true }
+                    ? Fault(VirtqueueFault.BufferOutsideMemory, $"buffer that the IOMMU lets nobody {(write ? "write" : "read")}, at I/O virtual address", address, null)
+                    : Miss(map, address, length, needed);
             }
 
             if (_segmentCount == _segments.Length && !Grow())
@@ -88,14 +90,12 @@ internal sealed partial class ChainBatch
 
         while (!destination.IsEmpty)
         {
-            if (map.Find(address) is not { } source)
+            Translation? source = map.Find(address);
+            if (source?.Allows(VhostUserIotlbPermission.ReadOnly) != true)
             {
-                return Miss(map, address, (uint)destination.Length, write: false);
-            }
-
-            if (!source.Allows(write: false))
-            {
-                return Fault(VirtqueueFault.BadIndirectTable, "indirect table that the IOMMU lets nobody read, at I/O virtual address", address, null);
+                return source is { IsFinal: true }
+                    ? Fault(VirtqueueFault.BadIndirectTable, "indirect table that the IOMMU lets nobody read, at I/O virtual address", address, null)
+                    : Miss(map, address, (uint)destination.Length, VhostUserIotlbPermission.ReadOnly);
             }
 
             int here = (int)Math.Min((ulong)destination.Length - 1, source.Last - address) + 1;
@@ -108,9 +108,9 @@ internal sealed partial class ChainBatch
     }
 
     /// <summary>Ends the walk as a fault does; whoever sees the fault looks for misses first.</summary>
-    private VirtqueueFault Miss(TranslationMap map, ulong address, uint length, bool write)
+    private VirtqueueFault Miss(TranslationMap map, ulong address, uint length, VhostUserIotlbPermission needed)
     {
-        TranslationMiss.Find(map, address, length, write ? VhostUserIotlbPermission.WriteOnly : VhostUserIotlbPermission.ReadOnly, _misses, MostMisses);
+        TranslationMiss.Find(map, address, length, needed, _misses, MostMisses);
         return VirtqueueFault.BufferOutsideMemory;
     }
 }

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace Vhost.Protocol;
 
-/// <summary>An address that a ring needs and that no translation has.</summary>
+/// <summary>An address that a ring needs and that no translation has, or none that allows what is to be done.</summary>
 /// <param name="Address">The I/O virtual address.</param>
 /// <param name="Permission">What is to be done there.</param>
 [StructLayout(LayoutKind.Auto)]
@@ -11,16 +11,22 @@ internal readonly record struct TranslationMiss(ulong Address, VhostUserIotlbPer
     /// <summary>Bytes of the smallest page of an IOMMU.</summary>
     internal const ulong PageSize = 4096;
 
-    /// <summary>Adds what of a range has no translation, page by page, until the list has so many.</summary>
+    /// <summary>The number of the smallest page that it lies in.</summary>
+    internal ulong Page => Address / PageSize;
+
+    /// <summary>Whether the page has a byte of a range.</summary>
+    internal bool IsIn(ulong first, ulong last) => Page >= first / PageSize && Page <= last / PageSize;
+
+    /// <summary>Adds what of a range has no such translation, page by page, until the list has so many. What is allowed already is asked for along: one translation serves all.</summary>
     internal static void Find(TranslationMap map, ulong address, ulong length, VhostUserIotlbPermission permission, List<TranslationMiss> misses, int most)
     {
         ulong last = address + (length - 1);
         for (ulong at = address; misses.Count < most;)
         {
             Translation? known = map.Find(at);
-            if (known is null)
+            if (known?.Allows(permission) != true)
             {
-                misses.Add(new TranslationMiss(at, permission));
+                misses.Add(new TranslationMiss(at, permission | (known?.Permission ?? VhostUserIotlbPermission.None)));
             }
 
             ulong end = known?.Last ?? (at | (PageSize - 1));

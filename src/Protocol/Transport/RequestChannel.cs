@@ -79,6 +79,25 @@ public sealed partial class RequestChannel : IAsyncDisposable
         }
     }
 
+    /// <summary>Sends a request that is not answered, also while another one waits for its reply, unless the peer has left no room for it.</summary>
+    /// <returns>Whether it has left.</returns>
+    /// <exception cref="VhostUserException">The connection has ended.</exception>
+    internal async ValueTask<bool> TrySendAsync(VhostUserHeader header, ReadOnlyMemory<byte> payload)
+    {
+        lock (_gate) ThrowIfEnded(header);
+        try
+        {
+            bool sent = await _connection.TrySendAsync(header, payload).ConfigureAwait(false);
+            if (sent) ProtocolLog.Sent(_log, Name, _channel, header, payload.Span, descriptors: 0);
+            return sent;
+        }
+        catch (VhostUserException exception)
+        {
+            End(exception, failed: true);
+            throw;
+        }
+    }
+
     /// <summary>Sends a request and waits for its reply, which is checked against the contract of the request.</summary>
     /// <param name="header">The header.</param>
     /// <param name="payload">The payload.</param>
@@ -126,11 +145,16 @@ public sealed partial class RequestChannel : IAsyncDisposable
     {
         lock (_gate)
         {
-            if (_loop is null) throw new InvalidOperationException($"{Name}: the channel was not started.");
-            if (_reason is { } reason) throw Ended(header, reason);
+            ThrowIfEnded(header);
             _pending = pending;
             _lastRequest = header.Request;
         }
+    }
+
+    private void ThrowIfEnded(in VhostUserHeader header)
+    {
+        if (_loop is null) throw new InvalidOperationException($"{Name}: the channel was not started.");
+        if (_reason is { } reason) throw Ended(header, reason);
     }
 
     private async ValueTask SendOneAsync(

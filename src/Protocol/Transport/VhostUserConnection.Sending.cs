@@ -21,11 +21,25 @@ public sealed partial class VhostUserConnection
         await _sendGate.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
-            int length = VhostUserHeader.EncodedSize + payload.Length;
-            if (_sendBuffer.Length < length) _sendBuffer = new byte[length];
-            header.Write(_sendBuffer);
-            payload.Span.CopyTo(_sendBuffer.AsSpan(VhostUserHeader.EncodedSize));
-            await SendAllAsync(_sendBuffer.AsMemory(0, length), descriptors, cancellationToken).ConfigureAwait(false);
+            await SendAllAsync(Encode(header, payload), descriptors, cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            _sendGate.Release();
+        }
+    }
+
+    /// <summary>Sends one message without descriptors, unless there is no room for a byte of it: a peer that does not read is not given up for it.</summary>
+    /// <returns>Whether it has left.</returns>
+    internal async ValueTask<bool> TrySendAsync(VhostUserHeader header, ReadOnlyMemory<byte> payload)
+    {
+        await _sendGate.WaitAsync().ConfigureAwait(false);
+        try
+        {
+            ReadOnlyMemory<byte> bytes = Encode(header, payload);
+            int sent = SendWhatFits(bytes, default, 0);
+            if (sent is > 0 && sent < bytes.Length) await SendRestAsync(bytes, default, sent, CancellationToken.None).ConfigureAwait(false);
+            return sent > 0;
         }
         finally
         {
@@ -63,10 +77,23 @@ public sealed partial class VhostUserConnection
             throw new ArgumentException($"{count} descriptors in one message; the kernel carries at most {MaxDescriptors}.", nameof(count));
     }
 
-    private async ValueTask SendAllAsync(ReadOnlyMemory<byte> bytes, ReadOnlyMemory<SafeHandle> descriptors, CancellationToken cancellationToken)
+    private ReadOnlyMemory<byte> Encode(in VhostUserHeader header, ReadOnlyMemory<byte> payload)
+    {
+        int length = VhostUserHeader.EncodedSize + payload.Length;
+        if (_sendBuffer.Length < length) _sendBuffer = new byte[length];
+        header.Write(_sendBuffer);
+        payload.Span.CopyTo(_sendBuffer.AsSpan(VhostUserHeader.EncodedSize));
+        return _sendBuffer.AsMemory(0, length);
+    }
+
+    private ValueTask SendAllAsync(ReadOnlyMemory<byte> bytes, ReadOnlyMemory<SafeHandle> descriptors, CancellationToken cancellationToken)
     {
         int sent = SendWhatFits(bytes, descriptors, 0);
-        if (sent == bytes.Length) return;
+        return sent == bytes.Length ? ValueTask.CompletedTask : SendRestAsync(bytes, descriptors, sent, cancellationToken);
+    }
+
+    private async ValueTask SendRestAsync(ReadOnlyMemory<byte> bytes, ReadOnlyMemory<SafeHandle> descriptors, int sent, CancellationToken cancellationToken)
+    {
         using CancellationTokenSource deadline = new(SendTimeout, _options.TimeProvider);
         using CancellationTokenSource either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
         try

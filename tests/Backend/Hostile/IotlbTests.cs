@@ -47,14 +47,27 @@ public sealed class IotlbTests
         RawIommu.Options with { IotlbRetry = TimeSpan.FromMilliseconds(10) });
 
     [Fact]
-    public Task A_read_only_page_is_read_and_a_write_to_it_breaks_the_queue() => IotlbBench.ServeAsync(lines: 1, async (frontend, guest, ring, iommu) =>
+    public Task A_read_only_page_is_read_and_a_write_to_it_breaks_the_queue_when_the_front_end_allows_no_more() => IotlbBench.ServeAsync(lines: 1, async (frontend, guest, ring, iommu) =>
     {
         await iommu.MapRingsAsync();
         await iommu.SayAsync(RawIommu.Update(guest.GuestStart.Value, TestGuest.Size, guest.UserStart, Read));
+        await iommu.SayAsync(RawIommu.Update(Elsewhere, 4096, guest.User(0x30000)));
         await frontend.StartAsync(ring);
-        ring.SubmitAndKick(1);
+        guest.WriteBytes(0x20000, [1, 2, 3, 4]);
+        IotlbBench.Offer(guest, ring, (guest.Guest(0x20000).Value, 4, false), (Elsewhere, 4, true));
+        await Eventually.TrueAsync(() => ring.UsedIndex == 1);
+        guest.ReadBytes(0x30000, 4).Should().Equal(1, 2, 3, 4);
+
+        IotlbBench.Offer(guest, ring, (Elsewhere, 4, false), (guest.Guest(0x20000).Value, 4, true));
+        for (int i = 0; i < 2; i++)
+        {
+            (await iommu.AskedAsync()).Should().Be(new VhostUserIotlb(new(guest.Guest(0x20000).Value), 0, default, VhostUserIotlbPermission.ReadWrite, VhostUserIotlbType.Miss));
+            ring.Error.TryConsume().Should().BeFalse();
+            await iommu.SayAsync(RawIommu.Update(guest.GuestStart.Value, TestGuest.Size, guest.UserStart, Read));
+        }
+
         await Eventually.TrueAsync(ring.Error.TryConsume);
-        ring.UsedIndex.Should().Be(0);
+        ring.UsedIndex.Should().Be(1);
         await iommu.SayAsync(RawIommu.Invalidation(0, ulong.MaxValue));
     });
 
@@ -65,6 +78,12 @@ public sealed class IotlbTests
         await iommu.SayAsync(RawIommu.Update(guest.GuestStart.Value, TestGuest.Size, guest.UserStart, Write));
         await frontend.StartAsync(ring);
         ring.SubmitAndKick(1);
+        for (int i = 0; i < 2; i++)
+        {
+            await iommu.AskedAsync();
+            await iommu.SayAsync(RawIommu.Update(guest.GuestStart.Value, TestGuest.Size, guest.UserStart, Write));
+        }
+
         await Eventually.TrueAsync(ring.Error.TryConsume);
     });
 

@@ -49,9 +49,9 @@ public sealed class IotlbCacheTests : IDisposable
         }
 
         cache.Entries.Length.Should().Be(2048);
-        cache.Has(1).Should().BeTrue("a ring lies there");
-        cache.Has(1_000_000 * 2 * Page).Should().BeTrue();
-        cache.Has(900_000 * 2 * Page).Should().BeFalse();
+        cache.Find(1).Should().BeSameAs(pinned, "a ring lies there");
+        cache.Find(1_000_000 * 2 * Page).Should().NotBeNull();
+        cache.Find(900_000 * 2 * Page).Should().BeNull();
         all.Count(static entry => !entry.Unused.IsCompleted).Should().Be(1, "what has made room is not held any more");
         cache.UsesOf(0, ulong.MaxValue).Should().BeEmpty();
         cache.Remove(0, ulong.MaxValue).Should().Be(2048);
@@ -136,10 +136,10 @@ public sealed class IotlbCacheTests : IDisposable
         foreach (ulong at in (ulong[])[address, address + (size / 2), address + (size - 1)])
         {
             (ulong First, ulong Last, nint Address)[] found = [.. model.Where(one => one.First <= at && at <= one.Last)];
-            cache.Has(at).Should().Be(found.Length == 1);
+            (cache.Find(at) is not null).Should().Be(found.Length == 1);
             Translation? entry = map.Find(at);
             (entry is not null).Should().Be(found.Length == 1);
-            bool whole = map.TryFindWhole(at, 1, write: true, out nint mapped);
+            bool whole = map.TryFindWhole(at, 1, VhostUserIotlbPermission.ReadWrite, out nint mapped);
             whole.Should().Be(found.Length == 1);
             if (whole)
                 mapped.Should().Be(found[0].Address + (nint)(at - found[0].First));

@@ -69,6 +69,10 @@ public abstract class NetPortBench : IAsyncLifetime
 
     private protected HandRing Ring(int queue) => _rings[queue];
 
+    private protected QueueWorker Worker(int queue) => _workers[queue];
+
+    private protected virtual DeviceVirtqueue? Activate(in VirtqueueSetup setup, EventNotifier? call, out string why) => DeviceVirtqueue.TryActivate(Memory, setup, call, out _, out why);
+
     private protected void Put(ulong at, ReadOnlySpan<byte> bytes) => _lease.TryCopyFrom(bytes, new GuestAddress(at)).Should().BeTrue();
 
     private protected byte[] Get(ulong at, int count)
@@ -113,7 +117,7 @@ public abstract class NetPortBench : IAsyncLifetime
     {
         HandRing ring = HandRing.Create(Memory, 0x1_0000UL * (ulong)(index + 1), size, packed);
         _rings.Add(ring);
-        DeviceVirtqueue? queue = DeviceVirtqueue.TryActivate(Memory, ring.Setup(index, features), call, out _, out string why);
+        DeviceVirtqueue? queue = Activate(ring.Setup(index, features), call, out string why);
         queue.Should().NotBeNull(why);
         QueueWorkerContext context = new(
             Device, new VhostUserBackendOptions { Dispatch = dispatch, DrainTimeout = TimeSpan.FromSeconds(1) }, NullLogger.Instance, broken => Broken.Add(broken.FaultDetail));

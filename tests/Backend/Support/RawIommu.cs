@@ -28,6 +28,12 @@ internal sealed class RawIommu : IAsyncDisposable
     {
         await frontend.NegotiateAsync(iommu: true);
         await frontend.AddMemoryAsync(guest);
+        return await OpenAsync(frontend, guest);
+    }
+
+    /// <summary>Gives the back-end a channel, the first or another one.</summary>
+    public static async Task<RawIommu> OpenAsync(RawFrontend frontend, TestGuest guest)
+    {
         (SafeFileHandle ours, SafeFileHandle theirs) = Libc.UnixSocketPair();
         using (theirs)
             await frontend.AcceptedAsync(VhostUserRequest.SetBackendReqFd, default, theirs);

@@ -1,0 +1,103 @@
+using Vhost.Tests.Support;
+
+namespace Vhost.Backend.Tests.Hostile;
+
+/// <summary>The channel on which translations are asked for: lost, full, late and replaced.</summary>
+[Collection(ProcessCounts.Name)]
+public sealed class IotlbChannelTests
+{
+    private static readonly TimeSpan _tick = TimeSpan.FromSeconds(1);
+
+    [Fact]
+    public Task Whoever_takes_the_channel_away_from_running_rings_loses_the_connection() => IotlbBench.ServeAsync(lines: 0, async (frontend, guest, ring, iommu) =>
+    {
+        await iommu.MapAllAsync();
+        await frontend.StartAsync(ring);
+        await ring.EchoAsync(1);
+
+        await iommu.Channel.DisposeAsync();
+
+        await frontend.ExpectClosedAsync();
+    });
+
+    [Fact]
+    public Task While_no_ring_runs_the_channel_may_go_and_another_one_come() => IotlbBench.ServeAsync(lines: 0, async (frontend, guest, ring, iommu) =>
+    {
+        await iommu.Channel.DisposeAsync();
+        await frontend.BarrierAsync();
+        await using RawIommu next = await RawIommu.OpenAsync(frontend, guest);
+        await frontend.StartAsync(ring);
+        for (int i = 0; i < 3; i++)
+            await next.AskedAsync();
+        await next.MapAllAsync();
+        await ring.EchoAsync(1);
+
+        // Replaced while the ring runs: nothing is lost, and what is missing is asked for there.
+        await next.SayAsync(RawIommu.Invalidation(guest.GuestStart.Value, TestGuest.Size));
+        ring.SubmitAndKick(2);
+        await next.AskedAsync();
+        await using RawIommu last = await RawIommu.OpenAsync(frontend, guest);
+        (await last.AskedAsync()).Address.Value.Should().Be(guest.Guest(0x4000 + 128).Value);
+        await last.MapBuffersAsync();
+        await ring.ExpectEchoAsync(2);
+    });
+
+    [Fact]
+    public async Task A_front_end_without_a_channel_is_told_once_and_asked_when_it_has_one()
+    {
+        await using HostileBench bench = await HostileBench.StartAsync(options: RawIommu.Options);
+        using (TestGuest guest = new())
+        using (TestRing first = new(guest, 0))
+        using (TestRing second = new(guest, 1))
+        await using (RawFrontend frontend = await bench.ConnectAsync())
+        {
+            await frontend.NegotiateAsync(iommu: true);
+            await frontend.AddMemoryAsync(guest);
+            await frontend.StartAsync(first);
+            await frontend.StartAsync(second);
+            await Eventually.TrueAsync(() => bench.Complaints.Any(line => line.Contains("no back-end channel")));
+
+            await using RawIommu iommu = await RawIommu.OpenAsync(frontend, guest);
+            for (int i = 0; i < 6; i++)
+                await iommu.AskedAsync();
+            await iommu.MapAllAsync();
+            await first.EchoAsync(1);
+            await second.EchoAsync(2);
+        }
+
+        await bench.CheckInvariantsAsync(lines: 1);
+    }
+
+    [Fact]
+    public async Task A_front_end_that_is_stopped_for_hours_is_asked_when_it_runs_again()
+    {
+        FakeTimeProvider clock = new();
+        await using HostileBench bench = await HostileBench.StartAsync(options: RawIommu.Options with { TimeProvider = clock, IotlbRetry = _tick });
+        using (TestGuest guest = new())
+        using (TestRing ring = new(guest, 0))
+        await using (RawFrontend frontend = await bench.ConnectAsync())
+        await using (RawIommu iommu = await RawIommu.StartAsync(frontend, guest))
+        {
+            await frontend.StartAsync(ring);
+            long asked = 0;
+            for (int full = 0; full < 20;)
+            {
+                clock.Advance(_tick);
+                await Task.WhenAny(Eventually.TrueAsync(() => bench.Backend.GetIotlbStatistics().Misses > asked), Task.Delay(20));
+                long now = bench.Backend.GetIotlbStatistics().Misses;
+                full = now > asked ? 0 : full + 1;
+                asked = now;
+            }
+
+            asked.Should().BeInRange(100, 100_000, "a socket holds so many");
+            clock.Advance(TimeSpan.FromHours(5));
+
+            for (long i = 0; i < asked - 1; i++)
+                await iommu.AskedAsync();
+            await iommu.MapAllAsync();
+            await ring.EchoAsync(1);
+        }
+
+        await bench.CheckInvariantsAsync(lines: 0);
+    }
+}
