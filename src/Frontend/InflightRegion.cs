@@ -39,21 +39,55 @@ public sealed class InflightRegion : IDisposable
         return new InflightRegion(area with { MmapSize = (ulong)content.Length, MmapOffset = 0 }, Libc.Duplicate(memory.Descriptor));
     }
 
-    /// <summary>What stands in it. It is read and not mapped: the back-end that made the file could shorten it.</summary>
-    internal async ValueTask<byte[]> CopyContentAsync(CancellationToken cancellationToken)
+    /// <summary>Whether the descriptor can be such a region: whatever else could be read without an end, or not at all.</summary>
+    internal static string? WhyNot(VhostUserInflight area, SafeFileHandle descriptor)
+    {
+        if (DescriptorInfo.Kind(descriptor) != FileKind.Regular || DescriptorInfo.IsPathOnly(descriptor))
+            return $"a file in memory is needed; this descriptor is: {DescriptorInfo.Describe(descriptor)}";
+        ulong size = DescriptorInfo.FileSize(descriptor);
+        return area.MmapSize <= size && area.MmapOffset <= size - area.MmapSize
+            ? null
+            : string.Create(CultureInfo.InvariantCulture, $"{area.MmapSize} bytes at {area.MmapOffset} are not inside the file, which has {size} bytes");
+    }
+
+    /// <summary>What stands in it. It is read and not mapped: the back-end that made the file could shorten it, or be the file system that never answers, which a thread of the pool waits for.</summary>
+    internal Task<byte[]> CopyContentAsync(CancellationToken cancellationToken) => Task.Run(CopyContent, cancellationToken).WaitAsync(cancellationToken);
+
+    /// <summary>Puts what stood in another region here; the back-end is given this one again afterwards.</summary>
+    /// <exception cref="InvalidOperationException">The other one had another shape.</exception>
+    /// <exception cref="VhostUserException">It cannot be written.</exception>
+    internal void TakeOver(VhostUserInflight other, ReadOnlySpan<byte> content)
+    {
+        if (other with { MmapOffset = Area.MmapOffset } != Area || (ulong)content.Length != Area.MmapSize)
+        {
+            throw new InvalidOperationException(
+                $"The session was given a region for requests in flight ({Area}), and the snapshot is of another one ({other}): give it none (UseInflightRegionAsync), and it makes one of the snapshot.");
+        }
+
+        try
+        {
+            RandomAccess.Write(Descriptor, content, checked((long)Area.MmapOffset));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new VhostUserException($"What stands in the snapshot cannot be written to the region for requests in flight that the session was given: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Closes the descriptor. A back-end that has the region keeps it mapped.</summary>
+    public void Dispose() => Descriptor.Dispose();
+
+    private byte[] CopyContent()
     {
         if (Area.MmapSize > MostBytes)
             throw new VhostUserException(string.Create(CultureInfo.InvariantCulture, $"The in-flight region of the back-end has {Area.MmapSize} bytes; at most {MostBytes} can be in a snapshot."));
         byte[] content = new byte[Area.MmapSize];
         for (int done = 0; done < content.Length;)
         {
-            int count = await RandomAccess.ReadAsync(Descriptor, content.AsMemory(done), checked((long)Area.MmapOffset + done), cancellationToken).ConfigureAwait(false);
+            int count = RandomAccess.Read(Descriptor, content.AsSpan(done), checked((long)Area.MmapOffset + done));
             done += count > 0 ? count : throw new VhostUserException(string.Create(CultureInfo.InvariantCulture, $"The in-flight region of the back-end has {done} bytes, of {Area.MmapSize} that it said."));
         }
 
         return content;
     }
-
-    /// <summary>Closes the descriptor. A back-end that has the region keeps it mapped.</summary>
-    public void Dispose() => Descriptor.Dispose();
 }

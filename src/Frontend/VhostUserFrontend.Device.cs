@@ -77,6 +77,8 @@ public sealed partial class VhostUserFrontend
         DeviceResetMethod method = await SendResetAsync(cancellationToken).ConfigureAwait(false);
         await ForgetSharedAsync().ConfigureAwait(false);
         _inflight = null; // what was in flight is forgotten
+        _suspendedInflight = null;
+        _suspended.Clear();
         await SendFeaturesAsync(AcknowledgedFeatures, cancellationToken).ConfigureAwait(false);
         await ConfirmAsync(cancellationToken).ConfigureAwait(false);
         FrontendLog.DeviceReset(_log, method);
@@ -107,8 +109,10 @@ public sealed partial class VhostUserFrontend
         Use(VhostUserProtocolFeatures.Status, VhostUserRequest.SetStatus);
         await SendStatusAsync(status, cancellationToken).ConfigureAwait(false);
         await ConfirmAsync(cancellationToken).ConfigureAwait(false);
-        if (status == 0)
-            await ForgetSharedAsync().ConfigureAwait(false);
+        if (status != 0)
+            return;
+        _suspended.Clear();
+        await ForgetSharedAsync().ConfigureAwait(false);
     }
 
     /// <summary>A wrong base does not matter to a ring that starts afresh.</summary>

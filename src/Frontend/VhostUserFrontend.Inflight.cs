@@ -1,4 +1,5 @@
 using System.Globalization;
+using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 
 namespace Vhost.Frontend;
@@ -14,6 +15,7 @@ public sealed partial class VhostUserFrontend
     /// <returns>The region, which the caller owns; null when the back-end keeps none for this device.</returns>
     /// <exception cref="VhostUserFeatureException">INFLIGHT_SHMFD is not negotiated.</exception>
     /// <exception cref="VhostUserRejectedException">The back-end has not that many queues, or not of that size.</exception>
+    /// <exception cref="VhostUserProtocolException">What the back-end answered is no file with room for the region.</exception>
     public async ValueTask<InflightRegion?> CreateInflightRegionAsync(int queues, int queueSize, CancellationToken cancellationToken = default)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(queues, 1);
@@ -24,10 +26,21 @@ public sealed partial class VhostUserFrontend
         Use(VhostUserProtocolFeatures.InflightShmFd, VhostUserRequest.GetInflightFd);
         VhostUserInflightReply reply = await Requests.GetInflightFdAsync(
             new VhostUserInflight(0, 0, (ushort)queues, (ushort)queueSize), cancellationToken).ConfigureAwait(false);
-        if (reply.Area.MmapSize != 0)
-            return new InflightRegion(reply.Area, reply.Descriptor!);
-        reply.Descriptor?.Dispose();
-        return null;
+        if (reply.Area.MmapSize == 0)
+        {
+            reply.Descriptor?.Dispose();
+            return null;
+        }
+
+        // What was asked for is what it is for: QEMU does not look at the numbers in the answer, so some back-ends may leave anything there.
+        VhostUserInflight area = reply.Area with { QueueCount = (ushort)queues, QueueSize = (ushort)queueSize };
+        return InflightRegion.WhyNot(area, reply.Descriptor!) is { } why ? throw Unusable(reply.Descriptor!, why) : new InflightRegion(area, reply.Descriptor!);
+    }
+
+    private static VhostUserProtocolException Unusable(SafeFileHandle descriptor, string why)
+    {
+        descriptor.Dispose();
+        return new VhostUserProtocolException(VhostUserViolation.BadDescriptor, $"VHOST_USER_GET_INFLIGHT_FD: {why}") { RequestCode = (uint)VhostUserRequest.GetInflightFd };
     }
 
     /// <summary>

@@ -18,8 +18,8 @@ public sealed partial class VhostUserFrontend
     }
 
     /// <summary>
-    /// Starts rings in the order every known back-end accepts: all sizes first, then ring by ring base, addresses, call, error, kick,
-    /// one injected kick, and enable.
+    /// Starts rings in the order every known back-end accepts: all sizes first, then ring by ring base, addresses, call, error, kick and
+    /// one injected kick. They are enabled once all have started, so that none has run when one is refused.
     /// </summary>
     /// <param name="settings">The rings; each number once.</param>
     /// <param name="cancellationToken">Cancels freely between messages; see the remarks of the class.</param>
@@ -27,7 +27,8 @@ public sealed partial class VhostUserFrontend
     /// <exception cref="ArgumentException">A ring is malformed, given twice, or not inside the memory given with
     /// <see cref="SetMemoryAsync"/>.</exception>
     /// <exception cref="InvalidOperationException">A ring is started already.</exception>
-    /// <exception cref="VhostUserRejectedException">The back-end refused; the rings of this call that had started are stopped again.</exception>
+    /// <exception cref="VhostUserRejectedException">The back-end refused; the rings of this call that had started are stopped again. Where one of them had run (its enabling was refused after that of others, or
+    /// bit 30 is not acknowledged, without which a started ring runs), <see cref="SuspendAsync"/> says where each of them goes on.</exception>
     public async ValueTask<IReadOnlyList<FrontendVring>> StartVringsAsync(
         IReadOnlyList<VringSettings> settings, CancellationToken cancellationToken = default)
     {
@@ -41,6 +42,8 @@ public sealed partial class VhostUserFrontend
                 await SetSizeAsync(ring, cancellationToken).ConfigureAwait(false);
             foreach (FrontendVring ring in rings)
                 await StartAsync(ring, cancellationToken).ConfigureAwait(false);
+            foreach (FrontendVring ring in rings.Where(ring => RingsCanBeDisabled && ring.Settings.Enabled))
+                await EnableAsync(ring, enabled: true, cancellationToken).ConfigureAwait(false);
             if (Has(VhostUserProtocolFeatures.Status))
                 await AnnounceDriverOkAsync(cancellationToken).ConfigureAwait(false);
             await ConfirmAsync(cancellationToken).ConfigureAwait(false);
@@ -51,6 +54,7 @@ public sealed partial class VhostUserFrontend
             throw;
         }
 
+        _suspended.Forget(rings);
         return rings;
     }
 
@@ -140,10 +144,7 @@ public sealed partial class VhostUserFrontend
             await StartByMessagesAsync(ring, cancellationToken).ConfigureAwait(false);
         else
             await StartByDescriptorsAsync(ring, cancellationToken).ConfigureAwait(false);
-        if (!RingsCanBeDisabled)
-            ring.IsEnabled = true;
-        else if (settings.Enabled)
-            await EnableAsync(ring, enabled: true, cancellationToken).ConfigureAwait(false);
+        ring.IsEnabled = !RingsCanBeDisabled;
         FrontendLog.RingStarted(_log, settings.Index, settings.Size, settings.Base);
     }
 
@@ -155,9 +156,31 @@ public sealed partial class VhostUserFrontend
 
     private async ValueTask<VringBase> StopAsync(FrontendVring ring, CancellationToken cancellationToken, bool suspends = false)
     {
-        if (RingsCanBeDisabled && ring.IsEnabled)
+        bool disables = RingsCanBeDisabled && ring.IsEnabled;
+        if (disables)
             await EnableAsync(ring, enabled: false, cancellationToken).ConfigureAwait(false);
-        return await StopDisabledAsync(ring, cancellationToken, suspends).ConfigureAwait(false);
+        try
+        {
+            return await StopDisabledAsync(ring, cancellationToken, suspends).ConfigureAwait(false);
+        }
+        catch when (disables && ring.IsStarted && !_channel.Completion.IsCompleted)
+        {
+            await EnableAgainAsync(ring).ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    /// <summary>A ring that was not stopped goes on as it was. A back-end that refuses this too keeps it disabled, and so it is shown.</summary>
+    private async ValueTask EnableAgainAsync(FrontendVring ring)
+    {
+        try
+        {
+            await EnableAsync(ring, enabled: true, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (VhostUserException failure)
+        {
+            FrontendLog.RingNotStopped(_log, ring.Index, failure.Message);
+        }
     }
 
     private async ValueTask<VringBase> StopDisabledAsync(FrontendVring ring, CancellationToken cancellationToken, bool suspends = false)
@@ -201,33 +224,51 @@ public sealed partial class VhostUserFrontend
             throw new InvalidOperationException($"Ring {ring.Index} is not started.");
     }
 
-    /// <summary>After a start that failed half-way no ring of it may go on running unseen.</summary>
+    /// <summary>After a start that failed half-way no ring of it may go on running unseen. Where one has run, what the caller knows of it is no longer true.</summary>
     private async ValueTask AbandonAsync(FrontendVring[] rings)
     {
-        foreach (FrontendVring ring in rings.Where(ring => ring.IsStarted))
+        bool ran = Array.Exists(rings, static ring => ring.IsEnabled);
+        foreach (FrontendVring ring in rings)
         {
-            try
-            {
-                await StopInAnyCaseAsync(ring).ConfigureAwait(false);
-            }
-            catch (Exception failure) when (failure is VhostUserException or OperationCanceledException)
-            {
-                FrontendLog.RingNotStopped(_log, ring.Index, failure.Message);
-                await MarkStoppedAsync(ring).ConfigureAwait(false);
-            }
+            VringSettings settings = ring.Settings;
+            VringBase? at = ring.IsStarted ? await StopInAnyCaseAsync(ring).ConfigureAwait(false) : settings.Base;
+            if (ran && at is { } known)
+                _suspended.Note(settings with { Base = known });
+            else if (ran)
+                _suspended.NoteLost(ring.Index);
         }
+
+        if (ran)
+            _suspended.NoteRun();
     }
 
     /// <summary>A back-end that refuses to disable the ring is asked for its base all the same: that is what stops it.</summary>
-    private async ValueTask StopInAnyCaseAsync(FrontendVring ring)
+    /// <returns>Where; null: nobody knows.</returns>
+    private async ValueTask<VringBase?> StopInAnyCaseAsync(FrontendVring ring)
     {
         try
         {
-            await StopAsync(ring, CancellationToken.None).ConfigureAwait(false);
+            await TryDisableAsync(ring).ConfigureAwait(false);
+            return await StopDisabledAsync(ring, CancellationToken.None).ConfigureAwait(false);
         }
-        catch (VhostUserRejectedException)
+        catch (Exception failure) when (failure is VhostUserException or OperationCanceledException)
         {
-            await StopDisabledAsync(ring, CancellationToken.None).ConfigureAwait(false);
+            FrontendLog.RingNotStopped(_log, ring.Index, failure.Message);
+            await MarkStoppedAsync(ring).ConfigureAwait(false);
+            return null;
+        }
+    }
+
+    private async ValueTask TryDisableAsync(FrontendVring ring)
+    {
+        try
+        {
+            if (RingsCanBeDisabled && ring.IsEnabled)
+                await EnableAsync(ring, enabled: false, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (VhostUserRejectedException failure)
+        {
+            FrontendLog.RingNotStopped(_log, ring.Index, failure.Message);
         }
     }
 }

@@ -40,6 +40,9 @@ public sealed record FrontendSnapshot
     /// <summary>What stands in that region.</summary>
     public ReadOnlyMemory<byte> InflightContent { get; internal init; }
 
+    /// <summary>The region itself, where the snapshot was made in this process: a session that has it needs no copy.</summary>
+    internal InflightRegion? Inflight { get; init; }
+
     /// <summary>The snapshot as bytes, in the newest version of the format.</summary>
     public byte[] ToBytes() => SnapshotFormat.Write(this);
 

@@ -84,6 +84,39 @@ public sealed class SnapshotTests
         ring.Collect(2).Should().Equal(3, 4);
     }
 
+    [Theory]
+    [InlineData(VirtioFeatures.None)]
+    [InlineData(VirtioFeatures.RingPacked)]
+    public async Task A_session_that_was_given_a_region_of_its_own_goes_on_with_the_requests_that_were_under_way(VirtioFeatures features)
+    {
+        await using MovedRing ring = new(features);
+        HoldingDevice first = new() { Answers = 1 };
+        await ring.AttachAsync(first);
+        ring.Submit(3);
+        await Eventually.TrueAsync(() => first.Seen.Count == 3);
+        VringSettings before = ring.Ring.Settings;
+        byte[] bytes = (await ring.Frontend.SuspendAsync().InTime()).ToBytes();
+        await ring.DetachAsync();
+
+        HoldingDevice second = new();
+        await using Served served = await Served.StartAsync(second);
+        await served.Frontend.SetMemoryAsync(ring.Memory);
+        await served.Frontend.SetFeaturesAsync(FrontendSnapshot.Parse(bytes).AcknowledgedFeatures);
+        using InflightRegion other = (await served.Frontend.CreateInflightRegionAsync(1, MovedRing.Entries * 2))!;
+        await served.Frontend.UseInflightRegionAsync(other);
+        Func<Task> resume = () => served.Frontend.ResumeAsync(FrontendSnapshot.Parse(bytes), one => one with { Kick = before.Kick, Call = before.Call }).InTime();
+        (await resume.Should().ThrowAsync<InvalidOperationException>()).WithMessage("*snapshot is of another one*");
+        second.Seen.Should().BeEmpty();
+
+        using InflightRegion own = (await served.Frontend.CreateInflightRegionAsync(1, MovedRing.Entries))!;
+        await served.Frontend.UseInflightRegionAsync(own);
+        await resume();
+        ring.Collect(3).Should().Equal(0, 1, 2);
+        second.Seen.Should().Equal(1, 2);
+        ring.Submit(2);
+        ring.Collect(2).Should().Equal(3, 4);
+    }
+
     [Fact]
     public async Task What_does_not_fit_is_refused_before_anything_is_said()
     {
