@@ -6,8 +6,8 @@ namespace Vhost.Backend;
 /// </summary>
 /// <remarks>
 /// What was begun and cannot be called back is finished, and completed: a write that reaches the disk late would overwrite what the next back-end has written there meanwhile. What is held back, waits for
-/// something, or can be called back is given up with <see cref="DetachedChain.Leave"/>. The queue is stopped as soon as every request was either; for the last of them it waits
-/// <see cref="VhostUserBackendOptions.DrainTimeout"/> at most.
+/// something, or can be called back is given up with <see cref="DetachedChain.Leave"/>. The queue is stopped as soon as every request was either; if that takes longer
+/// than <see cref="VhostUserBackendOptions.DrainTimeout"/> the session ends instead, since another back-end must not be told to go on beside this one.
 /// </remarks>
 public interface ISuspendableDevice : IVhostUserDevice
 {

@@ -57,7 +57,7 @@ public sealed partial class VhostUserBackend : IAsyncDisposable
         _budget = new LogBudget(_options.TimeProvider);
         QueueCounters[] counters = [.. Enumerable.Range(0, device.QueueCount).Select(static _ => new QueueCounters())];
         BackendEvents events = new(this, _logger, _budget, device.QueueCount);
-        _common = new BackendCommon(device, traits, _options, _logger, _budget, new HeldQueues(device.QueueCount), events, counters, new IotlbCounters());
+        _common = new BackendCommon(device, traits, _options, _logger, _budget, new HeldQueues(device.QueueCount), new HeldTransfer(), events, counters, new IotlbCounters());
         Name = _options.Name ?? string.Empty;
         Requests = new VhostUserBackendRequests(this);
         ServedDevices.Take(device, this);

@@ -135,9 +135,9 @@ public sealed record VhostUserBackendOptions
     public long MaxDeviceStateSize { get; init; } = 256L << 20;
 
     /// <summary>
-    /// How long a front-end may neither send nor take a byte of a device's state while the device waits for it; then the transfer has failed. Default: 5 seconds; <see cref="Timeout.InfiniteTimeSpan"/> for no limit.
+    /// How long a front-end may neither send nor take a byte of a device's state while the device waits for it; then the transfer has failed. As long as a front-end waits for a back-end by default, since one end of a migration cannot know what the other waits for. Default: 30 seconds; <see cref="Timeout.InfiniteTimeSpan"/> for no limit.
     /// </summary>
-    public TimeSpan DeviceStateTimeout { get; init; } = TimeSpan.FromSeconds(5);
+    public TimeSpan DeviceStateTimeout { get; init; } = TimeSpan.FromSeconds(30);
 
     /// <summary>
     /// Ends the connection upon a request that this back-end does not know or implement and that asks for no reply. Default: false, such a request

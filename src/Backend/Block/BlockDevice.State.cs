@@ -10,15 +10,17 @@ public sealed partial class BlockDevice : IMigratableDevice, ISuspendableDevice
     private const uint DeviceId = 2;
     private const uint StateVersion = 1;
 
-    /// <summary>Writes the driver's choice of a write cache, and the capacity (in sectors of 512 bytes) and the size of a block that it knows.</summary>
+    /// <summary>Flushes the storage, so that the other host reads what the guest wrote here, and writes the driver's choice of a write cache, and the capacity (in sectors of 512 bytes) and the size of a block that it knows.</summary>
     /// <inheritdoc/>
     public ValueTask SaveStateAsync(PipeWriter destination, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(destination);
+        if (!_storage.IsReadOnly)
+            _storage.Flush();
         return DeviceStateFrame.WriteAsync(destination, DeviceId, StateVersion, State(), cancellationToken);
     }
 
-    /// <summary>Takes the driver's choice of a write cache. A disk that is smaller than the one that the driver knows, or has other blocks, is an error.</summary>
+    /// <summary>Takes the driver's choice of a write cache, and has the storage forget what it has kept of before. A disk that is smaller than the one that the driver knows, or has other blocks, is an error.</summary>
     /// <inheritdoc/>
     public async ValueTask LoadStateAsync(PipeReader source, CancellationToken cancellationToken)
     {
@@ -53,6 +55,7 @@ public sealed partial class BlockDevice : IMigratableDevice, ISuspendableDevice
             throw fields.Bad("capacity", capacity, string.Create(CultureInfo.InvariantCulture, $"at most that of this disk, {_capacity} sectors"));
         if (block != (uint)_options.LogicalBlockSize)
             throw fields.Bad("block size", block, string.Create(CultureInfo.InvariantCulture, $"that of this disk, {_options.LogicalBlockSize} bytes"));
+        _storage.ForgetCache();
         TryWriteConfig(VirtioBlkConfig.WriteBackOffset, [writeBack ? (byte)1 : (byte)0]);
     }
 }

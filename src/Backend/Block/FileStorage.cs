@@ -64,6 +64,13 @@ public sealed partial class FileStorage : IBlockStorage
     /// <inheritdoc/>
     public void Flush() => ThrowIfFailed("fdatasync", Libc.SyncData(_file));
 
+    /// <summary>Drops what the page cache has of the image, as far as the kernel gives it up: pages that are mapped or being written stay.</summary>
+    public void ForgetCache()
+    {
+        if (!_isDirect)
+            ThrowIfFailed("posix_fadvise(DONTNEED)", Libc.DropCache(_file));
+    }
+
     /// <inheritdoc/>
     public void Discard(ulong offset, ulong length)
     {

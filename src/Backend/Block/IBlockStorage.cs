@@ -42,6 +42,11 @@ public interface IBlockStorage : IDisposable
     /// <summary>Returns when everything written so far survives a loss of power.</summary>
     void Flush();
 
+    /// <summary>Forgets what it has kept of the data beside the storage, which another host has written since: the disk has come from there. Nothing was written here since the last <see cref="Flush"/>.</summary>
+    void ForgetCache()
+    {
+    }
+
     /// <summary>Gives a range up; what it reads as afterwards is open. May do nothing.</summary>
     /// <param name="offset">First byte.</param>
     /// <param name="length">Bytes.</param>

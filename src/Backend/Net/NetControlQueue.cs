@@ -48,7 +48,7 @@ internal sealed class NetControlQueue
     internal void Restore(NetControlState state)
     {
         _restored = state;
-        Apply(state);
+        ApplyRestored(state);
     }
 
     /// <summary>The device is reset: starts over, and forgets what another one has left.</summary>
@@ -62,13 +62,12 @@ internal sealed class NetControlQueue
     internal void Reset(VirtioFeatures acknowledged)
     {
         _acknowledged = (VirtioNetFeatures)(ulong)acknowledged;
-        bool choosesVlans = Has(VirtioNetFeatures.ControlVlan);
-        Volatile.Write(ref _filter, new NetReceiveFilter { Mac = _mac, Vlans = choosesVlans ? new ulong[NetControlNumbers.Vlans / 64] : null });
+        Volatile.Write(ref _filter, new NetReceiveFilter { Mac = _mac, Vlans = NoVlans() });
         Volatile.Write(ref _announcing, 0);
         _served = false;
         SetActivePairs(_pairs);
         if (_restored is { } state)
-            Apply(state with { Filter = state.Filter with { Vlans = choosesVlans ? state.Filter.Vlans ?? _filter.Vlans : null } });
+            ApplyRestored(state);
     }
 
     /// <summary>Asks the driver to announce itself. False when it cannot be asked.</summary>
@@ -105,9 +104,13 @@ internal sealed class NetControlQueue
             SetActivePairs(1);
     }
 
-    private void Apply(NetControlState state)
+    /// <summary>None that is let through, where the driver chooses; null: all, where it does not.</summary>
+    private ulong[]? NoVlans() => Has(VirtioNetFeatures.ControlVlan) ? new ulong[NetControlNumbers.Vlans / 64] : null;
+
+    /// <summary>A state of any bytes may say that VLANs are chosen, or are not, of a driver that has acknowledged the other: what it has acknowledged decides.</summary>
+    private void ApplyRestored(NetControlState state)
     {
-        Change(state.Filter);
+        Change(state.Filter with { Vlans = NoVlans() is { } none ? state.Filter.Vlans ?? none : null });
         Volatile.Write(ref _announcing, state.IsAnnouncing ? 1 : 0);
         Volatile.Write(ref _served, state.IsServed);
         SetActivePairs(state.ActivePairs);

@@ -14,6 +14,9 @@ internal abstract partial class QueueWorker
     /// </summary>
     private bool IsAtRest => _broken ? !Queue.HasDetached : !Active && (Queue.LeavesRequests ? Queue.WithDevice : Queue.InFlight) == Queue.HeldBack;
 
+    /// <summary>Whether it has stopped with nobody at work on its requests any more. Known once it has stopped.</summary>
+    internal bool StoppedAtRest { get; private set; }
+
     /// <summary>Stops fetching, waits for requests in flight at most the drain time-out, and lets go of the memory.</summary>
     /// <returns>Where the ring goes on, in the form of SET_VRING_BASE.</returns>
     /// <exception cref="TimeoutException">The device does not return from <see cref="IVhostUserDevice.Process"/>.</exception>
@@ -91,6 +94,7 @@ internal abstract partial class QueueWorker
             BackendLog.HeldBackLost(Logger, Queue.Owner, Queue.Index, Queue.Format, Queue.HeldBack);
         else if (Queue.InFlight != 0 && !IsAtRest && !_abandoned && MayLog())
             BackendLog.DrainTimedOut(Logger, Queue.Owner, Queue.Index, Queue.Format, Queue.InFlight, Options.DrainTimeout.TotalSeconds);
+        StoppedAtRest = IsAtRest;
         Stopped = true;
         _clock?.Dispose();
         uint next = Queue.Base;

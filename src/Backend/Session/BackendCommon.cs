@@ -11,6 +11,7 @@ internal sealed record BackendCommon(
     ILogger Logger,
     LogBudget Budget,
     HeldQueues Held,
+    HeldTransfer HeldTransfer,
     BackendEvents Events,
     QueueCounters[] Counters,
     IotlbCounters Iotlb);

@@ -10,7 +10,10 @@ internal sealed partial class BackendSession
 
     private DeviceStateTransfer? _transfer;
 
-    private bool IsTransferring => _transfer is { IsUnderWay: true };
+    /// <summary>What came while the outcome of a transfer was awaited.</summary>
+    private VhostUserMessage? _ahead;
+
+    private bool IsTransferring => _transfer is { IsUnderWay: true } || _heldTransfer.IsUnderWay;
 
     private async ValueTask<Answer> BeginDeviceStateAsync(VhostUserMessage message)
     {
@@ -33,11 +36,38 @@ internal sealed partial class BackendSession
     /// <summary>Answers when the outcome is known; waiting for a peer is bounded by <see cref="VhostUserBackendOptions.DeviceStateTimeout"/>.</summary>
     private async ValueTask<Answer> CheckDeviceStateAsync()
     {
-        string? problem = _transfer is { } transfer ? await transfer.Outcome.WaitAsync(_stopping).ConfigureAwait(false) : "no transfer was begun";
+        string? problem = _transfer is { } transfer ? await OutcomeAsync(transfer).ConfigureAwait(false) : "no transfer was begun";
         if (problem is null)
             return Answer.Reply(new VhostUserU64(0));
         LogRefused($"VHOST_USER_CHECK_DEVICE_STATE: {problem}");
         return Answer.Reply(new VhostUserU64(TransferFailed));
+    }
+
+    /// <summary>Waits for it as long as the front-end does: one that has gone leaves its end of the pipe to others, who could keep it for ever.</summary>
+    /// <exception cref="VhostUserDisconnectedException">The front-end has gone.</exception>
+    private async Task<string?> OutcomeAsync(DeviceStateTransfer transfer)
+    {
+        using CancellationTokenSource enough = CancellationTokenSource.CreateLinkedTokenSource(_stopping);
+        Task<VhostUserMessage?> next = _connection.ReceiveAsync(enough.Token).AsTask();
+        if (await Task.WhenAny(transfer.Outcome, next).ConfigureAwait(false) == transfer.Outcome)
+            await enough.CancelAsync().ConfigureAwait(false);
+        try
+        {
+            _ahead = await next.ConfigureAwait(false) ?? throw new VhostUserDisconnectedException($"{_connection.Name}: the front-end has gone while the state of the device was transferred");
+        }
+        catch (OperationCanceledException) when (!_stopping.IsCancellationRequested)
+        {
+            // Nothing came, and a cancelled receive has lost nothing.
+        }
+
+        return await transfer.Outcome.WaitAsync(_stopping).ConfigureAwait(false);
+    }
+
+    private VhostUserMessage? TakeAhead()
+    {
+        VhostUserMessage? ahead = _ahead;
+        _ahead = null;
+        return ahead;
     }
 
     private string? WhyNotTransfer(in VhostUserDeviceState said)
@@ -71,7 +101,7 @@ internal sealed partial class BackendSession
     private async Task<bool> EndTransferAsync()
     {
         if (_transfer is not { } transfer)
-            return true;
+            return !_heldTransfer.IsUnderWay;
         if (transfer.IsUnderWay)
         {
             await transfer.CancelAsync().ConfigureAwait(false);
@@ -82,6 +112,13 @@ internal sealed partial class BackendSession
 
         _transfer = null;
         return true;
+    }
+
+    /// <summary>A ring is about to start. A state that is still being written for a migration that was given up does not keep it: the device is not changed by that, and the front-end wants it to go on.</summary>
+    private async Task EndSaveAsync()
+    {
+        if (_transfer is { IsUnderWay: true, Saves: true })
+            await EndTransferAsync().ConfigureAwait(false);
     }
 
     /// <summary>Why a message that would change the device has to wait; null: it has not.</summary>

@@ -40,7 +40,7 @@ internal sealed partial class BackendSession
         VhostUserRequest.SetVringErr => Now(SetVringError(message)),
         VhostUserRequest.SetVringEnable => SetVringEnableAsync(Decode<VhostUserVringState>(message)),
         VhostUserRequest.SetVringEndian => Now(SetVringEndian(Decode<VhostUserVringState>(message))),
-        VhostUserRequest.VringKick => Now(KickVring(Decode<VhostUserVringState>(message))),
+        VhostUserRequest.VringKick => KickVringAsync(Decode<VhostUserVringState>(message)),
 
         VhostUserRequest.SendRarp => Now(AnnounceAddress(Decode<VhostUserU64>(message).Value)),
         VhostUserRequest.NetSetMtu => Now(SetMtu(Decode<VhostUserU64>(message).Value)),

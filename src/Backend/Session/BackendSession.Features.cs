@@ -89,7 +89,8 @@ internal sealed partial class BackendSession
     private async ValueTask<Answer> ResetDeviceAsync()
     {
         await StopAllVringsAsync().ConfigureAwait(false);
-        await EndTransferAsync().ConfigureAwait(false);
+        if (!await EndTransferAsync().ConfigureAwait(false))
+            return NotReturned("VHOST_USER_RESET_DEVICE");
         ForgetInflightArea(); // of a device that was reset nothing is in flight
         foreach (VringState vring in _vrings)
             vring.Forget();
@@ -100,6 +101,10 @@ internal sealed partial class BackendSession
         return Answer.Done;
     }
 
+    /// <summary>The device is not reset beside itself: it could take the state that it was given afterwards.</summary>
+    private static Answer NotReturned(string request) => Answer.Refuse(
+        VhostUserViolation.WrongState, $"{request}: the device has not returned from the transfer of its state (VHOST_USER_SET_DEVICE_STATE_FD), and is not reset before");
+
     private async ValueTask<Answer> SetStatusAsync(ulong value)
     {
         if (value > byte.MaxValue)
@@ -108,7 +113,8 @@ internal sealed partial class BackendSession
         {
             // A driver's reset. What the rings were told stays: a front-end may still ask for their bases.
             await StopAllVringsAsync().ConfigureAwait(false);
-            await EndTransferAsync().ConfigureAwait(false);
+            if (!await EndTransferAsync().ConfigureAwait(false))
+                return NotReturned("VHOST_USER_SET_STATUS");
             CloseCryptoSessions();
             TryCallDevice(_device.Reset, out _);
         }

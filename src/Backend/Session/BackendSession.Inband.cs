@@ -8,7 +8,7 @@ internal sealed partial class BackendSession
     private bool IsInband => _state.Protocol.HasFlag(VhostUserProtocolFeatures.InbandNotifications);
 
     /// <summary>Starts a ring that is stopped, and has one that is started looked at.</summary>
-    private Answer KickVring(VhostUserVringState said)
+    private async ValueTask<Answer> KickVringAsync(VhostUserVringState said)
     {
         const string Name = "VHOST_USER_VRING_KICK";
         if (!TryFind(Name, said.Index, out VringState? vring, out Answer refusal))
@@ -17,6 +17,7 @@ internal sealed partial class BackendSession
             return Answer.Refuse(VhostUserViolation.BadValue, $"{Name}: queue {said.Index}: number {said.Num}, must be 0");
         if (!vring.Started)
         {
+            await EndSaveAsync().ConfigureAwait(false);
             if (CheckStart(Name, vring) is { } reason)
                 return reason;
             vring.KickInband();

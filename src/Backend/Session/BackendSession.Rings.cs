@@ -116,6 +116,7 @@ internal sealed partial class BackendSession
     /// <summary>Stops a ring in whatever state it is: it stays stopped until the next kick message.</summary>
     /// <param name="vring">The ring.</param>
     /// <param name="suspended">The device, if it may leave requests in the in-flight area instead of completing them.</param>
+    /// <exception cref="TimeoutException">The device does not return, or works on requests that it was to leave: another back-end must not execute them beside it.</exception>
     private async Task StopVringAsync(VringState vring, ISuspendableDevice? suspended)
     {
         vring.Started = false;
@@ -134,6 +135,8 @@ internal sealed partial class BackendSession
         try
         {
             vring.Base = await worker.StopAsync(suspended).ConfigureAwait(false);
+            if (suspended is not null && !worker.StoppedAtRest)
+                throw new TimeoutException($"queue {vring.Index} cannot be suspended: the device did not finish or leave its requests within {_options.DrainTimeout.TotalSeconds} s, and no other back-end may be given them meanwhile");
         }
         finally
         {

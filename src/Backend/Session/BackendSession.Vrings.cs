@@ -134,6 +134,7 @@ internal sealed partial class BackendSession
             return Answer.Done;
         }
 
+        await EndSaveAsync().ConfigureAwait(false);
         if (CheckStart("VHOST_USER_SET_VRING_KICK", vring) is { } reason)
         {
             kick?.Dispose();

@@ -29,6 +29,7 @@ internal sealed partial class BackendSession
     private readonly QueueWorkerContext _workerContext;
     private readonly Func<bool> _somebodyWaits;
     private readonly HeldQueues _held;
+    private readonly HeldTransfer _heldTransfer;
     private readonly BackendEvents _events;
     private readonly QueueCounters[] _counters;
     private readonly byte[] _acknowledgement = new byte[sizeof(ulong)];
@@ -39,7 +40,7 @@ internal sealed partial class BackendSession
     public BackendSession(VhostUserConnection connection, BackendCommon common, Func<bool> somebodyWaits)
     {
         _connection = connection;
-        (_device, _traits, _options, _logger, _budget, _held, _events, _counters, IotlbCounters iotlb) = common;
+        (_device, _traits, _options, _logger, _budget, _held, _heldTransfer, _events, _counters, IotlbCounters iotlb) = common;
         _iotlb = new DeviceIotlb(_options.IotlbEntries, Math.Max(LeastMisses, _device.QueueCount * MappedRing.MostMisses), iotlb, SayMisses);
         _owner = _options.Name is { } name ? $"{name}, {connection.Name}" : connection.Name;
         _somebodyWaits = somebodyWaits;
@@ -89,7 +90,7 @@ internal sealed partial class BackendSession
     {
         for (bool first = true; ; first = false)
         {
-            using VhostUserMessage? message = await ReceiveBesideArrivalsAsync(first, stopping).ConfigureAwait(false);
+            using VhostUserMessage? message = TakeAhead() ?? await ReceiveBesideArrivalsAsync(first, stopping).ConfigureAwait(false);
             if (message is null)
             {
                 ThrowIfPageOverdue();
@@ -207,10 +208,14 @@ internal sealed partial class BackendSession
         ForgetLog();
         await CloseBackendChannelAsync().ConfigureAwait(false);
         await CloseGpuChannelAsync().ConfigureAwait(false);
-        await EndTransferAsync().ConfigureAwait(false);
+        _ahead?.Dispose();
+        bool hasReturned = await EndTransferAsync().ConfigureAwait(false);
         CloseCryptoSessions();
         await _connection.DisposeAsync().ConfigureAwait(false);
-        TryCallDevice(_device.Reset, out _);
+        if (hasReturned)
+            TryCallDevice(_device.Reset, out _);
+        else if (_transfer is { } transfer)
+            _heldTransfer.Hold(transfer, () => TryCallDevice(_device.Reset, out _));
     }
 
     /// <summary>Calls into the device; what it throws is an answer, not an accident.</summary>

@@ -16,12 +16,15 @@ internal sealed class DeviceStateTransfer
 
     private DeviceStateTransfer(IMigratableDevice device, DescriptorStream stream, ILogger logger)
     {
-        (_device, _stream, _logger) = (device, stream, logger);
+        (_device, _stream, _logger, Saves) = (device, stream, logger, stream.CanWrite);
         Outcome = Task.Run(RunAsync);
     }
 
     /// <summary>How it ended: null when all of the state was transferred, else why not. Never faults.</summary>
     internal Task<string?> Outcome { get; }
+
+    /// <summary>Whether the device is asked for its state, which does not change it.</summary>
+    internal bool Saves { get; }
 
     internal bool IsUnderWay => !Outcome.IsCompleted;
 
@@ -37,7 +40,7 @@ internal sealed class DeviceStateTransfer
         {
             try
             {
-                await (_stream.CanWrite ? SaveAsync() : LoadAsync()).ConfigureAwait(false);
+                await (Saves ? SaveAsync() : LoadAsync()).ConfigureAwait(false);
                 return null;
             }
             catch (OperationCanceledException) when (_cancel.IsCancellationRequested)

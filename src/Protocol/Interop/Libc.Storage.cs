@@ -18,6 +18,9 @@ internal static partial class Libc
     private const short F_UNLCK = 2;
     private const int SEEK_END = 2;
 
+    [LibraryImport("libc", SetLastError = false)]
+    private static partial int posix_fadvise(SafeHandle file, long offset, long length, int advice);
+
     [LibraryImport("libc", SetLastError = true)]
     private static partial int fallocate(SafeHandle descriptor, int mode, long offset, long length);
 
@@ -53,6 +56,14 @@ internal static partial class Libc
             if (result == 0) return 0;
             if (errno != EINTR) return errno;
         }
+    }
+
+    /// <summary>Has the kernel drop what it has read of a file and need not write back.</summary>
+    /// <returns>0 or the error number.</returns>
+    internal static int DropCache(SafeHandle file)
+    {
+        const int DontNeed = 4;
+        return posix_fadvise(file, 0, 0, DontNeed);
     }
 
     /// <summary><c>O_DIRECT</c>, which is not the same number everywhere.</summary>

@@ -258,6 +258,120 @@ public class DeviceStateTests
         before.AssertBack();
     }
 
+    [Fact]
+    public async Task A_ring_that_starts_after_all_ends_a_state_that_is_still_being_written()
+    {
+        StatefulDevice device = new() { BeforeSaving = static async (_, stop) => await Task.Delay(Timeout.Infinite, stop) };
+        await using SessionBench bench = await SessionBench.StartAsync(device);
+        (SafeFileHandle reader, SafeFileHandle writer) = Libc.Pipe();
+        using (writer)
+        {
+            using (reader)
+                (await BeginAsync(bench.Frontend, Save, writer)).Should().Be(OwnDescriptorIsUsed);
+            TestRing ring = await bench.RunAsync();
+            await ring.EchoAsync(1);
+        }
+
+        (await CheckAsync(bench.Frontend)).Should().NotBe(0);
+    }
+
+    [Fact]
+    public async Task B34_A_front_end_that_goes_while_it_waits_for_the_outcome_leaves_no_transfer_behind()
+    {
+        ProcessCounts before = ProcessCounts.Snapshot();
+        (SafeFileHandle reader, SafeFileHandle writer) = Libc.Pipe();
+        using (writer)
+        {
+            await using SessionBench bench = await SessionBench.StartAsync(new StatefulDevice(), new() { DeviceStateTimeout = Timeout.InfiniteTimeSpan });
+            using (reader)
+                (await BeginAsync(bench.Frontend, Load, reader)).Should().Be(OwnDescriptorIsUsed);
+            await bench.Frontend.SendAsync(VhostUserRequest.CheckDeviceState);
+            await bench.Frontend.DisposeAsync();
+            await bench.Served.InTime();
+        }
+
+        before.AssertBack();
+    }
+
+    [Fact]
+    public async Task What_is_said_while_the_outcome_is_awaited_is_answered_after_it()
+    {
+        StatefulDevice device = new();
+        await using SessionBench bench = await SessionBench.StartAsync(device);
+        (SafeFileHandle reader, SafeFileHandle writer) = Libc.Pipe();
+        using (writer)
+        {
+            using (reader)
+                (await BeginAsync(bench.Frontend, Load, reader)).Should().Be(OwnDescriptorIsUsed);
+            await bench.Frontend.SendAsync(VhostUserRequest.CheckDeviceState);
+            await bench.Frontend.SendAsync(VhostUserRequest.GetFeatures);
+            Libc.Write(writer, [3]).Should().Be(1);
+        }
+
+        BitConverter.ToUInt64(await bench.Frontend.ReplyToAsync((uint)VhostUserRequest.CheckDeviceState)).Should().Be(0);
+        (await bench.Frontend.ReplyToAsync((uint)VhostUserRequest.GetFeatures)).Should().HaveCount(8);
+        device.State.Should().Equal(3);
+    }
+
+    [Fact]
+    public async Task A_device_that_does_not_return_is_neither_reset_nor_started_beside_itself()
+    {
+        TaskCompletionSource goOn = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        TaskCompletionSource inside = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        StatefulDevice device = new()
+        {
+            BeforeTaking = async _ =>
+            {
+                inside.SetResult();
+                await goOn.Task;
+            },
+        };
+        await using VhostUserBackend backend = new(device, new() { DrainTimeout = TimeSpan.FromMilliseconds(50) });
+        using TestGuest guest = new();
+        using TestRing ring = new(guest, 0);
+        int resets = device.Resets;
+        (VhostUserConnection end, VhostUserConnection ours) = VhostUserConnection.CreatePair();
+        Task first = backend.ServeAsync(ours);
+        await using (RawFrontend frontend = new(end))
+        {
+            await frontend.NegotiateAsync();
+            await LoadAsync(frontend, [7]);
+            await inside.Task.InTime();
+            await frontend.RefusedAsync(VhostUserRequest.ResetDevice, default);
+        }
+
+        await first.InTime();
+        device.Resets.Should().Be(resets);
+        (end, ours) = VhostUserConnection.CreatePair();
+        Task second = backend.ServeAsync(ours);
+        await using (RawFrontend frontend = new(end))
+        {
+            ulong features = await frontend.AskU64Async(VhostUserRequest.GetFeatures);
+            await frontend.SendAsync(VhostUserRequest.SetProtocolFeatures, RawFrontend.U64(await frontend.AskU64Async(VhostUserRequest.GetProtocolFeatures)));
+            await frontend.RefusedAsync(VhostUserRequest.SetFeatures, RawFrontend.U64(features));
+            (SafeFileHandle reader, SafeFileHandle writer) = Libc.Pipe();
+            using (reader)
+            using (writer)
+                (await BeginAsync(frontend, Save, writer)).Should().NotBe(OwnDescriptorIsUsed);
+        }
+
+        await second.InTime();
+        device.Resets.Should().Be(resets, "the device of the first session still works");
+        goOn.SetResult();
+        await Eventually.TrueAsync(() => device.Resets == resets + 1);
+        (end, ours) = VhostUserConnection.CreatePair();
+        Task third = backend.ServeAsync(ours);
+        await using (RawFrontend frontend = new(end))
+        {
+            await frontend.NegotiateAsync();
+            await frontend.AddMemoryAsync(guest);
+            await frontend.StartAsync(ring);
+            await ring.EchoAsync(1);
+        }
+
+        await third.InTime();
+    }
+
     [Theory]
     [InlineData(true)]
     [InlineData(false)]

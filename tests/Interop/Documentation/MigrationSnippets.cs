@@ -24,6 +24,19 @@ public sealed class MigrationSnippets
         to.Total.Should().Be(42);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_state_that_is_not_taken_or_not_given_keeps_neither_side_waiting(bool refusesToSave)
+    {
+        Counter to = new() { Total = 1 };
+        await using Pair source = await Pair.StartAsync(new OtherDevice(refusesToSave));
+        await using Pair destination = await Pair.StartAsync(to);
+        Func<Task> move = () => MoveStateAsync(source.Frontend, destination.Frontend, CancellationToken.None).InTime();
+        (await move.Should().ThrowAsync<VhostUserRejectedException>()).WithMessage("*CHECK_DEVICE_STATE*");
+        to.Total.Should().Be(1, "a state is taken whole or not at all");
+    }
+
     [Fact]
     public async Task A_ring_moves_with_a_request_under_way()
     {
@@ -111,7 +124,7 @@ public sealed class MigrationSnippets
         VhostUserFrontend source, VhostUserFrontend destination, EventNotifier kick, EventNotifier call, CancellationToken stop)
     {
         // snippet: snapshot
-        FrontendSnapshot stopped = await source.SuspendAsync(stop);
+        FrontendSnapshot stopped = (await source.SuspendAsync(stop)) with { IsLogging = false }; // the log was for this migration
         byte[] bytes = stopped.ToBytes(); // to the other host, or into a file
 
         // There, where the session has memory of the same layout with the same bytes, and the device its state:
@@ -126,10 +139,36 @@ public sealed class MigrationSnippets
     {
         // snippet: state
         Pipe way = new(); // or two sockets, or a file: any PipeWriter, PipeReader or Stream
-        ValueTask<long> loading = destination.LoadDeviceStateAsync(way.Reader, stop);
-        await source.SaveDeviceStateAsync(way.Writer, stop);
-        await way.Writer.CompleteAsync();
-        await loading; // the device there has taken it: its rings may start
+        await Task.WhenAll(LoadAsync(), SaveAsync()); // the device there has taken it: its rings may start
+
+        // Each completes its end, with why it failed: the other one would wait for it.
+        async Task SaveAsync()
+        {
+            try
+            {
+                await source.SaveDeviceStateAsync(way.Writer, stop);
+                await way.Writer.CompleteAsync();
+            }
+            catch (Exception e)
+            {
+                await way.Writer.CompleteAsync(e);
+                throw;
+            }
+        }
+
+        async Task LoadAsync()
+        {
+            try
+            {
+                await destination.LoadDeviceStateAsync(way.Reader, stop);
+                await way.Reader.CompleteAsync();
+            }
+            catch (Exception e)
+            {
+                await way.Reader.CompleteAsync(e);
+                throw;
+            }
+        }
 
         // end
     }
@@ -155,7 +194,7 @@ public sealed class MigrationSnippets
 
         public async ValueTask LoadStateAsync(PipeReader source, CancellationToken cancellationToken)
         {
-            ReadResult read = await source.ReadAtLeastAsync(12, cancellationToken);
+            ReadResult read = await source.ReadAtLeastAsync(13, cancellationToken); // one more than there are: to the end
             byte[] state = read.Buffer.ToArray();
             source.AdvanceTo(read.Buffer.End);
             if (state.Length != 12 || BinaryPrimitives.ReadInt32LittleEndian(state) != Version)
@@ -174,6 +213,26 @@ public sealed class MigrationSnippets
     }
 
     // end
+    private sealed class OtherDevice(bool refusesToSave) : IMigratableDevice
+    {
+        public int QueueCount => 1;
+
+        public VirtioFeatures Features => VirtioFeatures.Version1;
+
+        public async ValueTask SaveStateAsync(PipeWriter destination, CancellationToken cancellationToken)
+        {
+            if (refusesToSave)
+                throw new NotSupportedException("not now");
+            await destination.WriteAsync(new byte[1 << 20], cancellationToken);
+        }
+
+        public ValueTask LoadStateAsync(PipeReader source, CancellationToken cancellationToken) => throw new NotSupportedException();
+
+        public void Process(DeviceVirtqueue queue)
+        {
+        }
+    }
+
     private sealed class Pair(VhostUserBackend backend, Task serving, VhostUserFrontend frontend) : IAsyncDisposable
     {
         public VhostUserFrontend Frontend => frontend;

@@ -86,6 +86,31 @@ public sealed class DeviceStateTests
     }
 
     [Fact]
+    public async Task B34_A_state_without_VLANs_is_none_of_a_driver_that_chooses_them()
+    {
+        NetDeviceOptions shape = new() { ControlQueue = true };
+        await using NetLoopback to = await NetLoopback.StartAsync(new NetClientOptions { ControlQueue = true }, shape);
+        await LoadAsync(to.Device, await SaveAsync(new NetDevice(shape)));
+        to.Device.ReceiveFilter.AcceptsVlan(5).Should().BeFalse();
+        await to.Client.Control!.AddVlanAsync(5).InTime();
+        to.Device.ReceiveFilter.AcceptsVlan(5).Should().BeTrue();
+    }
+
+    [Fact]
+    public async Task A_disk_is_on_its_storage_when_its_state_is_saved_and_nothing_older_is_kept_when_it_is_loaded()
+    {
+        using WatchedStorage storage = new();
+        BlockDevice device = new(storage);
+        byte[] state = await SaveAsync(device);
+        (storage.Flushes, storage.Forgotten).Should().Be((1, 0));
+        await LoadAsync(device, state);
+        (storage.Flushes, storage.Forgotten).Should().Be((1, 1));
+        Func<Task> bad = () => LoadAsync(device, state[..^1]);
+        await bad.Should().ThrowAsync<InvalidDataException>();
+        storage.Forgotten.Should().Be(1);
+    }
+
+    [Fact]
     public async Task A_console_keeps_which_ports_the_driver_has_open_and_what_it_is_to_be_told()
     {
         ConsoleDeviceOptions shape = new() { Ports = [new(), new() { Name = "log" }] };
@@ -113,6 +138,7 @@ public sealed class DeviceStateTests
         Random random = new(20_261_129);
         foreach (IMigratableDevice device in devices)
         {
+            device.Configure(device.Features);
             byte[] state = await SaveAsync(device);
             await LoadAsync(device, state);
             for (int i = 0; i < 3000; i++)
@@ -121,6 +147,7 @@ public sealed class DeviceStateTests
                 bad = bad[..(random.Next(3) == 0 ? random.Next(bad.Length + 1) : bad.Length)];
                 for (int change = random.Next(4); change > 0 && bad.Length > 0; change--)
                     bad[random.Next(bad.Length)] = (byte)random.Next(256);
+                byte[] before = await SaveAsync(device);
                 try
                 {
                     await LoadAsync(device, bad);
@@ -128,6 +155,7 @@ public sealed class DeviceStateTests
                 catch (InvalidDataException e)
                 {
                     e.Message.Should().MatchRegex("^(device state|state of a)");
+                    (await SaveAsync(device)).Should().Equal(before, "nothing of it was taken");
                 }
             }
 
@@ -156,6 +184,31 @@ public sealed class DeviceStateTests
 
     private static async Task LoadAsync(IMigratableDevice device, byte[] state) =>
         await device.LoadStateAsync(PipeReader.Create(new MemoryStream(state)), CancellationToken.None);
+
+    private sealed class WatchedStorage : IBlockStorage
+    {
+        private readonly MemoryStorage _memory = new(1 << 20);
+
+        public int Flushes { get; private set; }
+
+        public int Forgotten { get; private set; }
+
+        public ulong Length => _memory.Length;
+
+        public void Read(ulong offset, GuestBuffers destination) => _memory.Read(offset, destination);
+
+        public void Write(ulong offset, GuestBuffers source) => _memory.Write(offset, source);
+
+        public void Flush() => Flushes++;
+
+        public void ForgetCache() => Forgotten++;
+
+        public void Discard(ulong offset, ulong length) => _memory.Discard(offset, length);
+
+        public void WriteZeroes(ulong offset, ulong length, bool mayUnmap) => _memory.WriteZeroes(offset, length, mayUnmap);
+
+        public void Dispose() => _memory.Dispose();
+    }
 
     private sealed class Pair(VhostUserBackend backend, Task serving, VhostUserFrontend frontend) : IAsyncDisposable
     {
