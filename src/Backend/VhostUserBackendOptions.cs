@@ -28,8 +28,9 @@ public sealed record VhostUserBackendOptions
     public VirtioFeatures AdditionalFeatures { get; init; }
 
     /// <summary>
-    /// Translations of an IOMMU that are kept, 1 to <see cref="IotlbEntryLimit"/>; the oldest makes room. A single request whose buffers lie in more pages than these, at 4096 bytes a page where the front-end's IOMMU
-    /// has no larger ones, waits for ever. Default: 2048, the number that DPDK keeps.
+    /// Translations of an IOMMU that are known at a time, 1 to <see cref="IotlbEntryLimit"/>; the oldest that no ring lies in makes room. A single request whose buffers lie in more pages than these, at 4096 bytes a page
+    /// where the front-end's IOMMU has no larger ones, waits for ever: it asks as fast as it is answered at first, and then once in <see cref="IotlbRetry"/>, as do several requests that together need more, of which one
+    /// after the other is served. Default: 2048, the number that DPDK keeps.
     /// </summary>
     public int IotlbEntries { get; init; } = 2048;
 

@@ -18,7 +18,6 @@ internal sealed class DeviceIotlb(int capacity, int mostMisses, IotlbCounters co
     private readonly Lock _gate = new();
     private readonly IotlbCache _cache = new(capacity);
     private readonly PendingMisses _misses = new(mostMisses);
-    private (ulong First, ulong Last)[] _pinned = [];
     private GuestMemory _physical = GuestMemory.Create();
     private GuestMemory? _table;
 
@@ -53,7 +52,7 @@ internal sealed class DeviceIotlb(int capacity, int mostMisses, IotlbCounters co
             {
                 ulong start = entry.Start;
                 bool isFinal = _misses.Answer(start, entry.Last, entry.Permission);
-                if (_cache.Add(entry, IsPinned))
+                if (_cache.Add(entry))
                     Change();
                 if (isFinal)
                     _cache.Find(start)!.Settle();
@@ -106,7 +105,7 @@ internal sealed class DeviceIotlb(int capacity, int mostMisses, IotlbCounters co
         lock (_gate)
         {
             _misses.Clear();
-            _pinned = [];
+            _cache.Pin([]);
             if (_cache.Remove(0, ulong.MaxValue) > 0)
                 Change();
         }
@@ -116,13 +115,14 @@ internal sealed class DeviceIotlb(int capacity, int mostMisses, IotlbCounters co
     internal void Pin((ulong First, ulong Last)[] ranges)
     {
         lock (_gate)
-            _pinned = ranges;
+            _cache.Pin(ranges);
     }
 
     /// <summary>Asks for translations.</summary>
     /// <param name="misses">Which.</param>
+    /// <param name="now">Whether they are said now, or when all that is not answered is said again.</param>
     /// <returns>True: all of them have come meanwhile; whoever asked moves to the next table instead of waiting.</returns>
-    internal bool Ask(ReadOnlySpan<TranslationMiss> misses)
+    internal bool Ask(ReadOnlySpan<TranslationMiss> misses, bool now)
     {
         bool missing = false;
         lock (_gate)
@@ -133,7 +133,7 @@ internal sealed class DeviceIotlb(int capacity, int mostMisses, IotlbCounters co
                 if (known?.Allows(miss.Permission) == true)
                     continue;
                 missing = true;
-                _misses.Add(miss, now: known is not { IsFinal: true });
+                _misses.Add(miss, now && known is not { IsFinal: true });
             }
         }
 
@@ -178,6 +178,4 @@ internal sealed class DeviceIotlb(int capacity, int mostMisses, IotlbCounters co
         _table?.Dispose();
         _table = null;
     }
-
-    private bool IsPinned(Translation entry) => Array.Exists(_pinned, range => entry.Overlaps(range.First, range.Last));
 }

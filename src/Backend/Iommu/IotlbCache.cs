@@ -12,8 +12,9 @@ internal sealed class IotlbCache
     private readonly int _capacity;
     private readonly List<Translation> _entries = [];
 
-    /// <summary>When each entry came; parallel to the entries.</summary>
-    private readonly List<long> _ages = [];
+    /// <summary>When each entry came, and whether a ring lies in it; parallel to the entries.</summary>
+    private readonly List<(long Age, bool IsPinned)> _notes = [];
+    private (ulong First, ulong Last)[] _pinned = [];
     private readonly List<Translation> _gone = [];
     private long _age;
     private int _goneLimit;
@@ -33,9 +34,8 @@ internal sealed class IotlbCache
 
     /// <summary>Adds an entry and takes it over; what it overlaps goes.</summary>
     /// <param name="entry">The entry.</param>
-    /// <param name="isPinned">Whether an entry is to stay as long as there is another: a ring lies in it.</param>
     /// <returns>Whether anything changed.</returns>
-    internal bool Add(Translation entry, Func<Translation, bool> isPinned)
+    internal bool Add(Translation entry)
     {
         int at = FirstFrom(entry.Start);
         if (at < _entries.Count && _entries[at].IsSame(entry))
@@ -46,11 +46,24 @@ internal sealed class IotlbCache
 
         Remove(entry.Start, entry.Last);
         if (_entries.Count >= _capacity)
-            Evict(isPinned);
+            Evict();
         at = FirstFrom(entry.Start);
         _entries.Insert(at, entry);
-        _ages.Insert(at, _age++);
+        _notes.Insert(at, (_age++, Array.Exists(_pinned, range => entry.Overlaps(range.First, range.Last))));
         return true;
+    }
+
+    /// <summary>What rings lie in from now on: it stays as long as there is anything else.</summary>
+    internal void Pin((ulong First, ulong Last)[] ranges)
+    {
+        _pinned = ranges;
+        for (int i = 0; i < _notes.Count; i++)
+            _notes[i] = _notes[i] with { IsPinned = false };
+        foreach ((ulong first, ulong last) in ranges)
+        {
+            for (int i = FirstFrom(first); i < _entries.Count && _entries[i].Start <= last; i++)
+                _notes[i] = _notes[i] with { IsPinned = true };
+        }
     }
 
     /// <summary>Drops what a range touches.</summary>
@@ -62,7 +75,7 @@ internal sealed class IotlbCache
         while (to < _entries.Count && _entries[to].Start <= last)
             Drop(_entries[to++]);
         _entries.RemoveRange(from, to - from);
-        _ages.RemoveRange(from, to - from);
+        _notes.RemoveRange(from, to - from);
         return to - from;
     }
 
@@ -113,14 +126,14 @@ internal sealed class IotlbCache
         return low;
     }
 
-    private void Evict(Func<Translation, bool> isPinned)
+    private void Evict()
     {
         int oldest = -1;
         int oldestPinned = -1;
         for (int i = 0; i < _entries.Count; i++)
         {
-            ref int candidate = ref isPinned(_entries[i]) ? ref oldestPinned : ref oldest;
-            if (candidate < 0 || _ages[i] < _ages[candidate])
+            ref int candidate = ref _notes[i].IsPinned ? ref oldestPinned : ref oldest;
+            if (candidate < 0 || _notes[i].Age < _notes[candidate].Age)
                 candidate = i;
         }
 
@@ -131,7 +144,7 @@ internal sealed class IotlbCache
     {
         Drop(_entries[index]);
         _entries.RemoveAt(index);
-        _ages.RemoveAt(index);
+        _notes.RemoveAt(index);
     }
 
     private void Drop(Translation entry)

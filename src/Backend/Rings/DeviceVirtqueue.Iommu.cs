@@ -8,7 +8,7 @@ namespace Vhost.Backend;
 /// </summary>
 public sealed partial class DeviceVirtqueue
 {
-    private readonly DeviceIotlb? _iotlb;
+    private readonly RingIotlb? _iotlb;
     private readonly List<(ushort Head, uint BytesWritten)> _heldBack = [];
     private RingAddresses _addresses;
 
@@ -42,7 +42,7 @@ public sealed partial class DeviceVirtqueue
             return;
         }
 
-        Flush();
+        FailUpon(Flush);
         GiveBackUnhanded();
         _asked = null;
         GuestMemoryLease next = iotlb.Acquire();
@@ -82,7 +82,20 @@ public sealed partial class DeviceVirtqueue
         old.Dispose();
         if (_isSuspended)
         {
-            Resume();
+            FailUpon(Resume);
+        }
+    }
+
+    /// <summary>What was completed twice costs this queue, as everywhere, whoever has it moved.</summary>
+    private void FailUpon(Action action)
+    {
+        try
+        {
+            action();
+        }
+        catch (Exception e)
+        {
+            Fail(e);
         }
     }
 
@@ -104,12 +117,12 @@ public sealed partial class DeviceVirtqueue
     private void Resume()
     {
         _isSuspended = false;
-        foreach ((ushort head, uint bytesWritten) in _heldBack)
+        (ushort Head, uint BytesWritten)[] completed = [.. _heldBack];
+        _heldBack.Clear();
+        foreach ((ushort head, uint bytesWritten) in completed)
         {
             CompleteMarked(head, bytesWritten);
         }
-
-        _heldBack.Clear();
     }
 
     private void ForgetSuspension()
@@ -134,7 +147,7 @@ public sealed partial class DeviceVirtqueue
     }
 
     /// <summary>Said before it is asked: whoever brings an answer looks at it afterwards.</summary>
-    private void Await(DeviceIotlb iotlb, TranslationMiss[] misses)
+    private void Await(RingIotlb iotlb, TranslationMiss[] misses)
     {
         _asked = misses;
         if (misses.Length > 0 && iotlb.Ask(misses))
@@ -164,6 +177,13 @@ public sealed partial class DeviceVirtqueue
             chain.MarkTouched(log);
         }
 
-        HoldBack(chain.Head, bytesWritten);
+        if (_isSuspended && chain.IsLeft)
+        {
+            _leftToNext++;
+        }
+        else
+        {
+            HoldBack(chain.Head, bytesWritten);
+        }
     }
 }

@@ -67,11 +67,15 @@ public sealed partial class DeviceVirtqueue
     }
 
     /// <summary>The same, with addresses that an IOMMU translates. What is missing of the ring is asked for.</summary>
-    internal static DeviceVirtqueue? TryActivate(DeviceIotlb iotlb, in VirtqueueSetup setup, EventNotifier? call, InflightPart? inflight, out string explanation)
+    internal static DeviceVirtqueue? TryActivate(RingIotlb iotlb, in VirtqueueSetup setup, EventNotifier? call, InflightPart? inflight, out string explanation)
     {
         GuestMemoryLease lease = iotlb.Acquire();
         if (MappedRing.TryMap(lease.Memory, setup, out MappedRing ring, out _, out explanation))
+        {
+            iotlb.Pace.Progresses();
             return new DeviceVirtqueue(setup, ring, lease, call, inflight, iotlb);
+        }
+
         iotlb.Ask(MappedRing.FindMissing(lease.Memory.Translations!, setup));
         lease.Dispose();
         inflight?.Dispose();

@@ -41,7 +41,7 @@ public sealed partial class DeviceVirtqueue
     /// <summary>The ring goes on where somebody left it who may have owed the driver a call.</summary>
     private bool _callOwed;
 
-    private DeviceVirtqueue(in VirtqueueSetup setup, in MappedRing ring, GuestMemoryLease lease, EventNotifier? call, InflightPart? inflight, DeviceIotlb? iotlb)
+    private DeviceVirtqueue(in VirtqueueSetup setup, in MappedRing ring, GuestMemoryLease lease, EventNotifier? call, InflightPart? inflight, RingIotlb? iotlb)
     {
         _setup = setup;
         _lease = lease;
@@ -305,6 +305,7 @@ public sealed partial class DeviceVirtqueue
 
         Batches++;
         _leaves = false;
+        _iotlb?.Pace.Progresses();
         return true;
     }
 

@@ -13,6 +13,12 @@ internal sealed partial class BackendSession
     private static readonly TimeSpan _longestPause = TimeSpan.FromMilliseconds(100);
 
     private readonly DeviceIotlb _iotlb;
+
+    /// <summary>For each queue.</summary>
+    private readonly RingIotlb[] _ringIotlbs;
+
+    /// <summary>The queue that is the next to ask fast again. The clock's.</summary>
+    private int _nextTurn;
     private readonly Lock _missGate = new();
     private ITimer? _missTimer;
     private bool _saysMisses;
@@ -212,6 +218,7 @@ internal sealed partial class BackendSession
     /// <summary>By the clock: what was not answered is said again, and whoever waits looks again.</summary>
     private void AskAgain()
     {
+        GiveTurn();
         foreach (VringState vring in _vrings)
         {
             if (vring.Worker is { Queue.Awaits: true } worker)
@@ -229,6 +236,19 @@ internal sealed partial class BackendSession
         }
 
         _iotlb.AskAgain();
+    }
+
+    /// <summary>One of those that get no further asks as fast as it is answered, while the others ask by the clock.</summary>
+    private void GiveTurn()
+    {
+        for (int i = 0; i < _ringIotlbs.Length; i++)
+        {
+            int index = (_nextTurn + i) % _ringIotlbs.Length;
+            if (!_ringIotlbs[index].Pace.TryTakeTurn())
+                continue;
+            _nextTurn = index + 1;
+            return;
+        }
     }
 
     private void EndTranslations()

@@ -79,7 +79,7 @@ internal sealed partial class BackendSession
         if (!UsesIommu)
             return DeviceVirtqueue.TryActivate(_memory, setup, CallOf(vring), _inflight?.Open(setup), out _, out explanation);
         PinRings();
-        return DeviceVirtqueue.TryActivate(_iotlb, setup, CallOf(vring), _inflight?.Open(setup), out explanation);
+        return DeviceVirtqueue.TryActivate(_ringIotlbs[vring.Index], setup, CallOf(vring), _inflight?.Open(setup), out explanation);
     }
 
     /// <summary>The driver has chosen the packed format for all rings.</summary>

@@ -51,7 +51,7 @@ public sealed class NetLateBufferTests : NetPortBench, IDisposable
         Receive.Used.Select(used => used.Length).Should().Equal(1000u, 512u);
     }
 
-    private protected override DeviceVirtqueue? Activate(in VirtqueueSetup setup, EventNotifier? call, out string why) => DeviceVirtqueue.TryActivate(_iotlb, setup, call, inflight: null, out why);
+    private protected override DeviceVirtqueue? Activate(in VirtqueueSetup setup, EventNotifier? call, out string why) => DeviceVirtqueue.TryActivate(new RingIotlb(_iotlb, rounds: 10), setup, call, inflight: null, out why);
 
     private void Map(ulong address, ulong at, ulong size)
     {

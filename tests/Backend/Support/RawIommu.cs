@@ -61,10 +61,30 @@ internal sealed class RawIommu : IAsyncDisposable
 
     public Task MapBuffersAsync() => SayAsync(Update(_guest.GuestStart.Value, TestGuest.Size, _guest.UserStart));
 
+    /// <summary>The next thing that is asked; null: nothing is, for so long.</summary>
+    public async Task<VhostUserIotlb?> TryAskedAsync(TimeSpan patience)
+    {
+        using CancellationTokenSource quiet = new(patience);
+        try
+        {
+            using VhostUserMessage? message = await Channel.ReceiveAsync(quiet.Token).InTime();
+            return Read(message);
+        }
+        catch (OperationCanceledException)
+        {
+            return null;
+        }
+    }
+
     /// <summary>The next thing that is asked.</summary>
     public async Task<VhostUserIotlb> AskedAsync()
     {
         using VhostUserMessage? message = await Channel.ReceiveAsync().InTime();
+        return Read(message);
+    }
+
+    private static VhostUserIotlb Read(VhostUserMessage? message)
+    {
         message!.Header.Request.Should().Be((uint)VhostUserBackendRequest.IotlbMsg);
         message.Header.NeedsReply.Should().BeFalse("nobody would wait for the answer");
         message.Payload.Length.Should().Be(VhostUserIotlb.WireSize);
