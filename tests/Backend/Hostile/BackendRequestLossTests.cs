@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
@@ -6,6 +7,7 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>What the application asks of a front-end that is slow, silent or deaf: the channel ends, the session does not.</summary>
 [Collection(ProcessCounts.Name)]
+[SuppressMessage("Design", "CA1001", Justification = "xunit calls DisposeAsync.")]
 public sealed class BackendRequestLossTests : IAsyncLifetime
 {
     private readonly FakeTimeProvider _clock = new();
