@@ -80,7 +80,7 @@ public sealed record VhostUserBackendOptions
     public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
-    /// Longest time that a front-end may take to deliver a page of memory that is still under way (PAGEFAULT) and that a request or a ring needs; then it loses the connection. The queue that waits holds up no other one.
+    /// Longest time that a front-end may take to deliver each page of memory that is still under way (PAGEFAULT) and that a request or a ring needs; then it loses the connection. The queue that waits holds up no other one.
     /// Default: 5 minutes, since a front-end may have to wait for a network to come back; <see cref="Timeout.InfiniteTimeSpan"/> for no limit.
     /// </summary>
     public TimeSpan PageTimeout { get; init; } = TimeSpan.FromMinutes(5);
@@ -95,7 +95,8 @@ public sealed record VhostUserBackendOptions
     public int MaxMemorySlots { get; init; } = MemorySlotLimit;
 
     /// <summary>
-    /// Bytes that a front-end may have mapped here at the same time: its memory and its dirty log. A process has 128 TiB of addresses for all that it maps; a file without content costs a front-end nothing, so one without
+    /// Bytes that a front-end may have mapped here at the same time: its memory, which counts twice while it is under way (postcopy), and its dirty log. A table that replaces another one counts alone, though both are mapped for a
+    /// moment. A process has 128 TiB of addresses for all that it maps; a file without content costs a front-end nothing, so one without
     /// a limit could take them all. 1 or more; default: 1 TiB, more than nearly all guests have.
     /// </summary>
     public ulong MaxMemoryBytes { get; init; } = 1UL << 40;

@@ -29,17 +29,34 @@ public sealed partial class VhostUserFrontend
             descriptor.Dispose();
             if (e is VhostUserProtocolException)
                 _channel.Abort(e);
+            else
+                await TakeAdviceBackAsync().ConfigureAwait(false);
             throw;
         }
     }
 
-    /// <summary>POSTCOPY_END.</summary>
+    /// <summary>So that the session can join again.</summary>
+    private async ValueTask TakeAdviceBackAsync()
+    {
+        try
+        {
+            await Requests.PostcopyEndAsync(CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (VhostUserException)
+        {
+            // A session that is lost has nothing to take back, and one that refuses says so when it is advised again.
+        }
+    }
+
+    /// <summary>POSTCOPY_END, unless the session has left. A cancellation before it is sent leaves all as it was.</summary>
     internal async ValueTask EndPostcopyAsync(CancellationToken cancellationToken)
     {
         using OperationGate.Pass pass = await _gate.EnterAsync(cancellationToken).ConfigureAwait(false);
+        if (_postcopy is null)
+            return;
         try
         {
-            await Requests.PostcopyEndAsync(cancellationToken).ConfigureAwait(false);
+            await Requests.PostcopyEndAsync(CancellationToken.None).ConfigureAwait(false);
         }
         finally
         {
@@ -58,8 +75,11 @@ public sealed partial class VhostUserFrontend
     private async ValueTask SendIncomingTableAsync(
         PostcopyBackend postcopy, PublishedMemory next, VhostUserMemoryRegion[] regions, ReadOnlyMemory<System.Runtime.InteropServices.SafeHandle> descriptors, CancellationToken cancellationToken)
     {
-        VhostUserMemoryRegion[] told = await Requests.SetMemTableForPostcopyAsync(regions, descriptors, cancellationToken).ConfigureAwait(false);
-        CheckedOrEnded(() => postcopy.SetTable(next.Regions, told));
+        await NameAsync(postcopy, async () =>
+        {
+            VhostUserMemoryRegion[] told = await Requests.SetMemTableForPostcopyAsync(regions, descriptors, cancellationToken).ConfigureAwait(false);
+            CheckedOrEnded(() => postcopy.SetTable(next.Regions, told));
+        }).ConfigureAwait(false);
         await ConfirmAddressesAsync(VhostUserRequest.SetMemTable, cancellationToken).ConfigureAwait(false);
     }
 
@@ -70,11 +90,42 @@ public sealed partial class VhostUserFrontend
     }
 
     /// <summary>ADD_MEM_REG in postcopy.</summary>
-    private async ValueTask AddIncomingRegionAsync(PostcopyBackend postcopy, PublishedRegion region, CancellationToken cancellationToken)
+    private ValueTask AddIncomingRegionAsync(PostcopyBackend postcopy, PublishedRegion region, CancellationToken cancellationToken) => NameAsync(postcopy, async () =>
     {
         VhostUserSingleRegion told = await Requests.AddMemRegForPostcopyAsync(
             new VhostUserSingleRegion(region.Wire), region.Memory.Descriptor, cancellationToken).ConfigureAwait(false);
         CheckedOrEnded(() => postcopy.Add(region, told.Region));
+    });
+
+    /// <summary>Asks a back-end for addresses. What it waits for before it has answered is looked up afterwards.</summary>
+    private async ValueTask NameAsync(PostcopyBackend postcopy, Func<ValueTask> ask)
+    {
+        postcopy.BeginNaming();
+        try
+        {
+            await ask().ConfigureAwait(false);
+        }
+        catch (Exception) when (TryEndNaming(postcopy))
+        {
+            throw;
+        }
+
+        CheckedOrEnded(postcopy.EndNaming);
+    }
+
+    /// <summary>After a failure, which is the one to be told.</summary>
+    private bool TryEndNaming(PostcopyBackend postcopy)
+    {
+        try
+        {
+            postcopy.EndNaming();
+        }
+        catch (VhostUserProtocolException e)
+        {
+            _channel.Abort(e);
+        }
+
+        return false;
     }
 
     /// <summary>A back-end whose answer is wrong waits for pages that will never be found.</summary>

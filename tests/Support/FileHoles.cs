@@ -11,6 +11,9 @@ public static class FileHoles
     /// <summary>Whether a file has no page at all from an offset on.</summary>
     public static bool IsHoleFrom(SafeFileHandle file, long offset) => lseek(file, offset, SeekData) < 0;
 
+    /// <summary>Whether a file has no page at an offset.</summary>
+    public static bool IsHoleAt(SafeFileHandle file, long offset) => lseek(file, offset, SeekData) is var data && (data < 0 || data >= offset + 4096);
+
     [DllImport("libc")]
     private static extern long lseek(SafeHandle file, long offset, int whence);
 }

@@ -19,15 +19,8 @@ public sealed partial class DeviceVirtqueue
     {
         if (!_batch.Window.TryTakeAbsent(out AbsentRange absent) || Arrivals is not { } arrivals)
             return;
-        _arrival = arrivals.BringInAsync(absent);
+        _arrival = arrivals.BringInAsync(absent, () => Wake?.Invoke());
         LeaveOnRing();
-        _ = WakeWhenArrived(_arrival);
-    }
-
-    private async Task WakeWhenArrived(Task arrival)
-    {
-        await arrival.ConfigureAwait(false);
-        Wake?.Invoke();
     }
 
     private bool HasArrived()

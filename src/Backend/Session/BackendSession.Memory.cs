@@ -99,7 +99,8 @@ internal sealed partial class BackendSession
     /// </summary>
     private void RequireRoom(ulong log, IEnumerable<ulong> regions)
     {
-        UInt128 sum = regions.Aggregate((UInt128)log, static (sum, size) => sum + size);
+        ulong mappings = _postcopy is { Listens: true } ? 2UL : 1; // memory that is under way is mapped once more, to be watched
+        UInt128 sum = regions.Aggregate((UInt128)log, (sum, size) => sum + ((UInt128)size * mappings));
         if (sum > _options.MaxMemoryBytes)
         {
             throw new VhostUserProtocolException(

@@ -16,15 +16,18 @@ internal sealed partial class BackendSession
         const string Name = "VHOST_USER_POSTCOPY_ADVISE";
         if (_postcopy is not null)
             return Answer.Refuse(VhostUserViolation.WrongState, $"{Name}: came before, and VHOST_USER_POSTCOPY_END since has not");
+        UserFaults? faults = null;
         try
         {
-            UserFaults faults = UserFaults.Open();
+            faults = UserFaults.Open();
+            Answer answer = Answer.Reply(default) with { Descriptor = faults.Duplicate() };
             _postcopy = new PostcopyReception(
                 faults, new PageThreads(Math.Min(2 * _vrings.Length, MostPageThreads), _options.PageTimeout, _options.TimeProvider, PageOverdue));
-            return Answer.Reply(default) with { Descriptor = faults.Duplicate() };
+            return answer;
         }
         catch (LinuxException e)
         {
+            faults?.Dispose();
             return Answer.Refuse(VhostUserViolation.WrongState, $"{Name}: {e.Message}");
         }
     }
@@ -118,14 +121,31 @@ internal sealed partial class BackendSession
         if (_postcopy is null)
             return await ReceiveAsync(first, stopping).ConfigureAwait(false);
         Task<VhostUserMessage?> receiving = ReceiveAsync(first, stopping).AsTask();
-        while (_postcopy?.RingArrival is { } arrival && await Task.WhenAny(receiving, arrival).ConfigureAwait(false) == arrival)
+        try
         {
-            _postcopy.TakeArrivedRings();
-            foreach (VringState vring in _vrings)
-                StartIfPossible(vring);
+            while (_postcopy?.RingArrival is { } arrival && await Task.WhenAny(receiving, arrival).ConfigureAwait(false) == arrival)
+            {
+                _postcopy.TakeArrivedRings();
+                foreach (VringState vring in _vrings)
+                    StartIfPossible(vring);
+            }
+        }
+        catch
+        {
+            await DropAsync(receiving).ConfigureAwait(false);
+            throw;
         }
 
         return await receiving.ConfigureAwait(false);
+    }
+
+    /// <summary>The session ends; a message that has come by now has descriptors to be closed.</summary>
+    private async Task DropAsync(Task<VhostUserMessage?> receiving)
+    {
+        _connection.Abort();
+        await ((Task)receiving).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (receiving.IsCompletedSuccessfully)
+            receiving.Result?.Dispose();
     }
 
     /// <summary>Whether the memory of a ring has arrived; if not it is brought in, and the ring starts then.</summary>

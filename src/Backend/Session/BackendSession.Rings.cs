@@ -51,7 +51,7 @@ internal sealed partial class BackendSession
 
         queue.Count(_counters[vring.Index], _events);
         queue.SetLog(LogOf(vring));
-        queue.Arrivals = _postcopy?.Arrivals;
+        queue.Arrivals = _postcopy?.ArrivalsOf(vring.Index);
         (uint start, int left, int bad, bool discarded) = (queue.Base, queue.LeftByLast, queue.LeftBad, queue.IsLeftDiscarded); // the worker's from now on
         try
         {

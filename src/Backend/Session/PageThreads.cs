@@ -5,7 +5,7 @@ namespace Vhost.Backend;
 /// <summary>
 /// Threads that wait for pages in the kernel, so that no worker does. As many as there are waits at the same time, up to a limit; they end with the session. A page that does not come in time is reported once.
 /// </summary>
-internal sealed class PageThreads(int most, TimeSpan limit, TimeProvider clock, Action overdue) : IMemoryArrivals
+internal sealed class PageThreads(int most, TimeSpan limit, TimeProvider clock, Action overdue)
 {
     private readonly object _gate = new();
     private readonly Queue<Wanted> _wanted = new();
@@ -13,6 +13,7 @@ internal sealed class PageThreads(int most, TimeSpan limit, TimeProvider clock, 
     private int _idle;
     private bool _ended;
 
+    /// <returns>0, <see cref="IMemoryArrivals.Over"/> or another error number.</returns>
     public Task<int> BringInAsync(in AbsentRange range)
     {
         Wanted wanted = new(range, limit, clock, overdue);

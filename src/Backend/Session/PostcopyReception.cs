@@ -10,6 +10,8 @@ internal sealed class PostcopyReception(UserFaults faults, PageThreads threads)
     /// <summary>Rings that wait for their own memory, by the index of their queue.</summary>
     private readonly Dictionary<int, Task<int>> _rings = [];
 
+    private readonly Dictionary<int, QueueArrivals> _queues = [];
+
     /// <summary>POSTCOPY_LISTEN has come: memory that is shared from now on is under way.</summary>
     public bool Listens { get; set; }
 
@@ -19,7 +21,8 @@ internal sealed class PostcopyReception(UserFaults faults, PageThreads threads)
     /// <summary>Regions were added since the front-end has confirmed anything. They are in use already.</summary>
     public bool AddedSinceConfirmed { get; set; }
 
-    public IMemoryArrivals Arrivals => threads;
+    /// <summary>What the requests of a queue wait for.</summary>
+    public IMemoryArrivals ArrivalsOf(int queue) => _queues.TryGetValue(queue, out QueueArrivals? arrivals) ? arrivals : _queues[queue] = new QueueArrivals(threads);
 
     /// <summary>Completes when the memory of a ring has arrived that waited for it; null: none waits.</summary>
     public Task? RingArrival => _rings.Count == 0 ? null : Task.WhenAny(_rings.Values);

@@ -27,14 +27,14 @@ internal sealed class FaultListener : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         _registration.Dispose();
-        await _loop.ConfigureAwait(false);
+        await BoundedWait.ForAsync(_loop).ConfigureAwait(false); // a read may wait for ever (UserFaults.MayWait)
     }
 
     private async Task ListenAsync()
     {
         try
         {
-            for (int empty = 0; empty <= MostEmptyReads; empty = ReadAll() ? 0 : empty + 1)
+            for (int empty = 0; empty <= MostEmptyReads; empty = await ReadAllAsync().ConfigureAwait(false) ? 0 : empty + 1)
                 await _registration.ReadableAsync(CancellationToken.None).ConfigureAwait(false);
             throw new VhostUserProtocolException(VhostUserViolation.BadDescriptor, "the userfaultfd is readable again and again, with nothing to read");
         }
@@ -49,6 +49,10 @@ internal sealed class FaultListener : IAsyncDisposable
     }
 
     /// <returns>Whether there was a fault.</returns>
+    private ValueTask<bool> ReadAllAsync() => _faults.MayWait
+        ? new ValueTask<bool>(Task.Factory.StartNew(ReadAll, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default))
+        : ValueTask.FromResult(ReadAll());
+
     private bool ReadAll()
     {
         Span<ulong> addresses = stackalloc ulong[16];

@@ -17,7 +17,7 @@ namespace Vhost.Frontend;
 public sealed partial class PostcopyMigration : IAsyncDisposable
 {
     private readonly PostcopyPageRequest _requestPage;
-    private readonly UserFaults _own = UserFaults.Open();
+    private readonly UserFaults _own;
     private readonly GuestMemoryLease _lease;
     private readonly PostcopyRegion[] _regions;
     private readonly FaultListener _listener;
@@ -39,6 +39,7 @@ public sealed partial class PostcopyMigration : IAsyncDisposable
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(requestPage);
         _requestPage = requestPage;
+        _own = UserFaults.Open();
         List<PostcopyRegion> regions = [];
         try
         {
@@ -86,11 +87,13 @@ public sealed partial class PostcopyMigration : IAsyncDisposable
         ArgumentNullException.ThrowIfNull(session);
         ObjectDisposedException.ThrowIf(Volatile.Read(ref _ended) != 0, this);
         await session.JoinPostcopyAsync(this, cancellationToken).ConfigureAwait(false);
-        lock (_gate)
-            _sessions.Add(session);
+        if (TryAdd(session))
+            return;
+        await session.EndPostcopyAsync(CancellationToken.None).ConfigureAwait(false);
+        throw new ObjectDisposedException(nameof(PostcopyMigration), "The migration was ended while the session joined it.");
     }
 
-    /// <summary>Says of pages that they are in the memory's file already: what came before the guest was moved.</summary>
+    /// <summary>Says of pages that they are in the memory's file already: what came before the guest was moved. One that is a hole in the file is a page of zeros.</summary>
     /// <param name="address">First byte of a page.</param>
     /// <param name="length">Bytes, whole pages in one region.</param>
     /// <exception cref="ArgumentException">They are not whole pages of one region.</exception>
@@ -145,7 +148,7 @@ public sealed partial class PostcopyMigration : IAsyncDisposable
     }
 
     /// <summary>Ends the migration when all memory has arrived: POSTCOPY_END to each back-end that took part and is still there; memory is ordinary memory from then on.</summary>
-    /// <param name="cancellationToken">Cancels freely between messages.</param>
+    /// <param name="cancellationToken">Cancels freely between messages; call it again for the back-ends that have not been told.</param>
     /// <returns>Completes when the back-ends have answered.</returns>
     /// <exception cref="InvalidOperationException">Memory is still missing.</exception>
     /// <exception cref="VhostUserException">A back-end refused; the others have been told.</exception>
@@ -154,20 +157,26 @@ public sealed partial class PostcopyMigration : IAsyncDisposable
         if (MissingBytes is var missing and not 0)
             throw new InvalidOperationException(string.Create(CultureInfo.InvariantCulture, $"The migration cannot end: {missing} bytes have not arrived. Await Completion first."));
         List<Exception> failures = [];
-        foreach (VhostUserFrontend session in TakeSessions())
+        foreach (VhostUserFrontend session in Sessions())
         {
             try
             {
                 await session.EndPostcopyAsync(cancellationToken).ConfigureAwait(false);
             }
-            catch (VhostUserException e) when (!session.Completion.IsCompleted)
+            catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
             {
-                failures.Add(e);
+                throw; // this session and those behind it are told next time
             }
-            catch (VhostUserException)
+            catch (Exception) when (session.Completion.IsCompleted)
             {
                 // A session that is lost needs no end.
             }
+            catch (Exception e)
+            {
+                failures.Add(e);
+            }
+
+            Remove(session);
         }
 
         await DisposeAsync().ConfigureAwait(false);
@@ -182,7 +191,7 @@ public sealed partial class PostcopyMigration : IAsyncDisposable
         if (Interlocked.Exchange(ref _ended, 1) != 0)
             return;
         await _disposal.CancelAsync().ConfigureAwait(false);
-        foreach (VhostUserFrontend session in TakeSessions())
+        foreach (VhostUserFrontend session in Sessions())
             await session.LeavePostcopyAsync().ConfigureAwait(false);
         await _listener.DisposeAsync().ConfigureAwait(false);
         foreach (PostcopyRegion region in _regions)
@@ -193,13 +202,29 @@ public sealed partial class PostcopyMigration : IAsyncDisposable
         _completion.TrySetCanceled(CancellationToken.None);
     }
 
-    private VhostUserFrontend[] TakeSessions()
+    /// <summary>Sessions that have ended meanwhile are forgotten.</summary>
+    /// <returns>False: the migration has ended.</returns>
+    private bool TryAdd(VhostUserFrontend session)
     {
         lock (_gate)
         {
-            VhostUserFrontend[] sessions = [.. _sessions];
-            _sessions.Clear();
-            return sessions;
+            if (_ended != 0)
+                return false;
+            _sessions.RemoveAll(static one => one.Completion.IsCompleted);
+            _sessions.Add(session);
+            return true;
         }
+    }
+
+    private void Remove(VhostUserFrontend session)
+    {
+        lock (_gate)
+            _sessions.Remove(session);
+    }
+
+    private VhostUserFrontend[] Sessions()
+    {
+        lock (_gate)
+            return [.. _sessions];
     }
 }

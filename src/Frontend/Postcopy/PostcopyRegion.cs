@@ -14,6 +14,7 @@ internal sealed class PostcopyRegion : IDisposable
     private readonly Dictionary<ulong, PageWait> _waits = [];
     private readonly IncomingMemory _incoming;
     private readonly UserFaults _own;
+    private byte[]? _zeros;
     private bool _ended;
 
     /// <exception cref="ArgumentException">The region does not consist of whole pages.</exception>
@@ -52,6 +53,8 @@ internal sealed class PostcopyRegion : IDisposable
             }
         }
 
+        // It is there, or a hole in the file that was said to be there: a page of zeros, for which he would wait again and again.
+        _ = _own.Place((nint)(OwnAddress + (page * PageSize)), _zeros ??= new byte[PageSize], out _);
         waker.Wake();
         return false;
     }
@@ -156,7 +159,8 @@ internal sealed class PostcopyRegion : IDisposable
     /// <summary>Who waits for one page.</summary>
     private sealed class PageWait
     {
-        public List<PageWaker> Wakers { get; } = [];
+        /// <summary>One for each address at which somebody waits, however often he says so.</summary>
+        public HashSet<PageWaker> Wakers { get; } = [];
 
         public TaskCompletionSource Arrival { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 

@@ -12,6 +12,7 @@ internal static unsafe partial class Libc
     internal const int MADV_POPULATE_WRITE = 23;
 
     internal const byte UFFD_EVENT_PAGEFAULT = 0x12;
+    internal const byte UFFD_EVENT_FORK = 0x13;
 
     private const nuint USERFAULTFD_IOC_NEW = 0xAA00;
     private const nuint UFFDIO_API = 0xC018AA3F;

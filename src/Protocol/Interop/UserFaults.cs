@@ -11,12 +11,24 @@ internal sealed class UserFaults : IDisposable
     /// <summary>Bytes of <c>struct uffd_msg</c>.</summary>
     private const int MessageBytes = 32;
 
+    private const int ForkedOffset = 8;
     private const int AddressOffset = 16;
+
+    private volatile bool _mayWait;
 
     private UserFaults(SafeFileHandle descriptor) => Descriptor = descriptor;
 
     /// <summary>Borrowed: closed with this. To be sent to the one who places pages.</summary>
     internal SafeFileHandle Descriptor { get; }
+
+    /// <summary>
+    /// The kernel knows no read of it that never waits (before Linux 6.10). Whoever reads looks first, but the process that it belongs to may make the read wait between the two: nobody may read on a thread that others need.
+    /// </summary>
+    internal bool MayWait
+    {
+        get => _mayWait;
+        init => _mayWait = value;
+    }
 
     /// <summary>Makes one for this process.</summary>
     /// <exception cref="LinuxException">This user may not have one, or the kernel is older than 5.14.</exception>
@@ -33,8 +45,10 @@ internal sealed class UserFaults : IDisposable
     }
 
     /// <summary>Uses the userfaultfd of another process. It stays the caller's when this throws.</summary>
+    /// <param name="descriptor">What was received.</param>
+    /// <param name="mayWait">What <see cref="MayWait"/> is at first.</param>
     /// <exception cref="VhostUserProtocolException">It is none.</exception>
-    internal static UserFaults Of(SafeFileHandle descriptor)
+    internal static UserFaults Of(SafeFileHandle descriptor, bool mayWait = false)
     {
         if (!DescriptorInfo.IsUserFaults(descriptor))
         {
@@ -43,7 +57,7 @@ internal sealed class UserFaults : IDisposable
         }
 
         Libc.SetNonBlocking(descriptor); // poll(2) knows no other
-        return new UserFaults(descriptor);
+        return new UserFaults(descriptor) { MayWait = mayWait };
     }
 
     /// <summary>Another number for it.</summary>
@@ -80,29 +94,48 @@ internal sealed class UserFaults : IDisposable
     /// <returns>0 or the error number.</returns>
     internal int Wake(ulong start, ulong length) => Libc.UserFaultWake(Descriptor, start, length);
 
-    /// <summary>Reads addresses of which somebody waits for the page. Does not wait.</summary>
+    /// <summary>Reads addresses of which somebody waits for the page. Does not wait, but for what <see cref="MayWait"/> says.</summary>
     /// <param name="addresses">Room for at least one.</param>
-    /// <returns>How many; 0 when there is none at present.</returns>
+    /// <returns>How many; 0 when there is none at present, or <see cref="MayWait"/> has just become true.</returns>
     /// <exception cref="LinuxException">It cannot be read.</exception>
+    /// <exception cref="VhostUserProtocolException">It tells of something else than faults, which nobody has asked for.</exception>
     internal int Read(Span<ulong> addresses)
     {
         Span<byte> messages = stackalloc byte[16 * MessageBytes];
         messages = messages[..(Math.Min(addresses.Length, 16) * MessageBytes)];
-        int result = Libc.ReadNoWait(Descriptor, messages);
-        if (result is -Libc.EOPNOTSUPP or -Libc.EINVAL)
-            result = Libc.Read(Descriptor, messages); // before Linux 6.10
-        if (result is -Libc.EAGAIN or -Libc.EINTR)
-            return 0;
-        if (result < 0)
-            throw new LinuxException("read(userfaultfd)", -result);
+        int result = MayWait ? ReadIfReadable(messages) : Libc.ReadNoWait(Descriptor, messages);
+        if (!MayWait && result is -Libc.EOPNOTSUPP or -Libc.EINVAL)
+            _mayWait = true;
+        else if (result is not (-Libc.EAGAIN or -Libc.EINTR))
+            return result >= 0 ? Decode(messages[..result], addresses) : throw new LinuxException("read(userfaultfd)", -result);
+        return 0;
+    }
+
+    /// <summary>When its O_NONBLOCK is gone, poll(2) says POLLERR, and a read waits.</summary>
+    private int ReadIfReadable(Span<byte> messages)
+    {
+        int events = Libc.Poll(Descriptor, Libc.POLLIN, timeoutMilliseconds: 0);
+        return events == Libc.POLLIN ? Libc.Read(Descriptor, messages) : Math.Min(events, -Libc.EAGAIN);
+    }
+
+    private static int Decode(ReadOnlySpan<byte> messages, Span<ulong> addresses)
+    {
         int count = 0;
-        for (; messages.Length >= MessageBytes && result >= MessageBytes; messages = messages[MessageBytes..], result -= MessageBytes)
+        byte? other = null;
+        for (; messages.Length >= MessageBytes; messages = messages[MessageBytes..])
         {
             if (messages[0] == Libc.UFFD_EVENT_PAGEFAULT)
+            {
                 addresses[count++] = BinaryPrimitives.ReadUInt64LittleEndian(messages[AddressOffset..]);
+                continue;
+            }
+
+            other = messages[0];
+            if (other == Libc.UFFD_EVENT_FORK) // the child's userfaultfd has come into this process
+                new SafeFileHandle(BinaryPrimitives.ReadInt32LittleEndian(messages[ForkedOffset..]), ownsHandle: true).Dispose();
         }
 
-        return count;
+        return other is null ? count : throw new VhostUserProtocolException(VhostUserViolation.BadDescriptor, $"the userfaultfd tells of event 0x{other:x}, which is no page fault");
     }
 
     public void Dispose() => Descriptor.Dispose();

@@ -14,9 +14,6 @@ namespace Vhost.Protocol;
 /// </remarks>
 internal sealed class IncomingMemory : IDisposable
 {
-    /// <summary>Pages that are brought in by one call.</summary>
-    private const ulong PagesPerCall = 16;
-
     private readonly SharedMemory _memory;
     private readonly UserFaults _faults;
     private readonly MappingHandle _mapping;
@@ -85,7 +82,7 @@ internal sealed class IncomingMemory : IDisposable
     /// <summary>Brings a range in. Waits, as long as it takes, in system calls only.</summary>
     /// <param name="offset">First byte.</param>
     /// <param name="length">Bytes, at least 1.</param>
-    /// <param name="progressed">Called whenever a part has arrived.</param>
+    /// <param name="progressed">Called whenever a page has arrived.</param>
     /// <returns>0 or the error number: <c>ECANCELED</c> when nothing is awaited any more.</returns>
     internal int BringIn(ulong offset, ulong length, Action? progressed = null)
     {
@@ -139,33 +136,28 @@ internal sealed class IncomingMemory : IDisposable
             _mapping.Dispose();
     }
 
+    /// <summary>Page by page: whoever waits with a limit waits so long for each.</summary>
     private int BringInPages(ulong page, ulong end, Action? progressed)
     {
-        while (page < end)
+        for (; page < end; page++)
         {
-            ulong run = Arrived.RunFrom(page, end - page);
-            if (run == 0)
-            {
-                run = Math.Min(PagesPerCall, end - page);
-                int errno = Populate(page, run);
-                if (_over || _lost)
-                    return Libc.ECANCELED;
-                if (errno != 0)
-                    return errno;
-                for (ulong i = 0; i < run; i++)
-                    Arrived.Add(page + i);
-                progressed?.Invoke();
-            }
-
-            page += run;
+            if (Arrived.Contains(page))
+                continue;
+            int errno = Populate(page);
+            if (_over || _lost)
+                return Libc.ECANCELED;
+            if (errno != 0)
+                return errno;
+            Arrived.Add(page);
+            progressed?.Invoke();
         }
 
         return 0;
     }
 
-    private int Populate(ulong page, ulong count)
+    private int Populate(ulong page)
     {
-        while (Libc.madvise(_start + (nint)(page * _memory.PageSize), (nuint)(count * _memory.PageSize), Libc.MADV_POPULATE_WRITE) != 0)
+        while (Libc.madvise(_start + (nint)(page * _memory.PageSize), (nuint)_memory.PageSize, Libc.MADV_POPULATE_WRITE) != 0)
         {
             int errno = Marshal.GetLastPInvokeError();
             if (errno is not (Libc.EINTR or Libc.EAGAIN))

@@ -59,6 +59,15 @@ internal sealed class PostcopyDelivery : IAsyncDisposable
         await ExpectOutcomeAsync(guest, here, storage);
     }
 
+    /// <summary>All memory has come, so that all requests are carried out, as if it had been there.</summary>
+    public async Task ExpectAllDoneAsync(PostcopyDisk guest, GuestMemory here)
+    {
+        await PostcopyDisk.AllDoneAsync(Disk);
+        await Ring.StopAsync().InTime();
+        await Migration.EndAsync().InTime();
+        await ExpectOutcomeAsync(guest, here, Storage);
+    }
+
     /// <summary>Memory and disk are what they are when all memory is there from the beginning.</summary>
     public static async Task ExpectOutcomeAsync(PostcopyDisk guest, GuestMemory here, MemoryStorage storage)
     {

@@ -130,7 +130,7 @@ public sealed class PostcopyTests
         reading.IsCompleted.Should().BeFalse("it waits for its page");
         waits.Source.SendRest(waits.Migration);
         (await reading.InTime()).Should().BeTrue();
-        await PostcopyDisk.AllDoneAsync(waits.Disk);
+        await waits.ExpectAllDoneAsync(guest, here);
     }
 
     [Fact]
@@ -221,18 +221,42 @@ public sealed class PostcopyTests
         using GuestMemory here = PostcopyDisk.NewMemory();
         using PageSource source = new(guest.Source, seed: 4);
         using CancellationTokenSource stop = new();
-        BlockDevice disk = guest.NewDisk(out _);
+        BlockDevice disk = guest.NewDisk(out MemoryStorage storage);
         await using PostcopyPair pair = await PostcopyPair.StartAsync(disk, VirtioFeatures.Version1, additional: VhostUserProtocolFeatures.ConfigureMemSlots);
         await using PostcopyMigration migration = new(here, source.AskAsync);
         Task sending = source.SendAskedAsync(migration, stop.Token);
         await migration.JoinAsync(pair.Frontend).InTime();
         await pair.Frontend.SetMemoryAsync(here).InTime();
-        await pair.Frontend.StartVringAsync(guest.Ring(pair.Kick)).InTime();
+        FrontendVring ring = await pair.Frontend.StartVringAsync(guest.Ring(pair.Kick)).InTime();
 
         await PostcopyDisk.AllDoneAsync(disk);
 
+        await ring.StopAsync().InTime();
         await stop.CancelAsync();
         await sending.InTime();
+        source.SendRest(migration);
+        await migration.EndAsync().InTime();
+        await PostcopyDelivery.ExpectOutcomeAsync(guest, here, storage);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_table_that_is_replaced_while_something_waits_changes_nothing(bool ringIsThere)
+    {
+        using PostcopyDisk guest = new(VirtioFeatures.Version1, seed: 11);
+        using GuestMemory here = PostcopyDisk.NewMemory();
+        await using PostcopyDelivery waits = ringIsThere
+            ? await PostcopyDelivery.WithRingAloneAsync(guest, here, new VhostUserBackendOptions())
+            : await PostcopyDelivery.WithNothingAsync(guest, here, new VhostUserBackendOptions());
+
+        for (int i = 0; i < 20; i++)
+            await waits.Pair.Frontend.SetMemoryAsync(here).InTime();
+        waits.Disk.Statistics.Served.Should().Be(0);
+        waits.Source.SendRest(waits.Migration);
+
+        await waits.ExpectAllDoneAsync(guest, here);
+        waits.Pair.Frontend.Completion.IsCompleted.Should().BeFalse();
     }
 
     [Fact]

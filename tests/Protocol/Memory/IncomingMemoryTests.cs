@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 using Vhost.Tests.Support;
 
 namespace Vhost.Protocol.Tests;
@@ -37,7 +39,7 @@ public sealed class IncomingMemoryTests : IDisposable
         }
 
         (await waits.InTime()).Should().Be(0);
-        progress.Should().Be(1);
+        progress.Should().Be(3, "each page counts");
         incoming.RunFrom(3 * Page, Size - (3 * Page)).Should().Be(3 * Page);
         incoming.RunFrom(2 * Page, Page).Should().Be(0);
         incoming.Arrived.Count.Should().Be(3);
@@ -102,9 +104,9 @@ public sealed class IncomingMemoryTests : IDisposable
         bytes.Should().Equal(1, 2, 3);
     }
 
-    private static Microsoft.Win32.SafeHandles.SafeFileHandle NewFile(ulong size)
+    private static SafeFileHandle NewFile(ulong size)
     {
-        Microsoft.Win32.SafeHandles.SafeFileHandle file = Libc.memfd_create("short", 0);
+        SafeFileHandle file = Libc.memfd_create("short", 0);
         Libc.ftruncate(file, (long)size).Should().Be(0);
         return file;
     }
@@ -209,6 +211,69 @@ public sealed class IncomingMemoryTests : IDisposable
         using UserFaults again = UserFaults.Of(_faults.Duplicate());
         again.Read(new ulong[1]).Should().Be(0);
     }
+
+    /// <summary>Before Linux 6.10 no read of a userfaultfd can be told not to wait.</summary>
+    [Fact]
+    public async Task F01_A_descriptor_whose_owner_has_it_wait_is_not_read_the_old_way_either()
+    {
+        using IncomingMemory incoming = IncomingMemory.Beside(_memory, _faults);
+        using UserFaults ours = UserFaults.Of(_faults.Duplicate(), mayWait: true);
+        ulong[] addresses = new ulong[4];
+        ours.Read(addresses).Should().Be(0);
+        Task<int> waits = Task.Run(() => incoming.BringIn(0, 1));
+        using (ReactorRegistration registration = Reactor.Shared.Register(ours.Descriptor))
+            await registration.ReadableAsync(CancellationToken.None).InTime();
+        ours.Read(addresses).Should().Be(1);
+        addresses[0].Should().Be(incoming.WatchedAddress);
+
+        fcntl(ours.Descriptor, 4, 0).Should().Be(0);
+
+        (await Task.Run(() => ours.Read(addresses)).InTime()).Should().Be(0);
+        _faults.Place((nint)incoming.WatchedAddress, new byte[Page], out _).Should().Be((int)Page);
+        (await waits.InTime()).Should().Be(0);
+    }
+
+    /// <summary>Whoever reads that a process was forked is given the child's userfaultfd.</summary>
+    [SkippableFact]
+    public async Task F04_What_is_no_fault_is_refused_and_leaves_no_descriptor_behind()
+    {
+        using SafeFileHandle descriptor = Libc.OpenUserFaults();
+        ulong[] wanted = [0xAA, 2, 0];
+        Skip.If(ioctl(descriptor, 0xC018AA3F, wanted) != 0, "this user may not ask for forks");
+        using UserFaults forked = UserFaults.Of(Libc.Duplicate(descriptor));
+        using IncomingMemory incoming = IncomingMemory.Beside(_memory, forked);
+        using ReactorRegistration registration = Reactor.Shared.Register(forked.Descriptor);
+        ProcessCounts before = ProcessCounts.Snapshot();
+
+        Task<int> child = Task.Run(ForkAndExit);
+        await registration.ReadableAsync(CancellationToken.None).InTime();
+        forked.Invoking(one => one.Read(new ulong[16])).Should().Throw<VhostUserProtocolException>().WithMessage("*event 0x13*no page fault*");
+
+        waitpid(await child.InTime(), 0, 0x4000_0000).Should().BePositive();
+        before.AssertBack();
+    }
+
+    /// <summary>The child runs no code of ours.</summary>
+    private static int ForkAndExit()
+    {
+        const int Stack = 1 << 16;
+        nint stack = Marshal.AllocHGlobal(Stack);
+        int child = clone(NativeLibrary.GetExport(NativeLibrary.Load("libc.so.6"), "_exit"), (stack + Stack) & ~15, 0, 0);
+        Marshal.FreeHGlobal(stack);
+        return child;
+    }
+
+    [DllImport("libc")]
+    private static extern int clone(nint function, nint stack, int flags, nint argument);
+
+    [DllImport("libc")]
+    private static extern int waitpid(int process, nint status, int options);
+
+    [DllImport("libc")]
+    private static extern int ioctl(SafeHandle descriptor, nuint request, ulong[] argument);
+
+    [DllImport("libc")]
+    private static extern int fcntl(SafeHandle descriptor, int command, nint argument);
 
     [SkippableFact]
     public async Task Huge_pages_come_as_a_whole()
