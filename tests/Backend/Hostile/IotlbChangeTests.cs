@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
 
@@ -94,6 +95,30 @@ public sealed class IotlbChangeTests
     }
 
     [Fact]
+    public async Task A_ring_that_is_stopped_with_something_done_that_it_cannot_show_says_so()
+    {
+        EchoDevice device = new() { KeepRequests = true };
+        LogRecorder log = new(LogLevel.Warning);
+        await IotlbBench.ServeAsync(
+            lines: 1,
+            async (frontend, guest, ring, iommu) =>
+            {
+                await iommu.MapAllAsync();
+                await frontend.StartAsync(ring);
+                ring.SubmitAndKick(1);
+                await Eventually.TrueAsync(() => device.Kept.Count == 1);
+                await iommu.SayAsync(RawIommu.Invalidation(guest.UserStart.Value, TestGuest.Size));
+                device.Kept.TryDequeue(out DetachedChain? kept).Should().BeTrue();
+                kept!.Complete(64);
+                (await frontend.StopAsync(ring)).Should().Be(1);
+                device.KeepRequests = false;
+            },
+            RawIommu.Options with { LoggerFactory = log },
+            device);
+        log.Entries.Should().ContainSingle().Which.Text.Should().Contain("1 requests that are done cannot be shown");
+    }
+
+    [Fact]
     public async Task B32_memory_that_a_request_still_uses_is_withdrawn_when_the_request_ends_or_the_connection()
     {
         EchoDevice device = new() { KeepRequests = true };
@@ -141,7 +166,7 @@ public sealed class IotlbChangeTests
             {
                 await iommu.SayAsync(RawIommu.Update(Elsewhere + (i * 4096), 4096, guest.User(i % 256 * 4096)));
                 if (i % 1000 == 0)
-                    await iommu.SayAsync(RawIommu.Invalidation(Elsewhere + (i / 2 * 4096), 1 << 20));
+                    await iommu.SayAsync(RawIommu.Invalidation(Elsewhere + ((i - Math.Min(i, 1000)) * 4096), 1 << 20));
             }
 
             bench.Backend.GetIotlbStatistics().Entries.Should().Be(2048);

@@ -70,6 +70,18 @@ public sealed class IotlbPermissionTests
     });
 
     [Fact]
+    public Task B32_a_ring_that_passes_the_end_of_the_address_space_does_not_start() => IotlbBench.ServeAsync(lines: 1, async (frontend, guest, ring, iommu) =>
+    {
+        await iommu.MapAllAsync();
+        await frontend.DescribeAsync(ring);
+        await frontend.AcceptedAsync(VhostUserRequest.SetVringAddr, RawFrontend.Bytes(ring.Address with { UsedRing = new UserAddress(ulong.MaxValue - 15) }));
+        await frontend.RefusedAsync(VhostUserRequest.SetVringKick, RawFrontend.Word(ring), ring.Kick.Descriptor);
+        await frontend.AcceptedAsync(VhostUserRequest.SetVringAddr, RawFrontend.Bytes(ring.Address));
+        await frontend.StartAsync(ring);
+        await ring.EchoAsync(1);
+    });
+
+    [Fact]
     public Task A_ring_that_was_translated_to_an_odd_address_asks_again_when_that_is_withdrawn() => IotlbBench.ServeAsync(lines: 0, async (frontend, guest, ring, iommu) =>
     {
         await iommu.SayAsync(RawIommu.Update(guest.UserStart.Value, 0x10000, new UserAddress(guest.UserStart.Value + 1)));
