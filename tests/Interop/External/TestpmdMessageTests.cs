@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using Vhost.Frontend;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
@@ -14,6 +15,7 @@ namespace Vhost.Interop.Tests.External;
     VhostUserRequest.SetBackendReqFd, VhostUserRequest.SetStatus, VhostUserRequest.GetStatus, VhostUserProtocolFeatures.LogShmFd,
     VhostUserProtocolFeatures.ReplyAck, VhostUserProtocolFeatures.NetMtu, VhostUserProtocolFeatures.BackendReq, VhostUserProtocolFeatures.Status,
     VirtioFeatures.LogAll)]
+[SuppressMessage("Design", "CA1001", Justification = "xunit calls DisposeAsync.")]
 public sealed class TestpmdMessageTests : IAsyncLifetime
 {
     private const int PageSize = (int)DirtyLog.PageSize;
