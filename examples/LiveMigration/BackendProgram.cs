@@ -5,38 +5,48 @@ using Vhost.Protocol;
 namespace LiveMigration;
 
 /// <summary>What this program is when it is started as a back-end: it serves one front-end and ends with it.</summary>
-internal static class BackendProgram
+/// <param name="Kind">disk or net.</param>
+/// <param name="Socket">Where it listens.</param>
+/// <param name="Image">What is on the disk.</param>
+/// <param name="Postcopy">Whether its front-end may give it memory that is still under way.</param>
+internal sealed record BackendProgram(string Kind, string Socket, string Image, bool Postcopy)
 {
+    private const string Word = "back-end";
+
+    /// <summary>Reads the arguments with which <see cref="Start"/> starts a process.</summary>
+    public static BackendProgram? Of(string[] arguments) =>
+        arguments is [Word, var kind, var socket, var image, var postcopy] ? new(kind, socket, image, bool.Parse(postcopy)) : null;
+
     /// <summary>Starts this program again, as a back-end.</summary>
-    public static Process Start(string kind, string socket, string image)
+    public Process Start()
     {
         string self = Environment.ProcessPath!;
         bool isHost = Path.GetFileNameWithoutExtension(self) == "dotnet";
-        string[] arguments = ["back-end", kind, socket, image];
+        string[] arguments = [Word, Kind, Socket, Image, Postcopy.ToString()];
         return Process.Start(new ProcessStartInfo(self, isHost ? [Environment.GetCommandLineArgs()[0], .. arguments] : arguments) { UseShellExecute = false })!;
     }
 
-    public static async Task<int> RunAsync(string kind, string socket, string image)
+    public async Task RunAsync()
     {
-        await using VhostUserListener listener = VhostUserListener.Listen(socket);
-        if (kind == "disk")
+        VhostUserBackendOptions options = new() { AdditionalProtocolFeatures = Postcopy ? VhostUserProtocolFeatures.PageFault : VhostUserProtocolFeatures.None };
+        await using VhostUserListener listener = VhostUserListener.Listen(Socket);
+        if (Kind == "disk")
         {
             // Both hosts have the image open while the guest moves: the one that it leaves has stopped by the time at which the other one begins.
-            using FileStorage storage = FileStorage.Open(image, new FileStorageOptions { Lock = false });
-            await using VhostUserBackend backend = new(new BlockDevice(storage));
+            using FileStorage storage = FileStorage.Open(Image, new FileStorageOptions { Lock = false });
+            await using VhostUserBackend backend = new(new BlockDevice(storage), options);
             await backend.ServeAsync(await listener.AcceptAsync());
-            return 0;
+            return;
         }
 
         NetDevice device = new(new NetDeviceOptions { Mac = MacAddress.Random() });
-        await using VhostUserBackend net = new(device);
+        await using VhostUserBackend net = new(device, options);
         using CancellationTokenSource stop = new();
         Thread echo = new(() => Echo(device.Ports[0], stop.Token)) { Name = "echo" };
         echo.Start();
         await net.ServeAsync(await listener.AcceptAsync());
         await stop.CancelAsync();
         echo.Join();
-        return 0;
     }
 
     /// <summary>The network: whatever the guest sends comes back, unless it has no room.</summary>

@@ -10,7 +10,9 @@ internal abstract class Guest : IDisposable
 
     private readonly SemaphoreSlim _processor = new(1, 1);
     private readonly Thread _thread;
+    private readonly GuestHeap _heap = new();
     private volatile bool _ends;
+    private bool _disposed;
     private volatile Exception? _failure;
     private long _verified;
 
@@ -31,7 +33,11 @@ internal abstract class Guest : IDisposable
     protected GuestRam Ram { get; private set; }
 
     /// <summary>Switches the guest on, once its rings run.</summary>
-    public void Begin() => _thread.Start();
+    public void Begin()
+    {
+        _heap.Fill(Ram);
+        _thread.Start();
+    }
 
     /// <summary>The guest stands still when it completes.</summary>
     public Task PauseAsync() => _processor.WaitAsync();
@@ -54,12 +60,12 @@ internal abstract class Guest : IDisposable
     }
 
     /// <summary>Switches the guest off.</summary>
-    /// <returns>The bytes that were verified.</returns>
+    /// <returns>The bytes that were verified: what came back from the device, and the guest's own memory.</returns>
     public long Finish()
     {
         _ends = true;
         _thread.Join();
-        return _failure is { } failure ? throw new InvalidOperationException("The guest has failed.", failure) : BytesVerified;
+        return _failure is { } failure ? throw new InvalidOperationException("The guest has failed.", failure) : BytesVerified + _heap.Verify(Ram);
     }
 
     /// <summary>The driver asks its device something by other means than its rings, after it has negotiated.</summary>
@@ -68,8 +74,12 @@ internal abstract class Guest : IDisposable
     /// <summary>What was set up is there on a device that has taken the place of the first.</summary>
     public abstract ValueTask VerifyAsync(VhostUserFrontend device);
 
+    /// <summary>Switches the guest off, if that was not done.</summary>
     public void Dispose()
     {
+        if (_disposed)
+            return;
+        _disposed = true;
         _ends = true;
         if (_thread.IsAlive)
             _thread.Join(TimeSpan.FromSeconds(1)); // one that stands still stays so
@@ -92,6 +102,7 @@ internal abstract class Guest : IDisposable
             {
                 _processor.Wait();
                 bool worked = Work();
+                _heap.Touch(Ram);
                 _processor.Release();
                 if (!worked && Rings[0].Call.Wait(TimeSpan.FromMilliseconds(20)))
                     Rings[0].Call.TryConsume();

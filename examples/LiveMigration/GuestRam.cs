@@ -2,7 +2,7 @@ using Vhost.Protocol;
 
 namespace LiveMigration;
 
-/// <summary>The guest's memory on one host. What the guest writes is logged here, as a hypervisor does with its processors' writes; the back-end logs its own.</summary>
+/// <summary>The guest's memory on one host. What the guest writes is logged here, as a hypervisor does with its processors' writes; the back-end logs its own. Whoever reads or writes what is still under way (postcopy) waits for it.</summary>
 internal sealed class GuestRam : IDisposable
 {
     public const ulong Size = 16 << 20;

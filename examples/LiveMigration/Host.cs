@@ -11,33 +11,41 @@ internal sealed class Host : IAsyncDisposable
     private const VhostUserProtocolFeatures Migrates = VhostUserProtocolFeatures.LogShmFd | VhostUserProtocolFeatures.DeviceState | VhostUserProtocolFeatures.InflightShmFd
         | VhostUserProtocolFeatures.GetVringBaseInflight | VhostUserProtocolFeatures.GetVringBaseSkipDrain;
 
-    private readonly Process _backend;
-    private InflightRegion? _inflight;
+    private readonly BackendProgram _program;
+    private readonly VhostUserFrontendOptions _options;
+    private Process _backend = null!;
     private bool _disposed;
 
-    private Host(Process backend, GuestRam ram) => (_backend, Ram) = (backend, ram);
+    private Host(BackendProgram program, Guest guest, GuestRam ram)
+    {
+        (_program, Ram) = (program, ram);
+        _options = new VhostUserFrontendOptions
+        {
+            WantedFeatures = guest.Features,
+            WantedProtocolFeatures = new VhostUserFrontendOptions().WantedProtocolFeatures | Migrates,
+            RequiredProtocolFeatures = VhostUserProtocolFeatures.LogShmFd | VhostUserProtocolFeatures.DeviceState
+                | (program.Postcopy ? VhostUserProtocolFeatures.PageFault : VhostUserProtocolFeatures.None),
+            Queues = guest.Rings.Count,
+            QueuesWithoutMultiQueue = guest.Rings.Count,
+            QueueNumberCountsPairs = guest.Rings.Count == 2,
+            Connect = new VhostUserConnectOptions { RetryFor = TimeSpan.FromSeconds(60) },
+        };
+    }
 
     public GuestRam Ram { get; }
 
     public VhostUserFrontend Device { get; private set; } = null!;
 
-    public static async Task<Host> StartAsync(string kind, string socket, string image, Guest guest, GuestRam ram)
+    /// <summary>Where back-ends note the requests under way. It belongs to the rings, and is kept as long as they are; null: this device notes none.</summary>
+    public InflightRegion? Inflight { get; private set; }
+
+    /// <summary>A host with a back-end that has no memory yet.</summary>
+    public static async Task<Host> StartAsync(BackendProgram program, Guest guest, GuestRam ram)
     {
-        Host host = new(BackendProgram.Start(kind, socket, image), ram);
+        Host host = new(program, guest, ram);
         try
         {
-            VhostUserFrontendOptions options = new()
-            {
-                WantedFeatures = guest.Features,
-                WantedProtocolFeatures = new VhostUserFrontendOptions().WantedProtocolFeatures | Migrates,
-                RequiredProtocolFeatures = VhostUserProtocolFeatures.LogShmFd | VhostUserProtocolFeatures.DeviceState,
-                Queues = guest.Rings.Count,
-                QueuesWithoutMultiQueue = guest.Rings.Count,
-                QueueNumberCountsPairs = guest.Rings.Count == 2,
-                Connect = new VhostUserConnectOptions { RetryFor = TimeSpan.FromSeconds(60) },
-            };
-            host.Device = await VhostUserFrontend.ConnectAsync(socket, options);
-            await host.Device.SetMemoryAsync(ram.Memory);
+            await host.StartBackendAsync();
             return host;
         }
         catch
@@ -50,21 +58,65 @@ internal sealed class Host : IAsyncDisposable
     /// <summary>The guest is switched on here.</summary>
     public async Task BeginAsync(Guest guest)
     {
+        await Device.SetMemoryAsync(Ram.Memory);
         await Device.SetFeaturesAsync(guest.Features);
         await guest.SetUpAsync(Device);
         if ((Device.ProtocolFeatures & VhostUserProtocolFeatures.GetVringBaseInflight) != 0)
         {
-            _inflight = await Device.CreateInflightRegionAsync(guest.Rings.Count, guest.Rings[0].Settings.Size);
-            await Device.UseInflightRegionAsync(_inflight!);
+            Inflight = await Device.CreateInflightRegionAsync(guest.Rings.Count, guest.Rings[0].Settings.Size);
+            await Device.UseInflightRegionAsync(Inflight!);
         }
 
         await Device.StartVringsAsync([.. guest.Rings.Select(ring => Attach(guest, ring.Settings))]);
         guest.Begin();
     }
 
-    /// <summary>The notifiers of a ring: in a hypervisor the ioeventfd and the irqfd of this host.</summary>
-    public static VringSettings Attach(Guest guest, VringSettings settings) =>
-        settings with { Kick = guest.Rings[settings.Index].Kick, Call = guest.Rings[settings.Index].Call };
+    /// <summary>The guest's device goes on here, where it stopped elsewhere.</summary>
+    public async Task ResumeAsync(Guest guest, FrontendSnapshot stopped)
+    {
+        await Device.SetFeaturesAsync(stopped.AcknowledgedFeatures);
+        if (stopped.InflightArea is { } area)
+        {
+            // A region of our own, to be had when this back-end is lost; without it the session would make one and take it along.
+            Inflight = await Device.CreateInflightRegionAsync(area.QueueCount, area.QueueSize);
+            await Device.UseInflightRegionAsync(Inflight!);
+        }
+
+        await Device.ResumeAsync(stopped, ring => Attach(guest, ring));
+    }
+
+    /// <summary>The guest's device goes on with another back-end, where the lost one has left it: that stands in the region, and no longer in the snapshot.</summary>
+    public async Task RecoverAsync(Guest guest, FrontendSnapshot stopped)
+    {
+        await Device.SetFeaturesAsync(stopped.AcknowledgedFeatures);
+        if (Inflight is { } inflight)
+            await Device.UseInflightRegionAsync(inflight);
+        await Device.StartVringsAsync([.. stopped.Rings.Select(ring => Attach(guest, ring))]);
+    }
+
+    /// <summary>Ends the back-end as a crash would.</summary>
+    /// <returns>What the session says.</returns>
+    public async Task<VhostUserException> KillBackendAsync()
+    {
+        _backend.Kill();
+        try
+        {
+            await Device.Completion;
+            throw new InvalidOperationException("The session has not noticed that its back-end is gone.");
+        }
+        catch (VhostUserException e)
+        {
+            return e;
+        }
+    }
+
+    /// <summary>Another back-end in the place of one that is gone; it has no memory yet.</summary>
+    public async Task ReplaceBackendAsync()
+    {
+        await Device.DisposeAsync();
+        await EndBackendAsync();
+        await StartBackendAsync();
+    }
 
     public async ValueTask DisposeAsync()
     {
@@ -73,6 +125,23 @@ internal sealed class Host : IAsyncDisposable
         _disposed = true;
         if (Device is not null)
             await Device.DisposeAsync();
+        await EndBackendAsync();
+        Inflight?.Dispose();
+        Ram.Dispose();
+    }
+
+    /// <summary>The notifiers of a ring: in a hypervisor the ioeventfd and the irqfd of this host.</summary>
+    private static VringSettings Attach(Guest guest, VringSettings settings) =>
+        settings with { Kick = guest.Rings[settings.Index].Kick, Call = guest.Rings[settings.Index].Call };
+
+    private async Task StartBackendAsync()
+    {
+        _backend = _program.Start();
+        Device = await VhostUserFrontend.ConnectAsync(_program.Socket, _options with { Replaces = Device?.Summary });
+    }
+
+    private async Task EndBackendAsync()
+    {
         using CancellationTokenSource late = new(TimeSpan.FromSeconds(20));
         try
         {
@@ -84,7 +153,5 @@ internal sealed class Host : IAsyncDisposable
         }
 
         _backend.Dispose();
-        _inflight?.Dispose();
-        Ram.Dispose();
     }
 }

@@ -1,16 +1,19 @@
 using System.Diagnostics;
-using System.IO.Pipelines;
 using Vhost.Frontend;
 
 namespace LiveMigration;
 
 /// <summary>The steps of a migration, in their order (docs/migration.md).</summary>
-internal static class Migration
+internal sealed class Migration(Guest guest, Host source, Host destination, MemoryTransfer memory)
 {
-    /// <summary>The memory that both hosts have the same of.</summary>
-    public const long RamVerified = (long)GuestRam.Size;
+    private byte[] _snapshot = [];
+    private byte[] _state = [];
 
-    public static async Task<TimeSpan> RunAsync(Guest guest, Host source, Host destination, Precopy memory)
+    /// <summary>Bytes that both hosts had the same of when the guest went from one to the other.</summary>
+    public long BytesVerified { get; private set; }
+
+    /// <returns>For how long the rings stood still.</returns>
+    public async Task<TimeSpan> RunAsync()
     {
         await memory.BeginAsync();
 
@@ -18,44 +21,41 @@ internal static class Migration
         await guest.PauseAsync();
         long started = Stopwatch.GetTimestamp();
         FrontendSnapshot stopped = await source.Device.SuspendAsync();
-        byte[] snapshot = (stopped with { IsLogging = false }).ToBytes(); // the log was for this migration
+        _snapshot = (stopped with { IsLogging = false }).ToBytes(); // the log was for this migration
 
-        // Nobody writes any more: the last pages, and what the device itself knows.
-        await memory.EndAsync();
-        await MoveStateAsync(source.Device, destination.Device);
+        // Nobody writes any more: the last pages, or which of them are still to come, and what the device itself knows.
+        await memory.SwitchAsync();
+        _state = await SaveStateAsync();
 
         // On the other host everything is as it was here. If anything fails up to this point, source.Device.ResumeAsync and guest.Resume(source.Ram) go on as if nothing had been.
         TimeSpan downtime = Stopwatch.GetElapsedTime(started);
-        RequireSameMemory(source.Ram, destination.Ram);
+        BytesVerified = memory.Compare();
         started = Stopwatch.GetTimestamp();
-        await destination.Device.ResumeAsync(FrontendSnapshot.Parse(snapshot), ring => Host.Attach(guest, ring));
+        await ResumeAsync();
         guest.Resume(destination.Ram);
         downtime += Stopwatch.GetElapsedTime(started);
         await guest.VerifyAsync(destination.Device);
+        await memory.EndAsync();
         return downtime;
     }
 
-    private static async Task MoveStateAsync(VhostUserFrontend from, VhostUserFrontend to)
+    /// <summary>The device goes on there with another back-end than the one that began.</summary>
+    public async Task RecoverAsync()
     {
-        Pipe way = new(); // between two hosts a socket
-        ValueTask<long> loading = to.LoadDeviceStateAsync(way.Reader);
-        long bytes = await from.SaveDeviceStateAsync(way.Writer);
-        await way.Writer.CompleteAsync();
-        await loading;
-        Console.WriteLine($"state of the device: {bytes} bytes");
+        await destination.Device.LoadDeviceStateAsync(new MemoryStream(_state));
+        await destination.RecoverAsync(guest, FrontendSnapshot.Parse(_snapshot));
     }
 
-    /// <summary>No migration does this; it is what this example is for.</summary>
-    private static void RequireSameMemory(GuestRam here, GuestRam there)
+    private async Task ResumeAsync()
     {
-        byte[] a = new byte[64 << 10];
-        byte[] b = new byte[a.Length];
-        for (ulong at = 0; at < GuestRam.Size; at += (ulong)a.Length)
-        {
-            here.Read(at, a);
-            there.Read(at, b);
-            if (!a.AsSpan().SequenceEqual(b))
-                throw new InvalidOperationException($"Memory at 0x{at:x} is not what it was: somebody wrote there and did not say so.");
-        }
+        await destination.Device.LoadDeviceStateAsync(new MemoryStream(_state));
+        await destination.ResumeAsync(guest, FrontendSnapshot.Parse(_snapshot));
+    }
+
+    private async Task<byte[]> SaveStateAsync()
+    {
+        using MemoryStream state = new(); // between two hosts a connection
+        Console.WriteLine($"state of the device: {await source.Device.SaveDeviceStateAsync(state)} bytes");
+        return state.ToArray();
     }
 }

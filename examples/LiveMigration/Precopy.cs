@@ -2,55 +2,40 @@ using Vhost.Protocol;
 
 namespace LiveMigration;
 
-/// <summary>
-/// How memory gets to the other host: while the guest runs all of it, and then again what was written meanwhile, until little is left; the rest while the guest stands still. A way that lets the guest go on
-/// there before its memory has arrived (postcopy) would take this one's place.
-/// </summary>
-internal sealed class Precopy(Host source, Host destination)
+/// <summary>While the guest runs all of memory is copied, and then again what was written meanwhile, until little is left; the rest while the guest stands still.</summary>
+internal sealed class Precopy(Host source, Host destination) : MemoryTransfer(source, destination)
 {
     private const int MostPasses = 30;
     private const ulong LittleLeft = 64 * DirtyLog.PageSize;
+    private const ulong Piece = 64 << 10;
 
-    private readonly ulong[] _byDevice = new ulong[DirtyRuns.WordsFor(GuestRam.Size)];
-    private readonly ulong[] _byGuest = new ulong[DirtyRuns.WordsFor(GuestRam.Size)];
-
-    /// <summary>While the guest runs.</summary>
-    public async Task BeginAsync()
+    public override async Task BeginAsync()
     {
-        await source.Device.StartLoggingAsync(); // from here on every write of the back-end can be found
-        destination.Ram.CopyFrom(source.Ram, 0, GuestRam.Size);
+        await Destination.Device.SetMemoryAsync(Destination.Ram.Memory);
+        await StartLoggingAsync();
+        Copy(new DirtyRun(0, GuestRam.Size));
         int passes = 0;
         ulong copied;
         do
         {
-            copied = CopyWritten();
+            copied = TakeWritten(Copy);
             Console.WriteLine($"pass {++passes}: {copied >> 10} KiB had been written");
         }
         while (copied > LittleLeft && passes < MostPasses);
     }
 
-    /// <summary>While the guest and the device stand still: what is left.</summary>
-    public async Task EndAsync()
+    public override async Task SwitchAsync()
     {
-        CopyWritten();
-        await source.Device.StopLoggingAsync();
+        TakeWritten(Copy);
+        await Source.Device.StopLoggingAsync();
     }
 
-    /// <summary>The marks are taken first and the pages copied after that: what is written in between is marked again.</summary>
-    private ulong CopyWritten()
+    public override long Compare()
     {
-        ulong copied = 0;
-        foreach (DirtyRun run in source.Device.TakeDirty(source.Ram.Region, _byDevice))
-            copied += Copy(run);
-        source.Ram.Written.Take(default, GuestRam.Size, _byGuest);
-        foreach (DirtyRun run in new DirtyRuns(_byGuest, default, GuestRam.Size))
-            copied += Copy(run);
-        return copied;
+        for (ulong at = 0; at < GuestRam.Size; at += Piece)
+            RequireSame(at, Piece);
+        return (long)GuestRam.Size;
     }
 
-    private ulong Copy(DirtyRun run)
-    {
-        destination.Ram.CopyFrom(source.Ram, run.Offset, run.Length);
-        return run.Length;
-    }
+    public override Task EndAsync() => Task.CompletedTask;
 }

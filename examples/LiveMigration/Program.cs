@@ -1,36 +1,56 @@
 // A guest at work moves from one host to another, and its device with it: a disk, and then a network card. Both hosts are this process; each has memory of its own and a back-end in a process of its own.
 //
-//   dotnet run -c Release --project examples/LiveMigration [disk|net]
+//   dotnet run -c Release --project examples/LiveMigration [-- [disk|net]... [--postcopy [--lose-back-end]]]
 //
+// With --postcopy the guest goes on there before its memory has arrived, and page faults of its own and of the back-end are served from here. With --lose-back-end that back-end is killed in the middle of it.
 // The last line of each variant says how many bytes were compared, and for how long the guest stood still.
 using LiveMigration;
+using Vhost.Protocol;
 
-if (args is ["back-end", ..])
-    return await BackendProgram.RunAsync(args[1], args[2], args[3]);
+const int WrongArguments = 2;
+const int NoPostcopy = 3;
+const int BackendLost = 4;
 
-foreach (string variant in args.Length > 0 ? args : ["disk", "net"])
+if (BackendProgram.Of(args) is { } backend)
+{
+    await backend.RunAsync();
+    return 0;
+}
+
+bool postcopy = args.Contains("--postcopy");
+bool loses = args.Contains("--lose-back-end");
+string[] variants = [.. args.Where(static argument => !argument.StartsWith("--", StringComparison.Ordinal))];
+if (args.Except(["disk", "net", "--postcopy", "--lose-back-end"], StringComparer.Ordinal).Any() || (loses && !postcopy))
+{
+    Console.Error.WriteLine("LiveMigration [disk|net]... [--postcopy [--lose-back-end]]");
+    return WrongArguments;
+}
+
+if (postcopy)
+{
+    try
+    {
+        await Postcopy.RequireSupportAsync();
+    }
+    catch (LinuxException e)
+    {
+        Console.Error.WriteLine($"no postcopy for this user on this host: {e.Message}");
+        return NoPostcopy;
+    }
+}
+
+foreach (string variant in variants.Length > 0 ? variants : ["disk", "net"])
 {
     Console.WriteLine($"-- {variant}");
     string folder = Directory.CreateTempSubdirectory("migration").FullName;
     try
     {
-        string image = Path.Combine(folder, "disk.img");
-        await using (FileStream file = File.Create(image))
-            file.SetLength(DiskGuest.DiskSize);
-        GuestRam ram = new();
-        using Guest guest = variant == "disk" ? new DiskGuest(ram) : new NetGuest(ram);
-        await using Host source = await Host.StartAsync(variant, Path.Combine(folder, "source.sock"), image, guest, ram);
-        await using Host destination = await Host.StartAsync(variant, Path.Combine(folder, "destination.sock"), image, guest, new GuestRam());
-        await source.BeginAsync(guest);
-        await guest.WorkedAsync(8 << 20);
-
-        TimeSpan downtime = await Migration.RunAsync(guest, source, destination, new Precopy(source, destination));
-
-        await source.DisposeAsync(); // whoever was there before is not needed any more
-        long before = guest.BytesVerified;
-        await guest.WorkedAsync(before + (8 << 20));
-        long verified = guest.Finish() + Migration.RamVerified;
-        Console.WriteLine($"migration: ok variant={variant} bytes_verified={verified} downtime_ms={downtime.TotalMilliseconds:0.0}");
+        await Run.MigrateAsync(variant, folder, postcopy, loses);
+    }
+    catch (VhostUserException e) when (loses)
+    {
+        Console.Error.WriteLine($"the device is lost: {e.Message}");
+        return BackendLost;
     }
     finally
     {

@@ -28,7 +28,8 @@ internal sealed partial class BackendSession
         catch (LinuxException e)
         {
             faults?.Dispose();
-            return Answer.Refuse(VhostUserViolation.WrongState, $"{Name}: {e.Message}");
+            LogRefused($"{Name}: {e.Message}");
+            return Answer.Reply(default); // without the descriptor: the front-end learns what is missing, where it would only see us go
         }
     }
 

@@ -8,7 +8,7 @@ namespace Vhost.Frontend;
 /// for, and placed when it comes.
 /// </summary>
 /// <remarks>
-/// <para>In this order: make the migration; <see cref="MarkArrived"/> what came before; <see cref="JoinAsync"/> with each session, before it is given memory; then memory and rings as always, while <see cref="Place"/> is called for whatever comes, asked for or not; when
+/// <para>In this order: make the migration; <see cref="Discard"/> what came before and is old, <see cref="MarkArrived"/> what is not; <see cref="JoinAsync"/> with each session, before it is given memory; then memory and rings as always, while <see cref="Place"/> is called for whatever comes, asked for or not; when
 /// <see cref="Completion"/> is there, <see cref="EndAsync"/>.</para>
 /// <para>Threads of this process that touch guest memory by themselves: virtual processors and system calls simply wait. Managed code must not: a thread that waits for a page in the middle of managed code holds up the
 /// garbage collector, and so whoever is to place the page. It calls <see cref="BringInAsync"/> first; <see cref="GuestMemoryLease"/> brings in what it reads and writes by itself, and blocks meanwhile.</para>
@@ -93,14 +93,30 @@ public sealed partial class PostcopyMigration : IAsyncDisposable
         throw new ObjectDisposedException(nameof(PostcopyMigration), "The migration was ended while the session joined it.");
     }
 
-    /// <summary>Says of pages that they are in the memory's file already: what came before the guest was moved. One that is a hole in the file is a page of zeros.</summary>
+    /// <summary>Throws away what is in the memory's file of pages that came before the guest was moved, and were written there since: they are missing then. What is in the file and neither discarded nor marked as
+    /// arrived ends the migration when the page comes (<see cref="Place"/>).</summary>
     /// <param name="address">First byte of a page.</param>
     /// <param name="length">Bytes, whole pages in one region.</param>
     /// <exception cref="ArgumentException">They are not whole pages of one region.</exception>
+    /// <exception cref="InvalidOperationException">One of them has arrived.</exception>
+    /// <exception cref="LinuxException">The kernel does not take them out of the file.</exception>
+    /// <exception cref="ObjectDisposedException">The migration has ended.</exception>
+    public void Discard(GuestAddress address, ulong length)
+    {
+        PostcopyRegion region = Find(address, length, out ulong offset);
+        region.Discard(offset, length);
+    }
+
+    /// <summary>Says of pages that they have come before the guest was moved: they are what is in the memory's file, and empty where nothing is there.</summary>
+    /// <param name="address">First byte of a page.</param>
+    /// <param name="length">Bytes, whole pages in one region.</param>
+    /// <exception cref="ArgumentException">They are not whole pages of one region.</exception>
+    /// <exception cref="LinuxException">There is no memory for the empty ones.</exception>
+    /// <exception cref="ObjectDisposedException">The migration has ended.</exception>
     public void MarkArrived(GuestAddress address, ulong length)
     {
         PostcopyRegion region = Find(address, length, out ulong offset);
-        region.Arrived(offset / region.PageSize, length / region.PageSize);
+        region.Found(offset, length);
         CompleteIfAllArrived();
     }
 

@@ -101,7 +101,8 @@ internal sealed class PostcopyRegion : IDisposable
             int placed = _own.Place((nint)(OwnAddress + offset), pages, out int errno);
             if (placed > 0)
             {
-                added += Arrived(page, (ulong)placed / PageSize);
+                Arrived(page, (ulong)placed / PageSize);
+                added += placed / (int)PageSize; // whoever waited for one may have seen it first
                 return placed;
             }
 
@@ -120,24 +121,56 @@ internal sealed class PostcopyRegion : IDisposable
         return (int)PageSize; // it stays as it is
     }
 
-    /// <summary>Pages are there.</summary>
-    /// <returns>How many of them were not before.</returns>
-    public int Arrived(ulong first, ulong count)
+    /// <summary>Throws pages out of the file, none of which may have arrived.</summary>
+    /// <exception cref="InvalidOperationException">One of them has.</exception>
+    /// <exception cref="LinuxException">They stay in the file.</exception>
+    public void Discard(ulong offset, ulong length)
     {
-        int added = 0;
+        ulong first = offset / PageSize;
+        lock (_gate)
+        {
+            for (ulong page = first; page < first + (length / PageSize); page++)
+            {
+                if (_incoming.Arrived.Contains(page))
+                    throw new InvalidOperationException(string.Create(CultureInfo.InvariantCulture, $"The page at offset 0x{page * PageSize:x} of the {Region} has arrived, and may be in use: it cannot be discarded."));
+            }
+
+            Allocate(Libc.FALLOC_FL_PUNCH_HOLE | Libc.FALLOC_FL_KEEP_SIZE, offset, length);
+        }
+    }
+
+    /// <summary>Pages are in the file; where it has a hole they are empty.</summary>
+    /// <exception cref="LinuxException">There is no memory for the empty ones.</exception>
+    public void Found(ulong offset, ulong length)
+    {
+        lock (_placing)
+        {
+            Allocate(Libc.FALLOC_FL_KEEP_SIZE, offset, length); // whoever touches a hole would wait for ever
+            Arrived(offset / PageSize, length / PageSize);
+        }
+    }
+
+    /// <summary>Pages are there.</summary>
+    private void Arrived(ulong first, ulong count)
+    {
         for (ulong page = first; page < first + count; page++)
         {
             PageWait? wait;
             lock (_gate)
             {
-                added += _incoming.Arrived.Add(page) ? 1 : 0;
+                _incoming.Arrived.Add(page);
                 _waits.Remove(page, out wait);
             }
 
             wait?.End();
         }
+    }
 
-        return added;
+    private void Allocate(int mode, ulong offset, ulong length)
+    {
+        int errno = length == 0 ? 0 : Libc.Allocate(Region.Memory.Descriptor, mode, Region.Memory.DescriptorOffset + offset, length);
+        if (errno != 0)
+            throw new LinuxException(string.Create(CultureInfo.InvariantCulture, $"fallocate(mode {mode}, 0x{length:x} bytes at offset 0x{offset:x} of the {Region})"), errno);
     }
 
     /// <summary>Watches no more. Whoever still waits for a page in this process goes on without it.</summary>

@@ -46,13 +46,77 @@ public sealed partial class ExampleTests
     [InlineData("net")]
     public async Task LiveMigration_moves_a_guest_at_work_and_every_byte_is_right(string variant)
     {
-        ChildProcess.Outcome outcome = await ChildProcess.RunAsync("dotnet", Assembly("LiveMigration"), variant);
+        ChildProcess.Outcome outcome = await RunMigrationAsync(variant);
 
         outcome.ExitCode.Should().Be(0, string.Join(" | ", outcome.Errors));
         Match last = MigrationLine().Match(outcome.Output[^1]);
         last.Success.Should().BeTrue(outcome.Output[^1]);
         last.Groups["variant"].Value.Should().Be(variant);
-        long.Parse(last.Groups["bytes"].Value, CultureInfo.InvariantCulture).Should().BeGreaterThan(30_000_000);
+        Number(last, "bytes").Should().BeGreaterThan(30_000_000);
+    }
+
+    [SkippableTheory]
+    [InlineData("disk")]
+    [InlineData("net")]
+    public async Task LiveMigration_moves_a_guest_before_its_memory_has_arrived_and_every_byte_is_right(string variant)
+    {
+        RequirePostcopy();
+        ChildProcess.Outcome outcome = await RunMigrationAsync(variant, "--postcopy");
+
+        outcome.ExitCode.Should().Be(0, string.Join(" | ", outcome.Errors));
+        Match pages = PostcopyLine().Match(outcome.Output[^2]);
+        pages.Success.Should().BeTrue(outcome.Output[^2]);
+        Number(pages, "asked").Should().BePositive();
+        Number(pages, "pushed").Should().BePositive();
+        Match last = MigrationLine().Match(outcome.Output[^1]);
+        last.Success.Should().BeTrue(outcome.Output[^1]);
+        last.Groups["variant"].Value.Should().Be(variant);
+        Number(last, "bytes").Should().BeGreaterThan(30_000_000);
+    }
+
+    [SkippableFact]
+    public async Task LiveMigration_goes_on_with_the_next_back_end_when_one_is_killed_in_the_middle_of_postcopy()
+    {
+        RequirePostcopy();
+        ChildProcess.Outcome outcome = await RunMigrationAsync("disk", "--postcopy", "--lose-back-end");
+
+        outcome.ExitCode.Should().Be(0, string.Join(" | ", outcome.Errors));
+        outcome.OutputText.Should().Contain("the back-end is lost in the middle of postcopy: ").And.MatchRegex("no way back: [1-9][0-9]* KiB are at the source alone").And.Contain("the next back-end has taken its place");
+        MigrationLine().IsMatch(outcome.Output[^1]).Should().BeTrue(outcome.Output[^1]);
+    }
+
+    [SkippableFact]
+    public async Task LiveMigration_says_what_is_lost_with_a_back_end_that_notes_no_requests()
+    {
+        RequirePostcopy();
+        ChildProcess.Outcome outcome = await RunMigrationAsync("net", "--postcopy", "--lose-back-end");
+
+        outcome.ExitCode.Should().Be(4, string.Join(" | ", outcome.Errors));
+        outcome.OutputText.Should().Contain("no way back: ").And.NotContain("migration: ok");
+        outcome.Errors.Should().ContainSingle().Which.Should().StartWith("the device is lost: ring 0 cannot go on with another back-end, its driver must reset the device: ");
+    }
+
+    [SkippableFact]
+    public async Task LiveMigration_without_permission_for_postcopy_says_so_in_one_line()
+    {
+        await OtherUser.RequireWithoutUserFaultsAsync(Assembly("LiveMigration"));
+        await using ChildProcess run = OtherUser.Start(Assembly("LiveMigration"), "disk", "--postcopy");
+        ChildProcess.Outcome outcome = await run.EndAsync();
+
+        outcome.ExitCode.Should().Be(3);
+        outcome.Output.Should().BeEmpty("nothing has happened to a guest");
+        outcome.Errors.Should().ContainSingle().Which.Should().Contain("/dev/userfaultfd").And.Contain("EPERM");
+    }
+
+    [Theory]
+    [InlineData("tape")]
+    [InlineData("--lose-back-end")]
+    public async Task LiveMigration_says_what_it_takes(string argument)
+    {
+        ChildProcess.Outcome outcome = await RunMigrationAsync(argument);
+
+        outcome.ExitCode.Should().Be(2);
+        outcome.Errors.Should().Equal("LiveMigration [disk|net]... [--postcopy [--lose-back-end]]");
     }
 
     [Fact]
@@ -86,11 +150,36 @@ public sealed partial class ExampleTests
         outcome.Errors.Should().ContainSingle().Which.Should().Contain("/no-such-folder");
     }
 
+    private static void RequirePostcopy()
+    {
+        using GuestMemory nothing = GuestMemory.Create();
+        try
+        {
+            new PostcopyMigration(nothing, static (_, _, _) => default).DisposeAsync().AsTask().Wait();
+        }
+        catch (LinuxException e)
+        {
+            throw new SkipException(e.Message, e);
+        }
+    }
+
+    /// <summary>It begins three or four processes, and works in all of them.</summary>
+    private static async Task<ChildProcess.Outcome> RunMigrationAsync(params IEnumerable<string> arguments)
+    {
+        await using ChildProcess run = ChildProcess.Start("dotnet", arguments.Prepend(Assembly("LiveMigration")));
+        return await run.EndAsync(TimeSpan.FromMinutes(3));
+    }
+
+    private static long Number(Match match, string group) => long.Parse(match.Groups[group].Value, CultureInfo.InvariantCulture);
+
     private static string Assembly(string example) =>
         RepositoryRoot.File("examples", example, "bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0", $"{example}.dll");
 
     [GeneratedRegex(@"^migration: ok variant=(?<variant>\w+) bytes_verified=(?<bytes>\d+) downtime_ms=\d+\.\d$", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex MigrationLine();
+
+    [GeneratedRegex(@"^postcopy: (?<asked>\d+) pages asked for by faults, (?<pushed>\d+) pages pushed$", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex PostcopyLine();
 
     [GeneratedRegex(@"^loopback: ok transport=\S+ bytes_verified=(?<bytes>\d+) iops=[1-9]\d* p50_us=\d+\.\d$", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex LoopbackLine();

@@ -78,6 +78,22 @@ public sealed class PostcopyProcessTests : IDisposable
         await FinishAsync(migration, source, ring);
     }
 
+    [SkippableFact]
+    public async Task A_back_end_that_may_have_no_userfaultfd_says_so_when_it_is_asked()
+    {
+        await OtherUser.RequireWithoutUserFaultsAsync(ToolProcess.Assembly);
+        File.WriteAllBytes(Image, PostcopyDisk.Contents);
+        (await ChildProcess.RunAsync("chmod", "a+rwx", Path.GetDirectoryName(Image)!, Image)).ExitCode.Should().Be(0);
+        await using ChildProcess server = OtherUser.Start(ToolProcess.Assembly, "serve", "blk", "--socket-path", Socket, "--image", Image, "--aio", "sync", "--postcopy");
+        await server.ErrorLineAsync("serving");
+        await using PostcopyMigration migration = new(_here, static (_, _, _) => default);
+        await using VhostUserFrontend session = await ConnectAsync();
+
+        await migration.Invoking(one => one.JoinAsync(session).AsTask().InTime()).Should().ThrowAsync<VhostUserProtocolException>().WithMessage("*POSTCOPY_ADVISE: 0 descriptors came with the reply; 1 allowed*");
+
+        await server.ErrorLineAsync("/dev/userfaultfd");
+    }
+
     private async Task FinishAsync(PostcopyMigration migration, PageSource source, FrontendVring ring)
     {
         (byte[] memory, byte[] disk) = await _guest.ExpectedAsync();
