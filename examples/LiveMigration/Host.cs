@@ -71,12 +71,13 @@ internal sealed class Host : IAsyncDisposable
         guest.Begin();
     }
 
-    /// <summary>The guest's device goes on here, where it stopped elsewhere.</summary>
+    /// <summary>The guest's device goes on here, where it stopped: elsewhere, or here.</summary>
     public async Task ResumeAsync(Guest guest, FrontendSnapshot stopped)
     {
-        await Device.SetFeaturesAsync(stopped.AcknowledgedFeatures);
-        if (stopped.InflightArea is { } area)
+        if (Inflight is null && stopped.InflightArea is { } area)
         {
+            await Device.SetFeaturesAsync(stopped.AcknowledgedFeatures);
+
             // A region of our own, to be had when this back-end is lost; without it the session would make one and take it along.
             Inflight = await Device.CreateInflightRegionAsync(area.QueueCount, area.QueueSize);
             await Device.UseInflightRegionAsync(Inflight!);

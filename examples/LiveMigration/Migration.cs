@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Vhost.Frontend;
+using Vhost.Protocol;
 
 namespace LiveMigration;
 
@@ -12,7 +13,11 @@ internal sealed class Migration(Guest guest, Host source, Host destination, Memo
     /// <summary>Bytes that both hosts had the same of when the guest went from one to the other.</summary>
     public long BytesVerified { get; private set; }
 
+    /// <summary>What happens before the guest goes on there.</summary>
+    public Func<Task> BeforeArrival { get; set; } = () => Task.CompletedTask;
+
     /// <returns>For how long the rings stood still.</returns>
+    /// <exception cref="VhostUserException">The other host could not take the guest over. The guest goes on where it was.</exception>
     public async Task<TimeSpan> RunAsync()
     {
         await memory.BeginAsync();
@@ -20,20 +25,20 @@ internal sealed class Migration(Guest guest, Host source, Host destination, Memo
         // The guest stands still, then its device. What is under way is not waited for where the back-end can leave it to the next one.
         await guest.PauseAsync();
         long started = Stopwatch.GetTimestamp();
-        FrontendSnapshot stopped = await source.Device.SuspendAsync();
-        _snapshot = (stopped with { IsLogging = false }).ToBytes(); // the log was for this migration
+        FrontendSnapshot stopped = (await source.Device.SuspendAsync()) with { IsLogging = false }; // the log was for this migration
+        TimeSpan comparing;
+        try
+        {
+            comparing = await SwitchAsync(stopped);
+        }
+        catch (VhostUserException)
+        {
+            await GoBackAsync(stopped);
+            throw;
+        }
 
-        // Nobody writes any more: the last pages, or which of them are still to come, and what the device itself knows.
-        await memory.SwitchAsync();
-        _state = await SaveStateAsync();
-
-        // On the other host everything is as it was here. If anything fails up to this point, source.Device.ResumeAsync and guest.Resume(source.Ram) go on as if nothing had been.
-        TimeSpan downtime = Stopwatch.GetElapsedTime(started);
-        BytesVerified = memory.Compare();
-        started = Stopwatch.GetTimestamp();
-        await ResumeAsync();
         guest.Resume(destination.Ram);
-        downtime += Stopwatch.GetElapsedTime(started);
+        TimeSpan downtime = Stopwatch.GetElapsedTime(started) - comparing;
         await guest.VerifyAsync(destination.Device);
         await memory.EndAsync();
         return downtime;
@@ -46,10 +51,31 @@ internal sealed class Migration(Guest guest, Host source, Host destination, Memo
         await destination.RecoverAsync(guest, FrontendSnapshot.Parse(_snapshot));
     }
 
-    private async Task ResumeAsync()
+    /// <summary>Nobody writes any more: the last pages, or which of them are still to come, and what the device itself knows. Then on the other host everything is as it was here.</summary>
+    /// <returns>The time that only this example needs.</returns>
+    private async Task<TimeSpan> SwitchAsync(FrontendSnapshot stopped)
     {
+        _snapshot = stopped.ToBytes();
+        await memory.SwitchAsync();
+        _state = await SaveStateAsync();
+        long started = Stopwatch.GetTimestamp();
+        BytesVerified = memory.Compare();
+        TimeSpan comparing = Stopwatch.GetElapsedTime(started);
+        await BeforeArrival();
         await destination.Device.LoadDeviceStateAsync(new MemoryStream(_state));
         await destination.ResumeAsync(guest, FrontendSnapshot.Parse(_snapshot));
+        return comparing;
+    }
+
+    /// <summary>As if nothing had been. The other back-end must have ended before this one works again: both have the same disk.</summary>
+    private async Task GoBackAsync(FrontendSnapshot stopped)
+    {
+        await memory.DisposeAsync();
+        await destination.DisposeAsync();
+        await source.ResumeAsync(guest, stopped);
+        if (source.Device.IsLogging)
+            await source.Device.StopLoggingAsync();
+        guest.Resume(source.Ram);
     }
 
     private async Task<byte[]> SaveStateAsync()

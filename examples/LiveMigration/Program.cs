@@ -1,8 +1,9 @@
 // A guest at work moves from one host to another, and its device with it: a disk, and then a network card. Both hosts are this process; each has memory of its own and a back-end in a process of its own.
 //
-//   dotnet run -c Release --project examples/LiveMigration [-- [disk|net]... [--postcopy [--lose-back-end]]]
+//   dotnet run -c Release --project examples/LiveMigration [-- [disk|net]... [--postcopy [--lose-back-end] | --go-back]]
 //
 // With --postcopy the guest goes on there before its memory has arrived, and page faults of its own and of the back-end are served from here. With --lose-back-end that back-end is killed in the middle of it.
+// With --go-back the other host's back-end is killed before the guest goes on there, and the guest goes on where it was.
 // The last line of each variant says how many bytes were compared, and for how long the guest stood still.
 using LiveMigration;
 using Vhost.Protocol;
@@ -19,10 +20,11 @@ if (BackendProgram.Of(args) is { } backend)
 
 bool postcopy = args.Contains("--postcopy");
 bool loses = args.Contains("--lose-back-end");
+bool goesBack = args.Contains("--go-back");
 string[] variants = [.. args.Where(static argument => !argument.StartsWith("--", StringComparison.Ordinal))];
-if (args.Except(["disk", "net", "--postcopy", "--lose-back-end"], StringComparer.Ordinal).Any() || (loses && !postcopy))
+if (args.Except(["disk", "net", "--postcopy", "--lose-back-end", "--go-back"], StringComparer.Ordinal).Any() || (loses && !postcopy) || (goesBack && postcopy))
 {
-    Console.Error.WriteLine("LiveMigration [disk|net]... [--postcopy [--lose-back-end]]");
+    Console.Error.WriteLine("LiveMigration [disk|net]... [--postcopy [--lose-back-end] | --go-back]");
     return WrongArguments;
 }
 
@@ -45,7 +47,7 @@ foreach (string variant in variants.Length > 0 ? variants : ["disk", "net"])
     string folder = Directory.CreateTempSubdirectory("migration").FullName;
     try
     {
-        await Run.MigrateAsync(variant, folder, postcopy, loses);
+        await Run.MigrateAsync(variant, folder, postcopy, loses, goesBack);
     }
     catch (VhostUserException e) when (loses)
     {

@@ -1,3 +1,5 @@
+using Vhost.Protocol;
+
 namespace LiveMigration;
 
 /// <summary>One variant from its beginning to its end.</summary>
@@ -6,7 +8,7 @@ internal static class Run
     /// <summary>What the guest gets done on each host, at least.</summary>
     private const long Work = 8 << 20;
 
-    public static async Task MigrateAsync(string kind, string folder, bool postcopy, bool loses)
+    public static async Task MigrateAsync(string kind, string folder, bool postcopy, bool loses, bool goesBack)
     {
         string image = Path.Combine(folder, "disk.img");
         await using (FileStream file = File.Create(image))
@@ -23,11 +25,25 @@ internal static class Run
         Migration migration = new(guest, source, destination, memory);
         if (loses && memory is Postcopy afterwards)
             afterwards.InTheMiddle = () => LostBackend.ReplaceAsync(guest, destination, afterwards, migration);
-        TimeSpan downtime = await migration.RunAsync();
+        if (goesBack)
+            migration.BeforeArrival = destination.KillBackendAsync;
+        try
+        {
+            TimeSpan downtime = await migration.RunAsync();
+            await source.DisposeAsync(); // whoever was there before is not needed any more
+            await FinishAsync($"ok variant={kind}", guest, migration, $"downtime_ms={downtime.TotalMilliseconds:0.0}");
+        }
+        catch (VhostUserException e) when (goesBack)
+        {
+            Console.WriteLine($"the guest goes on where it was: {e.Message}");
+            await FinishAsync($"gone back variant={kind}", guest, migration);
+        }
+    }
 
-        await source.DisposeAsync(); // whoever was there before is not needed any more
+    private static async Task FinishAsync(string outcome, Guest guest, Migration migration, string more = "")
+    {
         await guest.WorkedAsync(guest.BytesVerified + Work);
         long verified = guest.Finish() + migration.BytesVerified;
-        Console.WriteLine($"migration: ok variant={kind} bytes_verified={verified} downtime_ms={downtime.TotalMilliseconds:0.0}");
+        Console.WriteLine($"migration: {outcome} bytes_verified={verified} {more}".TrimEnd());
     }
 }

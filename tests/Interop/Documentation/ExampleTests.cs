@@ -55,6 +55,18 @@ public sealed partial class ExampleTests
         Number(last, "bytes").Should().BeGreaterThan(30_000_000);
     }
 
+    [Theory]
+    [InlineData("disk")]
+    [InlineData("net")]
+    public async Task LiveMigration_goes_on_where_it_was_when_the_other_back_end_is_lost_before_the_guest_has_arrived(string variant)
+    {
+        ChildProcess.Outcome outcome = await RunMigrationAsync(variant, "--go-back");
+
+        outcome.ExitCode.Should().Be(0, string.Join(" | ", outcome.Errors));
+        outcome.OutputText.Should().Contain("the guest goes on where it was: ");
+        outcome.Output[^1].Should().MatchRegex($"^migration: gone back variant={variant} bytes_verified=[3-9][0-9]{{7}}$");
+    }
+
     [SkippableTheory]
     [InlineData("disk")]
     [InlineData("net")]
@@ -116,7 +128,7 @@ public sealed partial class ExampleTests
         ChildProcess.Outcome outcome = await RunMigrationAsync(argument);
 
         outcome.ExitCode.Should().Be(2);
-        outcome.Errors.Should().Equal("LiveMigration [disk|net]... [--postcopy [--lose-back-end]]");
+        outcome.Errors.Should().Equal("LiveMigration [disk|net]... [--postcopy [--lose-back-end] | --go-back]");
     }
 
     [Fact]
