@@ -30,9 +30,19 @@ public sealed partial class VhostUserFrontend
     {
         ArgumentOutOfRangeException.ThrowIfZero(size);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(size - 1, ulong.MaxValue - address.Value);
-        cancellationToken.ThrowIfCancellationRequested();
-        if (UsesIommu)
-            await WithdrawAsync(address, size).WaitAsync(cancellationToken).ConfigureAwait(false);
+        if (!UsesIommu)
+            return;
+        Task withdrawing = WithdrawAsync(address, size);
+        try
+        {
+            await withdrawing.WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            // Nobody waits for how it ends.
+            _ = withdrawing.ContinueWith(static ended => ended.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
+            throw;
+        }
     }
 
     private async Task WithdrawAsync(IoVirtualAddress address, ulong size)

@@ -13,6 +13,7 @@ public sealed partial class VhostUserFrontend
 
     /// <summary>What the back-end had when the session was suspended last: what stands in it is newer than any snapshot.</summary>
     private InflightRegion? _suspendedInflight;
+    private byte[] _suspendedContent = [];
 
     /// <summary>
     /// Stops all rings, and says all that another session needs to go on. Where the session has a region for requests in flight and GET_VRING_BASE_INFLIGHT is negotiated, requests under way are not waited for
@@ -33,7 +34,8 @@ public sealed partial class VhostUserFrontend
         foreach (FrontendVring ring in RunningRings().ToArray())
             await StopForSnapshotAsync(ring, suspends, cancellationToken).ConfigureAwait(false);
         IReadOnlyList<VringSettings> rings = _suspended.Take();
-        _suspendedInflight = _inflight;
+        byte[] content = _inflight is { } region ? await region.CopyContentAsync(cancellationToken).ConfigureAwait(false) : [];
+        (_suspendedInflight, _suspendedContent) = (_inflight, content);
         return new FrontendSnapshot
         {
             AcknowledgedFeatures = AcknowledgedFeatures & ~(VirtioFeatures.VhostUserProtocolFeatures | VirtioFeatures.LogAll),
@@ -42,7 +44,7 @@ public sealed partial class VhostUserFrontend
             Memory = [.. Memory.Regions.Select(static region => new SnapshotRegion(region.GuestAddress, region.Size))],
             Rings = rings,
             InflightArea = _inflight is { } area ? area.Area with { MmapOffset = 0 } : null,
-            InflightContent = _inflight is { } region ? await region.CopyContentAsync(cancellationToken).ConfigureAwait(false) : [],
+            InflightContent = content,
             Inflight = _inflight,
         };
     }
@@ -122,7 +124,8 @@ public sealed partial class VhostUserFrontend
     {
         if (_inflight is { } given)
         {
-            if (given == snapshot.Inflight || given == _suspendedInflight)
+            bool isOfThisSuspension = given == _suspendedInflight && snapshot.InflightContent.Span.SequenceEqual(_suspendedContent);
+            if (given == snapshot.Inflight || isOfThisSuspension)
                 return;
             given.TakeOver(area, snapshot.InflightContent.Span);
             await UseInflightRegionAsync(given, cancellationToken).ConfigureAwait(false);

@@ -19,7 +19,7 @@ public sealed partial class VhostUserFrontend
 
     /// <summary>
     /// Starts rings in the order every known back-end accepts: all sizes first, then ring by ring base, addresses, call, error, kick and
-    /// one injected kick. They are enabled once all have started, so that none has run when one is refused.
+    /// one injected kick. They are enabled, and kicked once more, when all have started, so that none has run when one is refused.
     /// </summary>
     /// <param name="settings">The rings; each number once.</param>
     /// <param name="cancellationToken">Cancels freely between messages; see the remarks of the class.</param>
@@ -152,6 +152,21 @@ public sealed partial class VhostUserFrontend
     {
         await Requests.SetVringEnableAsync((uint)ring.Index, enabled, cancellationToken).ConfigureAwait(false);
         ring.IsEnabled = enabled;
+        if (enabled && !IsInband)
+            KickAgain(ring);
+    }
+
+    /// <summary>rust-vmm's back-ends take the kicks of a disabled ring, do nothing, and do not look at the ring when it is enabled.</summary>
+    private static void KickAgain(FrontendVring ring)
+    {
+        try
+        {
+            ring.Settings.Kick?.Signal();
+        }
+        catch (ObjectDisposedException)
+        {
+            // The driver has gone.
+        }
     }
 
     private async ValueTask<VringBase> StopAsync(FrontendVring ring, CancellationToken cancellationToken, bool suspends = false)
@@ -254,6 +269,7 @@ public sealed partial class VhostUserFrontend
         catch (Exception failure) when (failure is VhostUserException or OperationCanceledException)
         {
             FrontendLog.RingNotStopped(_log, ring.Index, failure.Message);
+            _hasGivenRingUp = true;
             await MarkStoppedAsync(ring).ConfigureAwait(false);
             return null;
         }

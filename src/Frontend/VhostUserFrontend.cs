@@ -56,6 +56,9 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
     private NegotiationSummary? _negotiated;
     private long _used;
     private long _refusals;
+
+    /// <summary>A ring that may run was given up, as the back-end did not say where it stopped.</summary>
+    private volatile bool _hasGivenRingUp;
     private int _disposed;
 
     private VhostUserFrontend(VhostUserConnection connection, VhostUserFrontendOptions options)
@@ -107,7 +110,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
     /// as a time-out, with rings that ran: then its process may write to the memory until it has ended.
     /// </summary>
     public bool HasBackendLetGo =>
-        Completion.IsCompleted && ((DisconnectReason is { } reason && BackendDeparture.HasLetGo(reason)) || !RunningRings().Any());
+        Completion.IsCompleted && ((DisconnectReason is { } reason && BackendDeparture.HasLetGo(reason)) || (!RunningRings().Any() && !_hasGivenRingUp));
 
     /// <summary>Virtio features the back-end offers.</summary>
     public VirtioFeatures OfferedFeatures => Negotiated.OfferedFeatures;

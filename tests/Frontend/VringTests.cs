@@ -10,6 +10,38 @@ namespace Vhost.Frontend.Tests;
     VhostUserRequest.SetVringKick, VhostUserRequest.SetVringCall, VhostUserRequest.SetVringErr, VhostUserRequest.SetVringEnable)]
 public sealed class VringTests : CountedTests
 {
+    /// <summary>As rust-vmm does: what was on the ring before would never be looked at.</summary>
+    [Fact]
+    public async Task A_back_end_that_takes_the_kicks_of_a_disabled_ring_gets_one_more_when_it_is_enabled()
+    {
+        await using Dialogue dialogue = await Dialogue.StartAsync();
+        using GuestMemory memory = GuestRam.Create((0x4000_0000UL, 1UL << 20));
+        await dialogue.Session.SetMemoryAsync(memory);
+        using EventNotifier kick = new();
+        dialogue.Backend.Misbehave = (request, _) =>
+        {
+            if (request.Code == VhostUserRequest.SetVringEnable)
+                kick.TryConsume();
+            return null;
+        };
+
+        FrontendVring ring = await dialogue.Session.StartVringAsync(new VringSettings
+        {
+            Index = 0,
+            Size = 16,
+            DescriptorTable = new(0x4000_0000),
+            AvailableRing = new(0x4000_1000),
+            UsedRing = new(0x4000_2000),
+            Kick = kick,
+        });
+
+        kick.TryConsume().Should().BeTrue();
+        await ring.SetEnabledAsync(false);
+        kick.TryConsume().Should().BeFalse();
+        await ring.SetEnabledAsync(true);
+        kick.TryConsume().Should().BeTrue();
+    }
+
     [Fact]
     public async Task Rings_start_with_all_sizes_first_then_base_address_call_kick_each_and_are_enabled_at_last()
     {

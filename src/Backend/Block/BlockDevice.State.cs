@@ -12,12 +12,14 @@ public sealed partial class BlockDevice : IMigratableDevice, ISuspendableDevice
 
     /// <summary>Flushes the storage, so that the other host reads what the guest wrote here, and writes the driver's choice of a write cache, and the capacity (in sectors of 512 bytes) and the size of a block that it knows.</summary>
     /// <inheritdoc/>
-    public ValueTask SaveStateAsync(PipeWriter destination, CancellationToken cancellationToken)
+    public async ValueTask SaveStateAsync(PipeWriter destination, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(destination);
+
+        // May take minutes, and changes nothing: a migration that is given up goes back to its rings meanwhile.
         if (!_storage.IsReadOnly)
-            _storage.Flush();
-        return DeviceStateFrame.WriteAsync(destination, DeviceId, StateVersion, State(), cancellationToken);
+            await Task.Run(_storage.Flush, CancellationToken.None).WaitAsync(cancellationToken).ConfigureAwait(false);
+        await DeviceStateFrame.WriteAsync(destination, DeviceId, StateVersion, State(), cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>Takes the driver's choice of a write cache, and has the storage forget what it has kept of before. A disk that is smaller than the one that the driver knows, or has other blocks, is an error.</summary>

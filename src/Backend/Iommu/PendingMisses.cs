@@ -40,7 +40,7 @@ internal sealed class PendingMisses(int most)
     }
 
     /// <summary>
-    /// A range was told with this permission: what asked for no more is answered. Who asked for more may have got the answer to somebody who asked for less, so he asks once more; upon the same again, that is the answer.
+    /// A range was told with this permission: what asked for no more is answered. Who asked for more may have got the answer to somebody who asked for less, so he asks once more; upon the same again after that, it is the answer.
     /// </summary>
     /// <returns>Whether the front-end allows no more than that.</returns>
     internal bool Answer(ulong first, ulong last, VhostUserIotlbPermission permission)
@@ -52,7 +52,7 @@ internal sealed class PendingMisses(int most)
             if (!pending.Miss.IsIn(first, last))
                 continue;
             bool isEnough = (pending.Miss.Permission & ~permission) == 0;
-            if (isEnough || pending.IsAnsweredWithLess)
+            if (isEnough || (pending.IsAnsweredWithLess && pending.State == State.Said))
             {
                 isFinal |= !isEnough;
                 _pending.RemoveAt(i);
@@ -103,7 +103,21 @@ internal sealed class PendingMisses(int most)
     {
         (Key key, Pending pending) = _pending.GetAt(index);
         _pending.SetAt(index, pending with { State = State.Queued });
-        _unsaid.Enqueue(key);
+        if (_unsaid.Count < 2 * most)
+            _unsaid.Enqueue(key);
+        else
+            QueueAnew();
+    }
+
+    /// <summary>What made room for others is in the queue still; a front-end that does not read could make it grow.</summary>
+    private void QueueAnew()
+    {
+        _unsaid.Clear();
+        foreach ((Key key, Pending pending) in _pending)
+        {
+            if (pending.State == State.Queued)
+                _unsaid.Enqueue(key);
+        }
     }
 
     private enum State

@@ -110,6 +110,7 @@ internal sealed partial class BackendSession
         {
             old = _channel;
             _channel = next;
+            _channelLost &= next is null;
         }
 
         if (old is not null)
@@ -144,6 +145,7 @@ internal sealed partial class BackendSession
             bool isLost = ReferenceEquals(_channel, channel);
             if (isLost)
                 _channel = null;
+            _channelLost |= isLost;
             endsTranslations = isLost && _shownState.Value.Features.HasFlag(VirtioFeatures.AccessPlatform) && !IsSuspended;
             _endsWithChannel |= endsTranslations;
         }

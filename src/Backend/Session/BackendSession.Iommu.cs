@@ -28,6 +28,18 @@ internal sealed partial class BackendSession
     /// <summary>The channel was lost while rings needed it.</summary>
     private bool _endsWithChannel;
 
+    /// <summary>The channel was lost, and there has been no other since.</summary>
+    private bool _channelLost;
+
+    private bool IsChannelLost
+    {
+        get
+        {
+            lock (_channelGate)
+                return _channelLost;
+        }
+    }
+
     private bool UsesIommu => _state.Features.HasFlag(VirtioFeatures.AccessPlatform);
 
     private ValueTask<Answer> ChangeTranslationsAsync(VhostUserIotlb said)
@@ -178,7 +190,7 @@ internal sealed partial class BackendSession
         lock (_channelGate)
         {
             channel = _channel;
-            if (channel is null && !_toldNoChannel && !_endsWithChannel && _budget.TryTake())
+            if (channel is null && !_toldNoChannel && !_endsWithChannel && !Volatile.Read(ref _iommuEnded) && _budget.TryTake())
                 BackendLog.NoChannelForMisses(_logger, _connection.Name);
             _toldNoChannel = channel is null;
         }

@@ -19,6 +19,8 @@ internal sealed partial class BackendSession
             return Answer.Refuse(VhostUserViolation.BadQueueSize, $"{request}: {why}");
         if (_inflight is not null ? _held.IsHeld(vring.Index) : _held.IsFull(vring.Index))
             return Answer.Refuse(VhostUserViolation.WrongState, $"{request}: queue {vring.Index}: the device has not finished with requests that it took before the queue was stopped; start it later");
+        if (UsesIommu && IsChannelLost)
+            return Answer.Close(VhostUserViolation.WrongState, $"{request}: queue {vring.Index}: the back-end channel was lost, on which translations are asked for (ACCESS_PLATFORM)");
         VhostUserViolation violation;
         string explanation;
         if (UsesIommu

@@ -10,8 +10,8 @@ namespace Vhost.Frontend;
 /// <remarks>Threading: <see cref="AddAsync"/> by one thread at a time. A miss that is said again while it waits is the same one.</remarks>
 internal sealed class MissQueue : IAsyncDisposable
 {
-    /// <summary>More different misses than a back-end of ours has at a time; whoever says more is listened to when there is room.</summary>
-    private const int Most = 2048;
+    /// <summary>More different misses than a back-end of ours has at a time, 64 for each of 256 queues; whoever says more is listened to when there is room.</summary>
+    private const int Most = 1 << 15;
 
     private readonly Channel<VhostUserIotlb> _waiting = Channel.CreateBounded<VhostUserIotlb>(new BoundedChannelOptions(Most) { SingleReader = true, SingleWriter = true });
     private readonly HashSet<VhostUserIotlb> _said = [];

@@ -127,15 +127,22 @@ internal sealed class PostcopyRegion : IDisposable
     public void Discard(ulong offset, ulong length)
     {
         ulong first = offset / PageSize;
-        lock (_gate)
+        lock (_placing) // what was just placed is known to have arrived
         {
-            for (ulong page = first; page < first + (length / PageSize); page++)
+            lock (_gate)
             {
-                if (_incoming.Arrived.Contains(page))
-                    throw new InvalidOperationException(string.Create(CultureInfo.InvariantCulture, $"The page at offset 0x{page * PageSize:x} of the {Region} has arrived, and may be in use: it cannot be discarded."));
+                RequireMissing(first, length / PageSize);
+                Allocate(Libc.FALLOC_FL_PUNCH_HOLE | Libc.FALLOC_FL_KEEP_SIZE, offset, length);
             }
+        }
+    }
 
-            Allocate(Libc.FALLOC_FL_PUNCH_HOLE | Libc.FALLOC_FL_KEEP_SIZE, offset, length);
+    private void RequireMissing(ulong first, ulong count)
+    {
+        for (ulong page = first; page < first + count; page++)
+        {
+            if (_incoming.Arrived.Contains(page))
+                throw new InvalidOperationException(string.Create(CultureInfo.InvariantCulture, $"The page at offset 0x{page * PageSize:x} of the {Region} has arrived, and may be in use: it cannot be discarded."));
         }
     }
 

@@ -104,6 +104,15 @@ public sealed class IommuOrderTests
     }
 
     [Fact]
+    public async Task What_is_unmapped_by_somebody_who_does_not_even_begin_to_wait_is_withdrawn()
+    {
+        IommuMappings iommu = new();
+        await using Dialogue dialogue = await StartAsync(iommu);
+        await Task.WhenAny(iommu.UnmapAsync(new(0x10000), 4096, new CancellationToken(canceled: true)).AsTask());
+        await Eventually.TrueAsync(() => Said(dialogue).Count == 1);
+    }
+
+    [Fact]
     public async Task F05_memory_of_rings_that_ran_is_not_said_to_be_free_when_the_session_ends_on_this_side()
     {
         IommuMappings iommu = new();
