@@ -53,10 +53,10 @@ public sealed class InflightRegion : IDisposable
     /// <summary>What stands in it. It is read and not mapped: the back-end that made the file could shorten it, or be the file system that never answers, which a thread of the pool waits for.</summary>
     internal Task<byte[]> CopyContentAsync(CancellationToken cancellationToken) => Task.Run(CopyContent, cancellationToken).WaitAsync(cancellationToken);
 
-    /// <summary>Puts what stood in another region here; the back-end is given this one again afterwards.</summary>
+    /// <summary>Puts what stood in another region here; the back-end is given this one again afterwards. A thread of the pool waits for the file, as above.</summary>
     /// <exception cref="InvalidOperationException">The other one had another shape.</exception>
     /// <exception cref="VhostUserException">It cannot be written.</exception>
-    internal void TakeOver(VhostUserInflight other, ReadOnlySpan<byte> content)
+    internal async Task TakeOverAsync(VhostUserInflight other, ReadOnlyMemory<byte> content, CancellationToken cancellationToken)
     {
         if (other with { MmapOffset = Area.MmapOffset } != Area || (ulong)content.Length != Area.MmapSize)
         {
@@ -66,7 +66,7 @@ public sealed class InflightRegion : IDisposable
 
         try
         {
-            RandomAccess.Write(Descriptor, content, checked((long)Area.MmapOffset));
+            await Task.Run(() => RandomAccess.Write(Descriptor, content.Span, checked((long)Area.MmapOffset)), cancellationToken).WaitAsync(cancellationToken).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -77,7 +77,7 @@ public sealed partial class VhostUserFrontend
         DeviceResetMethod method = await SendResetAsync(cancellationToken).ConfigureAwait(false);
         await ForgetSharedAsync().ConfigureAwait(false);
         _inflight = null; // what was in flight is forgotten
-        _suspendedInflight = null;
+        (_suspendedInflight, _suspendedContent) = (null, []);
         _suspended.Clear();
         await SendFeaturesAsync(AcknowledgedFeatures, cancellationToken).ConfigureAwait(false);
         await ConfirmAsync(cancellationToken).ConfigureAwait(false);

@@ -127,7 +127,7 @@ public sealed partial class VhostUserFrontend
             bool isOfThisSuspension = given == _suspendedInflight && snapshot.InflightContent.Span.SequenceEqual(_suspendedContent);
             if (given == snapshot.Inflight || isOfThisSuspension)
                 return;
-            given.TakeOver(area, snapshot.InflightContent.Span);
+            await given.TakeOverAsync(area, snapshot.InflightContent, cancellationToken).ConfigureAwait(false);
             await UseInflightRegionAsync(given, cancellationToken).ConfigureAwait(false);
             return;
         }

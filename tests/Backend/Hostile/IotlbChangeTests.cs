@@ -76,13 +76,8 @@ public sealed class IotlbChangeTests
             lines: 0,
             async (frontend, guest, ring, iommu) =>
             {
-                await iommu.MapAllAsync();
-                await frontend.StartAsync(ring);
-                ring.SubmitAndKick(1);
-                await Eventually.TrueAsync(() => device.Kept.Count == 1);
-                await iommu.SayAsync(RawIommu.Invalidation(guest.UserStart.Value, TestGuest.Size));
-                device.Kept.TryDequeue(out DetachedChain? kept).Should().BeTrue();
-                kept!.Writable.Fill(1);
+                DetachedChain kept = await WithdrawUnderRequestAsync(device, frontend, guest, ring, iommu);
+                kept.Writable.Fill(1);
                 kept.Complete(64);
                 await frontend.BarrierAsync();
                 ring.UsedIndex.Should().Be(0);
@@ -103,13 +98,8 @@ public sealed class IotlbChangeTests
             lines: 1,
             async (frontend, guest, ring, iommu) =>
             {
-                await iommu.MapAllAsync();
-                await frontend.StartAsync(ring);
-                ring.SubmitAndKick(1);
-                await Eventually.TrueAsync(() => device.Kept.Count == 1);
-                await iommu.SayAsync(RawIommu.Invalidation(guest.UserStart.Value, TestGuest.Size));
-                device.Kept.TryDequeue(out DetachedChain? kept).Should().BeTrue();
-                kept!.Complete(64);
+                DetachedChain kept = await WithdrawUnderRequestAsync(device, frontend, guest, ring, iommu);
+                kept.Complete(64);
                 (await frontend.StopAsync(ring)).Should().Be(1);
                 device.KeepRequests = false;
             },
@@ -227,4 +217,16 @@ public sealed class IotlbChangeTests
         ring.StartAt(2);
         await ring.EchoAsync(9);
     });
+
+    /// <summary>The pages of a ring are withdrawn while the device has a request of it.</summary>
+    private static async Task<DetachedChain> WithdrawUnderRequestAsync(EchoDevice device, RawFrontend frontend, TestGuest guest, TestRing ring, RawIommu iommu)
+    {
+        await iommu.MapAllAsync();
+        await frontend.StartAsync(ring);
+        ring.SubmitAndKick(1);
+        await Eventually.TrueAsync(() => device.Kept.Count == 1);
+        await iommu.SayAsync(RawIommu.Invalidation(guest.UserStart.Value, TestGuest.Size));
+        device.Kept.TryDequeue(out DetachedChain? kept).Should().BeTrue();
+        return kept!;
+    }
 }

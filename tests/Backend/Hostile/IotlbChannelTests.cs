@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Microsoft.Extensions.Logging;
 using Vhost.Tests.Support;
 
 namespace Vhost.Backend.Tests.Hostile;
@@ -20,6 +21,29 @@ public sealed class IotlbChannelTests
 
         await frontend.ExpectClosedAsync();
     });
+
+    [Fact]
+    public async Task Rings_do_not_start_without_the_channel_that_was_taken_away()
+    {
+        LogRecorder log = new(LogLevel.Debug);
+        await IotlbBench.ServeAsync(
+            lines: 1,
+            async (frontend, guest, ring, iommu) =>
+            {
+                await iommu.MapAllAsync();
+                await frontend.StartAsync(ring);
+                await ring.EchoAsync(1);
+                await frontend.StopAsync(ring);
+                await iommu.Channel.DisposeAsync();
+                await Eventually.TrueAsync(() => log.Entries.Any(static entry => entry.Id == 3201));
+
+                await Task.WhenAny(frontend.StartAsync(ring, 1));
+
+                await frontend.ExpectClosedAsync();
+            },
+            RawIommu.Options with { LoggerFactory = log },
+            new EchoDevice());
+    }
 
     [Fact]
     public Task While_no_ring_runs_the_channel_may_go_and_another_one_come() => IotlbBench.ServeAsync(lines: 0, async (frontend, guest, ring, iommu) =>

@@ -232,12 +232,7 @@ public sealed class PostcopyTests
         {
             await using (RawFrontend frontend = await bench.NegotiatedAsync())
             {
-                using SafeFileHandle faults = await ListenAsync(frontend);
-                Discard(guest, 0, TestGuest.Size);
-                await TableAsync(frontend, guest);
-                await ConfirmAsync(frontend);
-                await frontend.StartAsync(ring);
-                await frontend.BarrierAsync();
+                using SafeFileHandle faults = await WaitForItsMemoryAsync(frontend, guest, ring);
             }
 
             await ExpectHoleAsync(bench, guest, 0);
@@ -257,12 +252,7 @@ public sealed class PostcopyTests
         {
             await using (RawFrontend frontend = await bench.NegotiatedAsync())
             {
-                using SafeFileHandle faults = await ListenAsync(frontend);
-                Discard(guest, 0, TestGuest.Size);
-                await TableAsync(frontend, guest);
-                await ConfirmAsync(frontend);
-                await frontend.StartAsync(ring);
-                await frontend.BarrierAsync();
+                using SafeFileHandle faults = await WaitForItsMemoryAsync(frontend, guest, ring);
                 if (replaced)
                 {
                     await TableAsync(frontend, guest);
@@ -416,5 +406,17 @@ public sealed class PostcopyTests
     private readonly record struct TestGuestRegion(int Slot)
     {
         public VhostUserMemoryRegion Region => new(new GuestAddress(0x1000_0000 + ((ulong)Slot * TestGuest.Size)), TestGuest.Size, new UserAddress(0x5a5a_2000_0000), 0);
+    }
+
+    /// <summary>A ring is started in memory none of which has arrived.</summary>
+    private static async Task<SafeFileHandle> WaitForItsMemoryAsync(RawFrontend frontend, TestGuest guest, TestRing ring)
+    {
+        SafeFileHandle faults = await ListenAsync(frontend);
+        Discard(guest, 0, TestGuest.Size);
+        await TableAsync(frontend, guest);
+        await ConfirmAsync(frontend);
+        await frontend.StartAsync(ring);
+        await frontend.BarrierAsync();
+        return faults;
     }
 }

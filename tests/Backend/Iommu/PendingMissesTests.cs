@@ -9,6 +9,20 @@ public sealed class PendingMissesTests
     private const VhostUserIotlbPermission Both = VhostUserIotlbPermission.ReadWrite;
 
     [Fact]
+    public void What_is_answered_with_less_is_final_only_when_it_was_said_a_second_time()
+    {
+        PendingMisses misses = new(4);
+        Add(misses, 0, Both);
+        Said(misses).Should().ContainSingle();
+
+        misses.Answer(0, Page - 1, Read).Should().BeFalse("that may be the answer to somebody else");
+        misses.Answer(0, Page - 1, Read).Should().BeFalse("it has not been said again yet");
+        Said(misses).Should().Equal(new TranslationMiss(0, Both));
+        misses.Answer(0, Page - 1, Read).Should().BeTrue();
+        misses.IsEmpty.Should().BeTrue();
+    }
+
+    [Fact]
     public void Each_page_is_asked_for_once_for_each_permission_until_all_are_said_again()
     {
         PendingMisses misses = new(4);
