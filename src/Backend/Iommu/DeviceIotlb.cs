@@ -12,14 +12,21 @@ namespace Vhost.Backend;
 /// <param name="capacity">The most entries.</param>
 /// <param name="mostMisses">The most misses that wait for an answer.</param>
 /// <param name="counters">Where it is counted.</param>
-/// <param name="wake">Called, not under a lock, when there are misses to say (<see cref="TryTakeMiss"/>).</param>
+/// <param name="wake">Called, not under a lock, when there is something to say (<see cref="TryTake"/>).</param>
 internal sealed class DeviceIotlb(int capacity, int mostMisses, IotlbCounters counters, Action wake) : IDisposable
 {
+    /// <summary>The most pieces of memory that rings of one session have mapped a second time (<see cref="JoinedParts"/>): each is a mapping, of which a process has some 65 thousand.</summary>
+    internal const int MostPieces = 4096;
+
+    private const int MostRefused = 256;
+
     private readonly Lock _gate = new();
     private readonly IotlbCache _cache = new(capacity);
     private readonly PendingMisses _misses = new(mostMisses);
+    private readonly Queue<TranslationMiss> _refused = new();
     private GuestMemory _physical = GuestMemory.Create();
     private GuestMemory? _table;
+    private int _pieces;
 
     /// <summary>Whether misses wait for an answer.</summary>
     internal bool IsAsking
@@ -150,12 +157,48 @@ internal sealed class DeviceIotlb(int capacity, int mostMisses, IotlbCounters co
         wake();
     }
 
-    /// <summary>The next miss to say.</summary>
-    internal bool TryTakeMiss(out TranslationMiss miss)
+    /// <summary>Counts pieces that are about to be mapped a second time. False: there would be too many, and none is counted.</summary>
+    internal bool TryTakePieces(int count)
     {
         lock (_gate)
         {
-            bool taken = _misses.TryTake(out miss);
+            if (count > MostPieces - _pieces)
+                return false;
+            _pieces += count;
+            return true;
+        }
+    }
+
+    /// <summary>They are mapped no more.</summary>
+    internal void GivePieces(int count)
+    {
+        lock (_gate)
+            _pieces -= count;
+    }
+
+    /// <summary>The IOMMU does not allow, for good, what a chain demanded: the front-end is told, unless it has left so many unread that nobody looks.</summary>
+    internal void TellRefused(TranslationMiss refused)
+    {
+        lock (_gate)
+        {
+            if (_refused.Count == MostRefused)
+                return;
+            _refused.Enqueue(refused);
+        }
+
+        wake();
+    }
+
+    /// <summary>The next thing to say.</summary>
+    internal bool TryTake(out TranslationMiss said, out VhostUserIotlbType type)
+    {
+        lock (_gate)
+        {
+            type = VhostUserIotlbType.AccessFail;
+            if (_refused.TryDequeue(out said))
+                return true;
+            type = VhostUserIotlbType.Miss;
+            bool taken = _misses.TryTake(out said);
             if (taken)
                 counters.Missed();
             return taken;

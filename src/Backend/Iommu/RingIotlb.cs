@@ -12,6 +12,15 @@ internal sealed class RingIotlb(DeviceIotlb iotlb, int rounds)
     /// <inheritdoc cref="DeviceIotlb.Acquire"/>
     internal GuestMemoryLease Acquire() => iotlb.Acquire();
 
+    /// <inheritdoc cref="DeviceIotlb.TellRefused"/>
+    internal void TellRefused(TranslationMiss refused) => iotlb.TellRefused(refused);
+
+    /// <inheritdoc cref="DeviceIotlb.TryTakePieces"/>
+    internal bool TryTakePieces(int count) => iotlb.TryTakePieces(count);
+
+    /// <inheritdoc cref="DeviceIotlb.GivePieces"/>
+    internal void GivePieces(int count) => iotlb.GivePieces(count);
+
     /// <inheritdoc cref="DeviceIotlb.Ask"/>
     internal bool Ask(ReadOnlySpan<TranslationMiss> misses) => misses.IsEmpty || iotlb.Ask(misses, Pace.Begins());
 }

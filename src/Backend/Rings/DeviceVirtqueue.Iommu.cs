@@ -9,6 +9,9 @@ namespace Vhost.Backend;
 public sealed partial class DeviceVirtqueue
 {
     private readonly RingIotlb? _iotlb;
+
+    /// <summary>Parts of the ring that lie in several pieces of memory; there with an IOMMU.</summary>
+    private readonly JoinedParts? _joined;
     private readonly List<(ushort Head, uint BytesWritten)> _heldBack = [];
     private RingAddresses _addresses;
 
@@ -46,7 +49,7 @@ public sealed partial class DeviceVirtqueue
         GiveBackUnhanded();
         _asked = null;
         GuestMemoryLease next = iotlb.Acquire();
-        if (MappedRing.TryMap(next.Memory, _setup, out MappedRing ring, out _, out _))
+        if (MappedRing.TryMap(next.Memory, _setup, _joined, out MappedRing ring, out _, out _))
         {
             MoveTo(next, ring);
             return;
@@ -75,6 +78,7 @@ public sealed partial class DeviceVirtqueue
             _packed?.Track(_inflight as PackedInflight, adopt: false);
         }
 
+        _joined?.Accept();
         _lease = next;
         _leaves = false;
         _suspendedTable = null;
@@ -101,6 +105,7 @@ public sealed partial class DeviceVirtqueue
 
     private void Suspend()
     {
+        _joined?.Dispose();
         if (_isSuspended)
         {
             return;

@@ -61,7 +61,7 @@ public sealed partial class DeviceVirtqueue
         GuestMemory table, in VirtqueueSetup setup, EventNotifier? call, InflightPart? inflight, out VhostUserViolation violation, out string explanation)
     {
         if (MappedRing.TryMap(table, setup, out MappedRing ring, out violation, out explanation))
-            return new DeviceVirtqueue(setup, ring, table.Acquire(), call, inflight, iotlb: null);
+            return new DeviceVirtqueue(setup, ring, table.Acquire(), call, inflight);
         inflight?.Dispose();
         return null;
     }
@@ -70,12 +70,15 @@ public sealed partial class DeviceVirtqueue
     internal static DeviceVirtqueue? TryActivate(RingIotlb iotlb, in VirtqueueSetup setup, EventNotifier? call, InflightPart? inflight, out string explanation)
     {
         GuestMemoryLease lease = iotlb.Acquire();
-        if (MappedRing.TryMap(lease.Memory, setup, out MappedRing ring, out _, out explanation))
+        JoinedParts joined = new(iotlb);
+        if (MappedRing.TryMap(lease.Memory, setup, joined, out MappedRing ring, out _, out explanation))
         {
+            joined.Accept();
             iotlb.Pace.Progresses();
-            return new DeviceVirtqueue(setup, ring, lease, call, inflight, iotlb);
+            return new DeviceVirtqueue(setup, ring, lease, call, inflight, iotlb, joined);
         }
 
+        joined.Dispose();
         iotlb.Ask(MappedRing.FindMissing(lease.Memory.Translations!, setup));
         lease.Dispose();
         inflight?.Dispose();
@@ -225,6 +228,7 @@ public sealed partial class DeviceVirtqueue
         _inflight?.Dispose();
         _inflight = null;
         CloseLog();
+        _joined?.Dispose();
         GuestMemoryLease lease = _lease;
         _lease = default;
         lease.Dispose();

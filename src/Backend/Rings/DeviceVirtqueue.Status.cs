@@ -17,7 +17,8 @@ public sealed partial class DeviceVirtqueue
         {
             // A claim of its own: the worker may let go of the memory at any moment.
             using GuestMemoryLease lease = memory.Acquire();
-            return MappedRing.TryMap(memory, _setup, out MappedRing ring, out _, out _) ? Count(ring) : 0;
+            using JoinedParts? joined = _iotlb is { } iotlb ? new JoinedParts(iotlb) : null;
+            return MappedRing.TryMap(memory, _setup, joined, out MappedRing ring, out _, out _) ? Count(ring) : 0;
         }
         catch (ObjectDisposedException)
         {

@@ -41,11 +41,13 @@ public sealed partial class DeviceVirtqueue
     /// <summary>The ring goes on where somebody left it who may have owed the driver a call.</summary>
     private bool _callOwed;
 
-    private DeviceVirtqueue(in VirtqueueSetup setup, in MappedRing ring, GuestMemoryLease lease, EventNotifier? call, InflightPart? inflight, RingIotlb? iotlb)
+    private DeviceVirtqueue(
+        in VirtqueueSetup setup, in MappedRing ring, GuestMemoryLease lease, EventNotifier? call, InflightPart? inflight, RingIotlb? iotlb = null, JoinedParts? joined = null)
     {
         _setup = setup;
         _lease = lease;
         _iotlb = iotlb;
+        _joined = joined;
         _addresses = ring.Addresses;
         _call = call;
         _batch = new ChainBatch(setup.Size, lease.Memory);
@@ -296,6 +298,11 @@ public sealed partial class DeviceVirtqueue
         else if (fault != VirtqueueFault.None && !AwaitsTranslation())
         {
             Break(fault, _batch.FaultDetail);
+        }
+
+        if (_iotlb is { } iotlb && _batch.TryTakeRefused(out TranslationMiss refused))
+        {
+            iotlb.TellRefused(refused);
         }
 
         if (_batch.Count == _handed)

@@ -11,8 +11,22 @@ internal readonly record struct MappedRing(SplitRing Split, PackedRing Packed, R
     /// <summary>Misses of a ring that are asked for at once.</summary>
     internal const int MostMisses = 64;
 
+    /// <summary>Descriptors, what the driver tells, what the device tells.</summary>
+    internal const int PartCount = 3;
+
+    /// <inheritdoc cref="TryMap(GuestMemory, in VirtqueueSetup, JoinedParts?, out MappedRing, out VhostUserViolation, out string)"/>
+    internal static bool TryMap(GuestMemory table, in VirtqueueSetup setup, out MappedRing ring, out VhostUserViolation violation, out string explanation) =>
+        TryMap(table, setup, joined: null, out ring, out violation, out explanation);
+
     /// <summary>Resolves and checks everything about a ring at once. False, and the reason, when a part is not usable.</summary>
-    internal static bool TryMap(GuestMemory table, in VirtqueueSetup setup, out MappedRing ring, out VhostUserViolation violation, out string explanation)
+    /// <param name="table">The memory.</param>
+    /// <param name="setup">What the front-end said.</param>
+    /// <param name="joined">Maps parts that lie in several pieces, which the caller accepts when he moves; null without an IOMMU, where there are none.</param>
+    /// <param name="ring">The ring.</param>
+    /// <param name="violation">What is wrong.</param>
+    /// <param name="explanation">The same in words.</param>
+    internal static bool TryMap(
+        GuestMemory table, in VirtqueueSetup setup, JoinedParts? joined, out MappedRing ring, out VhostUserViolation violation, out string explanation)
     {
         ring = default;
         if (!CheckNumbers(setup, out violation, out explanation))
@@ -22,9 +36,10 @@ internal readonly record struct MappedRing(SplitRing Split, PackedRing Packed, R
 
         violation = VhostUserViolation.RingOutsideMemory;
         (Part first, Part second, Part third) = PartsOf(setup);
-        if (!Resolve(table, setup.Index, first, out nint descriptors, out explanation)
-            || !Resolve(table, setup.Index, second, out nint driver, out explanation)
-            || !Resolve(table, setup.Index, third, out nint device, out explanation))
+        Resolver resolver = new(table, setup.Index, joined);
+        if (!resolver.TryFind(0, first, out nint descriptors, out explanation)
+            || !resolver.TryFind(1, second, out nint driver, out explanation)
+            || !resolver.TryFind(2, third, out nint device, out explanation))
         {
             return false;
         }
@@ -128,19 +143,6 @@ internal readonly record struct MappedRing(SplitRing Split, PackedRing Packed, R
             new Part("available ring", setup.AvailableRing, SplitRingLayout.AvailableRingSize(setup.Size), IsWritten: false),
             new Part("used ring", setup.UsedRing, SplitRingLayout.UsedRingSize(setup.Size), IsWritten: true));
 
-    private static bool Resolve(GuestMemory table, int queue, in Part part, out nint address, out string explanation)
-    {
-        bool found = table.TryGetRingPart(part.Start, part.Length, part.Permission, out address);
-        explanation = found ? string.Empty
-            : table.Translations is not null ? string.Create(
-                CultureInfo.InvariantCulture,
-                $"queue {queue}: {part.Name} of 0x{part.Length:x} bytes at I/O virtual address 0x{part.Start.Value:x} is not translated, for {(part.IsWritten ? "reading and writing" : "reading")}, to one piece of memory")
-            : string.Create(
-                CultureInfo.InvariantCulture,
-                $"queue {queue}: {part.Name} of 0x{part.Length:x} bytes at user address 0x{part.Start.Value:x} is not inside one of {table.Regions.Count} memory regions");
-        return found;
-    }
-
     private static string DescribeMisaligned(int queue, in Part first, in Part second, in Part third, string alignment) => string.Create(
         CultureInfo.InvariantCulture,
         $"queue {queue}: {first.Name} 0x{first.Start.Value:x}, {second.Name} 0x{second.Start.Value:x}, {third.Name} 0x{third.Start.Value:x} must be aligned to {alignment}");
@@ -153,6 +155,36 @@ internal readonly record struct MappedRing(SplitRing Split, PackedRing Packed, R
         public (ulong First, ulong Last) Range => (Start.Value, Wraps ? ulong.MaxValue : Start.Value + (Length - 1));
 
         public VhostUserIotlbPermission Permission => IsWritten ? VhostUserIotlbPermission.ReadWrite : VhostUserIotlbPermission.ReadOnly;
+    }
+
+    /// <summary>Finds the parts of one ring in a table.</summary>
+    private readonly ref struct Resolver(GuestMemory table, int queue, JoinedParts? joined)
+    {
+        public bool TryFind(int number, in Part part, out nint address, out string explanation)
+        {
+            explanation = string.Empty;
+            address = 0;
+            MemoryPiece[]? pieces = table.FindRingPart(part.Start, part.Length, part.Permission);
+            if (pieces is [MemoryPiece whole])
+            {
+                address = whole.Address;
+                return true;
+            }
+
+            if (pieces is null || joined is null)
+                explanation = Absent(part);
+            else if (!joined.TryJoin(number, pieces, part.IsWritten, out address, out string why))
+                explanation = string.Create(CultureInfo.InvariantCulture, $"queue {queue}: {part.Name} of 0x{part.Length:x} bytes lies in {pieces.Length} pieces of memory, which cannot be mapped as one: {why}");
+            return explanation.Length == 0;
+        }
+
+        private string Absent(in Part part) => table.Translations is not null
+            ? string.Create(
+                CultureInfo.InvariantCulture,
+                $"queue {queue}: {part.Name} of 0x{part.Length:x} bytes at I/O virtual address 0x{part.Start.Value:x} is not translated for {(part.IsWritten ? "reading and writing" : "reading")}")
+            : string.Create(
+                CultureInfo.InvariantCulture,
+                $"queue {queue}: {part.Name} of 0x{part.Length:x} bytes at user address 0x{part.Start.Value:x} is not inside one of {table.Regions.Count} memory regions");
     }
 }
 

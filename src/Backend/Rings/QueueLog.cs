@@ -17,8 +17,9 @@ internal sealed class QueueLog
     private readonly QueueLogSetup _setup;
     private readonly GuestMemory _table;
     private readonly uint _size;
-    private readonly ulong? _descriptorRing;
-    private readonly ulong? _deviceArea;
+    private readonly LoggedPart? _usedRing;
+    private readonly LoggedPart? _descriptorRing;
+    private readonly LoggedPart? _deviceArea;
     private bool _changed;
 
     private QueueLog(in QueueLogSetup setup, GuestMemory table, in VirtqueueSetup queue)
@@ -27,25 +28,22 @@ internal sealed class QueueLog
         _table = table;
         _size = queue.Size;
         IsPacked = queue.IsPacked;
-        UsedRing = setup.UsedRing;
-        if (table.Translations is not null && UsedRing is not null)
-        {
-            // What the front-end says is an I/O virtual address too (QEMU and DPDK); the log is about guest addresses.
-            UsedRing = Find(queue.UsedRing, IsPacked ? PackedRingLayout.EventAreaSize : SplitRingLayout.UsedRingSize(_size));
-        }
-
-        if (IsPacked && setup.UsedRing is not null)
+        if (setup.UsedRing is not { } said)
+            return;
+        if (IsPacked)
         {
             // Of a packed ring the front-end can name the device area alone; the descriptors are looked up.
-            _descriptorRing = Find(queue.DescriptorTable, PackedRingLayout.DescriptorRingSize(_size));
-            _deviceArea = Find(queue.UsedRing, PackedRingLayout.EventAreaSize);
+            _descriptorRing = LoggedPart.Find(table, queue.DescriptorTable, PackedRingLayout.DescriptorRingSize(_size));
+            _deviceArea = LoggedPart.Find(table, queue.UsedRing, PackedRingLayout.EventAreaSize);
+        }
+        else
+        {
+            // Behind an IOMMU what the front-end says is an I/O virtual address too (QEMU and DPDK); the log is about guest addresses.
+            _usedRing = table.Translations is not null ? LoggedPart.Find(table, queue.UsedRing, SplitRingLayout.UsedRingSize(_size)) : LoggedPart.Said(said);
         }
     }
 
     private bool IsPacked { get; }
-
-    /// <summary>Where the used ring lies for the guest; null: it is not marked.</summary>
-    private ulong? UsedRing { get; }
 
     /// <summary>Keeps the log's mapping. The queue holds a lease on the table as long as it uses this. Null when the session has ended meanwhile, and with it the log.</summary>
     internal static QueueLog? TryOpen(in QueueLogSetup setup, GuestMemory table, in VirtqueueSetup queue)
@@ -91,10 +89,19 @@ internal sealed class QueueLog
         _changed = true;
     }
 
+    /// <summary>The same some way behind an address that the front-end may have said, which may be any.</summary>
+    internal void Wrote(ulong guestAddress, ulong offset, ulong length)
+    {
+        if (guestAddress > ulong.MaxValue - offset)
+            _setup.Log.CountOutside();
+        else
+            Wrote(guestAddress + offset, length);
+    }
+
     /// <summary>The driver was shown what lies between two positions: indices of a split ring, positions with their wrap counters of a packed one.</summary>
     internal void ShowedUsed(ushort from, ushort to)
     {
-        if (UsedRing is null || from == to)
+        if (from == to)
             return;
         if (IsPacked)
         {
@@ -102,19 +109,17 @@ internal sealed class QueueLog
             return;
         }
 
-        Ring(UsedRing, 4, 8, from & (_size - 1), (ushort)(to - from));
-        Part(UsedRing, 2, sizeof(ushort));
+        Ring(_usedRing, 4, 8, from & (_size - 1), (ushort)(to - from));
+        _usedRing?.Mark(this, 2, sizeof(ushort));
     }
 
     /// <summary>The device has told the driver when it wants kicks.</summary>
     internal void ShowedWish(bool eventIndex)
     {
-        if (UsedRing is null)
-            return;
         if (IsPacked)
-            Part(_deviceArea, 0, PackedRingLayout.EventAreaSize);
+            _deviceArea?.Mark(this, 0, PackedRingLayout.EventAreaSize);
         else
-            Part(UsedRing, eventIndex ? 4 + (8UL * _size) : 0, sizeof(ushort));
+            _usedRing?.Mark(this, eventIndex ? 4 + (8UL * _size) : 0, sizeof(ushort));
     }
 
     /// <summary>Tells the front-end, if it wants to know, that there is something in the log.</summary>
@@ -137,24 +142,13 @@ internal sealed class QueueLog
     private uint Between(uint from, uint to) => to > from ? to - from : _size - from + to;
 
     /// <summary>Marks entries of a ring, which may go on at its start.</summary>
-    private void Ring(ulong? start, ulong first, ulong entry, uint from, uint count)
+    private void Ring(LoggedPart? part, ulong first, ulong entry, uint from, uint count)
     {
-        uint untilEnd = Math.Min(count, _size - from);
-        Part(start, first + (entry * from), entry * untilEnd);
-        Part(start, first, entry * (count - untilEnd));
-    }
-
-    /// <summary>Marks a part of the ring; the front-end may have said any address.</summary>
-    private void Part(ulong? start, ulong offset, ulong length)
-    {
-        if (start is not { } at || length == 0)
+        if (part is null)
             return;
-        if (at > ulong.MaxValue - offset)
-            _setup.Log.CountOutside();
-        else
-            Wrote(at + offset, length);
+        uint untilEnd = Math.Min(count, _size - from);
+        part.Mark(this, first + (entry * from), entry * untilEnd);
+        if (count > untilEnd)
+            part.Mark(this, first, entry * (count - untilEnd));
     }
-
-    private ulong? Find(UserAddress address, ulong length) =>
-        _table.TryGetRingPart(address, length, VhostUserIotlbPermission.WriteOnly, out nint mapped) && _table.TryGetGuestAddress(mapped, length, out GuestAddress at) ? at.Value : null;
 }

@@ -175,16 +175,16 @@ internal sealed partial class BackendSession
     private async Task SayMissesAsync()
     {
         await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding); // not on the thread of the queue
-        while (TryTakeMiss(out TranslationMiss miss))
+        while (TryTakeWord(out TranslationMiss said, out VhostUserIotlbType type))
         {
             // A front-end that is stopped for a while does not read: it is not given up for what it will answer later.
-            for (TimeSpan pause = _shortestPause; !await TrySayAsync(miss).ConfigureAwait(false); pause = pause < _longestPause ? 2 * pause : pause)
+            for (TimeSpan pause = _shortestPause; !await TrySayAsync(said, type).ConfigureAwait(false); pause = pause < _longestPause ? 2 * pause : pause)
                 await Task.Delay(pause, _options.TimeProvider).ConfigureAwait(false);
         }
     }
 
     /// <returns>False: the front-end has left no room for it. Without a channel there is nobody to say it to.</returns>
-    private async ValueTask<bool> TrySayAsync(TranslationMiss miss)
+    private async ValueTask<bool> TrySayAsync(TranslationMiss said, VhostUserIotlbType type)
     {
         RequestChannel? channel;
         lock (_channelGate)
@@ -198,7 +198,7 @@ internal sealed partial class BackendSession
         if (channel is null)
             return true;
 
-        byte[] payload = PayloadBytes.Of(new VhostUserIotlb(new IoVirtualAddress(miss.Address), 0, default, miss.Permission, VhostUserIotlbType.Miss));
+        byte[] payload = PayloadBytes.Of(new VhostUserIotlb(new IoVirtualAddress(said.Address), 0, default, said.Permission, type));
         try
         {
             return await channel.TrySendAsync(VhostUserHeader.ForRequest(VhostUserBackendRequest.IotlbMsg, payload.Length), payload).ConfigureAwait(false);
@@ -216,13 +216,13 @@ internal sealed partial class BackendSession
             _iotlb.AskAgain();
     }
 
-    /// <summary>The next miss; without one, saying them has ended under the same lock under which it begins.</summary>
-    private bool TryTakeMiss(out TranslationMiss miss)
+    /// <summary>The next miss, or the next refusal; without one, saying them has ended under the same lock under which it begins.</summary>
+    private bool TryTakeWord(out TranslationMiss said, out VhostUserIotlbType type)
     {
         lock (_missGate)
         {
-            miss = default;
-            _saysMisses = !_iommuEnded && _iotlb.TryTakeMiss(out miss);
+            (said, type) = (default, VhostUserIotlbType.Miss);
+            _saysMisses = !_iommuEnded && _iotlb.TryTake(out said, out type);
             return _saysMisses;
         }
     }

@@ -45,9 +45,15 @@ public sealed partial class GuestMemory
         return lease;
     }
 
-    /// <summary>Where a part of a ring is mapped, given by the address that the front-end says for it: an address of its own, or an I/O virtual one.</summary>
-    internal bool TryGetRingPart(UserAddress address, ulong length, VhostUserIotlbPermission needed, out nint mapped) =>
-        _translations is { } translations ? translations.TryFindWhole(address.Value, length, needed, out mapped) : TryGetAddress(address, length, out mapped);
+    /// <summary>
+    /// What a part of a ring lies in, given by the address that the front-end says for it: an address of its own, which is one piece, or an I/O virtual one. Null: not all of it is memory, or not for that.
+    /// </summary>
+    internal MemoryPiece[]? FindRingPart(UserAddress address, ulong length, VhostUserIotlbPermission needed)
+    {
+        if (_translations is { } translations)
+            return translations.FindPieces(address.Value, length, needed);
+        return length > 0 && _byUser.TryFind(address.Value, length, out int index, out ulong offset) ? [new MemoryPiece(_byUser[index], offset, length)] : null;
+    }
 
     private void ReleaseTranslations()
     {

@@ -60,6 +60,9 @@ internal sealed class Translation
     internal bool IsSame(Translation other) =>
         Start == other.Start && Last == other.Last && Address == other.Address && Permission == other.Permission && ReferenceEquals(Region, other.Region);
 
+    /// <summary>Where a range of its I/O virtual addresses lies.</summary>
+    internal MemoryPiece PieceOf(ulong address, ulong length) => new(Region, (ulong)(Address - Region.Memory.Address) + (address - Start), length);
+
     internal bool Overlaps(ulong first, ulong last) => Start <= last && first <= Last;
 
     internal bool Allows(VhostUserIotlbPermission needed) => (Permission & needed) == needed;

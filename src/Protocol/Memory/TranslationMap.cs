@@ -18,30 +18,34 @@ internal sealed class TranslationMap
     /// <summary>The translation of an address; null: there is none.</summary>
     internal Translation? Find(ulong address) => TryFindIndex(address, out int index) ? _translations[index] : null;
 
-    /// <summary>
-    /// Where a range is mapped in one piece, for a part of a ring: in one translation, or in several of which each goes on where the one before ends, in I/O virtual addresses and in the mapping.
-    /// </summary>
-    internal bool TryFindWhole(ulong address, ulong length, VhostUserIotlbPermission needed, out nint mapped)
+    /// <summary>What a range lies in, for a part of a ring: as few pieces as there can be, in the order of I/O virtual addresses. Null: not all of it is translated, or not for that.</summary>
+    internal MemoryPiece[]? FindPieces(ulong address, ulong length, VhostUserIotlbPermission needed)
     {
-        mapped = 0;
         if (length == 0 || address > ulong.MaxValue - (length - 1) || !TryFindIndex(address, out int index))
-            return false;
+            return null;
+        List<MemoryPiece> pieces = [];
         ulong last = address + (length - 1);
-        Translation translation = _translations[index];
-        mapped = translation.Address + (nint)(address - translation.Start);
-        while (translation.Allows(needed))
+        ulong at = address;
+        for (Translation translation = _translations[index]; translation.Allows(needed); translation = _translations[index])
         {
-            if (translation.Last >= last)
-                return true;
-            if (index + 1 == _translations.Length)
-                return false;
-            Translation next = _translations[++index];
-            if (next.Start != translation.Last + 1 || next.Address != translation.Address + (nint)(next.Start - translation.Start) || !ReferenceEquals(next.Region, translation.Region))
-                return false;
-            translation = next;
+            ulong end = Math.Min(translation.Last, last);
+            Append(pieces, translation.PieceOf(at, end - at + 1));
+            if (end == last)
+                return [.. pieces];
+            at = end + 1;
+            if (++index == _translations.Length || _translations[index].Start != at)
+                return null;
         }
 
-        return false;
+        return null;
+    }
+
+    private static void Append(List<MemoryPiece> pieces, in MemoryPiece next)
+    {
+        if (pieces.Count > 0 && pieces[^1] is var previous && previous.GoesOnWith(next))
+            pieces[^1] = previous with { Length = previous.Length + next.Length };
+        else
+            pieces.Add(next);
     }
 
     private bool TryFindIndex(ulong address, out int index)

@@ -10,6 +10,7 @@ internal sealed partial class ChainBatch
 
     private readonly List<TranslationMiss> _misses = [];
     private TranslationMap? _translations;
+    private TranslationMiss? _refused;
 
     /// <summary>The translation of each segment; empty without an IOMMU.</summary>
     private Translation[] _sources = [];
@@ -33,6 +34,15 @@ internal sealed partial class ChainBatch
         return misses;
     }
 
+    /// <summary>What the IOMMU does not allow, for good, and a chain demanded since the last call. It is forgotten here.</summary>
+    internal bool TryTakeRefused(out TranslationMiss refused)
+    {
+        refused = _refused.GetValueOrDefault();
+        bool isRefused = _refused is not null;
+        _refused = null;
+        return isRefused;
+    }
+
     /// <summary>A claim on the memory of one chain.</summary>
     internal GuestMemoryLease Acquire(in FetchedChain chain, GuestMemory table) =>
         _translations is null ? table.Acquire() : table.AcquirePart(_sources.AsSpan(chain.First, chain.End - chain.First));
@@ -51,7 +61,7 @@ internal sealed partial class ChainBatch
             if (source?.Allows(needed) != true)
             {
                 return source is { IsFinal: true }
-                    ? Fault(VirtqueueFault.BufferOutsideMemory, $"buffer that the IOMMU lets nobody {(write ? "write" : "read")}, at I/O virtual address", address, null)
+                    ? Refuse(VirtqueueFault.BufferOutsideMemory, $"buffer that the IOMMU lets nobody {(write ? "write" : "read")}, at I/O virtual address", address, needed)
                     : Miss(map, address, length, needed);
             }
 
@@ -94,7 +104,7 @@ internal sealed partial class ChainBatch
             if (source?.Allows(VhostUserIotlbPermission.ReadOnly) != true)
             {
                 return source is { IsFinal: true }
-                    ? Fault(VirtqueueFault.BadIndirectTable, "indirect table that the IOMMU lets nobody read, at I/O virtual address", address, null)
+                    ? Refuse(VirtqueueFault.BadIndirectTable, "indirect table that the IOMMU lets nobody read, at I/O virtual address", address, VhostUserIotlbPermission.ReadOnly)
                     : Miss(map, address, (uint)destination.Length, VhostUserIotlbPermission.ReadOnly);
             }
 
@@ -105,6 +115,12 @@ internal sealed partial class ChainBatch
         }
 
         return VirtqueueFault.None;
+    }
+
+    private VirtqueueFault Refuse(VirtqueueFault fault, string what, ulong address, VhostUserIotlbPermission needed)
+    {
+        _refused = new TranslationMiss(address, needed);
+        return Fault(fault, what, address, null);
     }
 
     /// <summary>Ends the walk as a fault does; whoever sees the fault looks for misses first.</summary>

@@ -67,6 +67,7 @@ public sealed class IotlbTests
         }
 
         await Eventually.TrueAsync(ring.Error.TryConsume);
+        (await iommu.ToldRefusedAsync()).Should().Be((guest.Guest(0x20000).Value, Write));
         ring.UsedIndex.Should().Be(1);
         await iommu.SayAsync(RawIommu.Invalidation(0, ulong.MaxValue));
     });
@@ -85,6 +86,7 @@ public sealed class IotlbTests
         }
 
         await Eventually.TrueAsync(ring.Error.TryConsume);
+        (await iommu.ToldRefusedAsync()).Should().Be((guest.Guest(0x4000).Value, Read));
     });
 
     [Theory]

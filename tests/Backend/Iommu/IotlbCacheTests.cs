@@ -140,13 +140,34 @@ public sealed class IotlbCacheTests : IDisposable
             (cache.Find(at) is not null).Should().Be(found.Length == 1);
             Translation? entry = map.Find(at);
             (entry is not null).Should().Be(found.Length == 1);
-            bool whole = map.TryFindWhole(at, 1, VhostUserIotlbPermission.ReadWrite, out nint mapped);
-            whole.Should().Be(found.Length == 1);
-            if (whole)
-                mapped.Should().Be(found[0].Address + (nint)(at - found[0].First));
+            MemoryPiece[]? pieces = map.FindPieces(at, 1, VhostUserIotlbPermission.ReadWrite);
+            (pieces is not null).Should().Be(found.Length == 1);
+            pieces?.Should().ContainSingle().Which.Address.Should().Be(found[0].Address + (nint)(at - found[0].First));
         }
 
+        ComparePieces(map, model, address, size);
+
         table.Dispose();
+    }
+
+    /// <summary>Byte by half page: where each lies, and whether all of it does.</summary>
+    private static void ComparePieces(TranslationMap map, List<(ulong First, ulong Last, nint Address)> model, ulong address, ulong size)
+    {
+        List<nint> expected = [];
+        for (ulong done = 0; done < size; done += Page / 2)
+        {
+            ulong at = address + done;
+            expected.AddRange(model.Where(one => one.First <= at && at <= one.Last).Select(one => one.Address + (nint)(at - one.First)));
+        }
+
+        MemoryPiece[]? pieces = map.FindPieces(address, size, VhostUserIotlbPermission.ReadWrite);
+        (pieces is not null).Should().Be((ulong)expected.Count == (size + (Page / 2) - 1) / (Page / 2));
+        if (pieces is null)
+            return;
+        pieces.Aggregate(0UL, static (sum, piece) => sum + piece.Length).Should().Be(size);
+        pieces.SelectMany(static piece => Enumerable.Range(0, (int)((piece.Length + (Page / 2) - 1) / (Page / 2))).Select(half => piece.Address + (nint)((ulong)half * (Page / 2)))).Should().Equal(expected);
+        for (int i = 1; i < pieces.Length; i++)
+            pieces[i - 1].GoesOnWith(pieces[i]).Should().BeFalse("there are as few as there can be");
     }
 
     private Translation Entry(ulong address, ulong size, int offset) => new(address, _guest.Table.Regions[0], (ulong)offset * 512, size, VhostUserIotlbPermission.ReadWrite);

@@ -83,13 +83,21 @@ internal sealed class RawIommu : IAsyncDisposable
         return Read(message);
     }
 
-    private static VhostUserIotlb Read(VhostUserMessage? message)
+    /// <summary>The next thing that is said is that an access was refused.</summary>
+    public async Task<(ulong Address, VhostUserIotlbPermission Permission)> ToldRefusedAsync()
+    {
+        using VhostUserMessage? message = await Channel.ReceiveAsync().InTime();
+        VhostUserIotlb told = Read(message, VhostUserIotlbType.AccessFail);
+        return (told.Address.Value, told.Permission);
+    }
+
+    private static VhostUserIotlb Read(VhostUserMessage? message, VhostUserIotlbType expected = VhostUserIotlbType.Miss)
     {
         message!.Header.Request.Should().Be((uint)VhostUserBackendRequest.IotlbMsg);
         message.Header.NeedsReply.Should().BeFalse("nobody would wait for the answer");
         message.Payload.Length.Should().Be(VhostUserIotlb.WireSize);
         VhostUserIotlb.TryRead(message.Payload, out VhostUserIotlb asked).Should().BeTrue();
-        asked.Type.Should().Be(VhostUserIotlbType.Miss);
+        asked.Type.Should().Be(expected);
         return asked;
     }
 

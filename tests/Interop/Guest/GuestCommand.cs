@@ -46,11 +46,11 @@ internal sealed record GuestCommand
         With("-chardev", Text($"socket,id=rng0,path={socket}"), "-device", "vhost-user-rng-pci,chardev=rng0");
 
     /// <summary>Adds a network card whose other end is a socket; it must be served when QEMU starts.</summary>
-    internal GuestCommand WithNetwork(string socket, int number, int queues = 1, bool packed = false, bool offloads = true) =>
+    internal GuestCommand WithNetwork(string socket, int number, int queues = 1, bool packed = false, bool offloads = true, int ringSize = 256) =>
         With(
             "-chardev", Text($"socket,id=net0,path={socket},reconnect=1"),
             "-netdev", Text($"vhost-user,id=n0,chardev=net0{(queues > 1 ? $",queues={queues}" : "")}"),
-            "-device", Text($"virtio-net-pci,netdev=n0,vectors=0,mac=52:54:00:00:00:{number:x2}{(queues > 1 ? ",mq=on" : "")}{(packed ? ",packed=on" : "")}{Platform}{(offloads ? "" : NoOffloads)}"));
+            "-device", Text($"virtio-net-pci,netdev=n0,vectors=0,mac=52:54:00:00:00:{number:x2}{(queues > 1 ? ",mq=on" : "")}{(packed ? ",packed=on" : "")}{(ringSize == 256 ? "" : $",rx_queue_size={ringSize},tx_queue_size={ringSize}")}{Platform}{(offloads ? "" : NoOffloads)}"));
 
     /// <summary>Adds memory that the guest does not use. QEMU moves the largest piece first, so it has all of the guest's own by the time that it comes to this one.</summary>
     internal GuestCommand WithMemoryThatGoesLast(string file)

@@ -1,3 +1,4 @@
+using Microsoft.Win32.SafeHandles;
 using Vhost.Frontend;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
@@ -18,22 +19,30 @@ internal sealed class StrictGuest : IDisposable
     internal const int DataPages = 512;
     private const int WindowPages = 700;
 
+    /// <summary>Of memory for rings that is scattered; each is a region of its own.</summary>
+    private const int RingPages = 128;
+
     private readonly Lock _gate = new();
     private readonly Random _random = new(11);
     private readonly GuestMemoryLease _lease;
     private readonly bool[] _pageUsed = new bool[DataPages];
     private readonly bool[] _windowUsed = new bool[WindowPages];
+    private readonly bool _scattersRings;
     private ulong _ringBytes;
 
-    internal StrictGuest()
+    /// <param name="scattersRings">The pages of rings lie anywhere in the guest's memory.</param>
+    internal StrictGuest(bool scattersRings = false)
     {
+        _scattersRings = scattersRings;
         Iommu = new IommuMappings { LargestTranslation = Page };
-        GuestMemoryRegion rings = GuestRam.Region(RingsAt, 1 << 20);
+        GuestMemoryRegion rings = GuestRam.Region(RingsAt, scattersRings ? RingPages * Page : 1 << 20);
         GuestMemoryRegion data = GuestRam.Region(DataAt, DataPages * Page);
-        Memory = GuestMemory.Create(rings, data);
+        GuestMemoryRegion[] shown = [.. scattersRings ? Enumerable.Range(0, RingPages).Select(page => OnePage(rings.Memory, page)) : [rings], data];
+        Memory = GuestMemory.Create(shown);
         RingView = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(RingWindow), rings.Memory));
+        foreach (GuestMemoryRegion region in shown)
+            region.Memory.Dispose();
         rings.Memory.Dispose();
-        data.Memory.Dispose();
         _lease = Memory.Acquire();
     }
 
@@ -54,8 +63,15 @@ internal sealed class StrictGuest : IDisposable
         ulong size = (bytes + Page - 1) / Page * Page;
         ulong offset = _ringBytes;
         _ringBytes += size + Page;
-        Iommu.Map(new IoVirtualAddress(RingWindow + offset), new GuestAddress(RingsAt + offset), size);
+        MapRingPages(offset, size);
         return new GuestAddress(RingWindow + offset);
+    }
+
+    /// <summary>Where a byte that the device knows by its address of the IOMMU lies in the guest's memory: the pages of a ring do not follow each other.</summary>
+    internal GuestAddress InMemory(GuestAddress ring)
+    {
+        ulong offset = ring.Value - RingWindow;
+        return _scattersRings ? AtPage((int)(offset / Page), offset % Page) : new GuestAddress(RingsAt + offset);
     }
 
     /// <summary>Takes a ring away from the device and gives it back: the same addresses, the same memory.</summary>
@@ -65,7 +81,7 @@ internal sealed class StrictGuest : IDisposable
         await Iommu.UnmapAsync(new IoVirtualAddress(ring.Value), size).InTime();
         if (meanwhile is not null)
             await meanwhile();
-        Iommu.Map(new IoVirtualAddress(ring.Value), new GuestAddress(RingsAt + (ring.Value - RingWindow)), size);
+        MapRingPages(ring.Value - RingWindow, size);
     }
 
     /// <summary>Puts bytes into pages that lie anywhere.</summary>
@@ -116,6 +132,22 @@ internal sealed class StrictGuest : IDisposable
         _lease.Dispose();
         RingView.Dispose();
         Memory.Dispose();
+    }
+
+    /// <summary>Every other page from the end on.</summary>
+    private static GuestAddress AtPage(int page, ulong offset = 0) => new(RingsAt + ((ulong)(RingPages - 1 - page) * 2 * Page) + offset);
+
+    private static GuestMemoryRegion OnePage(SharedMemory rings, int page)
+    {
+        SafeFileHandle again = File.OpenHandle($"/proc/self/fd/{rings.Descriptor.DangerousGetHandle()}", FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
+        return new GuestMemoryRegion(AtPage(page), SharedMemory.Map(again, (ulong)(page * Page), Page));
+    }
+
+    private void MapRingPages(ulong offset, ulong size)
+    {
+        ulong step = _scattersRings ? Page : size;
+        for (ulong done = 0; done < size; done += step)
+            Iommu.Map(new IoVirtualAddress(RingWindow + offset + done), InMemory(new GuestAddress(RingWindow + offset + done)), step);
     }
 
     private static IoVirtualAddress At(int window) => new(DataWindow + ((ulong)window * Page));

@@ -10,9 +10,9 @@ internal sealed class StrictSession : IAsyncDisposable
 {
     private Task _serving = Task.CompletedTask;
 
-    private StrictSession(IVhostUserDevice device, VhostUserBackendOptions options) => Backend = new VhostUserBackend(device, options);
+    private StrictSession(IVhostUserDevice device, VhostUserBackendOptions options, StrictGuest guest) => (Backend, Guest) = (new VhostUserBackend(device, options), guest);
 
-    internal StrictGuest Guest { get; } = new();
+    internal StrictGuest Guest { get; }
 
     internal VhostUserBackend Backend { get; }
 
@@ -31,9 +31,10 @@ internal sealed class StrictSession : IAsyncDisposable
         DrainTimeout = TimeSpan.FromSeconds(5),
     };
 
-    internal static async Task<StrictSession> StartAsync(IVhostUserDevice device, VirtioFeatures features, int queues = 1, VhostUserBackendOptions? options = null, IVirtioIommu? iommu = null)
+    internal static async Task<StrictSession> StartAsync(
+        IVhostUserDevice device, VirtioFeatures features, int queues = 1, VhostUserBackendOptions? options = null, IVirtioIommu? iommu = null, ushort size = 64, bool scattersRings = false)
     {
-        StrictSession session = new(device, options ?? Options);
+        StrictSession session = new(device, options ?? Options, new StrictGuest(scattersRings));
         (VhostUserConnection front, VhostUserConnection back) = VhostUserConnection.CreatePair();
         session._serving = Task.Run(() => session.Backend.ServeAsync(back));
         features |= VirtioFeatures.Version1;
@@ -48,7 +49,7 @@ internal sealed class StrictSession : IAsyncDisposable
         };
         session.Frontend = await VhostUserFrontend.StartAsync(front, wanted).InTime();
         await session.Frontend.SetMemoryAsync(session.Guest.Memory).InTime();
-        session.Queues = [.. Enumerable.Range(0, queues).Select(_ => new StrictQueue(session.Guest, features))];
+        session.Queues = [.. Enumerable.Range(0, queues).Select(_ => new StrictQueue(session.Guest, features, size))];
         session.Rings = await session.Frontend.StartVringsAsync([.. session.Queues.Select((queue, i) => queue.Describe(i))]).InTime();
         return session;
     }
