@@ -17,6 +17,9 @@ internal abstract partial class QueueWorker
     /// <summary>Whether it has stopped with nobody at work on its requests any more. Known once it has stopped.</summary>
     internal bool StoppedAtRest { get; private set; }
 
+    /// <summary>Whether it has stopped by force, with requests of a sound ring under way. Known once it has stopped.</summary>
+    internal bool StoppedAtWork => !StoppedAtRest && !_broken;
+
     /// <summary>Stops fetching, waits for requests in flight at most the drain time-out, and lets go of the memory.</summary>
     /// <returns>Where the ring goes on, in the form of SET_VRING_BASE.</returns>
     /// <exception cref="TimeoutException">The device does not return from <see cref="IVhostUserDevice.Process"/>.</exception>

@@ -53,6 +53,9 @@ internal sealed class VringState(int index)
 
     public bool Enabled { get; set; }
 
+    /// <summary>It was stopped by force, while the device worked on requests of it: they come back to nobody, and there is no place from which another back-end could go on without losing them.</summary>
+    public bool StoppedAtWork { get; set; }
+
     /// <summary>Runs the ring; null while stopped, or while started without memory.</summary>
     public QueueWorker? Worker { get; set; }
 
@@ -128,6 +131,7 @@ internal sealed class VringState(int index)
         Address = null;
         Base = null;
         Enabled = false;
+        StoppedAtWork = false;
     }
 
     public void CloseDescriptors()

@@ -61,6 +61,37 @@ public class RingServiceTests
         await bench.CheckInvariantsAsync(lines: 0);
     }
 
+    /// <summary>QEMU 7.2 resets by status before it asks. Whoever is told nothing goes on at the used index, and the request comes again.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_queue_whose_requests_do_not_end_has_stopped_nowhere(bool resetsFirst)
+    {
+        await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { DrainTimeout = TimeSpan.FromMilliseconds(50) });
+        using (TestGuest guest = new())
+        using (TestRing ring = new(guest, 0))
+        await using (RawFrontend frontend = await bench.NegotiatedAsync())
+        {
+            bench.Device.KeepRequests = true;
+            await frontend.AddMemoryAsync(guest);
+            await frontend.StartAsync(ring);
+            ring.SubmitAndKick(1);
+            await Eventually.TrueAsync(() => bench.Device.Kept.Count == 1);
+            if (resetsFirst)
+                await frontend.AcceptedAsync(VhostUserRequest.SetStatus, RawFrontend.U64(0));
+
+            await frontend.SendAsync(VhostUserRequest.GetVringBase, RawFrontend.State(0, 0));
+
+            await frontend.ExpectClosedAsync();
+            ring.UsedIndex.Should().Be(0);
+            bench.Device.KeepRequests = false;
+            bench.Device.Kept.TryDequeue(out DetachedChain? kept).Should().BeTrue();
+            kept!.Complete(0);
+        }
+
+        await bench.CheckInvariantsAsync(lines: null);
+    }
+
     [Theory]
     [InlineData(VhostUserRequest.ResetDevice)]
     [InlineData(VhostUserRequest.ResetOwner)]
