@@ -52,6 +52,7 @@ internal sealed record PacketTraffic
             "net", "bench", "--role", frontend ? "front-end" : "back-end", "--socket", socket, "--mode", Mode(frontend),
             "--size", Text(Size), "--burst", "32", .. Ring.Arguments, "--ring-size", Text(RingSize),
             "--queues", Text(Queues), "--seconds", Text(seconds), "--cpu", Text(processor), "--json",
+            .. frontend ? (string[])["--indirect"] : [], // as DPDK's driver does, whatever it then uses
             .. frontend && bench.HugePages is not null ? (string[])["--huge-pages"] : [],
             .. frontend && Lends ? (string[])["--lend"] : [],
             .. frontend && FrontendSends && !Copies && Size >= FirstInPlace ? (string[])["--in-place"] : [],

@@ -21,6 +21,7 @@ internal static class NetBenchCommand
     private static readonly Option<string> _ring = Choice("--ring", "Format of the rings.", required: false, "split", "packed");
     private static readonly Option<bool> _mergeable = new("--mergeable") { Description = "Use mergeable receive buffers." };
     private static readonly Option<bool> _inOrder = new("--in-order") { Description = "Use buffers in order." };
+    private static readonly Option<bool> _indirect = new("--indirect") { Description = "A front-end asks for INDIRECT_DESC, as most drivers do; packets of one buffer do not use it." };
     private static readonly Option<int> _queues = ToolOptions.Number("--queues", "Pairs of queues. Each has a thread, or with --cpu those of a processor share one.", 1, 127, 1);
     private static readonly Option<int> _queueSize = ToolOptions.Number("--ring-size", "Entries of each ring: a front-end makes them, a back-end takes none that are larger.", 2, 32768, 256);
     private static readonly Option<int> _seconds = ToolOptions.Number("--seconds", "Length of the measured interval, which begins half a second after the first packet.", 1, 3600, 3);
@@ -34,7 +35,7 @@ internal static class NetBenchCommand
     {
         Command command = new("bench", "Measure packets: start one side here, and the other one or another program's elsewhere. Ends after its time, or when the other side goes.")
         {
-            _role, _mode, _socket, _client, _server, _inPlace, _lend, _size, _burst, _ring, _mergeable, _inOrder, _queues, _queueSize, _seconds, _wait, _statistics, _hugePages, _processors, _json,
+            _role, _mode, _socket, _client, _server, _inPlace, _lend, _size, _burst, _ring, _mergeable, _inOrder, _indirect, _queues, _queueSize, _seconds, _wait, _statistics, _hugePages, _processors, _json,
         };
         command.Validators.Add(Check);
         command.SetAction((line, stop) => RunAsync(Read(line), line.GetValue(_json), stop));
@@ -70,6 +71,7 @@ internal static class NetBenchCommand
             Packed = line.GetValue(_ring) == "packed",
             Mergeable = line.GetValue(_mergeable),
             InOrder = line.GetValue(_inOrder),
+            Indirect = line.GetValue(_indirect),
             Queues = line.GetValue(_queues),
             QueueSize = line.GetValue(_queueSize),
             Seconds = line.GetValue(_seconds),

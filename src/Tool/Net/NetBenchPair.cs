@@ -29,7 +29,8 @@ internal sealed class NetBenchPair
     /// <summary>Received packets that are still to be sent back.</summary>
     private Range _back = ..0;
 
-    // Written by the thread that serves the pair, read by who measures.
+    // Written by the thread that serves the pair, read by who measures: the version is odd while they do not belong together.
+    private int _version;
     private long _count;
     private long _bytes;
     private long _polls;
@@ -65,7 +66,22 @@ internal sealed class NetBenchPair
     /// <summary>Whether it ever was.</summary>
     internal bool WasUp => _polls > 0;
 
-    internal NetBenchFigures Figures => new(Volatile.Read(ref _count), Volatile.Read(ref _bytes), Volatile.Read(ref _polls), Volatile.Read(ref _empty));
+    internal NetBenchFigures Figures
+    {
+        get
+        {
+            SpinWait wait = default;
+            while (true)
+            {
+                int version = Volatile.Read(ref _version);
+                NetBenchFigures figures = new(_count, _bytes, _polls, _empty);
+                Volatile.ReadBarrier();
+                if (version % 2 == 0 && version == _version)
+                    return figures;
+                wait.SpinOnce();
+            }
+        }
+    }
 
     /// <summary>Sends or receives one burst.</summary>
     internal void Turn() => _turn();
@@ -196,11 +212,15 @@ internal sealed class NetBenchPair
 
     private void Count(int packets, long bytes)
     {
-        Volatile.Write(ref _count, _count + packets);
-        Volatile.Write(ref _bytes, _bytes + bytes);
-        Volatile.Write(ref _polls, _polls + 1);
+        _version++;
+        Volatile.WriteBarrier();
+        _count += packets;
+        _bytes += bytes;
+        _polls++;
         if (packets == 0)
-            Volatile.Write(ref _empty, _empty + 1);
+            _empty++;
+        Volatile.WriteBarrier();
+        _version++;
     }
 }
 

@@ -29,6 +29,7 @@ internal static class NetBenchRun
             QueueSize = (ushort)settings.QueueSize,
             BufferSize = settings.InPlace ? Math.Max(settings.PacketSize + VirtioNetHeader.Size, UsualBuffer) : UsualBuffer,
             RingFeatures = RingFeatures(settings),
+            IndirectBuffers = settings.Indirect ? 2 : 0,
             Mergeable = settings.Mergeable,
             DetailedStatistics = settings.Statistics,
             HugePages = settings.HugePages ? HugePages.TwoMegabytes : HugePages.None,

@@ -51,6 +51,9 @@ internal sealed record NetBenchSettings
 
     public required bool InOrder { get; init; }
 
+    /// <summary>Whether a front-end asks for indirect tables.</summary>
+    public required bool Indirect { get; init; }
+
     public required int Queues { get; init; }
 
     public required int QueueSize { get; init; }

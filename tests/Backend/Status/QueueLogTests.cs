@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using Vhost.Protocol;
 using Vhost.Tests.Support;
 
 namespace Vhost.Backend.Tests.Status;
@@ -51,7 +52,7 @@ public sealed class QueueLogTests : IDisposable
         {
             ring.SubmitAndKick(1);
             await Eventually.TrueAsync(() => device.Kept.Count > round);
-        });
+        }, byReset: true);
 
         _log.Lines.Should().HaveCount(MostLines).And.OnlyContain(line => line.Contains("did not complete within", StringComparison.Ordinal));
         while (device.Kept.TryDequeue(out DetachedChain? chain))
@@ -77,7 +78,7 @@ public sealed class QueueLogTests : IDisposable
     }
 
     /// <summary>Enabled before it is started: no command is on its way to the worker that a short time-out could catch.</summary>
-    private static async Task RestartAsync(SessionBench bench, Func<TestRing, int, Task> use)
+    private static async Task RestartAsync(SessionBench bench, Func<TestRing, int, Task> use, bool byReset = false)
     {
         TestRing ring = bench.Ring();
         uint next = 0;
@@ -87,7 +88,9 @@ public sealed class QueueLogTests : IDisposable
             await bench.Frontend.EnableAsync(ring);
             await bench.Frontend.KickAsync(ring);
             await use(ring, round);
-            next = await bench.Frontend.StopAsync(ring);
+            if (byReset)
+                await bench.Frontend.AcceptedAsync(VhostUserRequest.SetStatus, RawFrontend.U64(0));
+            next = byReset ? next + 1 : await bench.Frontend.StopAsync(ring);
         }
     }
 

@@ -35,7 +35,7 @@ internal sealed class StrictGuest : IDisposable
     {
         _scattersRings = scattersRings;
         Iommu = new IommuMappings { LargestTranslation = Page };
-        GuestMemoryRegion rings = GuestRam.Region(RingsAt, scattersRings ? RingPages * Page : 1 << 20);
+        GuestMemoryRegion rings = GuestRam.Region(RingsAt, scattersRings ? RingPages * Page : 1UL << 20);
         GuestMemoryRegion data = GuestRam.Region(DataAt, DataPages * Page);
         GuestMemoryRegion[] shown = [.. scattersRings ? Enumerable.Range(0, RingPages).Select(page => OnePage(rings.Memory, page)) : [rings], data];
         Memory = GuestMemory.Create(shown);

@@ -85,6 +85,7 @@ public sealed class NetBenchTests
     [InlineData("txonly --in-place", "rxonly", "back-end", 65535)]
     [InlineData("txonly --ring packed", "rxonly --ring packed --lend", "back-end", 1518)]
     [InlineData("rxonly --lend", "txonly", "front-end", 1518)]
+    [InlineData("txonly --in-place --indirect", "rxonly", "back-end", 1518)]
     public async Task Packets_that_are_not_copied_on_one_side_are_whole_on_the_other(string frontend, string backend, string receiver, int size)
     {
         using TempSocket socket = new();
@@ -98,6 +99,7 @@ public sealed class NetBenchTests
         JsonElement report = ToolProcess.Parse(outcomes[receiver == "front-end" ? 0 : 1]);
         report.GetProperty("bytes").GetInt64().Should().Be(report.GetProperty("packets").GetInt64() * size).And.BePositive();
         report.GetProperty("verified").GetInt64().Should().BePositive();
+        Text(report, "features").Contains("INDIRECT_DESC", StringComparison.Ordinal).Should().Be(frontend.Contains("--indirect", StringComparison.Ordinal));
         report.GetProperty("bad").GetInt64().Should().Be(0);
         report.GetProperty("astray").GetInt64().Should().Be(0);
     }
