@@ -105,14 +105,14 @@ internal sealed class DeviceIotlb(int capacity, int mostMisses, IotlbCounters co
         lock (_gate)
         {
             _misses.Clear();
-            _cache.Pin([]);
+            _cache.Pin(new AddressRanges());
             if (_cache.Remove(0, ulong.MaxValue) > 0)
                 Change();
         }
     }
 
     /// <summary>What rings lie in, which does not make room for other translations.</summary>
-    internal void Pin((ulong First, ulong Last)[] ranges)
+    internal void Pin(AddressRanges ranges)
     {
         lock (_gate)
             _cache.Pin(ranges);

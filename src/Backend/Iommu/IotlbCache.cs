@@ -14,7 +14,7 @@ internal sealed class IotlbCache
 
     /// <summary>When each entry came, and whether a ring lies in it; parallel to the entries.</summary>
     private readonly List<(long Age, bool IsPinned)> _notes = [];
-    private (ulong First, ulong Last)[] _pinned = [];
+    private AddressRanges _pinned = new();
     private readonly List<Translation> _gone = [];
     private long _age;
     private int _goneLimit;
@@ -49,17 +49,19 @@ internal sealed class IotlbCache
             Evict();
         at = FirstFrom(entry.Start);
         _entries.Insert(at, entry);
-        _notes.Insert(at, (_age++, Array.Exists(_pinned, range => entry.Overlaps(range.First, range.Last))));
+        _notes.Insert(at, (_age++, _pinned.Overlap(entry.Start, entry.Last)));
         return true;
     }
 
     /// <summary>What rings lie in from now on: it stays as long as there is anything else.</summary>
-    internal void Pin((ulong First, ulong Last)[] ranges)
+    internal void Pin(AddressRanges ranges)
     {
+        if (ranges.IsSame(_pinned))
+            return;
         _pinned = ranges;
         for (int i = 0; i < _notes.Count; i++)
             _notes[i] = _notes[i] with { IsPinned = false };
-        foreach ((ulong first, ulong last) in ranges)
+        foreach ((ulong first, ulong last) in ranges.All)
         {
             for (int i = FirstFrom(first); i < _entries.Count && _entries[i].Start <= last; i++)
                 _notes[i] = _notes[i] with { IsPinned = true };
