@@ -48,7 +48,7 @@ public sealed partial class DeviceVirtqueue
         _iotlb = iotlb;
         _addresses = ring.Addresses;
         _call = call;
-        _batch = new ChainBatch(setup.Size, lease.Memory);
+        _batch = new ChainBatch(setup.Size, lease.Memory) { MostAhead = iotlb?.MostAhead ?? 0 };
         _inOrder = (setup.Features & VirtioFeatures.InOrder) != 0 ? new InOrderCompletions(setup.Size) : null;
         if (setup.IsPacked)
         {
