@@ -112,14 +112,14 @@ internal sealed class DeviceIotlb(int capacity, int mostMisses, IotlbCounters co
         lock (_gate)
         {
             _misses.Clear();
-            _cache.Pin([]);
+            _cache.Pin(new AddressRanges());
             if (_cache.Remove(0, ulong.MaxValue) > 0)
                 Change();
         }
     }
 
     /// <summary>What rings lie in, which does not make room for other translations.</summary>
-    internal void Pin((ulong First, ulong Last)[] ranges)
+    internal void Pin(AddressRanges ranges)
     {
         lock (_gate)
             _cache.Pin(ranges);
@@ -128,25 +128,25 @@ internal sealed class DeviceIotlb(int capacity, int mostMisses, IotlbCounters co
     /// <summary>Asks for translations.</summary>
     /// <param name="misses">Which.</param>
     /// <param name="now">Whether they are said now, or when all that is not answered is said again.</param>
-    /// <returns>True: all of them have come meanwhile; whoever asked moves to the next table instead of waiting.</returns>
+    /// <returns>True: some of them have come meanwhile; whoever asked moves to the next table before he waits.</returns>
     internal bool Ask(ReadOnlySpan<TranslationMiss> misses, bool now)
     {
-        bool missing = false;
+        int come = 0;
         lock (_gate)
         {
             foreach (ref readonly TranslationMiss miss in misses)
             {
                 Translation? known = _cache.Find(miss.Address);
                 if (known?.Allows(miss.Permission) == true)
-                    continue;
-                missing = true;
-                _misses.Add(miss, now && known is not { IsFinal: true });
+                    come++;
+                else
+                    _misses.Add(miss, now && known is not { IsFinal: true });
             }
         }
 
-        if (missing)
+        if (come < misses.Length)
             wake();
-        return !missing;
+        return come > 0;
     }
 
     /// <summary>Everything that was not answered is to be said again.</summary>

@@ -14,7 +14,10 @@ internal sealed class IotlbCache
 
     /// <summary>When each entry came, and whether a ring lies in it; parallel to the entries.</summary>
     private readonly List<(long Age, bool IsPinned)> _notes = [];
-    private (ulong First, ulong Last)[] _pinned = [];
+
+    /// <summary>The same in the order in which entries make room.</summary>
+    private readonly SortedSet<(bool IsPinned, long Age, ulong Start)> _order = [];
+    private AddressRanges _pinned = new();
     private readonly List<Translation> _gone = [];
     private long _age;
     private int _goneLimit;
@@ -48,21 +51,27 @@ internal sealed class IotlbCache
         if (_entries.Count >= _capacity)
             Evict();
         at = FirstFrom(entry.Start);
+        bool isPinned = _pinned.Overlap(entry.Start, entry.Last);
         _entries.Insert(at, entry);
-        _notes.Insert(at, (_age++, Array.Exists(_pinned, range => entry.Overlaps(range.First, range.Last))));
+        _notes.Insert(at, (_age, isPinned));
+        _order.Add((isPinned, _age++, entry.Start));
         return true;
     }
 
     /// <summary>What rings lie in from now on: it stays as long as there is anything else.</summary>
-    internal void Pin((ulong First, ulong Last)[] ranges)
+    internal void Pin(AddressRanges ranges)
     {
+        if (ranges.IsSame(_pinned))
+            return;
         _pinned = ranges;
-        for (int i = 0; i < _notes.Count; i++)
-            _notes[i] = _notes[i] with { IsPinned = false };
-        foreach ((ulong first, ulong last) in ranges)
+        for (int i = 0; i < _entries.Count; i++)
         {
-            for (int i = FirstFrom(first); i < _entries.Count && _entries[i].Start <= last; i++)
-                _notes[i] = _notes[i] with { IsPinned = true };
+            bool isPinned = ranges.Overlap(_entries[i].Start, _entries[i].Last);
+            if (isPinned == _notes[i].IsPinned)
+                continue;
+            _order.Remove(PlaceOf(i));
+            _notes[i] = _notes[i] with { IsPinned = isPinned };
+            _order.Add(PlaceOf(i));
         }
     }
 
@@ -73,7 +82,7 @@ internal sealed class IotlbCache
         int from = FirstFrom(first);
         int to = from;
         while (to < _entries.Count && _entries[to].Start <= last)
-            Drop(_entries[to++]);
+            Drop(to++);
         _entries.RemoveRange(from, to - from);
         _notes.RemoveRange(from, to - from);
         return to - from;
@@ -126,29 +135,21 @@ internal sealed class IotlbCache
         return low;
     }
 
-    private void Evict()
-    {
-        int oldest = -1;
-        int oldestPinned = -1;
-        for (int i = 0; i < _entries.Count; i++)
-        {
-            ref int candidate = ref _notes[i].IsPinned ? ref oldestPinned : ref oldest;
-            if (candidate < 0 || _notes[i].Age < _notes[candidate].Age)
-                candidate = i;
-        }
-
-        RemoveAt(oldest >= 0 ? oldest : oldestPinned);
-    }
+    private void Evict() => RemoveAt(FirstFrom(_order.Min.Start));
 
     private void RemoveAt(int index)
     {
-        Drop(_entries[index]);
+        Drop(index);
         _entries.RemoveAt(index);
         _notes.RemoveAt(index);
     }
 
-    private void Drop(Translation entry)
+    private (bool IsPinned, long Age, ulong Start) PlaceOf(int index) => (_notes[index].IsPinned, _notes[index].Age, _entries[index].Start);
+
+    private void Drop(int index)
     {
+        Translation entry = _entries[index];
+        _order.Remove(PlaceOf(index));
         entry.Release();
         if (entry.Unused.IsCompleted)
             return;

@@ -4,39 +4,49 @@ namespace Vhost.Backend;
 
 /// <summary>
 /// Misses that were said to the front-end, or are about to be, and are not answered. Each is said once, once more when the answer allows less than was asked for, and again only after a time; there are at most
-/// so many, whatever addresses a guest names.
+/// so many, whatever addresses a guest names. They are said in the order in which they came, and an answer costs as much as it answers.
 /// </summary>
 /// <remarks>Threading: one thread at a time; its owner sees to that.</remarks>
 /// <param name="most">The most misses that wait for an answer. The oldest makes room: whoever waits for it asks for it again.</param>
 internal sealed class PendingMisses(int most)
 {
-    private readonly OrderedDictionary<Key, Pending> _pending = [];
-    private readonly Queue<Key> _unsaid = new();
+    private const VhostUserIotlbPermission Highest = (VhostUserIotlbPermission)byte.MaxValue;
 
-    internal bool IsEmpty => _pending.Count == 0;
+    private readonly SortedSet<Pending> _byPage = new(Comparer<Pending>.Create(static (one, other) => Compare(one.Miss, other.Miss)));
+    private readonly LinkedList<Pending> _byAge = new();
+
+    /// <summary>What is about to be said, each once, and what has gone meanwhile.</summary>
+    private readonly Queue<Pending> _unsaid = new();
+    private long _age;
+
+    internal bool IsEmpty => Count == 0;
 
     /// <summary>Misses that wait for an answer.</summary>
-    internal int Count => _pending.Count;
+    internal int Count => _byAge.Count;
 
     /// <summary>Whether there may be one to say.</summary>
     internal bool HasUnsaid => _unsaid.Count > 0;
+
+    /// <summary>Misses that answers were held against so far.</summary>
+    internal long Looked { get; private set; }
 
     /// <summary>Notes a miss, unless the same is asked for already.</summary>
     /// <param name="miss">The miss.</param>
     /// <param name="now">Whether it is said now, or only when all are said again.</param>
     internal void Add(in TranslationMiss miss, bool now)
     {
-        Key key = KeyOf(miss);
-        if (!_pending.TryGetValue(key, out Pending pending))
+        Pending asked = new(miss, _age++);
+        if (!_byPage.TryGetValue(asked, out Pending? pending))
         {
-            if (_pending.Count == most)
-                _pending.RemoveAt(0);
-            pending = new Pending(miss);
-            _pending.Add(key, pending);
+            if (Count == most)
+                Remove(_byAge.First!.Value);
+            pending = asked;
+            _byPage.Add(pending);
+            _byAge.AddLast(pending.Place);
         }
 
         if (now && pending.State == State.Resting)
-            Queue(_pending.IndexOf(key));
+            Queue(pending);
     }
 
     /// <summary>
@@ -46,21 +56,18 @@ internal sealed class PendingMisses(int most)
     internal bool Answer(ulong first, ulong last, VhostUserIotlbPermission permission)
     {
         bool isFinal = false;
-        for (int i = _pending.Count - 1; i >= 0; i--)
+        foreach (Pending pending in OldestFirst(first, last))
         {
-            Pending pending = _pending.GetAt(i).Value;
-            if (!pending.Miss.IsIn(first, last))
-                continue;
             bool isEnough = (pending.Miss.Permission & ~permission) == 0;
             if (isEnough || (pending.IsAnsweredWithLess && pending.State == State.Said))
             {
                 isFinal |= !isEnough;
-                _pending.RemoveAt(i);
+                Remove(pending);
             }
             else if (pending.State == State.Said)
             {
-                _pending.SetAt(i, pending with { IsAnsweredWithLess = true });
-                Queue(i);
+                pending.IsAnsweredWithLess = true;
+                Queue(pending);
             }
         }
 
@@ -69,7 +76,8 @@ internal sealed class PendingMisses(int most)
 
     internal void Clear()
     {
-        _pending.Clear();
+        _byPage.Clear();
+        _byAge.Clear();
         _unsaid.Clear();
     }
 
@@ -77,18 +85,18 @@ internal sealed class PendingMisses(int most)
     internal void SayAgain()
     {
         _unsaid.Clear();
-        for (int i = 0; i < _pending.Count; i++)
-            Queue(i);
+        foreach (Pending pending in _byAge)
+            Queue(pending);
     }
 
     /// <summary>The next one to say. What was answered meanwhile is not said.</summary>
     internal bool TryTake(out TranslationMiss miss)
     {
-        while (_unsaid.TryDequeue(out Key key))
+        while (_unsaid.TryDequeue(out Pending? pending))
         {
-            if (!_pending.TryGetValue(key, out Pending pending) || pending.State == State.Said)
+            if (pending.State != State.Queued)
                 continue;
-            _pending[key] = pending with { State = State.Said };
+            pending.State = State.Said;
             miss = pending.Miss;
             return true;
         }
@@ -97,26 +105,45 @@ internal sealed class PendingMisses(int most)
         return false;
     }
 
-    private static Key KeyOf(in TranslationMiss miss) => new(miss.Page, miss.Permission);
-
-    private void Queue(int index)
+    private static int Compare(in TranslationMiss one, in TranslationMiss other)
     {
-        (Key key, Pending pending) = _pending.GetAt(index);
-        _pending.SetAt(index, pending with { State = State.Queued });
-        if (_unsaid.Count < 2 * most)
-            _unsaid.Enqueue(key);
-        else
-            QueueAnew();
+        int pages = one.Page.CompareTo(other.Page);
+        return pages != 0 ? pages : ((int)one.Permission).CompareTo((int)other.Permission);
+    }
+
+    /// <summary>Those whose page has a byte of a range.</summary>
+    private List<Pending> OldestFirst(ulong first, ulong last)
+    {
+        Pending low = new(new TranslationMiss(first, VhostUserIotlbPermission.None), age: 0);
+        Pending high = new(new TranslationMiss(last, Highest), age: 0);
+        List<Pending> within = [.. _byPage.GetViewBetween(low, high)];
+        within.Sort(static (one, other) => one.Age.CompareTo(other.Age));
+        Looked += within.Count;
+        return within;
+    }
+
+    private void Remove(Pending pending)
+    {
+        pending.State = State.Gone;
+        _byPage.Remove(pending);
+        _byAge.Remove(pending.Place);
+    }
+
+    private void Queue(Pending pending)
+    {
+        if (_unsaid.Count == 2 * most)
+            ForgetGone();
+        pending.State = State.Queued;
+        _unsaid.Enqueue(pending);
     }
 
     /// <summary>What made room for others is in the queue still; a front-end that does not read could make it grow.</summary>
-    private void QueueAnew()
+    private void ForgetGone()
     {
-        _unsaid.Clear();
-        foreach ((Key key, Pending pending) in _pending)
+        for (int left = _unsaid.Count; left > 0; left--)
         {
-            if (pending.State == State.Queued)
-                _unsaid.Enqueue(key);
+            if (_unsaid.Dequeue() is { State: State.Queued } waiting)
+                _unsaid.Enqueue(waiting);
         }
     }
 
@@ -129,9 +156,29 @@ internal sealed class PendingMisses(int most)
         Queued,
 
         Said,
+
+        /// <summary>Answered, or it has made room.</summary>
+        Gone,
     }
 
-    private readonly record struct Key(ulong Page, VhostUserIotlbPermission Permission);
+    private sealed class Pending
+    {
+        internal Pending(in TranslationMiss miss, long age)
+        {
+            Miss = miss;
+            Age = age;
+            Place = new LinkedListNode<Pending>(this);
+        }
 
-    private readonly record struct Pending(TranslationMiss Miss, State State = State.Resting, bool IsAnsweredWithLess = false);
+        internal TranslationMiss Miss { get; }
+
+        internal long Age { get; }
+
+        /// <summary>Among the others, by age.</summary>
+        internal LinkedListNode<Pending> Place { get; }
+
+        internal State State { get; set; }
+
+        internal bool IsAnsweredWithLess { get; set; }
+    }
 }

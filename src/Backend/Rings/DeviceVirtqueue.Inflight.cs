@@ -80,6 +80,7 @@ public sealed partial class DeviceVirtqueue
             if (_inflight!.TryFetch(_batch, out ushort refused))
                 break;
             GiveBackRefused(refused);
+            TellRefused();
         }
 
         _fetchedAgain = _batch.Count;

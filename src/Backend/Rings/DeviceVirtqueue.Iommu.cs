@@ -161,6 +161,15 @@ public sealed partial class DeviceVirtqueue
         }
     }
 
+    /// <summary>What has broken the queue, or a request that was left, may be that the IOMMU does not allow something: the front-end is told where.</summary>
+    private void TellRefused()
+    {
+        if (_iotlb is { } iotlb && _batch.TryTakeRefused(out TranslationMiss refused))
+        {
+            iotlb.TellRefused(refused);
+        }
+    }
+
     /// <summary>Keeps a completion of a suspended ring.</summary>
     private void HoldBack(ushort head, uint bytesWritten)
     {

@@ -50,7 +50,7 @@ public sealed partial class DeviceVirtqueue
         _joined = joined;
         _addresses = ring.Addresses;
         _call = call;
-        _batch = new ChainBatch(setup.Size, lease.Memory);
+        _batch = new ChainBatch(setup.Size, lease.Memory) { MostAhead = iotlb?.MostAhead ?? 0 };
         _inOrder = (setup.Features & VirtioFeatures.InOrder) != 0 ? new InOrderCompletions(setup.Size) : null;
         if (setup.IsPacked)
         {
@@ -298,11 +298,7 @@ public sealed partial class DeviceVirtqueue
         else if (fault != VirtqueueFault.None && !AwaitsTranslation())
         {
             Break(fault, _batch.FaultDetail);
-        }
-
-        if (_iotlb is { } iotlb && _batch.TryTakeRefused(out TranslationMiss refused))
-        {
-            iotlb.TellRefused(refused);
+            TellRefused();
         }
 
         if (_batch.Count == _handed)

@@ -90,7 +90,8 @@ internal sealed class SplitDeviceRing
         }
 
         VirtqueueFault fault = VirtqueueFault.None;
-        for (int left = available; left > 0 && !batch.IsFull && fault == VirtqueueFault.None; left--)
+        int left = available;
+        for (; left > 0 && !batch.IsFull && fault == VirtqueueFault.None; left--)
         {
             ushort head = _ring.ReadAvailableEntry(_nextAvailable);
             if (!TryTakeWhole(batch, head))
@@ -101,7 +102,27 @@ internal sealed class SplitDeviceRing
             _nextAvailable += fault == VirtqueueFault.None ? (ushort)1 : (ushort)0;
         }
 
+        if (batch.HasMissed)
+        {
+            LookAhead(batch, Math.Min(left, ChainBatch.Capacity));
+        }
+
         return fault;
+    }
+
+    /// <summary>What the chains behind one that lacks translations lack is asked for along with it. They stay on the ring, and are looked at again behind it.</summary>
+    private void LookAhead(ChainBatch batch, int chains)
+    {
+        for (int i = 1; i <= chains && batch.MayLookAhead(); i++)
+        {
+            ushort head = _ring.ReadAvailableEntry((uint)(_nextAvailable + i));
+            if (head >= _ring.Size)
+            {
+                return;
+            }
+
+            _walker.Walk(head);
+        }
     }
 
     /// <summary>The short way for a chain of one descriptor. False leaves everything to the walk, which reads the descriptor anew: nothing of this copy is used then.</summary>

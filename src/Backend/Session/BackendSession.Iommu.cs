@@ -146,8 +146,12 @@ internal sealed partial class BackendSession
         return StartWaiting(name);
     }
 
-    /// <summary>Pages that rings lie in do not make room for pages of requests.</summary>
-    private void PinRings() => _iotlb.Pin([.. _vrings.Where(static vring => vring.Started).SelectMany(vring => MappedRing.RangesOf(SetupOf(vring)))]);
+    /// <summary>Pages that rings lie in do not make room for pages of requests. Where a started ring lies does not change, so that the start of one is all that there is to look at.</summary>
+    private void PinRings()
+    {
+        if (UsesIommu)
+            _iotlb.Pin(new AddressRanges([.. _vrings.Where(static vring => vring.Started).SelectMany(vring => MappedRing.RangesOf(SetupOf(vring)))]));
+    }
 
     /// <summary>While no ring is started a front-end does not say what it withdraws (QEMU), so nothing is kept.</summary>
     private void ForgetTranslationsAtRest()

@@ -76,13 +76,9 @@ internal sealed partial class BackendSession
             BackendLog.LeftBad(_logger, _owner, vring.Index, setup.Format, bad);
     }
 
-    private DeviceVirtqueue? TryActivate(VringState vring, in VirtqueueSetup setup, out string explanation)
-    {
-        if (!UsesIommu)
-            return DeviceVirtqueue.TryActivate(_memory, setup, CallOf(vring), _inflight?.Open(setup), out _, out explanation);
-        PinRings();
-        return DeviceVirtqueue.TryActivate(_ringIotlbs[vring.Index], setup, CallOf(vring), _inflight?.Open(setup), out explanation);
-    }
+    private DeviceVirtqueue? TryActivate(VringState vring, in VirtqueueSetup setup, out string explanation) => UsesIommu
+        ? DeviceVirtqueue.TryActivate(_ringIotlbs[vring.Index], setup, CallOf(vring), _inflight?.Open(setup), out explanation)
+        : DeviceVirtqueue.TryActivate(_memory, setup, CallOf(vring), _inflight?.Open(setup), out _, out explanation);
 
     /// <summary>The driver has chosen the packed format for all rings.</summary>
     private bool IsPacked => _state.Features.HasFlag(VirtioFeatures.RingPacked);

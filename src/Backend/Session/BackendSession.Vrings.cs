@@ -159,6 +159,7 @@ internal sealed partial class BackendSession
     {
         vring.Inband?.ForgetErrors();
         vring.Started = true;
+        PinRings();
         StartIfPossible(vring);
         SendPendingConfigChange();
     }

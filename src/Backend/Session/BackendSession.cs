@@ -42,7 +42,7 @@ internal sealed partial class BackendSession
         _connection = connection;
         (_device, _traits, _options, _logger, _budget, _held, _heldTransfer, _events, _counters, IotlbCounters iotlb) = common;
         _iotlb = new DeviceIotlb(_options.IotlbEntries, Math.Max(LeastMisses, _device.QueueCount * MappedRing.MostMisses), iotlb, SayMisses);
-        _ringIotlbs = [.. Enumerable.Range(0, _device.QueueCount).Select(_ => new RingIotlb(_iotlb, 2 * _options.IotlbEntries))];
+        _ringIotlbs = [.. Enumerable.Range(0, _device.QueueCount).Select(_ => new RingIotlb(_iotlb, 2 * _options.IotlbEntries, _options.IotlbEntries / (4 * _device.QueueCount)))];
         _owner = _options.Name is { } name ? $"{name}, {connection.Name}" : connection.Name;
         _somebodyWaits = somebodyWaits;
         _vrings = [.. Enumerable.Range(0, _device.QueueCount).Select(index => new VringState(index))];

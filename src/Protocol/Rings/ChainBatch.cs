@@ -132,16 +132,23 @@ internal sealed partial class ChainBatch
         _seenWritable = false;
     }
 
-    /// <summary>Ends the chain and makes it part of the batch.</summary>
+    /// <summary>Ends the chain and makes it part of the batch, unless it lacks translations.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal void End(ushort id, ushort descriptors)
+    internal VirtqueueFault End(ushort id, ushort descriptors)
     {
+        if (HasMissed)
+        {
+            return Missed;
+        }
+
         _chains[Count++] = new FetchedChain(id, descriptors, _first, _readableEnd, _segmentCount, (uint)_readable, (uint)_writable);
         _segmentEnd = _segmentCount;
         if (_walked >= _walkLimit)
         {
             _limit = Count; // as many buffers without bytes leave no segments behind, and no chain more is walked for them either
         }
+
+        return VirtqueueFault.None;
     }
 
     /// <summary>Takes the chain that was ended last out of the batch again.</summary>

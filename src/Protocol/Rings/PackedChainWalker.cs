@@ -91,8 +91,7 @@ internal readonly struct PackedChainWalker(PackedRing ring, ChainBatch batch, Vi
             }
         }
 
-        _batch.End(id, (ushort)chain.Length);
-        return VirtqueueFault.None;
+        return _batch.End(id, (ushort)chain.Length);
     }
 
     /// <summary>Adds one buffer, or a table of them, behind so many descriptors of the chain.</summary>
@@ -107,9 +106,9 @@ internal readonly struct PackedChainWalker(PackedRing ring, ChainBatch batch, Vi
             return _batch.Fault(VirtqueueFault.HeadOutOfRange, "buffer id", id, _ring.Size - 1);
         }
 
-        _batch.End(id, (ushort)count);
-        position = at;
-        return VirtqueueFault.None;
+        VirtqueueFault fault = _batch.End(id, (ushort)count);
+        position = fault == VirtqueueFault.None ? at : position;
+        return fault;
     }
 
     /// <summary>A table of a packed ring is used from front to back; of the flags in it only WRITE means something (virtio 1.2, 2.8.8).</summary>

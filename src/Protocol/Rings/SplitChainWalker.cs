@@ -53,8 +53,7 @@ internal readonly struct SplitChainWalker(SplitRing ring, ChainBatch batch, Virt
 
             if ((descriptor.Flags & DescriptorFlags.Next) == 0)
             {
-                _batch.End(head, (ushort)(steps + 1));
-                return VirtqueueFault.None;
+                return _batch.End(head, (ushort)(steps + 1));
             }
 
             index = descriptor.Next;
@@ -120,8 +119,7 @@ internal readonly struct SplitChainWalker(SplitRing ring, ChainBatch batch, Virt
 
             if ((entry.Flags & DescriptorFlags.Next) == 0)
             {
-                _batch.End(head, descriptors);
-                return VirtqueueFault.None;
+                return _batch.End(head, descriptors);
             }
 
             index = entry.Next;

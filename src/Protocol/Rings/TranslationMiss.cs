@@ -11,6 +11,9 @@ internal readonly record struct TranslationMiss(ulong Address, VhostUserIotlbPer
     /// <summary>Bytes of the smallest page of an IOMMU.</summary>
     internal const ulong PageSize = 4096;
 
+    /// <summary>Places that are looked at for misses, many of which may lie in one page.</summary>
+    internal const int MostPlaces = 1024;
+
     /// <summary>The number of the smallest page that it lies in.</summary>
     internal ulong Page => Address / PageSize;
 
@@ -21,15 +24,17 @@ internal readonly record struct TranslationMiss(ulong Address, VhostUserIotlbPer
     internal static void Find(TranslationMap map, ulong address, ulong length, VhostUserIotlbPermission permission, List<TranslationMiss> misses, int most)
     {
         ulong last = address + (length - 1);
-        for (ulong at = address; misses.Count < most;)
+        ulong at = address;
+        for (int places = 0; misses.Count < most && places < MostPlaces;)
         {
             Translation? known = map.Find(at);
             if (known?.Allows(permission) != true)
             {
-                misses.Add(new TranslationMiss(at, permission | (known?.Permission ?? VhostUserIotlbPermission.None)));
+                Note(at, permission, known, misses);
+                places++;
             }
 
-            ulong end = known?.Last ?? (at | (PageSize - 1));
+            ulong end = EndOf(at, known);
             if (end >= last)
             {
                 return;
@@ -38,4 +43,27 @@ internal readonly record struct TranslationMiss(ulong Address, VhostUserIotlbPer
             at = end + 1;
         }
     }
+
+    /// <summary>Adds one. Whoever needs the same page for something else asks for both at once.</summary>
+    /// <param name="address">The address.</param>
+    /// <param name="permission">What is to be done there.</param>
+    /// <param name="known">Its translation, which allows less; null: it has none.</param>
+    /// <param name="misses">Where it goes.</param>
+    internal static void Note(ulong address, VhostUserIotlbPermission permission, Translation? known, List<TranslationMiss> misses)
+    {
+        TranslationMiss miss = new(address, permission | (known?.Permission ?? VhostUserIotlbPermission.None));
+        for (int i = 0; i < misses.Count; i++)
+        {
+            if (misses[i].Page == miss.Page)
+            {
+                misses[i] = misses[i] with { Permission = misses[i].Permission | miss.Permission };
+                return;
+            }
+        }
+
+        misses.Add(miss);
+    }
+
+    /// <summary>The last address of which the same is known as of this one.</summary>
+    internal static ulong EndOf(ulong address, Translation? known) => known?.Last ?? (address | (PageSize - 1));
 }

@@ -169,6 +169,24 @@ public sealed class IotlbChangeTests
     }
 
     [Fact]
+    public Task B32_pages_of_a_ring_that_waits_for_the_last_of_them_make_no_room_for_others() => IotlbBench.ServeAsync(
+        lines: 0,
+        async (frontend, guest, ring, iommu) =>
+        {
+            await frontend.StartAsync(ring);
+            await iommu.SayAsync(RawIommu.Update(ring.Address.DescriptorTable.Value, 4096, guest.User(ring.DescriptorOffset)));
+            await iommu.SayAsync(RawIommu.Update(ring.Address.AvailableRing.Value, 4096, guest.User(ring.AvailableOffset)));
+            for (ulong i = 0; i < 100; i++)
+                await iommu.SayAsync(RawIommu.Update(Elsewhere + (i * 4096), 4096, guest.User(i * 4096)));
+
+            await iommu.SayAsync(RawIommu.Update(ring.Address.UsedRing.Value, 4096, guest.User(ring.UsedOffset)));
+
+            await iommu.MapBuffersAsync();
+            await ring.EchoAsync(1);
+        },
+        RawIommu.Options with { IotlbEntries = 8 });
+
+    [Fact]
     public Task B32_a_guest_that_names_ever_more_addresses_fills_a_channel_that_nobody_reads_and_loses_nothing() => IotlbBench.ServeAsync(
         lines: 0,
         async (frontend, guest, ring, iommu) =>

@@ -22,13 +22,36 @@ public sealed class IotlbTests
         await iommu.MapRingsAsync();
 
         ring.SubmitAndKick(7);
-        (await iommu.AskedAsync()).Should().Be(new VhostUserIotlb(new(guest.Guest(0x4000).Value), 0, default, Read, VhostUserIotlbType.Miss));
+        (await iommu.AskedAsync()).Should().Be(new VhostUserIotlb(new(guest.Guest(0x4000).Value), 0, default, VhostUserIotlbPermission.ReadWrite, VhostUserIotlbType.Miss), "both buffers lie there");
         ring.Kick.Signal();
         await iommu.MapBuffersAsync();
         await ring.ExpectEchoAsync(7);
         Task<VhostUserIotlb> more = iommu.AskedAsync();
         await ring.EchoAsync(8);
         more.IsCompleted.Should().BeFalse("nothing is missing, and nothing was asked for twice");
+    });
+
+    [Fact]
+    public Task All_that_a_request_lacks_is_asked_for_before_anything_is_answered() => IotlbBench.ServeAsync(lines: 0, async (frontend, guest, ring, iommu) =>
+    {
+        const int Buffers = 8;
+        await iommu.MapRingsAsync();
+        await frontend.StartAsync(ring);
+        for (ulong i = 0; i < Buffers / 2; i++)
+            guest.WriteBytes(0x20000 + (i * 4096), Enumerable.Repeat((byte)(i + 1), 100).ToArray());
+        IotlbBench.Offer(guest, ring, [.. Enumerable.Range(0, Buffers).Select(static i => (Elsewhere + ((ulong)i * 0x10000), 100, i >= Buffers / 2))]);
+
+        List<VhostUserIotlb> asked = [];
+        while (asked.Count < Buffers)
+            asked.Add(await iommu.AskedAsync());
+
+        asked.Select(static miss => miss.Address.Value).Should().Equal(Enumerable.Range(0, Buffers).Select(static i => Elsewhere + ((ulong)i * 0x10000)));
+        asked.Select(static miss => miss.Permission).Should().Equal(Read, Read, Read, Read, Write, Write, Write, Write);
+        for (int i = 0; i < Buffers; i++)
+            await iommu.SayAsync(RawIommu.Update(asked[i].Address.Value, 4096, guest.User(0x20000 + ((ulong)i * 4096)), asked[i].Permission));
+        await Eventually.TrueAsync(() => ring.UsedIndex == 1);
+        for (ulong i = 0; i < Buffers / 2; i++)
+            guest.ReadBytes(0x20000 + ((i + (Buffers / 2)) * 4096), 100).Should().AllBeEquivalentTo((byte)(i + 1));
     });
 
     [Fact]

@@ -16,6 +16,7 @@ public sealed class IotlbCacheTests : IDisposable
     {
         Update,
         Invalidate,
+        Pin,
         Ask,
     }
 
@@ -25,7 +26,7 @@ public sealed class IotlbCacheTests : IDisposable
     public void Any_sequence_of_updates_and_invalidations_leaves_what_a_plain_list_has()
     {
         Gen<(Step, ulong, ulong, int)> step =
-            from kind in Gen.Frequency((5, Gen.Constant(Step.Update)), (2, Gen.Constant(Step.Invalidate)), (2, Gen.Constant(Step.Ask)))
+            from kind in Gen.Frequency((5, Gen.Constant(Step.Update)), (2, Gen.Constant(Step.Invalidate)), (1, Gen.Constant(Step.Pin)), (2, Gen.Constant(Step.Ask)))
             from address in Gen.OneOf(Gen.Choose(0, 40).Select(static page => (ulong)page * (Page / 2)), Gen.Choose(0, 8).Select(static page => ulong.MaxValue - ((ulong)page * Page) - (Page - 1)))
             from size in Gen.Choose(1, 10).Select(static half => (ulong)half * (Page / 2))
             from offset in Gen.Choose(0, 100)
@@ -34,11 +35,26 @@ public sealed class IotlbCacheTests : IDisposable
     }
 
     [Fact]
+    public void Ranges_in_any_order_are_those_that_a_look_at_each_finds()
+    {
+        Gen<(ulong, ulong)> range =
+            from first in Gen.OneOf(Gen.Choose(0, 60).Select(static at => (ulong)at), Gen.Choose(0, 20).Select(static back => ulong.MaxValue - (ulong)back))
+            from length in Gen.Choose(0, 9)
+            select (first, first + Math.Min((ulong)length, ulong.MaxValue - first));
+        Prop.ForAll(range.ArrayOf().ToArbitrary(), range.ToArbitrary(), static (all, asked) =>
+        {
+            AddressRanges ranges = new(all);
+            ranges.Overlap(asked.Item1, asked.Item2).Should().Be(Array.Exists(all, one => one.Item1 <= asked.Item2 && asked.Item1 <= one.Item2));
+            ranges.IsSame(new AddressRanges([.. Enumerable.Reverse(all), .. all])).Should().BeTrue();
+        }).Check(Config.QuickThrowOnFailure.WithMaxTest(500).WithQuietOnSuccess(true));
+    }
+
+    [Fact]
     public void A_million_entries_leave_as_many_as_there_is_room_for_and_no_mapping_that_nobody_has()
     {
         IotlbCache cache = new(2048);
         Translation pinned = Entry(1, Page, 0);
-        cache.Pin([(1, 1)]);
+        cache.Pin(new AddressRanges((1, 1)));
         cache.Add(pinned);
         List<Translation> all = [];
         for (ulong i = 1; i <= 1_000_000; i++)
@@ -102,6 +118,7 @@ public sealed class IotlbCacheTests : IDisposable
     {
         IotlbCache cache = new(Capacity);
         List<(ulong First, ulong Last, nint Address)> model = [];
+        (ulong First, ulong Last)[] pinned = [];
         foreach ((Step kind, ulong address, ulong size, int offset) in steps)
         {
             ulong last = address + (size - 1);
@@ -114,13 +131,18 @@ public sealed class IotlbCacheTests : IDisposable
                 {
                     model.RemoveAll(one => one.First <= last && address <= one.Last);
                     if (model.Count == Capacity)
-                        model.RemoveAt(0);
+                        model.RemoveAt(Math.Max(0, model.FindIndex(one => !Array.Exists(pinned, range => one.First <= range.Last && range.First <= one.Last))));
                     model.Add(same);
                 }
             }
             else if (kind == Step.Invalidate)
             {
                 cache.Remove(address, last).Should().Be(model.RemoveAll(one => one.First <= last && address <= one.Last));
+            }
+            else if (kind == Step.Pin)
+            {
+                pinned = [(address, last), ((ulong)(offset % 20) * Page, ((ulong)(offset % 20) * Page) + 100)];
+                cache.Pin(new AddressRanges(pinned));
             }
 
             Compare(cache, model, address, size);

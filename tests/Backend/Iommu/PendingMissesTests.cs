@@ -1,3 +1,5 @@
+using FsCheck;
+using FsCheck.Fluent;
 using Vhost.Protocol;
 
 namespace Vhost.Backend.Tests.Iommu;
@@ -106,6 +108,93 @@ public sealed class PendingMissesTests
         Said(misses).Should().ContainSingle("somebody needs it now");
     }
 
+    [Fact]
+    public void An_answer_costs_what_it_answers_however_much_waits()
+    {
+        const int Most = 16_384;
+        PendingMisses misses = new(Most);
+        for (ulong i = 0; i < Most; i++)
+            Add(misses, i * 7919 % Most * 2 * Page);
+        for (ulong i = 0; i < Most; i++)
+            misses.Answer(((2 * i) + 1) * Page, (((2 * i) + 2) * Page) - 1, Both);
+        misses.Looked.Should().Be(0, "none of these pages was asked for");
+
+        misses.Answer(0, (Most * Page) - 1, Both);
+        misses.Looked.Should().Be(Most / 2);
+        misses.Count.Should().Be(Most / 2);
+        for (ulong i = Most / 2; i < Most; i++)
+            misses.Answer(2 * i * Page, 2 * i * Page, Both);
+        misses.Looked.Should().Be(Most);
+        misses.IsEmpty.Should().BeTrue();
+    }
+
+    [Fact]
+    public void What_is_answered_with_less_is_said_again_in_the_order_in_which_it_came()
+    {
+        PendingMisses misses = new(4);
+        Add(misses, 2 * Page, Both);
+        Add(misses, 0, Both);
+        Add(misses, Page, Both);
+        Said(misses).Should().HaveCount(3);
+
+        misses.Answer(0, (3 * Page) - 1, Read).Should().BeFalse();
+
+        Said(misses).Select(static miss => miss.Page).Should().Equal(2, 0, 1);
+    }
+
+    [Fact]
+    public void Any_sequence_leaves_and_says_what_a_list_that_is_searched_from_front_to_back_does()
+    {
+        Gen<(Step, int, int, int)> step =
+            from kind in Gen.Frequency(
+                (6, Gen.Constant(Step.Add)), (1, Gen.Constant(Step.AddForLater)), (3, Gen.Constant(Step.Answer)), (3, Gen.Constant(Step.Take)), (1, Gen.Constant(Step.SayAgain)))
+            from page in Gen.Choose(0, 9)
+            from more in Gen.Choose(0, 3)
+            from permission in Gen.Choose(1, 3)
+            select (kind, page, more, permission);
+        Prop.ForAll(step.ListOf().ToArbitrary(), static list => Follows(list)).Check(Config.QuickThrowOnFailure.WithMaxTest(1000).WithQuietOnSuccess(true));
+    }
+
+    private static void Follows(IEnumerable<(Step, int, int, int)> steps)
+    {
+        PendingMisses misses = new(5);
+        PlainMisses plain = new(5);
+        foreach ((Step kind, int page, int more, int permission) in steps)
+        {
+            TranslationMiss miss = new(((ulong)page * Page) + (ulong)more, (VhostUserIotlbPermission)permission);
+            if (kind is Step.Add or Step.AddForLater)
+            {
+                misses.Add(miss, kind == Step.Add);
+                plain.Add(miss, kind == Step.Add);
+            }
+            else if (kind == Step.Answer)
+            {
+                (ulong first, ulong last) = ((ulong)page * Page, ((ulong)(page + more) * Page) + 5);
+                misses.Answer(first, last, miss.Permission).Should().Be(plain.Answer(first, last, miss.Permission));
+            }
+            else if (kind == Step.SayAgain)
+            {
+                misses.SayAgain();
+                plain.SayAgain();
+            }
+            else
+            {
+                misses.TryTake(out TranslationMiss said).Should().Be(plain.TryTake(out TranslationMiss expected));
+                said.Should().Be(expected);
+            }
+
+            misses.Count.Should().Be(plain.Count);
+        }
+
+        while (plain.TryTake(out TranslationMiss expected))
+        {
+            misses.TryTake(out TranslationMiss said).Should().BeTrue();
+            said.Should().Be(expected);
+        }
+
+        misses.TryTake(out _).Should().BeFalse();
+    }
+
     private static void Add(PendingMisses misses, ulong address, VhostUserIotlbPermission permission = Read) => misses.Add(new TranslationMiss(address, permission), now: true);
 
     private static List<TranslationMiss> Said(PendingMisses misses)
@@ -114,5 +203,91 @@ public sealed class PendingMissesTests
         while (misses.TryTake(out TranslationMiss miss))
             said.Add(miss);
         return said;
+    }
+
+    private enum Step
+    {
+        Add,
+        AddForLater,
+        Answer,
+        Take,
+        SayAgain,
+    }
+
+    /// <summary>The same in one list, the oldest first, and a list of what is to be said.</summary>
+    private sealed class PlainMisses(int most)
+    {
+        private readonly List<Waiting> _all = [];
+        private readonly List<Waiting> _unsaid = [];
+
+        public int Count => _all.Count;
+
+        public void Add(TranslationMiss miss, bool now)
+        {
+            Waiting? waiting = _all.Find(one => one.Miss.Page == miss.Page && one.Miss.Permission == miss.Permission);
+            if (waiting is null)
+            {
+                if (_all.Count == most)
+                    Drop(_all[0]);
+                _all.Add(waiting = new Waiting { Miss = miss });
+            }
+
+            if (now && !waiting.IsSaid && !_unsaid.Contains(waiting))
+                _unsaid.Add(waiting);
+        }
+
+        public bool Answer(ulong first, ulong last, VhostUserIotlbPermission permission)
+        {
+            bool isFinal = false;
+            foreach (Waiting waiting in _all.Where(one => one.Miss.IsIn(first, last)).ToArray())
+            {
+                bool isEnough = (waiting.Miss.Permission & permission) == waiting.Miss.Permission;
+                bool isQueued = _unsaid.Contains(waiting);
+                if (isEnough || (waiting.HadLess && waiting.IsSaid && !isQueued))
+                {
+                    isFinal |= !isEnough;
+                    Drop(waiting);
+                }
+                else if (waiting.IsSaid && !isQueued)
+                {
+                    waiting.HadLess = true;
+                    _unsaid.Add(waiting);
+                }
+            }
+
+            return isFinal;
+        }
+
+        public void SayAgain()
+        {
+            _unsaid.Clear();
+            _unsaid.AddRange(_all);
+        }
+
+        public bool TryTake(out TranslationMiss miss)
+        {
+            miss = default;
+            if (_unsaid.Count == 0)
+                return false;
+            miss = _unsaid[0].Miss;
+            _unsaid[0].IsSaid = true;
+            _unsaid.RemoveAt(0);
+            return true;
+        }
+
+        private void Drop(Waiting waiting)
+        {
+            _all.Remove(waiting);
+            _unsaid.Remove(waiting);
+        }
+
+        private sealed class Waiting
+        {
+            public TranslationMiss Miss { get; init; }
+
+            public bool IsSaid { get; set; }
+
+            public bool HadLess { get; set; }
+        }
     }
 }
