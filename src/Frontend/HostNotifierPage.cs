@@ -44,9 +44,12 @@ public sealed class HostNotifierPage : IDisposable
         return null;
     }
 
-    /// <summary>A file has to have the page; what a device gives (VFIO, a character device) says no size, and the kernel decides.</summary>
+    /// <summary>
+    /// A file has to have the page, and be memory: what else a file system has may be somebody's program that keeps whoever closes the mapping. What a device gives (VFIO, a character device) says no size, and the kernel decides.
+    /// </summary>
     private static string? WhyNotFrom(ulong end, SafeHandle descriptor) => DescriptorInfo.Kind(descriptor) switch
     {
+        FileKind.Regular when !DescriptorInfo.IsMemory(descriptor) => "the descriptor is an ordinary file; a device, or memory (memfd, tmpfs, hugetlbfs), is expected",
         FileKind.Regular when DescriptorInfo.FileSize(descriptor) < end => string.Create(CultureInfo.InvariantCulture, $"the file ends before 0x{end:x}"),
         FileKind.Regular or FileKind.Anonymous or FileKind.CharacterDevice => null,
         FileKind kind => $"the descriptor is not a file that can be mapped ({kind})",
