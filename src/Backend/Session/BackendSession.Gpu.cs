@@ -13,6 +13,8 @@ internal sealed partial class BackendSession
         const string Name = "VHOST_USER_GPU_SET_SOCKET";
         if (_device is not IGpuDevice device)
             return Answer.Ignore(VhostUserViolation.UnknownRequest, $"{Name} is for a GPU, which this device is not");
+        if (RefuseWhileTransferring(Name) is { } wait)
+            return wait;
         SafeFileHandle descriptor = message.TakeDescriptor(0);
         if (_connection.SharesListenerWith(descriptor))
         {

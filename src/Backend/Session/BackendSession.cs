@@ -211,12 +211,17 @@ internal sealed partial class BackendSession
         await CloseGpuChannelAsync().ConfigureAwait(false);
         _ahead?.Dispose();
         bool hasReturned = await EndTransferAsync().ConfigureAwait(false);
-        CloseCryptoSessions();
         await _connection.DisposeAsync().ConfigureAwait(false);
         if (hasReturned)
-            TryCallDevice(_device.Reset, out _);
+            ResetDevice();
         else if (_transfer is { } transfer)
-            _heldTransfer.Hold(transfer, () => TryCallDevice(_device.Reset, out _));
+            _heldTransfer.Hold(transfer, ResetDevice);
+    }
+
+    private void ResetDevice()
+    {
+        CloseCryptoSessions();
+        TryCallDevice(_device.Reset, out _);
     }
 
     /// <summary>Calls into the device; what it throws is an answer, not an accident.</summary>
