@@ -1,4 +1,3 @@
-using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 
 namespace Vhost.Backend;
@@ -15,23 +14,8 @@ internal sealed partial class BackendSession
             return Answer.Ignore(VhostUserViolation.UnknownRequest, $"{Name} is for a GPU, which this device is not");
         if (RefuseWhileTransferring(Name) is { } wait)
             return wait;
-        SafeFileHandle descriptor = message.TakeDescriptor(0);
-        if (_connection.SharesListenerWith(descriptor))
-        {
-            descriptor.Dispose();
-            return Answer.Refuse(VhostUserViolation.BadDescriptor, $"{Name}: the socket is connected to this back-end itself; one end of a socket pair is expected");
-        }
-
-        VhostUserConnection connection;
-        try
-        {
-            connection = VhostUserConnection.Adopt(descriptor, ChannelConnectionOptions());
-        }
-        catch (Exception e) when (e is ArgumentException or IOException)
-        {
-            return Answer.Refuse(VhostUserViolation.BadDescriptor, $"{Name}: {e.Message}");
-        }
-
+        if (TryAdopt(message.TakeDescriptor(0), out string why) is not { } connection)
+            return Answer.Refuse(VhostUserViolation.BadDescriptor, $"{Name}: {why}");
         await CloseGpuChannelAsync().ConfigureAwait(false);
         VhostUserGpuChannel channel = new(connection, _options.TimeProvider, _logger);
         _gpu = channel;

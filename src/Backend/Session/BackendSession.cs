@@ -62,6 +62,7 @@ internal sealed partial class BackendSession
     public async Task RunAsync(CancellationToken stopping)
     {
         _stopping = stopping;
+        ServedSockets.Add(_connection);
         BackendLog.Connected(_logger, _connection.Name);
         _events.TellConnected(_connection.Name);
         try
@@ -211,6 +212,7 @@ internal sealed partial class BackendSession
         await CloseGpuChannelAsync().ConfigureAwait(false);
         _ahead?.Dispose();
         bool hasReturned = await EndTransferAsync().ConfigureAwait(false);
+        ServedSockets.Remove(_connection);
         await _connection.DisposeAsync().ConfigureAwait(false);
         if (hasReturned)
             ResetDevice();
