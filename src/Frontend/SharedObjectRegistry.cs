@@ -11,7 +11,7 @@ namespace Vhost.Frontend;
 /// <remarks>
 /// Any thread. An object of a session vanishes with the session. Its descriptor is asked for each time (GET_SHARED_OBJECT), on the owner's main channel; owners that look each other's objects up at the same time do not
 /// wait for one another, since each back-end answers on the one channel while it asks on the other. An owner that does not answer keeps a back-end that asks waiting for five seconds; for one second where the interrupts of
-/// that back-end come on the same channel (INBAND_NOTIFICATIONS).
+/// that back-end come on the same channel (INBAND_NOTIFICATIONS), or it asks for translations there (ACCESS_PLATFORM).
 /// </remarks>
 public sealed class SharedObjectRegistry : IDisposable
 {
@@ -78,7 +78,7 @@ public sealed class SharedObjectRegistry : IDisposable
 
     /// <summary>The same for a back-end that asks.</summary>
     /// <param name="id">Its number.</param>
-    /// <param name="isUrgent">Interrupts wait behind the answer: an owner has a second.</param>
+    /// <param name="isUrgent">Interrupts or translations wait behind the answer: an owner has a second.</param>
     /// <param name="cancellationToken">Ends the wait; the owner is not concerned.</param>
     internal async ValueTask<SafeFileHandle?> FindForAsync(Guid id, bool isUrgent, CancellationToken cancellationToken)
     {

@@ -148,15 +148,20 @@ public sealed class SharedObjectTests : CountedTests
     }
 
     /// <summary>They come on the channel on which it has asked.</summary>
-    [Fact]
-    public async Task F09_an_owner_that_does_not_answer_holds_up_the_interrupts_of_another_device_for_a_second()
+    [Theory]
+    [InlineData(VhostUserProtocolFeatures.InbandNotifications, VirtioFeatures.None)]
+    [InlineData(VhostUserProtocolFeatures.None, VirtioFeatures.AccessPlatform)]
+    public async Task F09_an_owner_that_does_not_answer_holds_up_interrupts_and_translations_of_another_device_for_a_second(VhostUserProtocolFeatures inband, VirtioFeatures iommu)
     {
-        const VhostUserProtocolFeatures inband = VhostUserProtocolFeatures.InbandNotifications;
         FakeTimeProvider clock = new();
         using SharedObjectRegistry registry = new(time: clock);
         Guid id = Guid.NewGuid();
         await using Dialogue owner = await SilentOwnerAsync(registry, id);
-        await using Dialogue asker = await ReadyAsync(new() { SharedObjects = registry, WantedProtocolFeatures = BackendOffer.UsualProtocol | inband });
+        BackendOffer usual = new();
+        VhostUserFrontendOptions options = new() { SharedObjects = registry };
+        await using Dialogue asker = await Dialogue.StartAsync(
+            (usual with { Features = usual.Features | iommu }).With(SharedFeatures | inband),
+            options with { WantedFeatures = options.WantedFeatures | iommu, WantedProtocolFeatures = BackendOffer.UsualProtocol | SharedFeatures | inband });
         Task<int> asked = LookupAsync(asker, id);
         await clock.TimersAsync();
         clock.Advance(TimeSpan.FromSeconds(1));
