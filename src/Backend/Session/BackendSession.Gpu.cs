@@ -16,12 +16,15 @@ internal sealed partial class BackendSession
             return wait;
         if (TryAdopt(message.TakeDescriptor(0), out string why) is not { } connection)
             return Answer.Refuse(VhostUserViolation.BadDescriptor, $"{Name}: {why}");
-        await CloseGpuChannelAsync().ConfigureAwait(false);
         VhostUserGpuChannel channel = new(connection, _options.TimeProvider, _logger);
-        _gpu = channel;
         if (TryCallDevice(() => device.UseDisplays(channel), out string failure))
+        {
+            await CloseGpuChannelAsync().ConfigureAwait(false);
+            _gpu = channel;
             return Answer.Done;
-        await CloseGpuChannelAsync().ConfigureAwait(false);
+        }
+
+        await channel.CloseAsync().ConfigureAwait(false);
         return Answer.Refuse(VhostUserViolation.WrongState, $"{Name}{failure}");
     }
 
