@@ -22,6 +22,9 @@ public sealed class SharedObjectRegistry : IDisposable
 
     private readonly Lock _gate = new();
     private readonly Dictionary<Guid, Entry> _entries = [];
+
+    /// <summary>How many objects there are of each session that has any.</summary>
+    private readonly Dictionary<VhostUserFrontend, int> _known = [];
     private readonly int _mostPerSession;
     private readonly TimeProvider _time;
     private bool _disposed;
@@ -123,6 +126,7 @@ public sealed class SharedObjectRegistry : IDisposable
             foreach (Entry entry in _entries.Values)
                 entry.Descriptor?.Dispose();
             _entries.Clear();
+            _known.Clear();
         }
     }
 
@@ -130,11 +134,15 @@ public sealed class SharedObjectRegistry : IDisposable
     {
         lock (_gate)
         {
-            int known = _entries.Values.Count(entry => ReferenceEquals(entry.Owner, owner));
+            int known = _known.GetValueOrDefault(owner);
             explanation = _disposed ? "the hypervisor has no objects any more"
                 : known >= _mostPerSession ? string.Create(CultureInfo.InvariantCulture, $"{known} objects are known of it, the most allowed")
                 : _entries.ContainsKey(id) ? $"there is an object {id} already" : "";
-            return explanation.Length == 0 && _entries.TryAdd(id, new Entry(owner, Descriptor: null));
+            if (explanation.Length > 0)
+                return false;
+            _entries.Add(id, new Entry(owner, Descriptor: null));
+            _known[owner] = known + 1;
+            return true;
         }
     }
 
@@ -146,6 +154,8 @@ public sealed class SharedObjectRegistry : IDisposable
                 return false;
             _entries.Remove(id);
             entry.Descriptor?.Dispose();
+            if (owner is not null)
+                _known[owner]--;
             return true;
         }
     }
@@ -155,6 +165,8 @@ public sealed class SharedObjectRegistry : IDisposable
     {
         lock (_gate)
         {
+            if (!_known.Remove(owner))
+                return;
             foreach (Guid id in _entries.Where(pair => ReferenceEquals(pair.Value.Owner, owner)).Select(pair => pair.Key).ToArray())
                 _entries.Remove(id);
         }

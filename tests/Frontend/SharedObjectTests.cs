@@ -191,6 +191,26 @@ public sealed class SharedObjectTests : CountedTests
         registry.Count.Should().Be(3);
     }
 
+    [Fact]
+    public async Task What_is_removed_makes_room_for_another_and_sessions_are_counted_each_for_itself()
+    {
+        using SharedObjectRegistry registry = new(mostPerSession: 1);
+        await using Dialogue one = await ReadyAsync(new() { SharedObjects = registry });
+        await using Dialogue other = await ReadyAsync(new() { SharedObjects = registry });
+        VhostUserSharedObject first = new(Guid.NewGuid());
+        for (int i = 0; i < 3; i++)
+        {
+            (await AskAsync(one, VhostUserBackendRequest.SharedObjectAdd, first)).Should().Be(0);
+            (await AskAsync(one, VhostUserBackendRequest.SharedObjectAdd, new VhostUserSharedObject(Guid.NewGuid()))).Should().Be(1);
+            (await AskAsync(one, VhostUserBackendRequest.SharedObjectRemove, first)).Should().Be(0);
+        }
+
+        (await AskAsync(one, VhostUserBackendRequest.SharedObjectAdd, first)).Should().Be(0);
+        (await AskAsync(other, VhostUserBackendRequest.SharedObjectAdd, new VhostUserSharedObject(Guid.NewGuid()))).Should().Be(0);
+        await LoseAsync(one);
+        registry.Count.Should().Be(1);
+    }
+
     private static async Task<Dialogue> SilentOwnerAsync(SharedObjectRegistry registry, Guid id, TimeProvider? time = null)
     {
         Dialogue owner = await ReadyAsync(new() { SharedObjects = registry, TimeProvider = time ?? TimeProvider.System });
