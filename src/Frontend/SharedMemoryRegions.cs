@@ -17,7 +17,7 @@ namespace Vhost.Frontend;
 /// </remarks>
 public sealed class SharedMemoryRegions : IDisposable
 {
-    /// <summary>Most mappings of one device at the same time; each may take a mapping of the process, of which there are 65530.</summary>
+    /// <summary>Most mappings of one device at the same time; each may take two mappings of the process, of which there are 65530: its own, and the range that is left behind it.</summary>
     public const int MostMappings = 1024;
 
     private readonly Lock _gate = new();
