@@ -103,7 +103,7 @@ public sealed partial class DeviceVirtqueue
             return false;
         }
 
-        Flush();
+        FailUpon(Flush);
         GiveBackUnhanded();
         GuestMemoryLease old = _lease;
         _lease = table.Acquire();

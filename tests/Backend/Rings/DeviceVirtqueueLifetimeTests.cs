@@ -125,6 +125,27 @@ public sealed class DeviceVirtqueueLifetimeTests : DeviceQueueBench
     }
 
     [Fact]
+    public void A_request_that_was_completed_twice_breaks_its_ring_and_keeps_no_table_from_being_replaced()
+    {
+        using GuestMemory first = GuestRam.Create(0x20_0000);
+        Queue q = Start(4, memory: first);
+        q.OfferSimple(0);
+        q.Device.TryPop(out DescriptorChain chain).Should().BeTrue();
+        ushort head = chain.Head;
+        DetachedChain detached = chain.Detach();
+        q.Device.Complete(head, 0);
+        detached.CompleteQuietly(0);
+
+        q.Device.ReplaceMemory(Memory).Should().BeTrue();
+
+        q.Device.Fault.Should().Be(VirtqueueFault.DeviceFailed);
+        q.Device.FaultDetail.Should().Contain("completed already");
+        q.Release();
+        first.Dispose();
+        first.Released.IsCompleted.Should().BeTrue();
+    }
+
+    [Fact]
     public void R19_a_ring_whose_memory_is_taken_away_goes_silent()
     {
         using GuestMemory elsewhere = GuestRam.Create(0x1000, at: 0x100_0000);
