@@ -86,8 +86,8 @@ public sealed record VhostUserBackendOptions
     public TimeSpan PageTimeout { get; init; } = TimeSpan.FromMinutes(5);
 
     /// <summary>
-    /// Refuses memory whose file can still be shortened (no F_SEAL_SHRINK). Shortening a mapped file ends the process that touches it;
-    /// memory on an ordinary file or on a hugetlbfs mount cannot be sealed, therefore the default is false.
+    /// Refuses memory that its owner can still take away: whose file can be shortened (no F_SEAL_SHRINK), or has huge pages, of which a hole may take one for good. Touching what was taken away ends the process;
+    /// memory on an ordinary file and huge pages cannot be sealed against it, therefore the default is false.
     /// </summary>
     public bool RequireSealedMemory { get; init; }
 
