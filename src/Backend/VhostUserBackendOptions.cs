@@ -97,7 +97,7 @@ public sealed record VhostUserBackendOptions
     /// <summary>
     /// Bytes that a front-end may have mapped here at the same time: its memory, which counts twice while it is under way (postcopy), and its dirty log. A table that replaces another one counts alone, though both are mapped for a
     /// moment. A process has 128 TiB of addresses for all that it maps; a file without content costs a front-end nothing, so one without
-    /// a limit could take them all. 1 or more; default: 1 TiB, more than nearly all guests have.
+    /// a limit could take them all. Pages that a request is the first to touch are charged to this process, so near the size of the guest this bounds that, too. 1 or more; default: 1 TiB, more than nearly all guests have.
     /// </summary>
     public ulong MaxMemoryBytes { get; init; } = 1UL << 40;
 
