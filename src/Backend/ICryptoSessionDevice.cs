@@ -5,7 +5,8 @@ namespace Vhost.Backend;
 /// <summary>A crypto device whose sessions come by messages (CRYPTO_SESSION is offered), as those of QEMU's <c>vhost-user-crypto</c> do, and not on its control queue.</summary>
 /// <remarks>
 /// Called from the session, one call at a time; requests that name a session come on the queues meanwhile. The library gives the numbers and never the same one twice while the back-end lives, so that a request that comes
-/// late cannot meet another session; all sessions are closed when the device is reset or the front-end goes.
+/// late cannot meet another session; all sessions are closed when the device is reset or the front-end goes. Sessions that came with a state (<see cref="IMigratableDevice.LoadStateAsync"/>) are not among them: closing them is
+/// refused, and <see cref="IVhostUserDevice.Reset"/> has to forget them, and erase their keys.
 /// </remarks>
 public interface ICryptoSessionDevice : IVhostUserDevice
 {

@@ -8,7 +8,7 @@ namespace Vhost.Backend;
 /// <remarks>
 /// <para>Both methods are called while no queue of the device is started, and none is started until they have returned. The device is suspended then: it neither writes to guest memory nor changes its
 /// configuration. They run on the thread pool, beside the session, which goes on answering messages; of the device's other members it calls <see cref="IVhostUserDevice.TryReadConfig"/> meanwhile, and
-/// <see cref="IVhostUserDevice.Reset"/> only after the call has returned.</para>
+/// <see cref="IVhostUserDevice.Reset"/> only after the call has returned. Messages that would call others are refused; no shared object is found.</para>
 /// <para>An exception is the answer that the transfer failed (CHECK_DEVICE_STATE); its message is logged.</para>
 /// <para>The format is the device's own. It begins with a version, so that devices of different age can tell each other apart: the two sides of a migration need not be the same program.</para>
 /// </remarks>

@@ -86,8 +86,8 @@ public sealed record VhostUserBackendOptions
     public TimeSpan PageTimeout { get; init; } = TimeSpan.FromMinutes(5);
 
     /// <summary>
-    /// Refuses memory whose file can still be shortened (no F_SEAL_SHRINK). Shortening a mapped file ends the process that touches it;
-    /// memory on an ordinary file or on a hugetlbfs mount cannot be sealed, therefore the default is false.
+    /// Refuses memory that its owner can still take away: whose file can be shortened (no F_SEAL_SHRINK), or has huge pages, of which a hole may take one for good. Touching what was taken away ends the process;
+    /// memory on an ordinary file and huge pages cannot be sealed against it, therefore the default is false.
     /// </summary>
     public bool RequireSealedMemory { get; init; }
 
@@ -97,7 +97,7 @@ public sealed record VhostUserBackendOptions
     /// <summary>
     /// Bytes that a front-end may have mapped here at the same time: its memory, which counts twice while it is under way (postcopy), and its dirty log. A table that replaces another one counts alone, though both are mapped for a
     /// moment. A process has 128 TiB of addresses for all that it maps; a file without content costs a front-end nothing, so one without
-    /// a limit could take them all. 1 or more; default: 1 TiB, more than nearly all guests have.
+    /// a limit could take them all. Pages that a request is the first to touch are charged to this process, so near the size of the guest this bounds that, too. 1 or more; default: 1 TiB, more than nearly all guests have.
     /// </summary>
     public ulong MaxMemoryBytes { get; init; } = 1UL << 40;
 

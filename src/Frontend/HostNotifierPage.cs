@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.InteropServices;
 using Vhost.Protocol;
 
 namespace Vhost.Frontend;
@@ -9,21 +10,21 @@ namespace Vhost.Frontend;
 /// <remarks>The mapping ends with <see cref="Dispose"/>, which is the session's to call after <see cref="IHostNotifierUser.Remove"/> has returned.</remarks>
 public sealed class HostNotifierPage : IDisposable
 {
-    private readonly AddressReservation _range;
+    private readonly MappingHandle _mapping;
 
-    private HostNotifierPage(int queue, AddressReservation range) => (Queue, _range) = (queue, range);
+    private HostNotifierPage(int queue, nint address, ulong length) => (Queue, Address, _mapping) = (queue, address, new MappingHandle(address, (nuint)length));
 
     /// <summary>The ring.</summary>
     public int Queue { get; }
 
     /// <summary>Where the page is mapped in this process, readable and writable; its size is <see cref="Environment.SystemPageSize"/>.</summary>
-    public nint Address => _range.Address;
+    public nint Address { get; }
 
     /// <summary>Unmaps the page.</summary>
-    public void Dispose() => _range.Dispose();
+    public void Dispose() => _mapping.Dispose();
 
     /// <summary>Null, and the reason, when what the back-end said is no page.</summary>
-    internal static HostNotifierPage? TryMap(in VhostUserVringArea said, System.Runtime.InteropServices.SafeHandle descriptor, out string explanation)
+    internal static HostNotifierPage? TryMap(in VhostUserVringArea said, SafeHandle descriptor, out string explanation)
     {
         ulong page = (ulong)Environment.SystemPageSize;
         explanation = "";
@@ -31,26 +32,24 @@ public sealed class HostNotifierPage : IDisposable
             explanation = string.Create(CultureInfo.InvariantCulture, $"0x{said.Size:x} bytes at 0x{said.Offset:x} are not one page of {page} bytes");
         else if (WhyNotFrom(said.Offset + page, descriptor) is { } why)
             explanation = why;
+        else if (SharedMemory.MappingGranularity(descriptor) is var granularity && granularity != page)
+            explanation = string.Create(CultureInfo.InvariantCulture, $"0x{said.Size:x} bytes are not whole pages of 0x{granularity:x} bytes, of which the file consists");
         if (explanation.Length > 0)
             return null;
-        AddressReservation? range = null;
-        try
-        {
-            range = AddressReservation.Reserve(page);
-            range.Map(0, descriptor, said.Offset, page, writable: true);
-            return new HostNotifierPage((int)said.Ring.Index, range);
-        }
-        catch (Exception e) when (e is LinuxException or VhostUserProtocolException)
-        {
-            range?.Dispose();
-            explanation = e.Message;
-            return null;
-        }
+        nint address = Libc.mmap(0, (nuint)page, Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_SHARED, descriptor, (long)said.Offset);
+        int error = Marshal.GetLastPInvokeError();
+        if (address != Libc.MAP_FAILED)
+            return new HostNotifierPage((int)said.Ring.Index, address, page);
+        explanation = new LinuxException(string.Create(CultureInfo.InvariantCulture, $"mmap(offset 0x{said.Offset:x}, {page} bytes)"), error).Message;
+        return null;
     }
 
-    /// <summary>A file has to have the page; what a device gives (VFIO, a character device) says no size, and the kernel decides.</summary>
-    private static string? WhyNotFrom(ulong end, System.Runtime.InteropServices.SafeHandle descriptor) => DescriptorInfo.Kind(descriptor) switch
+    /// <summary>
+    /// A file has to have the page, and be memory: what else a file system has may be somebody's program that keeps whoever closes the mapping. What a device gives (VFIO, a character device) says no size, and the kernel decides.
+    /// </summary>
+    private static string? WhyNotFrom(ulong end, SafeHandle descriptor) => DescriptorInfo.Kind(descriptor) switch
     {
+        FileKind.Regular when !DescriptorInfo.IsMemory(descriptor) => "the descriptor is an ordinary file; a device, or memory (memfd, tmpfs, hugetlbfs), is expected",
         FileKind.Regular when DescriptorInfo.FileSize(descriptor) < end => string.Create(CultureInfo.InvariantCulture, $"the file ends before 0x{end:x}"),
         FileKind.Regular or FileKind.Anonymous or FileKind.CharacterDevice => null,
         FileKind kind => $"the descriptor is not a file that can be mapped ({kind})",

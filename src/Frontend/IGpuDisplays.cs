@@ -45,7 +45,7 @@ public interface IGpuDisplays
 
     /// <summary>DMABUF_SCANOUT (9) and, where <see cref="Features"/> has DMABUF2, DMABUF_SCANOUT2 (12).</summary>
     /// <param name="scanout">The display and the layout of the buffer; the modifier is 0 where none was said.</param>
-    /// <param name="buffer">The dma-buf, owned by the callee; null turns the display off.</param>
+    /// <param name="buffer">The dma-buf, owned by the callee; null turns the display off. Nothing was looked at: a back-end that lies sends any descriptor, such as a pipe or a file that never answers.</param>
     void SetDmabufScanout(VhostUserGpuDmabufScanout2 scanout, SafeFileHandle? buffer) => buffer?.Dispose();
 
     /// <summary>DMABUF_UPDATE (10): a part of the dma-buf has changed.</summary>

@@ -12,25 +12,28 @@ namespace Vhost.Frontend;
 /// What is not mapped cannot be touched: a guest that does gets the error of its hypervisor. All mappings end when the device is reset and with the session; the ranges stay until <see cref="Dispose"/>, so that no guest is left
 /// with addresses that belong to somebody else.
 /// </para>
-/// <para>A back-end that shortens a file that is mapped makes its pages unusable (SIGBUS for this process, if it touches them itself).</para>
+/// <para>A back-end that shortens a file that is mapped makes its pages unusable (SIGBUS for this process, if it touches them itself). One that maps a file of a file system of its own (FUSE) can stop the whole process, which
+/// waits for that file system when the mapping ends: <see cref="VhostUserFrontendOptions.RequireMemoryFiles"/> refuses such files.</para>
 /// </remarks>
 public sealed class SharedMemoryRegions : IDisposable
 {
-    /// <summary>Most mappings of one device at the same time; each may take a mapping of the process, of which there are 65530.</summary>
+    /// <summary>Most mappings of one device at the same time; each may take two mappings of the process, of which there are 65530: its own, and the range that is left behind it.</summary>
     public const int MostMappings = 1024;
 
     private readonly Lock _gate = new();
     private readonly SortedList<ulong, ulong>[] _mapped = new SortedList<ulong, ulong>[VhostUserShmemConfig.MaxRegions];
     private readonly AddressReservation?[] _ranges = new AddressReservation?[VhostUserShmemConfig.MaxRegions];
     private readonly ulong[] _sizes;
+    private readonly bool _requireMemory;
     private int _count;
     private bool _closed;
     private bool _disposed;
 
     /// <param name="sizes">What the back-end answered; checked.</param>
-    internal SharedMemoryRegions(ulong[] sizes)
+    /// <param name="requireMemory">Only files that are memory are mapped.</param>
+    internal SharedMemoryRegions(ulong[] sizes, bool requireMemory = false)
     {
-        _sizes = sizes;
+        (_sizes, _requireMemory) = (sizes, requireMemory);
         try
         {
             for (int id = 0; id < sizes.Length; id++)
@@ -201,11 +204,13 @@ public sealed class SharedMemoryRegions : IDisposable
     }
 
     /// <summary>A page beyond the end of a file would end whoever touches it. A dma-buf, which is none of any file system, has a size too.</summary>
-    private static string? WhyNotFrom(in VhostUserShmemMap said, SafeFileHandle descriptor)
+    private string? WhyNotFrom(in VhostUserShmemMap said, SafeFileHandle descriptor)
     {
         FileKind kind = DescriptorInfo.Kind(descriptor);
         if (kind is not (FileKind.Regular or FileKind.Anonymous))
             return $"the descriptor is not a file that can be mapped ({kind})";
+        if (_requireMemory && !DescriptorInfo.IsMemory(descriptor))
+            return "the descriptor is not memory (memfd, tmpfs, hugetlbfs, dma-buf), which this side requires";
         ulong available = DescriptorInfo.FileSize(descriptor);
         return said.FileOffset > available || said.Length > available - said.FileOffset
             ? string.Create(CultureInfo.InvariantCulture, $"0x{said.Length:x} bytes from 0x{said.FileOffset:x} are more than the 0x{available:x} bytes of the file")

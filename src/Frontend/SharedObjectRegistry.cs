@@ -11,7 +11,7 @@ namespace Vhost.Frontend;
 /// <remarks>
 /// Any thread. An object of a session vanishes with the session. Its descriptor is asked for each time (GET_SHARED_OBJECT), on the owner's main channel; owners that look each other's objects up at the same time do not
 /// wait for one another, since each back-end answers on the one channel while it asks on the other. An owner that does not answer keeps a back-end that asks waiting for five seconds; for one second where the interrupts of
-/// that back-end come on the same channel (INBAND_NOTIFICATIONS).
+/// that back-end come on the same channel (INBAND_NOTIFICATIONS), or it asks for translations there (ACCESS_PLATFORM).
 /// </remarks>
 public sealed class SharedObjectRegistry : IDisposable
 {
@@ -22,6 +22,9 @@ public sealed class SharedObjectRegistry : IDisposable
 
     private readonly Lock _gate = new();
     private readonly Dictionary<Guid, Entry> _entries = [];
+
+    /// <summary>How many objects there are of each session that has any.</summary>
+    private readonly Dictionary<VhostUserFrontend, int> _known = [];
     private readonly int _mostPerSession;
     private readonly TimeProvider _time;
     private bool _disposed;
@@ -78,7 +81,7 @@ public sealed class SharedObjectRegistry : IDisposable
 
     /// <summary>The same for a back-end that asks.</summary>
     /// <param name="id">Its number.</param>
-    /// <param name="isUrgent">Interrupts wait behind the answer: an owner has a second.</param>
+    /// <param name="isUrgent">Interrupts or translations wait behind the answer: an owner has a second.</param>
     /// <param name="cancellationToken">Ends the wait; the owner is not concerned.</param>
     internal async ValueTask<SafeFileHandle?> FindForAsync(Guid id, bool isUrgent, CancellationToken cancellationToken)
     {
@@ -123,6 +126,7 @@ public sealed class SharedObjectRegistry : IDisposable
             foreach (Entry entry in _entries.Values)
                 entry.Descriptor?.Dispose();
             _entries.Clear();
+            _known.Clear();
         }
     }
 
@@ -130,11 +134,15 @@ public sealed class SharedObjectRegistry : IDisposable
     {
         lock (_gate)
         {
-            int known = _entries.Values.Count(entry => ReferenceEquals(entry.Owner, owner));
+            int known = _known.GetValueOrDefault(owner);
             explanation = _disposed ? "the hypervisor has no objects any more"
                 : known >= _mostPerSession ? string.Create(CultureInfo.InvariantCulture, $"{known} objects are known of it, the most allowed")
                 : _entries.ContainsKey(id) ? $"there is an object {id} already" : "";
-            return explanation.Length == 0 && _entries.TryAdd(id, new Entry(owner, Descriptor: null));
+            if (explanation.Length > 0)
+                return false;
+            _entries.Add(id, new Entry(owner, Descriptor: null));
+            _known[owner] = known + 1;
+            return true;
         }
     }
 
@@ -146,6 +154,8 @@ public sealed class SharedObjectRegistry : IDisposable
                 return false;
             _entries.Remove(id);
             entry.Descriptor?.Dispose();
+            if (owner is not null)
+                _known[owner]--;
             return true;
         }
     }
@@ -155,6 +165,8 @@ public sealed class SharedObjectRegistry : IDisposable
     {
         lock (_gate)
         {
+            if (!_known.Remove(owner))
+                return;
             foreach (Guid id in _entries.Where(pair => ReferenceEquals(pair.Value.Owner, owner)).Select(pair => pair.Key).ToArray())
                 _entries.Remove(id);
         }

@@ -21,7 +21,8 @@ public sealed partial class VhostUserFrontend
         ArgumentNullException.ThrowIfNull(displays);
         using OperationGate.Pass pass = await _gate.EnterAsync(cancellationToken).ConfigureAwait(false);
         (VhostUserConnection ours, SafeFileHandle theirs) = VhostUserConnection.CreatePairWithHandle(
-            _peer + ", GPU channel", new VhostUserConnectionOptions { TimeProvider = _options.TimeProvider, Logger = _log, MaxPayload = GpuContracts.MaxUpdate });
+            _peer + ", GPU channel",
+            new VhostUserConnectionOptions { TimeProvider = _options.TimeProvider, Logger = _log, MaxPayload = GpuContracts.MaxUpdate, MostPayload = GpuContracts.MostPayload });
         GpuServer server = new(ours, displays, _log);
         try
         {

@@ -27,7 +27,7 @@ public sealed partial class VhostUserFrontend
             throw new InvalidOperationException("The shared memory regions of this session were reserved before.");
         ulong[] sizes = await Requests.GetShmemConfigAsync(cancellationToken).ConfigureAwait(false);
         RequireSizes(sizes, largest);
-        SharedMemoryRegions regions = new(sizes);
+        SharedMemoryRegions regions = new(sizes, _options.RequireMemoryFiles);
         Volatile.Write(ref _regions, regions);
         if (_completion.Task.IsCompleted)
             regions.Close();

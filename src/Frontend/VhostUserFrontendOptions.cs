@@ -65,6 +65,12 @@ public sealed record VhostUserFrontendOptions
     public IHostNotifierUser? HostNotifiers { get; init; }
 
     /// <summary>
+    /// Whether a back-end may map nothing but memory into the shared memory regions (<see cref="VhostUserFrontend.ReserveSharedMemoryAsync"/>): memfds, files on tmpfs and hugetlbfs, and dma-bufs. A back-end that maps a
+    /// file of a file system of its own (FUSE) can otherwise stop this process, which waits for that file system when the mapping ends. Not for a device that maps the files of a shared folder. Default: any file.
+    /// </summary>
+    public bool RequireMemoryFiles { get; init; }
+
+    /// <summary>
     /// The IOMMU between the guest and the device; ACCESS_PLATFORM, BACKEND_REQ and REPLY_ACK are then asked for. A back-end that does not offer the first is used without it, unless <see cref="RequiredFeatures"/> has
     /// it: guests whose devices all are behind an IOMMU cannot do with that. Borrowed; one for all devices that see the same addresses. Null: <see cref="BackendRequests"/> answers.
     /// </summary>

@@ -55,7 +55,7 @@ public sealed class HostedBackendOptions
     /// <summary>How long stopping waits for requests under way; see <see cref="VhostUserBackendOptions.DrainTimeout"/>. Configuration: a time like 00:00:05.</summary>
     public TimeSpan DrainTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
-    /// <summary>Refuses memory whose file can be shortened; see <see cref="VhostUserBackendOptions.RequireSealedMemory"/>. Configuration: true or false.</summary>
+    /// <summary>Refuses memory whose file can be shortened, or has huge pages; see <see cref="VhostUserBackendOptions.RequireSealedMemory"/>. Configuration: true or false.</summary>
     public bool RequireSealedMemory { get; set; }
 
     /// <summary>Memory regions to accept at the same time, 1 to <see cref="VhostUserBackendOptions.MemorySlotLimit"/>. Configuration: a number.</summary>

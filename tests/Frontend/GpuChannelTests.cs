@@ -59,11 +59,56 @@ public sealed class GpuChannelTests : CountedTests
         await using Dialogue dialogue = await Dialogue.StartAsync(options: new VhostUserFrontendOptions { LoggerFactory = log });
         await using VhostUserConnection gpu = await ShowAsync(dialogue, new Displays());
         long before = GC.GetTotalAllocatedBytes(precise: true);
-        byte[] header = new byte[VhostUserHeader.EncodedSize];
-        new VhostUserHeader((uint)VhostUserGpuRequest.Update, 0, GpuContracts.MaxUpdate + 4).Write(header);
-        await gpu.SendRawAsync(header);
+        await gpu.SendRawAsync(HeaderOf((uint)VhostUserGpuRequest.Update, GpuContracts.MaxUpdate + 4));
         (await log.WhenAsync(2045)).Should().Contain("268435480");
         (GC.GetTotalAllocatedBytes(precise: true) - before).Should().BeLessThan(16 << 20);
+    }
+
+    [Theory]
+    [InlineData((uint)VhostUserGpuRequest.CursorPos)]
+    [InlineData((uint)VhostUserGpuRequest.CursorUpdate)]
+    [InlineData(0xFFFFu)]
+    public async Task F09_a_payload_larger_than_its_request_has_is_refused_before_there_is_memory_for_it(uint request)
+    {
+        using LogRecorder log = new();
+        await using Dialogue dialogue = await Dialogue.StartAsync(options: new VhostUserFrontendOptions { LoggerFactory = log });
+        await using VhostUserConnection gpu = await ShowAsync(dialogue, new Displays());
+        long before = GC.GetTotalAllocatedBytes(precise: true);
+        await gpu.SendRawAsync(HeaderOf(request, GpuContracts.MaxUpdate));
+        (await log.WhenAsync(2045)).Should().Contain("268435476");
+        (GC.GetTotalAllocatedBytes(precise: true) - before).Should().BeLessThan(16 << 20);
+    }
+
+    [Fact]
+    public async Task F09_a_frame_that_is_announced_takes_memory_only_as_it_comes()
+    {
+        using LogRecorder log = new();
+        await using Dialogue dialogue = await Dialogue.StartAsync(options: new VhostUserFrontendOptions { LoggerFactory = log });
+        await using VhostUserConnection gpu = await ShowAsync(dialogue, new Displays());
+        long before = GC.GetTotalAllocatedBytes(precise: true);
+        await gpu.SendRawAsync((byte[])[.. HeaderOf((uint)VhostUserGpuRequest.Update, GpuContracts.MaxUpdate), .. new byte[1 << 20]]);
+        gpu.Abort();
+        (await log.WhenAsync(2045)).Should().Contain("closed the connection after 1048588 bytes");
+        (GC.GetTotalAllocatedBytes(precise: true) - before).Should().BeLessThan(32 << 20);
+    }
+
+    [Fact]
+    public async Task A_large_frame_comes_as_it_was_sent()
+    {
+        const int Width = 1000;
+        const int Height = 800;
+        Displays displays = new();
+        await using Dialogue dialogue = await Dialogue.StartAsync();
+        await using VhostUserConnection gpu = await ShowAsync(dialogue, displays);
+        byte[] update = new byte[VhostUserGpuRectangle.Size + (Width * Height * 4)];
+        new Random(1).NextBytes(update);
+        new VhostUserGpuRectangle(0, 0, 0, Width, Height).Write(update);
+        for (int i = 0; i < 2; i++)
+            await gpu.SendAsync(new VhostUserHeader((uint)VhostUserGpuRequest.Update, 0, (uint)update.Length), update);
+        await gpu.SendAsync(new VhostUserHeader((uint)VhostUserGpuRequest.DmabufUpdate, 0, 20), new byte[20]);
+        (await gpu.ReceiveAsync().InTime())!.Dispose();
+        displays.Drawn.Should().Be(2);
+        displays.Pixels.AsSpan().SequenceEqual(update.AsSpan(VhostUserGpuRectangle.Size)).Should().BeTrue();
     }
 
     [Fact]
@@ -85,6 +130,13 @@ public sealed class GpuChannelTests : CountedTests
         await using VhostUserConnection gpu = await ShowAsync(dialogue, new Displays());
         await SharingSteps.LoseAsync(dialogue);
         (await gpu.ReceiveAsync().InTime()).Should().BeNull("the front-end has closed it");
+    }
+
+    private static byte[] HeaderOf(uint request, uint size)
+    {
+        byte[] header = new byte[VhostUserHeader.EncodedSize];
+        new VhostUserHeader(request, 0, size).Write(header);
+        return header;
     }
 
     private static async Task<VhostUserConnection> ShowAsync(Dialogue dialogue, IGpuDisplays displays)
@@ -109,7 +161,13 @@ public sealed class GpuChannelTests : CountedTests
 
         public void SetScanout(VhostUserGpuScanout scanout) => Interlocked.Increment(ref _drawn);
 
-        public void Update(in VhostUserGpuUpdate update) => Interlocked.Increment(ref _drawn);
+        public byte[] Pixels { get; private set; } = [];
+
+        public void Update(in VhostUserGpuUpdate update)
+        {
+            Pixels = update.Pixels.ToArray();
+            Interlocked.Increment(ref _drawn);
+        }
 
         public void MoveCursor(VhostUserGpuCursorPosition position, bool visible) => Interlocked.Increment(ref _drawn);
 

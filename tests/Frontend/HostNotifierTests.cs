@@ -96,6 +96,18 @@ public sealed class HostNotifierTests : CountedTests
     }
 
     [Fact]
+    public async Task F09_a_doorbell_is_no_file_of_a_file_system()
+    {
+        Doorbells doorbells = new();
+        using LogRecorder log = new();
+        await using Dialogue dialogue = await RunningAsync(new() { HostNotifiers = doorbells, LoggerFactory = log });
+        using SafeFileHandle ordinary = OrdinaryFile();
+        (await RingAsync(dialogue, ordinary, Doorbell(0))).Should().Be(1);
+        log.Lines.Should().Contain(line => line.Contains("is an ordinary file"));
+        doorbells.Pages.Should().BeEmpty();
+    }
+
+    [Fact]
     public async Task The_page_is_gone_before_the_ring_is_asked_to_stop_and_one_that_comes_meanwhile_goes_too()
     {
         Doorbells doorbells = new();

@@ -144,6 +144,42 @@ public sealed class SharedMemoryRegionTests : CountedTests
         ProcessCounts.MappedIn(regions.AddressOf(0), Huge).Should().Be(0);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task F09_a_file_of_a_file_system_is_mapped_unless_memory_is_required(bool requireMemory)
+    {
+        using SafeFileHandle ordinary = OrdinaryFile();
+        using SharedMemory memory = SharedMemory.CreateSealed("shared", Page);
+        using LogRecorder log = new();
+        await using Dialogue dialogue = await ReadyAsync(new() { RequireMemoryFiles = requireMemory, LoggerFactory = log }, shmem: [4 * Page]);
+        using SharedMemoryRegions regions = await dialogue.Session.ReserveSharedMemoryAsync();
+        VhostUserShmemMap map = new(0, 0, 0, Page, VhostUserShmemMapFlags.ReadWrite);
+
+        (await MapAsync(dialogue, ordinary, map)).Should().Be(requireMemory ? 1UL : 0);
+        (await MapAsync(dialogue, memory.Descriptor, map with { RegionOffset = Page })).Should().Be(0);
+
+        regions.MappingCount.Should().Be(requireMemory ? 1 : 2);
+        log.Lines.Any(line => line.Contains("is not memory", StringComparison.Ordinal)).Should().Be(requireMemory);
+    }
+
+    [Fact]
+    public void F09_a_device_takes_two_mappings_of_the_process_for_each_of_its_own_at_most()
+    {
+        const int Most = SharedMemoryRegions.MostMappings;
+        using SharedMemoryRegions regions = new([2 * Most * Page, Page]);
+        using SharedMemory file = SharedMemory.CreateSealed("shared", Page);
+        VhostUserShmemMap map = new(0, 0, 0, Page, VhostUserShmemMapFlags.ReadWrite);
+        for (ulong i = 0; i < Most; i++)
+            regions.TryMap(map with { RegionOffset = 2 * i * Page }, Libc.Duplicate(file.Descriptor)).Should().BeNull();
+
+        regions.TryMap(map with { RegionId = 1 }, Libc.Duplicate(file.Descriptor)).Should().Contain("the most allowed");
+
+        ProcessCounts.PiecesIn(regions.AddressOf(0), 2 * Most * Page).Should().BeInRange(Most, 2 * Most);
+        regions.Close().Should().BeNull();
+        ProcessCounts.PiecesIn(regions.AddressOf(0), 2 * Most * Page).Should().Be(1);
+    }
+
     [Fact]
     public void What_a_back_end_asked_for_last_comes_too_late_when_the_session_has_ended()
     {

@@ -148,15 +148,20 @@ public sealed class SharedObjectTests : CountedTests
     }
 
     /// <summary>They come on the channel on which it has asked.</summary>
-    [Fact]
-    public async Task F09_an_owner_that_does_not_answer_holds_up_the_interrupts_of_another_device_for_a_second()
+    [Theory]
+    [InlineData(VhostUserProtocolFeatures.InbandNotifications, VirtioFeatures.None)]
+    [InlineData(VhostUserProtocolFeatures.None, VirtioFeatures.AccessPlatform)]
+    public async Task F09_an_owner_that_does_not_answer_holds_up_interrupts_and_translations_of_another_device_for_a_second(VhostUserProtocolFeatures inband, VirtioFeatures iommu)
     {
-        const VhostUserProtocolFeatures inband = VhostUserProtocolFeatures.InbandNotifications;
         FakeTimeProvider clock = new();
         using SharedObjectRegistry registry = new(time: clock);
         Guid id = Guid.NewGuid();
         await using Dialogue owner = await SilentOwnerAsync(registry, id);
-        await using Dialogue asker = await ReadyAsync(new() { SharedObjects = registry, WantedProtocolFeatures = BackendOffer.UsualProtocol | inband });
+        BackendOffer usual = new();
+        VhostUserFrontendOptions options = new() { SharedObjects = registry };
+        await using Dialogue asker = await Dialogue.StartAsync(
+            (usual with { Features = usual.Features | iommu }).With(SharedFeatures | inband),
+            options with { WantedFeatures = options.WantedFeatures | iommu, WantedProtocolFeatures = BackendOffer.UsualProtocol | SharedFeatures | inband });
         Task<int> asked = LookupAsync(asker, id);
         await clock.TimersAsync();
         clock.Advance(TimeSpan.FromSeconds(1));
@@ -184,6 +189,26 @@ public sealed class SharedObjectTests : CountedTests
         for (int i = 0; i < 10_000; i++)
             (await AskAsync(dialogue, VhostUserBackendRequest.SharedObjectAdd, new VhostUserSharedObject(Guid.NewGuid()))).Should().Be(i < 3 ? 0UL : 1UL);
         registry.Count.Should().Be(3);
+    }
+
+    [Fact]
+    public async Task What_is_removed_makes_room_for_another_and_sessions_are_counted_each_for_itself()
+    {
+        using SharedObjectRegistry registry = new(mostPerSession: 1);
+        await using Dialogue one = await ReadyAsync(new() { SharedObjects = registry });
+        await using Dialogue other = await ReadyAsync(new() { SharedObjects = registry });
+        VhostUserSharedObject first = new(Guid.NewGuid());
+        for (int i = 0; i < 3; i++)
+        {
+            (await AskAsync(one, VhostUserBackendRequest.SharedObjectAdd, first)).Should().Be(0);
+            (await AskAsync(one, VhostUserBackendRequest.SharedObjectAdd, new VhostUserSharedObject(Guid.NewGuid()))).Should().Be(1);
+            (await AskAsync(one, VhostUserBackendRequest.SharedObjectRemove, first)).Should().Be(0);
+        }
+
+        (await AskAsync(one, VhostUserBackendRequest.SharedObjectAdd, first)).Should().Be(0);
+        (await AskAsync(other, VhostUserBackendRequest.SharedObjectAdd, new VhostUserSharedObject(Guid.NewGuid()))).Should().Be(0);
+        await LoseAsync(one);
+        registry.Count.Should().Be(1);
     }
 
     private static async Task<Dialogue> SilentOwnerAsync(SharedObjectRegistry registry, Guid id, TimeProvider? time = null)

@@ -40,6 +40,9 @@ public sealed class ProcessCounts
     /// <summary>How many shared mappings have a page between two addresses.</summary>
     public static int MappedIn(nint address, ulong length) => ListMappings().Count(line => Overlaps(line, (ulong)address, (ulong)address + length));
 
+    /// <summary>How many mappings of any kind have a page between two addresses.</summary>
+    public static int PiecesIn(nint address, ulong length) => File.ReadLines("/proc/self/maps").Count(line => Overlaps(line, (ulong)address, (ulong)address + length));
+
     /// <summary>Waits until there are no more descriptors and mappings than in this snapshot; fails naming those that stayed.</summary>
     public void AssertBack()
     {

@@ -160,10 +160,10 @@ public sealed partial class BlockDevice
     {
         if (offset != VirtioBlkConfig.WriteBackOffset || source.Length != 1 || source[0] > 1)
             return false;
-        if (_writeBack && source[0] == 0)
-            _storage.Flush(); // what completed under the cache becomes durable before the driver stops flushing
-        _writeBack = source[0] == 1;
-        ChooseDurability();
+        bool wasCached = _writeBack;
+        UseCache(source[0] == 1);
+        if (wasCached && source[0] == 0)
+            FlushCached();
         return true;
     }
 
@@ -202,6 +202,27 @@ public sealed partial class BlockDevice
 
     /// <summary>Notes an error that is answered with VIRTIO_BLK_S_IOERR.</summary>
     internal void StorageFailed(Exception error) => LastStorageError = error;
+
+    /// <summary>What was answered under the cache becomes durable before the driver stops flushing. What is answered meanwhile is durable by itself: the cache is off already.</summary>
+    private void FlushCached()
+    {
+        Interlocked.MemoryBarrier(); // a write that was done before the flush begins, or sees that there is no cache
+        try
+        {
+            _storage.Flush();
+        }
+        catch
+        {
+            UseCache(true);
+            throw;
+        }
+    }
+
+    private void UseCache(bool cached)
+    {
+        _writeBack = cached;
+        ChooseDurability();
+    }
 
     /// <summary>
     /// virtio 1.2, 5.2.5: the driver's choice where it may choose, else a cache only for a driver that knows how to flush it.

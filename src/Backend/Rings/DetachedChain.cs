@@ -63,21 +63,31 @@ public sealed class DetachedChain
         DeviceVirtqueue queue = _queue;
         if (!queue.LeavesRequests)
             throw new InvalidOperationException($"Queue {queue.Index}: a request is given up only after SuspendQueue was called.");
+        int weight = Weight;
         Release(_writableLength);
         IsLeft = true;
-        queue.HandBack(this);
+        HandBack(weight);
         queue.Wake?.Invoke();
     }
 
     /// <summary>The same as <see cref="Complete"/>, but the worker finds it only when somebody wakes it.</summary>
     internal void CompleteQuietly(uint bytesWritten)
     {
+        int weight = Weight;
         Release(bytesWritten);
         BytesWritten = bytesWritten;
-        _queue.HandBack(this);
+        HandBack(weight);
     }
 
-    /// <summary>Lets go of the guest's memory. Before that it is noted where the guest has it that was written: the table may be another one when the worker marks it.</summary>
+    /// <summary>The queue has it before it counts it no more: a broken one may end once nothing counts, and marks what it has in the log. From then on this may stand for another chain.</summary>
+    private void HandBack(int weight)
+    {
+        DeviceVirtqueue queue = _queue;
+        queue.HandBack(this);
+        queue.Released(weight);
+    }
+
+    /// <summary>Lets go of the guest's memory; it still counts. Before that it is noted where the guest has it that was written: the table may be another one when the worker marks it.</summary>
     internal void Release(uint bytesWritten)
     {
         if (Interlocked.Exchange(ref _outstanding, 0) == 0)
@@ -89,7 +99,6 @@ public sealed class DetachedChain
         _touched = _queue.LogOfDetached is { } log ? NoteTouched(log.Touched(bytesWritten, _writableLength)) : 0;
         _lease.Dispose();
         _lease = default;
-        _queue.Released(Weight);
     }
 
     /// <summary>Marks what was noted when the chain was given back.</summary>

@@ -103,7 +103,7 @@ public sealed partial class DeviceVirtqueue
             return false;
         }
 
-        Flush();
+        FailUpon(Flush);
         GiveBackUnhanded();
         GuestMemoryLease old = _lease;
         _lease = table.Acquire();
@@ -227,6 +227,7 @@ public sealed partial class DeviceVirtqueue
         _batch.Forget();
         _inflight?.Dispose();
         _inflight = null;
+        MarkHandedBack();
         CloseLog();
         _joined?.Dispose();
         GuestMemoryLease lease = _lease;
@@ -238,6 +239,7 @@ public sealed partial class DeviceVirtqueue
     internal void Complete(DetachedChain chain, uint bytesWritten)
     {
         chain.Release(bytesWritten);
+        Released(chain.Weight);
         CompleteDetached(chain, bytesWritten);
     }
 
@@ -262,6 +264,17 @@ public sealed partial class DeviceVirtqueue
     {
         while (_handedBack.TryDequeue(out DetachedChain? chain))
             CompleteDetached(chain, chain.BytesWritten);
+    }
+
+    /// <summary>What came back too late to be shown was written all the same.</summary>
+    private void MarkHandedBack()
+    {
+        while (_handedBack.TryDequeue(out DetachedChain? chain))
+        {
+            if (_log is { } log)
+                chain.MarkTouched(log);
+            Pool(chain);
+        }
     }
 
     private void CompleteDetached(DetachedChain chain, uint bytesWritten)

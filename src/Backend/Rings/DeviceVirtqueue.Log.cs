@@ -17,6 +17,11 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Where the chain that comes back next probably is: the one behind the last.</summary>
     private int _markNext;
 
+    /// <summary>
+    /// Descriptors of a packed ring that the last back-end had taken: those that it had written as used and not shown were taken back when the ring started, before it had a log.
+    /// </summary>
+    private (ushort From, ushort To) _recovered;
+
     /// <summary>What is to be logged of chains that were detached; null: nothing. Any thread.</summary>
     internal QueueLog? LogOfDetached => _logShown;
 
@@ -33,6 +38,8 @@ public sealed partial class DeviceVirtqueue
     {
         _logSetup = setup;
         OpenLog();
+        _log?.ShowedUsed(_recovered.From, _recovered.To);
+        _recovered = default;
     }
 
     /// <summary>Uses the log with the table on which the queue has its lease now.</summary>

@@ -59,6 +59,7 @@ public sealed partial class DeviceVirtqueue
             _inflight = left;
             _packed = new PackedDeviceRing(ring.Packed, _batch, setup, left?.NextAvailable ?? available, left?.NextUsed ?? used);
             _packed.Track(left, adopt: true);
+            _recovered = left is null ? default : (left.NextUsed.Word, left.NextAvailable.Word);
             _callOwed = setup.Base != VirtqueueSetup.FreshPackedBase;
         }
         else

@@ -69,24 +69,8 @@ internal sealed partial class BackendSession
     private async ValueTask<Answer> SetBackendChannelAsync(VhostUserMessage message)
     {
         const string Name = "VHOST_USER_SET_BACKEND_REQ_FD";
-        SafeFileHandle descriptor = message.TakeDescriptor(0);
-        if (_connection.SharesListenerWith(descriptor))
-        {
-            descriptor.Dispose();
-            return Answer.Refuse(
-                VhostUserViolation.BadDescriptor, $"{Name}: the socket is connected to this back-end itself; one end of a socket pair is expected");
-        }
-
-        VhostUserConnection connection;
-        try
-        {
-            connection = VhostUserConnection.Adopt(descriptor, ChannelConnectionOptions());
-        }
-        catch (Exception e) when (e is ArgumentException or IOException)
-        {
-            return Answer.Refuse(VhostUserViolation.BadDescriptor, $"{Name}: {e.Message}");
-        }
-
+        if (TryAdopt(message.TakeDescriptor(0), out string why) is not { } connection)
+            return Answer.Refuse(VhostUserViolation.BadDescriptor, $"{Name}: {why}");
         RequestChannel channel = new(connection, VhostUserChannel.Backend, ChannelOptions());
         channel.Start();
         await ReplaceChannelAsync(channel).ConfigureAwait(false);
@@ -94,6 +78,27 @@ internal sealed partial class BackendSession
         RepeatInbandSignals();
         RepeatMisses();
         return Answer.Done;
+    }
+
+    /// <summary>Takes a socket over for a channel of its own. Null, and why, when it is none, or one whose other end is ours.</summary>
+    private VhostUserConnection? TryAdopt(SafeFileHandle descriptor, out string why)
+    {
+        try
+        {
+            // Connected before it is looked at: from then on its other end stays the same.
+            InheritedSocket.Require(descriptor, InheritedSocketKind.Connected, nameof(descriptor));
+            why = "";
+            if (!ServedSockets.HasOtherEnd(descriptor, _connection))
+                return VhostUserConnection.Adopt(descriptor, ChannelConnectionOptions());
+            why = "the socket is connected to this back-end itself; one end of a socket pair is expected";
+        }
+        catch (Exception e) when (e is ArgumentException or IOException)
+        {
+            why = e.Message;
+        }
+
+        descriptor.Dispose();
+        return null;
     }
 
     private VhostUserConnectionOptions ChannelConnectionOptions() =>

@@ -15,6 +15,7 @@ internal sealed partial class BackendSession
         const string Name = "VHOST_USER_CREATE_CRYPTO_SESSION";
         byte[] reply = message.Payload.ToArray();
         string? problem = _device is not ICryptoSessionDevice device ? "the device has no sessions"
+            : IsTransferring ? "the state of the device is being transferred (VHOST_USER_SET_DEVICE_STATE_FD)"
             : _cryptoSessions.Count >= _traits.MostCryptoSessions ? $"there are {_cryptoSessions.Count} sessions, the most allowed"
             : CreateCryptoSession(device, reply);
         if (problem is null)
@@ -55,6 +56,8 @@ internal sealed partial class BackendSession
     private Answer CloseCryptoSession(ulong id)
     {
         const string Name = "VHOST_USER_CLOSE_CRYPTO_SESSION";
+        if (RefuseWhileTransferring(Name) is { } wait)
+            return wait;
         if (!_cryptoSessions.Remove(id))
             return Answer.Refuse(VhostUserViolation.BadValue, $"{Name}: there is no session {unchecked((long)id)}");
         return TryCallDevice(() => ((ICryptoSessionDevice)_device).CloseSession(id), out string failure)

@@ -77,6 +77,8 @@ internal sealed partial class BackendSession
 
     private Answer AnnounceAddress(ulong address)
     {
+        if (RefuseWhileTransferring("VHOST_USER_SEND_RARP") is { } wait)
+            return wait;
         TryCallDevice(() => ((IVhostUserNetDevice)_device).AnnounceAddress(new MacAddress(address & 0xFFFF_FFFF_FFFF)), out _);
         return Answer.Done;
     }
@@ -96,8 +98,7 @@ internal sealed partial class BackendSession
             vring.Forget();
         _status.Set(0);
         _state = _state with { Features = VirtioFeatures.None };
-        CloseCryptoSessions();
-        TryCallDevice(_device.Reset, out _);
+        ResetDevice();
         return Answer.Done;
     }
 
@@ -115,8 +116,7 @@ internal sealed partial class BackendSession
             await StopAllVringsAsync().ConfigureAwait(false);
             if (!await EndTransferAsync().ConfigureAwait(false))
                 return NotReturned("VHOST_USER_SET_STATUS");
-            CloseCryptoSessions();
-            TryCallDevice(_device.Reset, out _);
+            ResetDevice();
         }
 
         _status.Set((byte)value);

@@ -1,4 +1,3 @@
-using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 
 namespace Vhost.Backend;
@@ -13,29 +12,19 @@ internal sealed partial class BackendSession
         const string Name = "VHOST_USER_GPU_SET_SOCKET";
         if (_device is not IGpuDevice device)
             return Answer.Ignore(VhostUserViolation.UnknownRequest, $"{Name} is for a GPU, which this device is not");
-        SafeFileHandle descriptor = message.TakeDescriptor(0);
-        if (_connection.SharesListenerWith(descriptor))
-        {
-            descriptor.Dispose();
-            return Answer.Refuse(VhostUserViolation.BadDescriptor, $"{Name}: the socket is connected to this back-end itself; one end of a socket pair is expected");
-        }
-
-        VhostUserConnection connection;
-        try
-        {
-            connection = VhostUserConnection.Adopt(descriptor, ChannelConnectionOptions());
-        }
-        catch (Exception e) when (e is ArgumentException or IOException)
-        {
-            return Answer.Refuse(VhostUserViolation.BadDescriptor, $"{Name}: {e.Message}");
-        }
-
-        await CloseGpuChannelAsync().ConfigureAwait(false);
+        if (RefuseWhileTransferring(Name) is { } wait)
+            return wait;
+        if (TryAdopt(message.TakeDescriptor(0), out string why) is not { } connection)
+            return Answer.Refuse(VhostUserViolation.BadDescriptor, $"{Name}: {why}");
         VhostUserGpuChannel channel = new(connection, _options.TimeProvider, _logger);
-        _gpu = channel;
         if (TryCallDevice(() => device.UseDisplays(channel), out string failure))
+        {
+            await CloseGpuChannelAsync().ConfigureAwait(false);
+            _gpu = channel;
             return Answer.Done;
-        await CloseGpuChannelAsync().ConfigureAwait(false);
+        }
+
+        await channel.CloseAsync().ConfigureAwait(false);
         return Answer.Refuse(VhostUserViolation.WrongState, $"{Name}{failure}");
     }
 

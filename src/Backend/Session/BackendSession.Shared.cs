@@ -6,11 +6,13 @@ namespace Vhost.Backend;
 // What a device shares besides its queues: objects and memory regions.
 internal sealed partial class BackendSession
 {
-    /// <summary>QEMU sends no identifier; that is answered like an object that there is not. The reply repeats the request, as libvhost-user's does.</summary>
+    /// <summary>
+    /// QEMU sends no identifier; that is answered like an object that there is not, and so is every object while the state of the device is transferred. The reply repeats the request, as libvhost-user's does.
+    /// </summary>
     private Answer GetSharedObject(VhostUserMessage message)
     {
         Answer none = Answer.Reply(message.Payload.ToArray());
-        if (_device is not ISharedObjectDevice device || !VhostUserSharedObject.TryRead(message.Payload, out VhostUserSharedObject said))
+        if (IsTransferring || _device is not ISharedObjectDevice device || !VhostUserSharedObject.TryRead(message.Payload, out VhostUserSharedObject said))
             return none;
         SafeFileHandle? found = null;
         if (!TryCallDevice(() => found = device.OpenSharedObject(said.Id), out string failure))

@@ -62,6 +62,7 @@ internal sealed partial class BackendSession
     public async Task RunAsync(CancellationToken stopping)
     {
         _stopping = stopping;
+        ServedSockets.Add(_connection);
         BackendLog.Connected(_logger, _connection.Name);
         _events.TellConnected(_connection.Name);
         try
@@ -211,12 +212,18 @@ internal sealed partial class BackendSession
         await CloseGpuChannelAsync().ConfigureAwait(false);
         _ahead?.Dispose();
         bool hasReturned = await EndTransferAsync().ConfigureAwait(false);
-        CloseCryptoSessions();
+        ServedSockets.Remove(_connection);
         await _connection.DisposeAsync().ConfigureAwait(false);
         if (hasReturned)
-            TryCallDevice(_device.Reset, out _);
+            ResetDevice();
         else if (_transfer is { } transfer)
-            _heldTransfer.Hold(transfer, () => TryCallDevice(_device.Reset, out _));
+            _heldTransfer.Hold(transfer, ResetDevice);
+    }
+
+    private void ResetDevice()
+    {
+        CloseCryptoSessions();
+        TryCallDevice(_device.Reset, out _);
     }
 
     /// <summary>Calls into the device; what it throws is an answer, not an accident.</summary>

@@ -116,7 +116,7 @@ public sealed partial class ConsoleClient
         _ = _ending.CancelAsync();
     }
 
-    private void OnConfigChanged(object? sender, EventArgs arguments) => _ = RereadSizeAsync();
+    private void OnConfigChanged(object? sender, EventArgs arguments) => _reread.Ask();
 
     private async Task RereadSizeAsync()
     {
@@ -141,6 +141,12 @@ public sealed partial class ConsoleClient
             _size = size;
         }
 
-        _ = Task.Run(() => SizeChanged?.Invoke(this, EventArgs.Empty));
+        _tellSize.Ask();
+    }
+
+    private Task TellSizeAsync()
+    {
+        SizeChanged?.Invoke(this, EventArgs.Empty);
+        return Task.CompletedTask;
     }
 }

@@ -23,6 +23,8 @@ public sealed partial class ConsoleClient : IAsyncDisposable
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly CancellationTokenSource _ending = new();
     private readonly Lock _gate = new();
+    private readonly CoalescedCall _reread;
+    private readonly CoalescedCall _tellSize;
     private ConsoleClientPort[] _ports = [];
     private ConsoleClientControl? _control;
     private GuestMemory? _memory;
@@ -36,9 +38,11 @@ public sealed partial class ConsoleClient : IAsyncDisposable
     {
         Frontend = frontend;
         _options = options;
+        _reread = new CoalescedCall(RereadSizeAsync);
+        _tellSize = new CoalescedCall(TellSizeAsync);
     }
 
-    /// <summary>Raised, on a thread of its own, when <see cref="Size"/> has changed.</summary>
+    /// <summary>Raised, on a thread of the pool, when <see cref="Size"/> has changed: one call after the other, and one for all changes during the one before.</summary>
     public event EventHandler? SizeChanged;
 
     /// <summary>The session beneath. Its rings are the client's.</summary>

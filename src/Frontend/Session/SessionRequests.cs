@@ -35,7 +35,7 @@ internal sealed class SessionRequests(VhostUserFrontend session, SharedObjectReg
         objects is not null ? ValueTask.FromResult(session.TryRemoveSharedObject(objects, id)) : user?.OnSharedObjectRemoveAsync(id, cancellationToken) ?? Refused;
 
     public ValueTask<SafeFileHandle?> OnSharedObjectLookupAsync(Guid id, CancellationToken cancellationToken) =>
-        objects?.FindForAsync(id, session.IsInband, cancellationToken) ?? user?.OnSharedObjectLookupAsync(id, cancellationToken) ?? ValueTask.FromResult<SafeFileHandle?>(null);
+        objects?.FindForAsync(id, session.IsInband || session.UsesIommu, cancellationToken) ?? user?.OnSharedObjectLookupAsync(id, cancellationToken) ?? ValueTask.FromResult<SafeFileHandle?>(null);
 
     public ValueTask<bool> OnShmemMapAsync(VhostUserShmemMap mapping, SafeFileHandle descriptor, CancellationToken cancellationToken)
     {

@@ -66,6 +66,12 @@ internal static class DescriptorInfo
     internal static bool IsUnnamedPipe(SafeHandle descriptor) =>
         Kind(descriptor) == FileKind.Pipe && Link(descriptor)?.StartsWith("pipe:[", StringComparison.Ordinal) == true;
 
+    /// <summary>
+    /// Whether the file is memory and nothing else: a memfd, a file on tmpfs or hugetlbfs, which alone can have seals, or a dma-buf. The kernel answers by itself, also about files of somebody else's file system.
+    /// </summary>
+    internal static bool IsMemory(SafeHandle descriptor) => Libc.fcntl_seals(descriptor, Libc.F_GET_SEALS, 0) >= 0
+        || (Kind(descriptor) == FileKind.Anonymous && Link(descriptor)?.StartsWith("/dmabuf:", StringComparison.Ordinal) == true);
+
     /// <summary>Whether the descriptor only names a file (O_PATH): it looks like that file, but cannot be read, written, mapped or waited for.</summary>
     internal static bool IsPathOnly(SafeHandle descriptor) => Libc.StatusFlags(descriptor) is var flags and >= 0 && (flags & Libc.O_PATH) != 0;
 

@@ -15,6 +15,8 @@ internal static unsafe partial class Libc
     internal const int MAP_ANONYMOUS = 0x20;
     internal const int MAP_NORESERVE = 0x4000;
     internal const int MAP_FIXED_NOREPLACE = 0x10_0000;
+    internal const int MREMAP_MAYMOVE = 1;
+    internal const int MREMAP_FIXED = 2;
     internal const int MADV_DONTDUMP = 16;
 
     internal const uint MFD_CLOEXEC = 1;
@@ -56,6 +58,9 @@ internal static unsafe partial class Libc
 
     [LibraryImport("libc", EntryPoint = "munmap", SetLastError = true)]
     internal static partial int munmap(nint addr, nuint length);
+
+    [LibraryImport("libc", EntryPoint = "mremap", SetLastError = true)]
+    internal static partial nint mremap(nint old, nuint oldLength, nuint newLength, int flags, nint addr);
 
     [LibraryImport("libc", EntryPoint = "mprotect", SetLastError = true)]
     internal static partial int mprotect(nint addr, nuint length, int prot);

@@ -10,7 +10,10 @@ public enum HugePages
     /// <summary>Ordinary pages, given by the kernel on first touch.</summary>
     None,
 
-    /// <summary>Pages of 2 MiB, reserved when the memory is made.</summary>
+    /// <summary>
+    /// Pages of 2 MiB, reserved when the memory is made. A peer that has the descriptor can punch holes into such memory, which no seal forbids that leaves it writable, and use the pages elsewhere: whoever touches one of the
+    /// holes then, here or there, is ended (SIGBUS). So for peers that are trusted.
+    /// </summary>
     TwoMegabytes,
 }
 
@@ -22,7 +25,7 @@ public enum HugePages
 /// <see cref="GuestMemory"/> that contains them has gone too, so the order of disposal is free.</para>
 /// <para>Threading: instances are immutable; all members may be used from any thread.</para>
 /// <para>Residual risk: memory received from a peer may be backed by a file that the peer can truncate; touching a page that was cut off ends
-/// the process (SIGBUS). Memory made by <see cref="CreateSealed"/> cannot shrink; a back-end may demand the same of its peers.</para>
+/// the process (SIGBUS). Memory made by <see cref="CreateSealed"/>, of ordinary pages, cannot be taken away; a back-end may demand the same of its peers.</para>
 /// </remarks>
 public sealed class SharedMemory : IDisposable
 {
@@ -130,7 +133,7 @@ public sealed class SharedMemory : IDisposable
     /// <param name="descriptor">Ownership passes to the memory, also when the call fails.</param>
     /// <param name="offset">First byte of the range in the file; need not be page-aligned.</param>
     /// <param name="length">Bytes, greater than 0.</param>
-    /// <param name="requireSealed">Refuse a descriptor that its owner could still shrink.</param>
+    /// <param name="requireSealed">Refuse a descriptor whose memory its owner could still take away: one that is not sealed against shrinking, or has huge pages.</param>
     /// <exception cref="VhostUserProtocolException">The range is empty, wraps, or is not covered by the file; or it is not sealed.</exception>
     /// <exception cref="LinuxException">The kernel refused the mapping.</exception>
     public static SharedMemory Map(SafeFileHandle descriptor, ulong offset, ulong length, bool requireSealed = false) =>
@@ -217,6 +220,14 @@ public sealed class SharedMemory : IDisposable
             throw new VhostUserProtocolException(
                 VhostUserViolation.BadDescriptor,
                 "memory region: the descriptor is not sealed against shrinking (F_SEAL_SHRINK), which this side requires");
+        }
+
+        // A hole gives an ordinary page back, and the next touch takes another one. Of huge pages there need be no other one, and the touch is a SIGBUS.
+        if (MappingGranularity(descriptor) is var granularity && granularity > (ulong)Environment.SystemPageSize)
+        {
+            throw new VhostUserProtocolException(
+                VhostUserViolation.BadDescriptor,
+                string.Create(CultureInfo.InvariantCulture, $"memory region: the descriptor has pages of 0x{granularity:x} bytes, which cannot be sealed against holes; this side requires memory that stays"));
         }
     }
 

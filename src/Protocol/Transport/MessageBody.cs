@@ -8,6 +8,9 @@ internal sealed class MessageBody
     /// <summary>Larger buffers are left to the collector instead of staying in the pool.</summary>
     private const int LargestKept = 4096;
 
+    /// <summary>Room is made for so many bytes that were announced; for more, four times as much as has come.</summary>
+    private const int LargestOnTrust = 256 << 10;
+
     private const int Kept = 64;
     private static readonly DefaultObjectPool<MessageBody> _pool = new(new Policy(), Kept);
 
@@ -31,8 +34,16 @@ internal sealed class MessageBody
 
     internal ReadOnlySpan<byte> Payload => _buffer.AsSpan(VhostUserHeader.EncodedSize, _expected - VhostUserHeader.EncodedSize);
 
-    /// <summary>Where the next bytes belong: the rest of the header, then the rest of the payload, never more.</summary>
-    internal Span<byte> Missing => _buffer.AsSpan(_received, _expected - _received);
+    /// <summary>Where the next bytes belong: the rest of the header, then the rest of the payload, as far as there is room; never more.</summary>
+    internal Span<byte> Missing
+    {
+        get
+        {
+            if (_received == _buffer.Length)
+                MakeRoom((int)Math.Min(4L * _buffer.Length, _expected));
+            return _buffer.AsSpan(_received, Math.Min(_expected, _buffer.Length) - _received);
+        }
+    }
 
     internal static MessageBody Rent() => _pool.Get();
 
@@ -50,11 +61,16 @@ internal sealed class MessageBody
         return true;
     }
 
-    /// <summary>Makes room for a payload whose size has been checked.</summary>
+    /// <summary>Expects a payload whose size has been checked. A peer has to send bytes for more memory than is soon said.</summary>
     internal void ExpectPayload(int size)
     {
-        _expected = VhostUserHeader.EncodedSize + size;
-        if (_buffer.Length < _expected) Array.Resize(ref _buffer, _expected);
+        _expected = checked(VhostUserHeader.EncodedSize + size);
+        MakeRoom(Math.Min(_expected, LargestOnTrust));
+    }
+
+    private void MakeRoom(int bytes)
+    {
+        if (_buffer.Length < bytes) Array.Resize(ref _buffer, bytes);
     }
 
     private sealed class Policy : PooledObjectPolicy<MessageBody>

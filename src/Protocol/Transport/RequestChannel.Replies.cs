@@ -8,8 +8,9 @@ public sealed partial class RequestChannel
         {
             return await pending.Reply.WaitAsync(_options.ReplyTimeout, _options.TimeProvider, cancellationToken).ConfigureAwait(false);
         }
-        catch (TimeoutException) when (!pending.Reply.IsFaulted)
+        catch (TimeoutException)
         {
+            // Ours, or the reason for which the channel has ended: that counts, also when it came just now.
             VhostUserTimeoutException timeout = new(
                 $"{Name}: no reply to {NameOf(pending.Request.Request)} within {_options.ReplyTimeout.TotalSeconds:0.###} s; the connection was ended, "
                 + "because a late reply could not be told from the next one.")

@@ -15,6 +15,7 @@ internal sealed class UnixSocketTransport : IVhostUserTransport
     {
         _socket = socket;
         Name = name;
+        Number = DescriptorInfo.FileNumber(socket);
         _peerProcess = Libc.PeerProcess(socket);
         try
         {
@@ -28,6 +29,9 @@ internal sealed class UnixSocketTransport : IVhostUserTransport
     }
 
     public string Name { get; }
+
+    /// <summary>The kernel's number of the socket.</summary>
+    internal ulong Number { get; }
 
     public int PeerProcessId => Volatile.Read(ref _peerProcess);
 

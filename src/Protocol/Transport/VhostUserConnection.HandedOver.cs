@@ -18,4 +18,7 @@ public sealed partial class VhostUserConnection
     /// </summary>
     internal bool SharesListenerWith(SafeFileHandle handedOver) =>
         _transport is UnixSocketTransport transport && transport.SharesListenerWith(handedOver);
+
+    /// <summary>The number of our socket (<see cref="DescriptorInfo.FileNumber"/>); 0 when this is none.</summary>
+    internal ulong SocketNumber => (_transport as UnixSocketTransport)?.Number ?? 0;
 }

@@ -171,11 +171,12 @@ public sealed partial class VhostUserConnection : IAsyncDisposable
 
     private void ExpectPayload(MessageBody body)
     {
-        if (body.Header.PayloadSize > (uint)MaxPayload)
+        int most = _options.MostPayload is { } mostOf ? Math.Min(MaxPayload, mostOf(body.Header.Request)) : MaxPayload;
+        if (body.Header.PayloadSize > (uint)most)
         {
             throw new VhostUserProtocolException(
                 VhostUserViolation.PayloadTooLong,
-                $"{Name}: request {body.Header.Request} announces a payload of {body.Header.PayloadSize} bytes; at most {MaxPayload} are accepted.");
+                $"{Name}: request {body.Header.Request} announces a payload of {body.Header.PayloadSize} bytes; at most {most} are accepted.");
         }
 
         body.ExpectPayload((int)body.Header.PayloadSize);

@@ -112,6 +112,36 @@ public sealed class BlockRequestTests
         storage.Flushes.Should().Be(2);
     }
 
+    [Fact]
+    public void A_write_that_is_answered_while_the_cache_is_being_switched_off_is_durable_by_then()
+    {
+        using CountingStorage storage = new(1 << 20);
+        using BlockBench bench = new(storage);
+        int flushes = 0;
+        storage.Flushing = () =>
+        {
+            bench.Send(VirtioBlkRequestType.Out, 0, output: 512).Status.Should().Be(VirtioBlkStatus.Ok);
+            flushes = storage.Flushes;
+        };
+
+        bench.Device.TryWriteConfig(32, [0]).Should().BeTrue();
+
+        flushes.Should().Be(1, "the flush that is under way may have begun before the write");
+        storage.Flushes.Should().Be(2);
+    }
+
+    [Fact]
+    public void A_cache_that_cannot_be_flushed_stays_on()
+    {
+        using CountingStorage storage = new(1 << 20) { Failure = new IOException("no room") };
+        using BlockBench bench = new(storage);
+        bench.Device.Invoking(device => device.TryWriteConfig(32, [0])).Should().Throw<IOException>();
+        Span<byte> cache = stackalloc byte[1];
+        bench.Device.TryReadConfig(32, cache).Should().BeTrue();
+        cache[0].Should().Be(1);
+        bench.Device.WritesThrough.Should().BeFalse();
+    }
+
     [Theory]
     [InlineData(VirtioBlkRequestType.In, 0u, 512u)]
     [InlineData(VirtioBlkRequestType.Out, 512u, 0u)]

@@ -22,6 +22,9 @@ internal sealed class CountingStorage(ulong length) : IBlockStorage
     /// <summary>Behind the last byte that was read or written.</summary>
     public ulong NextOffset { get; private set; }
 
+    /// <summary>Called once, while the next flush is under way.</summary>
+    public Action? Flushing { get; set; }
+
     private int _calls;
 
     public void Read(ulong offset, GuestBuffers destination) => Count(offset, destination.Length);
@@ -30,6 +33,9 @@ internal sealed class CountingStorage(ulong length) : IBlockStorage
 
     public void Flush()
     {
+        Action? flushing = Flushing;
+        Flushing = null;
+        flushing?.Invoke();
         ThrowIfFailing();
         Flushes++;
     }

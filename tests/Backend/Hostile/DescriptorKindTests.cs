@@ -111,6 +111,88 @@ public class DescriptorKindTests
         await bench.CheckInvariantsAsync(lines: 5);
     }
 
+    [SkippableTheory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task B10_Nor_is_the_end_of_a_connection_without_a_name_a_channel(bool connects)
+    {
+        Skip.IfNot(KernelNamesPeers(), "this kernel does not say which sockets belong together (unix_diag)");
+        await using VhostUserBackend backend = new(new EchoDevice(), new VhostUserBackendOptions { Retry = null });
+        (SafeFileHandle end, Task served) = connects ? await AcceptedAsync(backend) : Paired(backend);
+        using (end)
+        {
+            await using RawFrontend frontend = new(VhostUserConnection.Adopt(Libc.Duplicate(end)));
+            await frontend.NegotiateAsync();
+            await frontend.RefusedAsync(VhostUserRequest.SetBackendReqFd, default, end);
+            await frontend.BarrierAsync();
+        }
+
+        await served.InTime();
+    }
+
+    /// <summary>Two devices of one process, each given the end of the other's connection, would keep each other alive.</summary>
+    [SkippableFact]
+    public async Task B10_Nor_is_the_end_of_a_connection_to_another_device_of_this_process()
+    {
+        Skip.IfNot(KernelNamesPeers(), "this kernel does not say which sockets belong together (unix_diag)");
+        await using VhostUserBackend one = new(new EchoDevice());
+        await using VhostUserBackend other = new(new EchoDevice());
+        (SafeFileHandle end, Task served) = Paired(one);
+        (SafeFileHandle otherEnd, Task otherServed) = Paired(other);
+        using (end)
+        using (otherEnd)
+        {
+            await using RawFrontend frontend = new(VhostUserConnection.Adopt(Libc.Duplicate(end)));
+            await frontend.NegotiateAsync();
+            await frontend.RefusedAsync(VhostUserRequest.SetBackendReqFd, default, otherEnd);
+        }
+
+        await Task.WhenAll(served, otherServed).InTime();
+        (SafeFileHandle ours, SafeFileHandle theirs) = Libc.UnixSocketPair();
+        using (ours)
+        using (theirs)
+        {
+            (end, served) = Paired(one);
+            await using RawFrontend frontend = new(VhostUserConnection.Adopt(end));
+            await frontend.NegotiateAsync();
+            await frontend.AcceptedAsync(VhostUserRequest.SetBackendReqFd, default, theirs);
+        }
+
+        await served.InTime();
+    }
+
+    private static bool KernelNamesPeers()
+    {
+        (SafeFileHandle ours, SafeFileHandle theirs) = Libc.UnixSocketPair();
+        using (ours)
+        using (theirs)
+            return Libc.PeerNumber(ours) == DescriptorInfo.FileNumber(theirs);
+    }
+
+    private static (SafeFileHandle End, Task Served) Paired(VhostUserBackend backend)
+    {
+        (SafeFileHandle end, SafeFileHandle ours) = Libc.UnixSocketPair();
+        return (end, backend.ServeAsync(VhostUserConnection.Adopt(ours)));
+    }
+
+    private static async Task<(SafeFileHandle End, Task Served)> AcceptedAsync(VhostUserBackend backend)
+    {
+        using TempSocket path = new();
+        using SafeFileHandle listener = Libc.UnixSocket();
+        Libc.Bind(listener, UnixSocketAddress.Encode(path.Path, "path")).Should().Be(0);
+        Libc.Listen(listener, 1).Should().Be(0);
+        Task served = backend.ConnectAsync(path.Path);
+        SafeFileHandle end = Libc.Accept(listener, out int errno);
+        while (errno != 0)
+        {
+            end.Dispose();
+            await Task.Delay(1);
+            end = Libc.Accept(listener, out errno);
+        }
+
+        return (end, served);
+    }
+
     [Fact]
     public async Task B10_A_connection_to_this_back_end_is_no_back_end_channel()
     {

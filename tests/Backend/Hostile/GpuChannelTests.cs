@@ -89,6 +89,29 @@ public sealed class GpuChannelTests : IAsyncLifetime
         await _bench!.Frontend.BarrierAsync();
     }
 
+    [Fact]
+    public async Task A_channel_that_the_device_does_not_take_leaves_it_the_one_before()
+    {
+        await StartAsync();
+        _device.Throws = true;
+        (SafeFileHandle ours, SafeFileHandle theirs) = Libc.UnixSocketPair();
+        using (theirs)
+            await _bench!.Frontend.RefusedAsync(VhostUserRequest.GpuSetSocket, default, theirs);
+        await using (VhostUserConnection second = VhostUserConnection.Adopt(ours))
+            (await second.ReceiveAsync().InTime()).Should().BeNull("it is closed");
+
+        await Channel.SetScanoutAsync(new VhostUserGpuScanout(0, 1, 1)).InTime();
+        using (VhostUserMessage? drawn = await _displays!.ReceiveAsync().InTime())
+            drawn!.Header.Request.Should().Be((uint)VhostUserGpuRequest.Scanout);
+
+        _device.Throws = false;
+        (ours, theirs) = Libc.UnixSocketPair();
+        using (theirs)
+            await _bench.Frontend.AcceptedAsync(VhostUserRequest.GpuSetSocket, default, theirs);
+        ours.Dispose();
+        (await _displays.ReceiveAsync().InTime()).Should().BeNull("the next one takes its place");
+    }
+
     public Task InitializeAsync() => Task.CompletedTask;
 
     public async Task DisposeAsync()
@@ -134,7 +157,9 @@ public sealed class GpuChannelTests : IAsyncLifetime
 
         public VirtioFeatures Features => VirtioFeatures.Version1;
 
-        public void UseDisplays(VhostUserGpuChannel channel) => Channel = channel;
+        public bool Throws { get; set; }
+
+        public void UseDisplays(VhostUserGpuChannel channel) => Channel = Throws ? throw new InvalidOperationException("the test device was told to fail") : channel;
 
         public void Process(DeviceVirtqueue queue)
         {

@@ -85,6 +85,26 @@ public sealed class DeviceVirtqueueLifetimeTests : DeviceQueueBench
     }
 
     [Fact]
+    public void What_a_broken_ring_gets_back_at_the_last_moment_is_in_the_log()
+    {
+        using DirtyLog log = DirtyLog.Create(new GuestAddress(0x2F_FFFF));
+        Queue q = Start(4);
+        q.Device.SetLog(new QueueLogSetup(log, UsedRing: null, Changed: null, WholeChains: true));
+        q.OfferSimple(0);
+        q.Device.TryPop(out DescriptorChain chain).Should().BeTrue();
+        DetachedChain detached = chain.Detach();
+        q.Device.Fail("broken by the test");
+        q.Device.Flush();
+
+        detached.Writable.Fill(1);
+        detached.CompleteQuietly(4);
+        q.Device.HasDetached.Should().BeFalse("the ring may end now");
+        q.Device.Deactivate();
+
+        log.IsMarked(new GuestAddress(Data)).Should().BeTrue();
+    }
+
+    [Fact]
     public void R19_a_table_is_kept_while_a_detached_request_uses_it()
     {
         using GuestMemory first = GuestRam.Create(0x20_0000);
@@ -102,6 +122,27 @@ public sealed class DeviceVirtqueueLifetimeTests : DeviceQueueBench
         detached.Complete(4);
         first.Released.IsCompleted.Should().BeTrue();
         q.Device.Flush();
+    }
+
+    [Fact]
+    public void A_request_that_was_completed_twice_breaks_its_ring_and_keeps_no_table_from_being_replaced()
+    {
+        using GuestMemory first = GuestRam.Create(0x20_0000);
+        Queue q = Start(4, memory: first);
+        q.OfferSimple(0);
+        q.Device.TryPop(out DescriptorChain chain).Should().BeTrue();
+        ushort head = chain.Head;
+        DetachedChain detached = chain.Detach();
+        q.Device.Complete(head, 0);
+        detached.CompleteQuietly(0);
+
+        q.Device.ReplaceMemory(Memory).Should().BeTrue();
+
+        q.Device.Fault.Should().Be(VirtqueueFault.DeviceFailed);
+        q.Device.FaultDetail.Should().Contain("completed already");
+        q.Release();
+        first.Dispose();
+        first.Released.IsCompleted.Should().BeTrue();
     }
 
     [Fact]

@@ -78,6 +78,28 @@ public sealed class PackedLeftTests : IDisposable
         device.Deactivate();
     }
 
+    /// <summary>The last back-end ended after it had written the second of two used descriptors, and before the first, which would have shown both.</summary>
+    [Fact]
+    public void What_is_taken_back_of_a_batch_that_nobody_saw_is_in_the_log()
+    {
+        const ulong SecondFlags = 16 + 14;
+        const ushort Available = 0x0080;
+        const ushort Used = 0x8080;
+        using DirtyLog log = DirtyLog.Create(new GuestAddress(0x1F_FFFF));
+        for (uint i = 0; i < 2; i++)
+            Leave(i, count: 1, (TableAt, 16));
+        _ring.Put(14, Available);
+        _ring.Put(SecondFlags, Used);
+
+        DeviceVirtqueue device = Activate();
+        _ring.Read<ushort>(SecondFlags).Should().Be(Available);
+        device.SetLog(new QueueLogSetup(log, UsedRing: 0, Changed: null, WholeChains: false));
+
+        log.IsMarked(new GuestAddress(0)).Should().BeTrue("the descriptor ring lies there");
+        log.IsMarked(new GuestAddress(DirtyLog.PageSize)).Should().BeFalse();
+        device.Deactivate();
+    }
+
     private void Leave(uint first, ushort count, params ReadOnlySpan<(ulong Address, uint Length)> tables)
     {
         Put<byte>(InflightLayout.PackedAt(first) + InflightLayout.MarkAt, 1);

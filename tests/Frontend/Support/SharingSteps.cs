@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
 
@@ -19,6 +20,16 @@ internal static class SharingSteps
         VhostUserShmemConfig.Write(shmem, config);
         dialogue.Backend.Misbehave = (request, _) => request.Code == VhostUserRequest.GetShmemConfig ? Misbehaviour.Reply(request.Code, config) : null;
         return dialogue;
+    }
+
+    /// <summary>A page of a file system, beside the tests, as a temporary folder may be memory. It has no name.</summary>
+    internal static SafeFileHandle OrdinaryFile()
+    {
+        string path = Path.Combine(AppContext.BaseDirectory, $"ordinary-{Guid.NewGuid():N}");
+        SafeFileHandle file = File.OpenHandle(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete);
+        File.Delete(path);
+        RandomAccess.SetLength(file, (long)Page);
+        return file;
     }
 
     internal static VhostUserVringArea Doorbell(int ring) => new(VhostUserVringDescriptor.Create(ring, noDescriptor: false), Page, 0);

@@ -91,6 +91,20 @@ public sealed partial class SharedMemoryTests
         }
     }
 
+    /// <summary>A hole in it gives the page away, whatever the seals; where none is left the next touch ends the process.</summary>
+    [SkippableFact]
+    public void B21_memory_of_huge_pages_is_refused_when_seals_are_required()
+    {
+        const uint Huge = Libc.MFD_HUGETLB | Libc.MFD_HUGE_2MB | Libc.MFD_ALLOW_SEALING;
+        using SafeFileHandle? file = RawDescriptors.MemoryFile(2 << 20, Huge);
+        Skip.If(file is null, "this kernel has no huge pages of 2 MiB");
+        Libc.fcntl_seals(file!, Libc.F_ADD_SEALS, Libc.F_SEAL_SHRINK | Libc.F_SEAL_GROW).Should().Be(0);
+
+        Action map = () => SharedMemory.Map(Libc.Duplicate(file!), 0, 2 << 20, requireSealed: true);
+
+        map.Should().Throw<VhostUserProtocolException>().WithMessage("*pages of 0x200000 bytes, which cannot be sealed against holes*");
+    }
+
     [Fact]
     public void B10_what_cannot_be_memory_is_refused_and_closed()
     {

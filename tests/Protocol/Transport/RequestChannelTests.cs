@@ -165,6 +165,35 @@ public sealed class RequestChannelTests
         await peer.EndsWith<InvalidDataException>("reason");
     }
 
+    /// <summary>A peer that goes at the very moment in which the time is up: both are on their way to whoever waits.</summary>
+    [Fact]
+    public async Task F16_a_channel_that_ends_while_the_time_runs_out_says_so_and_not_that_a_wait_has_timed_out()
+    {
+        for (int i = 0; i < 100; i++)
+        {
+            LastMoment clock = new();
+            await using ScriptedPeer peer = new(options: new RequestChannelOptions { TimeProvider = clock });
+            Task<ulong> asked = peer.AskAsync(GetFeatures);
+            (await peer.ReceiveAsync()).Dispose();
+            await Eventually.TrueAsync(() => clock.IsSet);
+
+            peer.Channel.Abort(new VhostUserDisconnectedException("gone"));
+            clock.Fire();
+
+            await ((Func<Task>)(() => asked)).Should().ThrowAsync<VhostUserDisconnectedException>().WithMessage("gone");
+        }
+    }
+
+    [Fact]
+    public async Task The_reason_of_a_channel_that_was_ended_may_be_that_something_has_timed_out()
+    {
+        await using ScriptedPeer peer = new();
+        Task<ulong> asked = peer.AskAsync(GetFeatures);
+        (await peer.ReceiveAsync()).Dispose();
+        peer.Channel.Abort(new TimeoutException("reason"));
+        await ((Func<Task>)(() => asked)).Should().ThrowAsync<TimeoutException>().WithMessage("reason");
+    }
+
     [Fact]
     public async Task One_line_is_logged_for_every_message_and_one_for_the_end()
     {
@@ -179,5 +208,32 @@ public sealed class RequestChannelTests
         log.Entries.Select(entry => entry.Id).Should().Equal(1001, 1002, 1006);
         log.Lines.Should().AllSatisfy(line => line.Should().StartWith("disk 7 "));
         log.Lines.Take(2).Should().AllSatisfy(line => line.Should().Contain("VHOST_USER_GET_FEATURES"));
+    }
+
+    /// <summary>A clock whose timer is up when the test says so, on the thread of the test.</summary>
+    private sealed class LastMoment : TimeProvider
+    {
+        private volatile Action? _fire;
+
+        internal bool IsSet => _fire is not null;
+
+        internal void Fire() => _fire!();
+
+        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
+        {
+            _fire = () => callback(state);
+            return new Nothing();
+        }
+
+        private sealed class Nothing : ITimer
+        {
+            public bool Change(TimeSpan dueTime, TimeSpan period) => true;
+
+            public void Dispose()
+            {
+            }
+
+            public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+        }
     }
 }

@@ -6,6 +6,10 @@ internal static class GpuContracts
     /// <summary>The largest update that is taken: a frame of 8192 × 8192 pixels behind its rectangle.</summary>
     public const int MaxUpdate = 20 + 8192 * 8192 * 4;
 
+    /// <summary>The largest payload of a request.</summary>
+    public static int MostPayload(uint request) =>
+        MessageContracts.TryGet(VhostUserChannel.Gpu, request, out MessageContract? contract) ? contract.Payload.Max : VhostUserHeader.MaxPayloadSize;
+
     public static MessageContract[] Rows { get; } =
     [
         Get(VhostUserGpuRequest.GetProtocolFeatures, "GET_PROTOCOL_FEATURES", PayloadLayout.U64, 8),
