@@ -8,8 +8,7 @@ namespace Vhost.Frontend.Tests;
     Counterpart.Script,
     VhostUserRequest.GetFeatures, VhostUserRequest.SetFeatures, VhostUserRequest.SetOwner, VhostUserRequest.GetProtocolFeatures,
     VhostUserRequest.SetProtocolFeatures, VhostUserRequest.GetQueueNum, VhostUserRequest.SetStatus, VhostUserRequest.GetStatus,
-    VhostUserProtocolFeatures.MultiQueue, VhostUserProtocolFeatures.ReplyAck, VhostUserProtocolFeatures.Status, VhostUserProtocolFeatures.GetVringBaseInflight,
-    VhostUserProtocolFeatures.GetVringBaseSkipDrain)]
+    VhostUserProtocolFeatures.MultiQueue, VhostUserProtocolFeatures.ReplyAck, VhostUserProtocolFeatures.Status)]
 public sealed class NegotiationTests : CountedTests
 {
     private const VirtioFeatures Usual = VirtioFeatures.Version1 | VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors;

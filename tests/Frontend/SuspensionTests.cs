@@ -7,9 +7,55 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>A device is stopped and goes on, and something goes wrong in the middle: no ring gets lost, and none goes on where it is no more.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(Counterpart.Script, VhostUserRequest.GetVringBaseSkipDrain, VhostUserProtocolFeatures.GetVringBaseInflight, VhostUserProtocolFeatures.GetVringBaseSkipDrain)]
 public sealed class SuspensionTests : CountedTests
 {
-    private static readonly VhostUserFrontendOptions _inflight = new() { RequiredProtocolFeatures = VhostUserProtocolFeatures.InflightShmFd };
+    private const VhostUserProtocolFeatures Inflight = VhostUserProtocolFeatures.InflightShmFd;
+    private const VhostUserProtocolFeatures Stops = Inflight | VhostUserProtocolFeatures.GetVringBaseInflight;
+    private const VhostUserProtocolFeatures Skips = Stops | VhostUserProtocolFeatures.GetVringBaseSkipDrain;
+
+    private static readonly VhostUserFrontendOptions _inflight = new() { RequiredProtocolFeatures = Inflight };
+
+    /// <summary>With INFLIGHT_SHMFD alone requests under way are waited for; with GET_VRING_BASE_INFLIGHT the message that has always stopped a ring does not wait for them; with GET_VRING_BASE_SKIP_DRAIN there is a message for it.</summary>
+    [Theory]
+    [InlineData(Inflight, true, "GET_VRING_BASE 0,0")]
+    [InlineData(Stops, true, "GET_VRING_BASE 0,0")]
+    [InlineData(Skips, true, "GET_VRING_BASE_SKIP_DRAIN 0,0")]
+    [InlineData(Skips, false, "GET_VRING_BASE 0,0")]
+    public async Task A_ring_is_suspended_with_the_message_that_was_agreed_on_and_never_without_a_region(VhostUserProtocolFeatures features, bool withRegion, string message)
+    {
+        await using Dialogue dialogue = await Dialogue.StartAsync(new BackendOffer().With(features), new VhostUserFrontendOptions { RequiredProtocolFeatures = features });
+        using InflightRegion? region = withRegion ? await GiveRegionAsync(dialogue) : null;
+        await dialogue.Session.SetMemoryAsync(Rings.Memory);
+        await StartAsync(dialogue, 1);
+        int mark = dialogue.Backend.Mark();
+        FrontendSnapshot stopped = await dialogue.Session.SuspendAsync().InTime();
+        dialogue.Backend.Since(mark).Should().Equal("SET_VRING_ENABLE 0,0 !", message);
+        stopped.Rings.Should().ContainSingle().Which.Base.Should().Be(new VringBase(0));
+        stopped.InflightContent.Length.Should().Be(withRegion ? 4096 : 0);
+        VhostUserProtocolFeatures used = features & (withRegion ? VhostUserProtocolFeatures.GetVringBaseSkipDrain : VhostUserProtocolFeatures.None);
+        (dialogue.Session.Summary.UsedProtocolFeatures & VhostUserProtocolFeatures.GetVringBaseSkipDrain).Should().Be(used);
+    }
+
+    /// <summary>Requests under way may be in the ring and not in its used part: that is what they are suspended for.</summary>
+    [Theory]
+    [InlineData(Stops)]
+    [InlineData(Skips)]
+    public async Task The_base_of_a_suspended_ring_may_be_ahead_of_what_was_used_by_no_more_than_its_size(VhostUserProtocolFeatures features)
+    {
+        await using Dialogue dialogue = await Dialogue.StartAsync(new BackendOffer { Base = 3 }.With(features), new VhostUserFrontendOptions { RequiredProtocolFeatures = features });
+        using InflightRegion region = await GiveRegionAsync(dialogue);
+        await dialogue.Session.SetMemoryAsync(Rings.Memory);
+        await StartAsync(dialogue, 1);
+        Rings.SetIndices(0, available: 3, used: 0);
+        (await dialogue.Session.SuspendAsync().InTime()).Rings.Should().ContainSingle().Which.Base.Should().Be(new VringBase(3));
+
+        await dialogue.Session.ResetDeviceAsync();
+        await dialogue.Session.UseInflightRegionAsync(region);
+        await StartAsync(dialogue, 1);
+        Rings.SetIndices(0, available: 2, used: 0);
+        await dialogue.Session.Invoking(session => session.SuspendAsync().AsTask().InTime()).Should().ThrowAsync<VhostUserProtocolException>().WithMessage("*base 3*");
+    }
 
     [Fact]
     public async Task A_suspension_that_is_refused_at_the_second_ring_can_be_repeated_and_has_them_all()
@@ -131,6 +177,16 @@ public sealed class SuspensionTests : CountedTests
         byte[] payload = new byte[VhostUserInflight.Size];
         area.Write(payload);
         dialogue.Backend.Misbehave = (request, _) => request.Code == VhostUserRequest.GetInflightFd ? Misbehaviour.Reply(request.Code, payload, descriptor) : null;
+    }
+
+    private static async Task<InflightRegion> GiveRegionAsync(Dialogue dialogue)
+    {
+        using SharedMemory memory = SharedMemory.CreateSealed("inflight", 4096);
+        Answer(dialogue, memory.Descriptor, new(4096, 0, 1, TestRings.Size));
+        InflightRegion region = (await dialogue.Session.CreateInflightRegionAsync(1, TestRings.Size).InTime())!;
+        dialogue.Backend.Misbehave = null;
+        await dialogue.Session.UseInflightRegionAsync(region);
+        return region;
     }
 
     private Task<IReadOnlyList<FrontendVring>> ResumeAsync(Dialogue dialogue, FrontendSnapshot snapshot) =>

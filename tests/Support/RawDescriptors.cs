@@ -74,6 +74,15 @@ public static class RawDescriptors
         return handle;
     }
 
+    /// <summary>Leaves a socket room for as little unread as the kernel allows: a few short messages.</summary>
+    public static void NarrowSendBuffer(SafeFileHandle socket)
+    {
+        const int SocketLevel = 1;
+        const int SendBuffer = 7;
+        int bytes = 1;
+        if (setsockopt(socket, SocketLevel, SendBuffer, ref bytes, sizeof(int)) != 0) throw new InvalidOperationException("SO_SNDBUF failed");
+    }
+
     /// <summary>A socket that keeps message boundaries, bound to a path.</summary>
     public static SafeFileHandle DatagramSocket(string path)
     {
@@ -120,6 +129,9 @@ public static class RawDescriptors
 
     [DllImport("libc", SetLastError = true)]
     private static extern int socket(int domain, int type, int protocol);
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int setsockopt(SafeFileHandle socket, int level, int option, ref int value, uint length);
 
     [DllImport("libc", SetLastError = true)]
     private static extern int dup3(SafeFileHandle descriptor, int place, int flags);

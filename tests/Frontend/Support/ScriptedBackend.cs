@@ -153,7 +153,7 @@ internal sealed class ScriptedBackend : IAsyncDisposable
         VhostUserRequest.GetProtocolFeatures => BitConverter.GetBytes((ulong)Offer.Protocol),
         VhostUserRequest.GetQueueNum => BitConverter.GetBytes(Offer.Queues),
         VhostUserRequest.GetMaxMemSlots => BitConverter.GetBytes(Offer.Slots),
-        VhostUserRequest.GetVringBase => [.. BitConverter.GetBytes(request.First), .. BitConverter.GetBytes(Offer.Base)],
+        VhostUserRequest.GetVringBase or VhostUserRequest.GetVringBaseSkipDrain => [.. BitConverter.GetBytes(request.First), .. BitConverter.GetBytes(Offer.Base)],
         VhostUserRequest.SetLogBase => request.Payload,
         VhostUserRequest.GetStatus => BitConverter.GetBytes((ulong)(_status & Offer.StatusMask)),
         VhostUserRequest.GetConfig => ConfigReply(request),

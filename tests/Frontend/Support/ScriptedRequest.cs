@@ -34,13 +34,14 @@ internal sealed record ScriptedRequest(VhostUserRequest Code, VhostUserHeaderFla
 
     private string Fields() => Code switch
     {
-        VhostUserRequest.SetVringNum or VhostUserRequest.SetVringBase or VhostUserRequest.SetVringEnable or VhostUserRequest.GetVringBase =>
-            string.Create(CultureInfo.InvariantCulture, $" {First},{Second}"),
+        VhostUserRequest.SetVringNum or VhostUserRequest.SetVringBase or VhostUserRequest.SetVringEnable or VhostUserRequest.SetVringEndian or VhostUserRequest.GetVringBase
+            or VhostUserRequest.GetVringBaseSkipDrain => string.Create(CultureInfo.InvariantCulture, $" {First},{Second}"),
         VhostUserRequest.SetVringKick or VhostUserRequest.SetVringCall or VhostUserRequest.SetVringErr =>
             string.Create(CultureInfo.InvariantCulture, $" {(byte)U64}{((U64 & 0x100) != 0 ? ",none" : "")}"),
         VhostUserRequest.SetVringAddr or VhostUserRequest.SetMemTable => string.Create(CultureInfo.InvariantCulture, $" {First}"),
         VhostUserRequest.AddMemReg or VhostUserRequest.RemMemReg => $" {Region.GuestAddress}",
-        VhostUserRequest.SetFeatures or VhostUserRequest.SetProtocolFeatures or VhostUserRequest.SetStatus =>
+        VhostUserRequest.NetSetMtu or VhostUserRequest.CloseCryptoSession => string.Create(CultureInfo.InvariantCulture, $" {U64}"),
+        VhostUserRequest.SetFeatures or VhostUserRequest.SetProtocolFeatures or VhostUserRequest.SetStatus or VhostUserRequest.SendRarp =>
             string.Create(CultureInfo.InvariantCulture, $" 0x{U64:x}"),
         _ => "",
     };
