@@ -6,13 +6,13 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>SET_LOG_BASE, SET_LOG_FD, LOG_ALL and the log flag of a ring: said by a front-end in its order, and in every other.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(Counterpart.Script, VhostUserRequest.SetLogBase, VhostUserRequest.SetLogFd, VhostUserProtocolFeatures.LogShmFd, VirtioFeatures.LogAll)]
 public sealed class DirtyLogTests
 {
     /// <summary>Enough for the memory of <see cref="TestGuest"/>, and one page.</summary>
     private const ulong LogSize = 12288;
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.SetLogFd, VirtioFeatures.LogAll)]
     public async Task A_front_end_begins_to_log_while_a_ring_runs_and_ends_it()
     {
         await using HostileBench bench = await HostileBench.StartAsync();
@@ -52,6 +52,7 @@ public sealed class DirtyLogTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.SetLogBase, VhostUserProtocolFeatures.LogShmFd)]
     public async Task The_answer_is_what_was_said_and_a_ring_that_starts_later_is_logged_too()
     {
         await using HostileBench bench = await HostileBench.StartAsync();

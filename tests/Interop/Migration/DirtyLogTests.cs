@@ -6,7 +6,6 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.Migration;
 
 /// <summary>Both halves: a front-end copies the memory of a device at work by its dirty log, as a hypervisor does that moves a guest.</summary>
-[Shows(Counterpart.Loopback, VhostUserRequest.SetLogBase, VhostUserProtocolFeatures.LogShmFd, VirtioFeatures.LogAll)]
 public sealed class DirtyLogTests
 {
     private const ulong DriversMemory = 1 << 20;
@@ -22,6 +21,7 @@ public sealed class DirtyLogTests
     [InlineData(VirtioFeatures.EventIndex, QueueDispatch.DedicatedThread)]
     [InlineData(VirtioFeatures.RingPacked, QueueDispatch.Async)]
     [InlineData(VirtioFeatures.RingPacked | VirtioFeatures.EventIndex, QueueDispatch.BusyPoll)]
+    [Shows(Counterpart.Loopback, VhostUserRequest.SetLogBase, VhostUserProtocolFeatures.LogShmFd, VirtioFeatures.LogAll)]
     public async Task Memory_that_is_copied_while_the_device_writes_is_the_same_in_the_end(VirtioFeatures ring, QueueDispatch dispatch)
     {
         await using Session session = await Session.StartAsync(ring, dispatch);

@@ -1,12 +1,14 @@
+using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
+using Vhost.Tests.Support;
 
 namespace Vhost.Interop.Tests.Guests;
 
 /// <summary>
-/// One session of QEMU with the back-end, with a third party between them: it passes on every message with its descriptors, knows the guest's memory by them, and says to the
-/// back-end in QEMU's name what a test wants to.
+/// One session of a front-end, QEMU or ours, with the back-end, with a third party between them: it passes on every message with its descriptors, notes what the front-end says, knows the guest's memory by
+/// them, and says to the back-end in QEMU's name what a test wants to.
 /// </summary>
 internal sealed class InterposedSession : IAsyncDisposable
 {
@@ -21,7 +23,10 @@ internal sealed class InterposedSession : IAsyncDisposable
     /// <summary>Whose turn it is to speak to the back-end: QEMU's messages wait while a test asks.</summary>
     private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly Task _relaying;
+    private readonly ConcurrentQueue<VhostUserRequest> _said = new();
     private Question? _question;
+    private ulong _features;
+    private ulong _protocolFeatures;
     private Task _reads = Task.CompletedTask;
     private volatile bool _serves;
 
@@ -44,6 +49,14 @@ internal sealed class InterposedSession : IAsyncDisposable
 
     /// <summary>Ends when one of both sides has gone.</summary>
     internal Task Ended => _ended.Task;
+
+    /// <summary>The front-end has said and acknowledged, at the last, everything that a test claims of it or of the back-end.</summary>
+    internal void ShouldShow(Claims claims)
+    {
+        _said.Should().Contain(claims.Requests);
+        ((VirtioFeatures)Volatile.Read(ref _features)).Should().HaveFlag(claims.Features);
+        ((VhostUserProtocolFeatures)Volatile.Read(ref _protocolFeatures)).Should().HaveFlag(claims.ProtocolFeatures);
+    }
 
     internal static byte[] Bytes<T>(T payload)
         where T : struct, IVhostUserPayload<T>
@@ -218,8 +231,15 @@ internal sealed class InterposedSession : IAsyncDisposable
 
     private void Note(VhostUserMessage message, SafeHandle[] descriptors)
     {
+        _said.Enqueue((VhostUserRequest)message.Header.Request);
         switch ((VhostUserRequest)message.Header.Request)
         {
+            case VhostUserRequest.SetFeatures when VhostUserU64.TryRead(message.Payload, out VhostUserU64 features):
+                Volatile.Write(ref _features, features.Value);
+                break;
+            case VhostUserRequest.SetProtocolFeatures when VhostUserU64.TryRead(message.Payload, out VhostUserU64 features):
+                Volatile.Write(ref _protocolFeatures, features.Value);
+                break;
             case VhostUserRequest.AddMemReg when VhostUserSingleRegion.TryRead(message.Payload, out VhostUserSingleRegion added) && descriptors.Length == 1:
                 SharedMemory mapped = SharedMemory.Map(Reopen(descriptors[0]), added.Region.MmapOffset, added.Region.Size);
                 Replace(Memory.With(new GuestMemoryRegion(added.Region.GuestAddress, mapped, added.Region.UserAddress)));
