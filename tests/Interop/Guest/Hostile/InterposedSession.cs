@@ -25,6 +25,7 @@ internal sealed class InterposedSession : IAsyncDisposable
     private readonly Task _relaying;
     private readonly ConcurrentQueue<VhostUserRequest> _said = new();
     private Question? _question;
+    private DirtyLog? _log;
     private ulong _features;
     private ulong _protocolFeatures;
     private Task _reads = Task.CompletedTask;
@@ -40,6 +41,9 @@ internal sealed class InterposedSession : IAsyncDisposable
 
     /// <summary>The guest's memory as QEMU shares it, mapped here too.</summary>
     internal GuestMemory Memory { get; private set; } = GuestMemory.Create();
+
+    /// <summary>The log that the front-end shares with the back-end, mapped here too; null before there is one.</summary>
+    internal DirtyLog? Log => Volatile.Read(ref _log);
 
     /// <summary>The kick descriptor of the guest's own queue.</summary>
     internal EventNotifier? Kick { get; private set; }
@@ -153,6 +157,7 @@ internal sealed class InterposedSession : IAsyncDisposable
         await _frontend.DisposeAsync();
         await _backend.DisposeAsync();
         Memory.Dispose();
+        Log?.Dispose();
         Kick?.Dispose();
         _turn.Dispose();
         _stop.Dispose();
@@ -239,6 +244,9 @@ internal sealed class InterposedSession : IAsyncDisposable
                 break;
             case VhostUserRequest.SetProtocolFeatures when VhostUserU64.TryRead(message.Payload, out VhostUserU64 features):
                 Volatile.Write(ref _protocolFeatures, features.Value);
+                break;
+            case VhostUserRequest.SetLogBase when VhostUserLog.TryRead(message.Payload, out VhostUserLog log) && descriptors.Length == 1:
+                Interlocked.Exchange(ref _log, DirtyLog.Map(Reopen(descriptors[0]), log.MmapOffset, log.MmapSize))?.Dispose();
                 break;
             case VhostUserRequest.AddMemReg when VhostUserSingleRegion.TryRead(message.Payload, out VhostUserSingleRegion added) && descriptors.Length == 1:
                 SharedMemory mapped = SharedMemory.Map(Reopen(descriptors[0]), added.Region.MmapOffset, added.Region.Size);
