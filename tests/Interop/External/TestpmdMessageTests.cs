@@ -6,7 +6,7 @@ using Vhost.Tests.Support;
 
 namespace Vhost.Interop.Tests.External;
 
-/// <summary>What our front-end asks of DPDK's back-end beside packets: its dirty log, MTU and device status. It offers no in-flight region.</summary>
+/// <summary>What our front-end asks of DPDK's back-end beside packets: its dirty log, MTU and device status.</summary>
 [SuppressMessage("Design", "CA1001", Justification = "xunit calls DisposeAsync.")]
 public sealed class TestpmdMessageTests : IAsyncLifetime
 {
@@ -103,6 +103,18 @@ public sealed class TestpmdMessageTests : IAsyncLifetime
         await driver.StopAsync();
 
         session.ShouldShow(Claims.OfTest<TestpmdMessageTests>());
+    }
+
+    /// <summary>Once it does, what it notes there is to be tested against our driver's rings.</summary>
+    [SkippableFact]
+    public async Task It_offers_no_in_flight_region()
+    {
+        RawNetDriver driver = await StartAsync(VirtioFeatures.None, VhostUserProtocolFeatures.None);
+
+        driver.Session.OfferedProtocolFeatures.Should().NotHaveFlag(VhostUserProtocolFeatures.InflightShmFd);
+
+        await driver.Session.Awaiting(session => session.CreateInflightRegionAsync(2, RawNetDriver.Entries).AsTask()).Should().ThrowAsync<VhostUserFeatureException>();
+        await driver.EchoAsync(100, seed: 1);
     }
 
     /// <param name="features">What the driver acknowledges beside VERSION_1.</param>
