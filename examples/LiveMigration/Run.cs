@@ -31,19 +31,19 @@ internal static class Run
         {
             TimeSpan downtime = await migration.RunAsync();
             await source.DisposeAsync(); // whoever was there before is not needed any more
-            await FinishAsync($"ok variant={kind}", guest, migration, $"downtime_ms={downtime.TotalMilliseconds:0.0}");
+            await FinishAsync("ok", guest, migration, $"downtime_ms={downtime.TotalMilliseconds:0.0} variant={kind}");
         }
         catch (VhostUserException e) when (goesBack)
         {
             Console.WriteLine($"the guest goes on where it was: {e.Message}");
-            await FinishAsync($"gone back variant={kind}", guest, migration);
+            await FinishAsync("gone back", guest, migration, $"variant={kind}");
         }
     }
 
-    private static async Task FinishAsync(string outcome, Guest guest, Migration migration, string more = "")
+    private static async Task FinishAsync(string outcome, Guest guest, Migration migration, string more)
     {
         await guest.WorkedAsync(guest.BytesVerified + Work);
         long verified = guest.Finish() + migration.BytesVerified;
-        Console.WriteLine($"migration: {outcome} bytes_verified={verified} {more}".TrimEnd());
+        Console.WriteLine($"migration: {outcome} bytes_verified={verified} {more}");
     }
 }

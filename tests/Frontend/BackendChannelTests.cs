@@ -6,12 +6,12 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>What the back-end asks over its own channel.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(Counterpart.Script, VhostUserRequest.SetBackendReqFd, VhostUserBackendRequest.ConfigChangeMsg, VhostUserProtocolFeatures.BackendReq)]
 public sealed class BackendChannelTests
 {
     private const VhostUserHeaderFlags Asking = VhostUserHeaderFlags.Version1 | VhostUserHeaderFlags.NeedReply;
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.SetBackendReqFd, VhostUserBackendRequest.ConfigChangeMsg, VhostUserProtocolFeatures.BackendReq)]
     public async Task A_configuration_change_is_acknowledged_and_is_an_event_whose_handler_may_read_the_configuration()
     {
         await using Dialogue dialogue = await Dialogue.StartAsync();

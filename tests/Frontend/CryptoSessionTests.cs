@@ -5,7 +5,6 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>Sessions of a crypto device: what goes out for them in each layout that peers have, and what is made of the answer.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(Counterpart.Script, VhostUserRequest.CreateCryptoSession, VhostUserRequest.CloseCryptoSession, VhostUserProtocolFeatures.CryptoSession)]
 public sealed class CryptoSessionTests : CountedTests
 {
     private const uint CreateCipher = 2;
@@ -18,6 +17,7 @@ public sealed class CryptoSessionTests : CountedTests
     [InlineData(VhostUserCryptoLayout.Wide, 1072, 0, 8, 1064)]
     [InlineData(VhostUserCryptoLayout.WithOperation, 632, 8, 12, 0)]
     [InlineData(VhostUserCryptoLayout.WithoutOperation, 632, null, 8, 0)]
+    [Shows(Counterpart.Script, VhostUserRequest.CreateCryptoSession, VhostUserRequest.CloseCryptoSession, VhostUserProtocolFeatures.CryptoSession)]
     public async Task A_session_is_created_in_the_layout_of_the_peer_and_closed_by_its_number(VhostUserCryptoLayout layout, int size, int? operation, int parameters, int number)
     {
         await using Dialogue dialogue = await StartAsync();

@@ -8,7 +8,6 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>The front-end's half of a transfer of a device's state, against a back-end that does what the test says with the pipe.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(Counterpart.Script, VhostUserRequest.SetDeviceStateFd, VhostUserRequest.CheckDeviceState, VhostUserProtocolFeatures.DeviceState)]
 public class DeviceStateTests
 {
     private const ulong UseYours = 0x100;
@@ -17,6 +16,7 @@ public class DeviceStateTests
     private static readonly VhostUserFrontendOptions _options = new() { RequiredProtocolFeatures = VhostUserProtocolFeatures.DeviceState };
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.SetDeviceStateFd, VhostUserRequest.CheckDeviceState, VhostUserProtocolFeatures.DeviceState)]
     public async Task A_state_is_saved_over_our_pipe_and_nothing_stays_open()
     {
         await using Dialogue dialogue = await Dialogue.StartAsync(_offer, _options);

@@ -4,13 +4,10 @@ using Vhost.Tests.Support;
 namespace Vhost.Frontend.Tests;
 
 [Collection(ProcessCounts.Name)]
-[Shows(
-    Counterpart.Script,
-    VhostUserRequest.GetConfig, VhostUserRequest.SetConfig, VhostUserRequest.ResetDevice, VhostUserProtocolFeatures.Config,
-    VhostUserProtocolFeatures.ResetDevice)]
 public sealed class DeviceTests : CountedTests
 {
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.GetConfig, VhostUserProtocolFeatures.Config)]
     public async Task A_window_of_the_configuration_space_is_read()
     {
         await using Dialogue dialogue = await Dialogue.StartAsync();
@@ -24,6 +21,7 @@ public sealed class DeviceTests : CountedTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.SetConfig)]
     public async Task A_window_of_the_configuration_space_is_written()
     {
         await using Dialogue dialogue = await Dialogue.StartAsync();
@@ -117,6 +115,7 @@ public sealed class DeviceTests : CountedTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.ResetDevice, VhostUserProtocolFeatures.ResetDevice)]
     public async Task Reset_stops_the_rings_resets_and_acknowledges_the_features_again()
     {
         using TestRings rings = new();

@@ -8,10 +8,10 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>Doorbell pages of a back-end, and what neither a back-end nor a user of them may break.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(Counterpart.Script, VhostUserBackendRequest.VringHostNotifierMsg, VhostUserProtocolFeatures.HostNotifier)]
 public sealed class HostNotifierTests : CountedTests
 {
     [Fact]
+    [Shows(Counterpart.Script, VhostUserBackendRequest.VringHostNotifierMsg, VhostUserProtocolFeatures.HostNotifier)]
     public async Task A_doorbell_page_is_mapped_for_a_ring_that_runs_and_goes_with_it()
     {
         Doorbells doorbells = new();

@@ -5,9 +5,6 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>Kicks, interrupts and errors as messages.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(
-    Counterpart.Script,
-    VhostUserRequest.VringKick, VhostUserBackendRequest.VringCall, VhostUserBackendRequest.VringErr, VhostUserProtocolFeatures.InbandNotifications)]
 public sealed class InbandTests : CountedTests
 {
     [Fact]
@@ -30,6 +27,7 @@ public sealed class InbandTests : CountedTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.VringKick, VhostUserProtocolFeatures.InbandNotifications)]
     public async Task What_the_driver_signals_goes_as_a_kick_until_the_ring_stops()
     {
         await using Dialogue dialogue = await ReadyAsync();
@@ -51,6 +49,7 @@ public sealed class InbandTests : CountedTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserBackendRequest.VringCall, VhostUserBackendRequest.VringErr)]
     public async Task Calls_and_errors_of_the_back_end_reach_the_notifiers_of_the_ring()
     {
         await using Dialogue dialogue = await ReadyAsync();

@@ -4,10 +4,6 @@ using Vhost.Tests.Support;
 
 namespace Vhost.Frontend.Tests;
 
-[Shows(
-    Counterpart.Script,
-    VhostUserRequest.SetMemTable, VhostUserRequest.AddMemReg, VhostUserRequest.RemMemReg, VhostUserRequest.GetMaxMemSlots,
-    VhostUserProtocolFeatures.ConfigureMemSlots, VhostUserProtocolFeatures.GpaAddresses)]
 public sealed class MemoryTests : IDisposable
 {
     private const ulong Page = 4096;
@@ -23,6 +19,7 @@ public sealed class MemoryTests : IDisposable
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.SetMemTable)]
     public async Task By_table_the_whole_table_goes_out_with_a_descriptor_for_each_region()
     {
         await using Dialogue dialogue = await Dialogue.StartAsync(new BackendOffer().Without(VhostUserProtocolFeatures.ConfigureMemSlots));
@@ -66,6 +63,7 @@ public sealed class MemoryTests : IDisposable
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.AddMemReg, VhostUserRequest.RemMemReg, VhostUserProtocolFeatures.ConfigureMemSlots)]
     public async Task By_slots_SET_MEM_TABLE_is_never_sent_and_removals_come_before_additions()
     {
         await using Dialogue dialogue = await Dialogue.StartAsync();
@@ -183,6 +181,7 @@ public sealed class MemoryTests : IDisposable
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserProtocolFeatures.GpaAddresses)]
     public async Task With_GPA_ADDRESSES_every_address_is_a_guest_address()
     {
         VhostUserFrontendOptions options = new() { RequiredProtocolFeatures = VhostUserProtocolFeatures.GpaAddresses };

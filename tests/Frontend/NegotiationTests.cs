@@ -4,17 +4,17 @@ using Vhost.Tests.Support;
 namespace Vhost.Frontend.Tests;
 
 [Collection(ProcessCounts.Name)]
-[Shows(
-    Counterpart.Script,
-    VhostUserRequest.GetFeatures, VhostUserRequest.SetFeatures, VhostUserRequest.SetOwner, VhostUserRequest.GetProtocolFeatures,
-    VhostUserRequest.SetProtocolFeatures, VhostUserRequest.GetQueueNum, VhostUserRequest.SetStatus, VhostUserRequest.GetStatus,
-    VhostUserProtocolFeatures.MultiQueue, VhostUserProtocolFeatures.ReplyAck, VhostUserProtocolFeatures.Status)]
 public sealed class NegotiationTests : CountedTests
 {
     private const VirtioFeatures Usual = VirtioFeatures.Version1 | VirtioFeatures.EventIndex | VirtioFeatures.IndirectDescriptors;
     private const VirtioFeatures Bit30 = VirtioFeatures.VhostUserProtocolFeatures;
 
     [Fact]
+    [Shows(
+        Counterpart.Script,
+        VhostUserRequest.GetFeatures, VhostUserRequest.SetFeatures, VhostUserRequest.SetOwner, VhostUserRequest.GetProtocolFeatures,
+        VhostUserRequest.SetProtocolFeatures, VhostUserRequest.GetQueueNum, VhostUserRequest.GetMaxMemSlots, VhostUserProtocolFeatures.MultiQueue,
+        VhostUserProtocolFeatures.ReplyAck)]
     public async Task Full_negotiation_is_in_the_safest_order_with_acknowledgements_from_the_moment_they_are_agreed()
     {
         await using Dialogue dialogue = await Dialogue.StartAsync();
@@ -69,6 +69,7 @@ public sealed class NegotiationTests : CountedTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.SetStatus, VhostUserRequest.GetStatus, VhostUserProtocolFeatures.Status)]
     public async Task With_STATUS_the_features_are_announced_and_checked()
     {
         VhostUserFrontendOptions options = new() { RequiredProtocolFeatures = VhostUserProtocolFeatures.Status };

@@ -6,13 +6,13 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>Sessions that take part in a migration, and back-ends that answer it with what cannot be, or wait for what is not theirs.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(Counterpart.Script, VhostUserRequest.PostcopyAdvise, VhostUserRequest.PostcopyListen, VhostUserRequest.PostcopyEnd, VhostUserProtocolFeatures.PageFault)]
 public sealed class PostcopyTests : CountedTests
 {
     private const ulong Page = PostcopyScene.Page;
     private const ulong Size = PostcopyScene.Size;
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.PostcopyAdvise, VhostUserRequest.PostcopyListen, VhostUserRequest.PostcopyEnd, VhostUserProtocolFeatures.PageFault)]
     public async Task The_messages_are_in_order_and_the_table_asks_for_no_acknowledgement()
     {
         await using PostcopyScene scene = await PostcopyScene.StartAsync(PostcopyScene.Options);

@@ -6,11 +6,6 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>The raw layer: what each of the 45 methods puts on the wire, and what it makes of the answer.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(
-    Counterpart.Script,
-    VhostUserRequest.ResetOwner, VhostUserRequest.SetLogBase, VhostUserRequest.SetLogFd, VhostUserRequest.SendRarp, VhostUserRequest.NetSetMtu,
-    VhostUserRequest.SetVringEndian, VhostUserRequest.GetInflightFd, VhostUserRequest.SetInflightFd, VhostUserRequest.CreateCryptoSession,
-    VhostUserRequest.CloseCryptoSession, VhostUserRequest.GpuSetSocket, VhostUserRequest.GetVringBaseSkipDrain)]
 public sealed class RequestClientTests : IDisposable
 {
     private static readonly Guid _id = new("00112233-4455-6677-8899-aabbccddeeff");
@@ -31,8 +26,13 @@ public sealed class RequestClientTests : IDisposable
     public void Every_request_has_a_method() => MethodCall.All.Select(static call => call.Request).Distinct().Should().BeEquivalentTo(Enum.GetValues<VhostUserRequest>());
 
     [Theory]
-    [MemberData(nameof(Calls))]
-    public async Task Each_method_sends_what_the_specification_says(string name)
+    [MemberData(nameof(AllRequests))]
+    [Shows(
+        Counterpart.Script,
+        VhostUserRequest.ResetOwner, VhostUserRequest.SetLogFd, VhostUserRequest.SendRarp, VhostUserRequest.NetSetMtu, VhostUserRequest.SetVringEndian,
+        VhostUserRequest.GetInflightFd, VhostUserRequest.SetInflightFd, VhostUserRequest.CreateCryptoSession, VhostUserRequest.CloseCryptoSession,
+        VhostUserRequest.GpuSetSocket, VhostUserRequest.GetVringBaseSkipDrain)]
+    public async Task Each_method_sends_what_the_contract_says(VhostUserRequest request)
     {
         MethodCall call = MethodCall.All.Single(one => one.Name == name);
         MessageContracts.TryGet(call.Request, out MessageContract? contract).Should().BeTrue();
@@ -90,6 +90,7 @@ public sealed class RequestClientTests : IDisposable
     [InlineData(0)]
     [InlineData(8)]
     [InlineData(16)]
+    [Shows(Counterpart.Script, VhostUserRequest.SetLogBase)]
     public async Task SET_LOG_BASE_takes_every_reply_that_peers_send(int size)
     {
         await using Raw raw = Raw.Start(request => Misbehaviour.Reply(request.Code, new byte[size]));

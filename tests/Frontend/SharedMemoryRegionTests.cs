@@ -8,12 +8,10 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>Memory regions of a back-end, and what a back-end may not do with them.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(
-    Counterpart.Script,
-    VhostUserRequest.GetShmemConfig, VhostUserBackendRequest.ShmemMap, VhostUserBackendRequest.ShmemUnmap, VhostUserProtocolFeatures.Shmem)]
 public sealed class SharedMemoryRegionTests : CountedTests
 {
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.GetShmemConfig, VhostUserBackendRequest.ShmemMap, VhostUserBackendRequest.ShmemUnmap, VhostUserProtocolFeatures.Shmem)]
     public async Task Mapped_memory_is_there_where_the_region_lies_until_it_is_unmapped()
     {
         await using Dialogue dialogue = await ReadyAsync(new(), shmem: [0, 16 * Page]);

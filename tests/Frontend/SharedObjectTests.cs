@@ -7,13 +7,10 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>Objects of a back-end, and what a back-end may not do with them.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(
-    Counterpart.Script,
-    VhostUserRequest.GetSharedObject, VhostUserBackendRequest.SharedObjectAdd, VhostUserBackendRequest.SharedObjectRemove,
-    VhostUserBackendRequest.SharedObjectLookup, VhostUserProtocolFeatures.SharedObject)]
 public sealed class SharedObjectTests : CountedTests
 {
     [Fact]
+    [Shows(Counterpart.Script, VhostUserBackendRequest.SharedObjectAdd, VhostUserBackendRequest.SharedObjectRemove)]
     public async Task An_object_belongs_to_the_session_that_made_it_known_and_vanishes_with_it()
     {
         using SharedObjectRegistry registry = new();
@@ -55,6 +52,7 @@ public sealed class SharedObjectTests : CountedTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.GetSharedObject, VhostUserBackendRequest.SharedObjectLookup, VhostUserProtocolFeatures.SharedObject)]
     public async Task One_device_finds_what_another_or_the_hypervisor_has()
     {
         using SharedObjectRegistry registry = new();

@@ -7,7 +7,6 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>What a back-end asks for objects, memory regions and doorbell pages, in a shape that cannot be.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(Counterpart.Script, VhostUserProtocolFeatures.BackendSendFd)]
 public sealed class SharedTests : CountedTests
 {
     [Theory]
@@ -63,6 +62,7 @@ public sealed class SharedTests : CountedTests
 
     /// <summary>HOST_NOTIFIER is there, and BACKEND_SEND_FD is not.</summary>
     [Fact]
+    [Shows(Counterpart.Script, VhostUserProtocolFeatures.BackendSendFd)]
     public async Task F09_a_descriptor_is_not_taken_from_a_back_end_that_may_send_none()
     {
         Doorbells doorbells = new();

@@ -4,10 +4,6 @@ using Vhost.Tests.Support;
 namespace Vhost.Frontend.Tests;
 
 [Collection(ProcessCounts.Name)]
-[Shows(
-    Counterpart.Script,
-    VhostUserRequest.SetVringNum, VhostUserRequest.SetVringAddr, VhostUserRequest.SetVringBase, VhostUserRequest.GetVringBase,
-    VhostUserRequest.SetVringKick, VhostUserRequest.SetVringCall, VhostUserRequest.SetVringErr, VhostUserRequest.SetVringEnable)]
 public sealed class VringTests : CountedTests
 {
     /// <summary>As rust-vmm does: what was on the ring before would never be looked at.</summary>
@@ -43,6 +39,10 @@ public sealed class VringTests : CountedTests
     }
 
     [Fact]
+    [Shows(
+        Counterpart.Script,
+        VhostUserRequest.SetVringNum, VhostUserRequest.SetVringBase, VhostUserRequest.SetVringAddr, VhostUserRequest.SetVringCall,
+        VhostUserRequest.SetVringKick, VhostUserRequest.SetVringEnable)]
     public async Task Rings_start_with_all_sizes_first_then_base_address_call_kick_each_and_are_enabled_at_last()
     {
         await using Dialogue dialogue = await ReadyAsync();
@@ -100,6 +100,7 @@ public sealed class VringTests : CountedTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.SetVringErr)]
     public async Task The_eventfds_that_arrive_are_the_ones_given()
     {
         await using Dialogue dialogue = await ReadyAsync();
@@ -181,6 +182,7 @@ public sealed class VringTests : CountedTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.GetVringBase)]
     public async Task A_ring_stops_after_it_is_disabled_and_starts_again_where_it_stopped()
     {
         await using Dialogue dialogue = await ReadyAsync(new BackendOffer { Base = 300 });

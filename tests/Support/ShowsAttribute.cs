@@ -20,9 +20,10 @@ public enum Counterpart
 }
 
 /// <summary>
-/// What the tests of a class show with which counterpart: messages (<c>VhostUserRequest</c>, <c>VhostUserBackendRequest</c>), protocol features and features of virtio. The support tables of README.md are made of it.
+/// What a test shows with which counterpart: messages (<c>VhostUserRequest</c>, <c>VhostUserBackendRequest</c>), protocol features and features of virtio. The support tables of README.md are made of it, and name
+/// the test. One that says so of a session with somebody else's program compares it with what was said there (<see cref="Claims"/>).
 /// </summary>
-[AttributeUsage(AttributeTargets.Class, AllowMultiple = true)]
+[AttributeUsage(AttributeTargets.Method, AllowMultiple = true)]
 public sealed class ShowsAttribute(Counterpart with, params object[] shown) : Attribute
 {
     public Counterpart With { get; } = with;

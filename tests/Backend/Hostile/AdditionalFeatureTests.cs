@@ -5,7 +5,6 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>Protocol bits that are offered on request, but for messages that have tests of their own.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(Counterpart.Script, VhostUserRequest.SetVringEndian, VhostUserProtocolFeatures.CrossEndian, VhostUserProtocolFeatures.GpaAddresses)]
 public class AdditionalFeatureTests
 {
     private const VirtioFeatures Legacy = VirtioFeatures.VhostUserProtocolFeatures;
@@ -16,6 +15,7 @@ public class AdditionalFeatureTests
     [InlineData(0u, 1u, "big-endian rings are not served")]
     [InlineData(0u, 2u, "2 is neither")]
     [InlineData(2u, 0u, "queue index 2")]
+    [Shows(Counterpart.Script, VhostUserRequest.SetVringEndian, VhostUserProtocolFeatures.CrossEndian)]
     public async Task The_byte_order_of_a_legacy_ring_may_be_that_of_this_host_alone(uint queue, uint order, string? complaint)
     {
         await using HostileBench bench = await HostileBench.StartAsync(options: With(VhostUserProtocolFeatures.CrossEndian));
@@ -57,6 +57,7 @@ public class AdditionalFeatureTests
         lines: 1, static frontend => frontend.RefusedAsync(VhostUserRequest.SetVringEndian, RawFrontend.State(0, 0)));
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserProtocolFeatures.GpaAddresses)]
     public async Task With_GPA_ADDRESSES_a_region_has_one_address_and_rings_lie_at_guest_addresses()
     {
         await using SessionBench bench = new(options: With(VhostUserProtocolFeatures.GpaAddresses));

@@ -5,7 +5,6 @@ using Vhost.Tests.Support;
 namespace Vhost.Backend.Tests.Hostile;
 
 [Collection(ProcessCounts.Name)]
-[Shows(Counterpart.Script, VhostUserRequest.SetBackendReqFd, VhostUserBackendRequest.ConfigChangeMsg, VhostUserProtocolFeatures.BackendReq)]
 public class BackendChannelTests
 {
     [Fact]
@@ -40,6 +39,7 @@ public class BackendChannelTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.SetBackendReqFd, VhostUserBackendRequest.ConfigChangeMsg, VhostUserProtocolFeatures.BackendReq)]
     public async Task A_notification_waits_until_a_ring_is_started()
     {
         await using HostileBench bench = await HostileBench.StartAsync();

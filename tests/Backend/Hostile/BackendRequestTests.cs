@@ -6,12 +6,6 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>What the application asks of the front-end, and when it may not.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(
-    Counterpart.Script,
-    VhostUserRequest.GetSharedObject, VhostUserRequest.GetShmemConfig, VhostUserBackendRequest.VringHostNotifierMsg,
-    VhostUserBackendRequest.SharedObjectAdd, VhostUserBackendRequest.SharedObjectRemove, VhostUserBackendRequest.SharedObjectLookup,
-    VhostUserBackendRequest.ShmemMap, VhostUserBackendRequest.ShmemUnmap, VhostUserProtocolFeatures.HostNotifier,
-    VhostUserProtocolFeatures.BackendSendFd, VhostUserProtocolFeatures.SharedObject, VhostUserProtocolFeatures.Shmem)]
 public class BackendRequestTests
 {
     private static readonly VhostUserBackendOptions _doorbells = new()
@@ -21,6 +15,10 @@ public class BackendRequestTests
     };
 
     [Fact]
+    [Shows(
+        Counterpart.Script,
+        VhostUserBackendRequest.VringHostNotifierMsg, VhostUserBackendRequest.SharedObjectAdd, VhostUserBackendRequest.SharedObjectRemove,
+        VhostUserBackendRequest.ShmemMap, VhostUserBackendRequest.ShmemUnmap, VhostUserProtocolFeatures.HostNotifier, VhostUserProtocolFeatures.BackendSendFd)]
     public async Task Each_method_sends_its_message_and_ends_with_the_acknowledgement()
     {
         SharingDevice device = new();
@@ -65,6 +63,7 @@ public class BackendRequestTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserBackendRequest.SharedObjectLookup)]
     public async Task A_lookup_gives_the_descriptor_and_tolerates_answers_without_one()
     {
         await using SessionBench bench = await SessionBench.StartAsync(new SharingDevice());
@@ -122,6 +121,7 @@ public class BackendRequestTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.GetSharedObject, VhostUserProtocolFeatures.SharedObject)]
     public async Task The_front_end_fetches_an_object_by_number_and_gets_no_descriptor_where_there_is_none()
     {
         ProcessCounts before = ProcessCounts.Snapshot();
@@ -169,6 +169,7 @@ public class BackendRequestTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.GetShmemConfig, VhostUserProtocolFeatures.Shmem)]
     public async Task The_regions_of_the_device_are_told_with_their_sizes()
     {
         SharingDevice device = new();

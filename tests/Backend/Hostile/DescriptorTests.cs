@@ -6,7 +6,6 @@ using Vhost.Tests.Support;
 namespace Vhost.Backend.Tests.Hostile;
 
 [Collection(ProcessCounts.Name)]
-[Shows(Counterpart.Script, VhostUserRequest.GetQueueNum)]
 public class DescriptorTests
 {
     [Theory]

@@ -5,15 +5,12 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>Messages that go to the device.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(
-    Counterpart.Script,
-    VhostUserRequest.ResetOwner, VhostUserRequest.ResetDevice, VhostUserRequest.SetStatus, VhostUserRequest.SendRarp, VhostUserRequest.NetSetMtu,
-    VhostUserProtocolFeatures.ResetDevice, VhostUserProtocolFeatures.Status, VhostUserProtocolFeatures.Rarp, VhostUserProtocolFeatures.NetMtu)]
 public class DeviceMessageTests
 {
     [Theory]
     [InlineData(null, 65535UL)]
     [InlineData(1500, 1500UL)]
+    [Shows(Counterpart.Script, VhostUserRequest.NetSetMtu, VhostUserProtocolFeatures.NetMtu)]
     public async Task B35_An_MTU_that_the_device_does_not_take_is_refused_with_its_number(int? limit, ulong largest)
     {
         LogRecorder log = new();
@@ -34,6 +31,7 @@ public class DeviceMessageTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.SendRarp, VhostUserProtocolFeatures.Rarp)]
     public Task B35_Announcements_without_end_and_with_junk_in_the_address_take_no_memory() => WithNetDeviceAsync(
         new NetDevice(new NetDeviceOptions()), new LogRecorder(), async frontend =>
         {
@@ -48,6 +46,7 @@ public class DeviceMessageTests
     [InlineData(VhostUserRequest.ResetDevice, 0)]
     [InlineData(VhostUserRequest.ResetOwner, 0)]
     [InlineData(VhostUserRequest.SetStatus, 8)]
+    [Shows(Counterpart.Script, VhostUserRequest.ResetOwner, VhostUserRequest.ResetDevice, VhostUserProtocolFeatures.ResetDevice)]
     public async Task B35_A_reset_while_the_device_keeps_requests_ends_in_time_and_they_reach_the_guest_no_more(VhostUserRequest reset, int size)
     {
         await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { DrainTimeout = TimeSpan.FromMilliseconds(200) });

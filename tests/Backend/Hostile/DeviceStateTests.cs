@@ -8,10 +8,10 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>B34: transfers of a device's state by front-ends that get them wrong, and by some that get them right.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(Counterpart.Script, VhostUserRequest.SetDeviceStateFd, VhostUserRequest.CheckDeviceState, VhostUserProtocolFeatures.DeviceState)]
 public class DeviceStateTests
 {
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.SetDeviceStateFd, VhostUserRequest.CheckDeviceState, VhostUserProtocolFeatures.DeviceState)]
     public async Task A_state_is_saved_and_loaded_and_the_device_goes_on()
     {
         StatefulDevice device = new() { State = [.. Enumerable.Range(0, 200_000).Select(static i => (byte)(i * 7))] };

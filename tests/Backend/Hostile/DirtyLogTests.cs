@@ -6,13 +6,16 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>SET_LOG_BASE, SET_LOG_FD, LOG_ALL and the log flag of a ring: said by a front-end in its order, and in every other.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(Counterpart.Script, VhostUserRequest.SetLogBase, VhostUserRequest.SetLogFd, VhostUserProtocolFeatures.LogShmFd, VirtioFeatures.LogAll)]
 public sealed class DirtyLogTests
 {
     /// <summary>Enough for the memory of <see cref="TestGuest"/>, and one page.</summary>
     private const ulong LogSize = 12288;
 
+    /// <summary>A bit for the last page of <see cref="TestGuest"/>, which begins at 0x1000_0000, and no byte behind it.</summary>
+    private const ulong LeastLogSize = ((0x1000_0000 + TestGuest.Size - 1) / DirtyLog.PageSize / 8) + 1;
+
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.SetLogFd, VirtioFeatures.LogAll)]
     public async Task A_front_end_begins_to_log_while_a_ring_runs_and_ends_it()
     {
         await using HostileBench bench = await HostileBench.StartAsync();
@@ -52,6 +55,7 @@ public sealed class DirtyLogTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.SetLogBase, VhostUserProtocolFeatures.LogShmFd)]
     public async Task The_answer_is_what_was_said_and_a_ring_that_starts_later_is_logged_too()
     {
         await using HostileBench bench = await HostileBench.StartAsync();
@@ -83,6 +87,7 @@ public sealed class DirtyLogTests
     [InlineData(1UL << 40, 0UL, 1)]
     [InlineData(LogSize, 4096UL, 1)]
     [InlineData(8UL, 0UL, 1)]
+    [InlineData(LeastLogSize - 1, 0UL, 1)]
     [InlineData(LogSize, 0UL, 0)]
     public async Task B26_a_log_that_cannot_be_is_refused_and_the_one_before_stays(ulong size, ulong offset, int descriptors)
     {
@@ -102,6 +107,26 @@ public sealed class DirtyLogTests
         }
 
         await bench.CheckInvariantsAsync(lines: 1);
+    }
+
+    [Fact]
+    public async Task B26_a_log_that_has_a_bit_for_the_last_page_and_no_byte_more_is_taken()
+    {
+        await using HostileBench bench = await HostileBench.StartAsync();
+        using (TestGuest guest = new())
+        using (TestRing ring = new(guest, 0))
+        using (DirtyLog log = LogFor(guest))
+        await using (RawFrontend frontend = await StartedAsync(bench, guest, ring))
+        {
+            await LogAllAsync(frontend, log);
+            await SetLogAsync(frontend, log, LeastLogSize);
+
+            await ring.EchoAsync(1);
+
+            Dirty(log, guest).Should().Equal(4);
+        }
+
+        await bench.CheckInvariantsAsync(lines: 0);
     }
 
     [Fact]
@@ -143,7 +168,10 @@ public sealed class DirtyLogTests
         await bench.CheckInvariantsAsync(lines: 0);
     }
 
-    /// <summary>Each is mapped and takes the place of the one before, which a ring may be writing to.</summary>
+    /// <summary>
+    /// Each is mapped and takes the place of the one before, which a ring may be writing to. The two take turns: what is written meanwhile is in one of them, and once the answer has come and what was under way
+    /// then is done, the one before is written to no more.
+    /// </summary>
     [Theory]
     [InlineData(QueueDispatch.Async)]
     [InlineData(QueueDispatch.DedicatedThread)]
@@ -152,21 +180,27 @@ public sealed class DirtyLogTests
         await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { Dispatch = dispatch, DrainTimeout = TimeSpan.FromSeconds(2) });
         using (TestGuest guest = new())
         using (TestRing ring = new(guest, 0))
-        using (DirtyLog log = LogFor(guest))
+        using (DirtyLog even = LogFor(guest))
+        using (DirtyLog odd = LogFor(guest))
         await using (RawFrontend frontend = await StartedAsync(bench, guest, ring))
         {
-            await LogAllAsync(frontend, log);
+            await LogAllAsync(frontend, odd);
             ProcessCounts before = ProcessCounts.Snapshot();
             for (int i = 0; i < 100_000; i++)
             {
-                bool serves = i % 100 == 0;
-                if (serves)
-                    ring.SubmitAndKick((byte)i);
-                await SetLogAsync(frontend, log);
-                if (serves)
-                    await ring.ExpectEchoAsync((byte)i);
-                if (serves)
-                    Dirty(log, guest).Should().Equal([4], "turn {0}", i);
+                (DirtyLog next, DirtyLog last) = i % 2 == 0 ? (even, odd) : (odd, even);
+                ring.SubmitAndKick((byte)i);
+                await SetLogAsync(frontend, next);
+                if (i % 4 != 3)
+                    continue;
+                await ring.AllUsedAsync().InTime();
+                Dirty(next, guest).Union(Dirty(last, guest)).Should().Equal([4], "turn {0}", i);
+                if (i % 100 == 99)
+                {
+                    await ring.EchoAsync((byte)i);
+                    Dirty(next, guest).Should().Equal([4], "turn {0}", i);
+                    Dirty(last, guest).Should().BeEmpty("turn {0}: it was replaced", i);
+                }
             }
 
             before.AssertBack();
@@ -277,9 +311,9 @@ public sealed class DirtyLogTests
         await frontend.AcceptedAsync(VhostUserRequest.SetFeatures, RawFrontend.U64(await LoggingAsync(frontend)));
     }
 
-    private static async Task SetLogAsync(RawFrontend frontend, DirtyLog log)
+    private static async Task SetLogAsync(RawFrontend frontend, DirtyLog log, ulong size = LogSize)
     {
-        await frontend.SendAsync(VhostUserRequest.SetLogBase, RawFrontend.Bytes(new VhostUserLog(LogSize, 0)), log.Memory.Descriptor);
+        await frontend.SendAsync(VhostUserRequest.SetLogBase, RawFrontend.Bytes(new VhostUserLog(size, 0)), log.Memory.Descriptor);
         (await frontend.ReplyToAsync((uint)VhostUserRequest.SetLogBase)).Should().HaveCount(VhostUserLog.Size);
     }
 

@@ -6,9 +6,6 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>Kicks, interrupts and errors as messages.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(
-    Counterpart.Script,
-    VhostUserRequest.VringKick, VhostUserBackendRequest.VringCall, VhostUserBackendRequest.VringErr, VhostUserProtocolFeatures.InbandNotifications)]
 public class InbandTests
 {
     private static readonly VhostUserBackendOptions _inband = new()
@@ -18,6 +15,7 @@ public class InbandTests
     };
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.VringKick, VhostUserBackendRequest.VringCall, VhostUserProtocolFeatures.InbandNotifications)]
     public async Task A_ring_without_any_descriptor_starts_with_a_kick_message_and_calls_by_message()
     {
         await using SessionBench bench = await SessionBench.StartAsync(options: _inband);
@@ -63,6 +61,7 @@ public class InbandTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserBackendRequest.VringErr)]
     public async Task A_broken_ring_is_told_by_message()
     {
         await using SessionBench bench = await SessionBench.StartAsync(options: _inband);

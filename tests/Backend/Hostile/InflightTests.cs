@@ -8,12 +8,12 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>The in-flight area: asked for, handed in, and what front-ends say wrong about it.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(Counterpart.Script, VhostUserRequest.GetInflightFd, VhostUserRequest.SetInflightFd, VhostUserProtocolFeatures.InflightShmFd)]
 public class InflightTests
 {
     private const ushort Entries = TestRing.Size;
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.GetInflightFd, VhostUserRequest.SetInflightFd, VhostUserProtocolFeatures.InflightShmFd)]
     public async Task Requests_that_a_back_end_did_not_answer_are_served_by_the_next_one()
     {
         await using HostileBench bench = await HostileBench.StartAsync(options: new VhostUserBackendOptions { DrainTimeout = TimeSpan.FromMilliseconds(100) });

@@ -5,7 +5,6 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>IOTLB_MSG in both directions: what a front-end says of translations, and what it is asked.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(Counterpart.Script, VhostUserRequest.IotlbMsg, VhostUserBackendRequest.IotlbMsg, VirtioFeatures.AccessPlatform)]
 public sealed class IotlbTests
 {
     private const VhostUserIotlbPermission Read = VhostUserIotlbPermission.ReadOnly;
@@ -13,6 +12,7 @@ public sealed class IotlbTests
     private const ulong Elsewhere = 0x7777_0000_0000;
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.IotlbMsg, VhostUserBackendRequest.IotlbMsg, VirtioFeatures.AccessPlatform)]
     public Task What_is_missing_is_asked_for_once_and_the_request_goes_on_with_the_answer() => IotlbBench.ServeAsync(lines: 0, async (frontend, guest, ring, iommu) =>
     {
         await frontend.StartAsync(ring);

@@ -6,13 +6,10 @@ using Vhost.Tests.Support;
 namespace Vhost.Backend.Tests.Hostile;
 
 [Collection(ProcessCounts.Name)]
-[Shows(
-    Counterpart.Script,
-    VhostUserRequest.SetMemTable, VhostUserRequest.AddMemReg, VhostUserRequest.RemMemReg, VhostUserRequest.GetMaxMemSlots,
-    VhostUserProtocolFeatures.ConfigureMemSlots)]
 public class MemoryTests
 {
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.SetMemTable)]
     public Task B19_An_empty_table_unmaps_everything() => HostileBench.AttackAsync(lines: 1, async frontend =>
     {
         using TestGuest guest = new();
@@ -161,6 +158,7 @@ public class MemoryTests
         new VhostUserBackendOptions { RequireSealedMemory = true });
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.AddMemReg, VhostUserRequest.RemMemReg, VhostUserRequest.GetMaxMemSlots, VhostUserProtocolFeatures.ConfigureMemSlots)]
     public Task B22_Slots_and_removals_are_checked() => HostileBench.AttackAsync(
         lines: 5,
         async frontend =>

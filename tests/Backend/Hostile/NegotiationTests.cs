@@ -4,11 +4,6 @@ using Vhost.Tests.Support;
 namespace Vhost.Backend.Tests.Hostile;
 
 [Collection(ProcessCounts.Name)]
-[Shows(
-    Counterpart.Script,
-    VhostUserRequest.GetFeatures, VhostUserRequest.SetFeatures, VhostUserRequest.SetOwner, VhostUserRequest.GetProtocolFeatures,
-    VhostUserRequest.SetProtocolFeatures, VhostUserRequest.GetConfig, VhostUserRequest.SetConfig, VhostUserProtocolFeatures.ReplyAck,
-    VhostUserProtocolFeatures.Config)]
 public class NegotiationTests
 {
     [Fact]
@@ -23,6 +18,7 @@ public class NegotiationTests
     });
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.GetFeatures, VhostUserRequest.SetFeatures)]
     public async Task B24_Features_stay_as_they_are_while_a_ring_is_started()
     {
         await using HostileBench bench = await HostileBench.StartAsync();
@@ -56,6 +52,7 @@ public class NegotiationTests
     });
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.GetProtocolFeatures, VhostUserRequest.SetProtocolFeatures)]
     public Task B25_A_protocol_feature_that_was_not_offered_is_refused_and_nothing_changes() => HostileBench.AttackAsync(lines: 4, async frontend =>
     {
         ulong offered = await frontend.AskU64Async(VhostUserRequest.GetProtocolFeatures);
@@ -74,6 +71,7 @@ public class NegotiationTests
     });
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.SetOwner, VhostUserProtocolFeatures.ReplyAck)]
     public async Task B25_Protocol_features_may_be_set_without_asking_for_them_first()
     {
         await using HostileBench bench = await HostileBench.StartAsync();
@@ -84,6 +82,31 @@ public class NegotiationTests
         }
 
         await bench.CheckInvariantsAsync(lines: 0);
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(256)]
+    [Shows(Counterpart.Script, VhostUserRequest.GetQueueNum, VhostUserProtocolFeatures.MultiQueue)]
+    public async Task The_number_of_queues_is_that_of_the_device(int queues)
+    {
+        await using SessionBench bench = await SessionBench.StartAsync(new EchoDevice(queues));
+
+        bench.Backend.GetStatus()!.ProtocolFeatures.Should().HaveFlag(VhostUserProtocolFeatures.MultiQueue);
+        (await bench.Frontend.AskU64Async(VhostUserRequest.GetQueueNum)).Should().Be((ulong)queues);
+    }
+
+    [Theory]
+    [InlineData(1, false)]
+    [InlineData(1, true)]
+    [InlineData(3, true)]
+    [InlineData(127, true)]
+    public async Task The_number_of_queues_of_a_network_device_is_that_of_its_pairs(int pairs, bool control)
+    {
+        await using SessionBench bench = await SessionBench.StartAsync(new NetDevice(new NetDeviceOptions { QueuePairs = pairs, ControlQueue = control }));
+
+        (await bench.Frontend.AskU64Async(VhostUserRequest.GetQueueNum)).Should().Be((ulong)pairs);
     }
 
     [Fact]
@@ -110,6 +133,7 @@ public class NegotiationTests
     [InlineData(0u, uint.MaxValue, 8)]
     [InlineData(0u, 16u, 8)]
     [InlineData(0u, 8u, 16)]
+    [Shows(Counterpart.Script, VhostUserRequest.GetConfig)]
     public Task B30_A_range_of_configuration_space_that_does_not_exist_gets_an_empty_reply(uint offset, uint size, int sent) =>
         HostileBench.AttackAsync(lines: 2, async frontend =>
         {
@@ -120,6 +144,7 @@ public class NegotiationTests
         });
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.SetConfig, VhostUserProtocolFeatures.Config)]
     public Task B30_Fields_and_flags_of_a_write_are_checked() => HostileBench.AttackAsync(lines: 2, async frontend =>
     {
         await frontend.AcceptedAsync(VhostUserRequest.SetConfig, ConfigPayload(32, 1, 0, 1, fill: 0xaa));

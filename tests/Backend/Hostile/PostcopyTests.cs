@@ -7,7 +7,6 @@ namespace Vhost.Backend.Tests;
 
 /// <summary>Front-ends that lie about memory which is under way, or never send it.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(Counterpart.Script, VhostUserRequest.PostcopyAdvise, VhostUserRequest.PostcopyListen, VhostUserRequest.PostcopyEnd, VhostUserProtocolFeatures.PageFault)]
 public sealed class PostcopyTests
 {
     private const ulong Page = 4096;
@@ -81,6 +80,7 @@ public sealed class PostcopyTests
             .Should().Throw<ArgumentException>().WithMessage("*ACCESS_PLATFORM*PAGEFAULT*");
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.PostcopyAdvise, VhostUserRequest.PostcopyListen, VhostUserRequest.PostcopyEnd, VhostUserProtocolFeatures.PageFault)]
     public Task The_table_comes_back_with_addresses_and_is_used_once_they_are_confirmed() => AttackAsync(lines: 0, async frontend =>
     {
         using TestGuest guest = Present();

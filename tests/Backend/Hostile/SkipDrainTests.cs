@@ -6,9 +6,6 @@ namespace Vhost.Backend.Tests.Hostile;
 
 /// <summary>GET_VRING_BASE_SKIP_DRAIN of every wrong shape and at every wrong time.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(
-    Counterpart.Script,
-    VhostUserRequest.GetVringBaseSkipDrain, VhostUserProtocolFeatures.GetVringBaseInflight, VhostUserProtocolFeatures.GetVringBaseSkipDrain)]
 public class SkipDrainTests
 {
     private const VhostUserRequest Request = VhostUserRequest.GetVringBaseSkipDrain;
@@ -54,6 +51,7 @@ public class SkipDrainTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.GetVringBaseSkipDrain, VhostUserProtocolFeatures.GetVringBaseInflight, VhostUserProtocolFeatures.GetVringBaseSkipDrain)]
     public async Task B12_A_queue_that_is_stopped_tells_its_base_again_and_again()
     {
         await using SessionBench bench = await SessionBench.StartAsync(new SuspendableEcho());

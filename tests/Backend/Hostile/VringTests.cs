@@ -4,15 +4,15 @@ using Vhost.Tests.Support;
 namespace Vhost.Backend.Tests.Hostile;
 
 [Collection(ProcessCounts.Name)]
-[Shows(
-    Counterpart.Script,
-    VhostUserRequest.SetVringNum, VhostUserRequest.SetVringAddr, VhostUserRequest.SetVringBase, VhostUserRequest.GetVringBase,
-    VhostUserRequest.SetVringKick, VhostUserRequest.SetVringCall, VhostUserRequest.SetVringErr, VhostUserRequest.SetVringEnable)]
 public class VringTests
 {
     private static readonly VhostUserBackendOptions _options = new() { DrainTimeout = TimeSpan.FromSeconds(2) };
 
     [Fact]
+    [Shows(
+        Counterpart.Script,
+        VhostUserRequest.SetVringNum, VhostUserRequest.SetVringAddr, VhostUserRequest.SetVringBase, VhostUserRequest.SetVringKick,
+        VhostUserRequest.SetVringCall, VhostUserRequest.SetVringEnable)]
     public Task B12_Messages_about_a_ring_may_come_in_an_order_nobody_expects() => HostileBench.AttackAsync(lines: 0, async frontend =>
     {
         using TestGuest guest = new();
@@ -229,6 +229,7 @@ public class VringTests
     });
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.GetVringBase, VhostUserRequest.SetVringErr)]
     public async Task B18_A_base_that_contradicts_the_ring_breaks_the_queue_alone()
     {
         await using HostileBench bench = await HostileBench.StartAsync();

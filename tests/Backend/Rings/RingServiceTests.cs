@@ -5,7 +5,6 @@ namespace Vhost.Backend.Tests.Rings;
 
 /// <summary>What devices do to rings: failing, keeping requests, not coming back; and what a reset does.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(Counterpart.Script, VhostUserRequest.GetStatus)]
 public class RingServiceTests
 {
     [Theory]
@@ -126,6 +125,7 @@ public class RingServiceTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.SetStatus, VhostUserRequest.GetStatus, VhostUserProtocolFeatures.Status)]
     public async Task Status_0_resets_the_device_and_the_base_can_still_be_asked_for()
     {
         await using HostileBench bench = await HostileBench.StartAsync();

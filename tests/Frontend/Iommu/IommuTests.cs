@@ -5,7 +5,6 @@ namespace Vhost.Frontend.Tests.Iommu;
 
 /// <summary>What a session says to a back-end behind an IOMMU, and what it lets itself be asked.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(Counterpart.Script, VhostUserRequest.IotlbMsg, VhostUserBackendRequest.IotlbMsg, VirtioFeatures.AccessPlatform)]
 public sealed class IommuTests
 {
     private const VhostUserIotlbPermission Read = VhostUserIotlbPermission.ReadOnly;
@@ -15,6 +14,7 @@ public sealed class IommuTests
     private const ulong High = Low + (1 << 20);
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.IotlbMsg, VhostUserBackendRequest.IotlbMsg)]
     public async Task A_miss_is_answered_by_an_update_before_it_is_acknowledged()
     {
         IommuMappings iommu = new();
@@ -191,6 +191,7 @@ public sealed class IommuTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VirtioFeatures.AccessPlatform)]
     public async Task Rings_go_out_at_the_addresses_that_the_driver_says()
     {
         await using Dialogue dialogue = await StartAsync(new IommuMappings());

@@ -5,7 +5,6 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>What a network client says besides its rings: the MTU before they start, and its address after it has moved.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(Counterpart.Script, VhostUserRequest.SendRarp, VhostUserRequest.NetSetMtu, VhostUserProtocolFeatures.Rarp, VhostUserProtocolFeatures.NetMtu)]
 public sealed class NetMessageTests : CountedTests
 {
     private const VirtioFeatures Mtu = (VirtioFeatures)(ulong)VirtioNetFeatures.Mtu;
@@ -16,6 +15,7 @@ public sealed class NetMessageTests : CountedTests
     private static readonly NetClientOptions _client = new() { Mtu = 1400, QueueSize = 4 };
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.NetSetMtu, VhostUserProtocolFeatures.NetMtu)]
     public async Task The_MTU_is_said_before_a_ring_starts()
     {
         await using Talk talk = await Talk.StartAsync(Offer(Mtu, Messages));
@@ -46,6 +46,7 @@ public sealed class NetMessageTests : CountedTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.SendRarp, VhostUserProtocolFeatures.Rarp)]
     public async Task The_address_is_told_in_the_order_of_its_bytes()
     {
         await using Talk talk = await Talk.StartAsync(Offer(Mac, Messages));

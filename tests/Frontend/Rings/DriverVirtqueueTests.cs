@@ -3,7 +3,6 @@ using Vhost.Tests.Support;
 
 namespace Vhost.Frontend.Tests;
 
-[Shows(Counterpart.Script, VirtioFeatures.IndirectDescriptors, VirtioFeatures.EventIndex, VirtioFeatures.InOrder)]
 public sealed class DriverVirtqueueTests : IDisposable
 {
     private const ulong Data = 0x10_0000;
@@ -63,6 +62,7 @@ public sealed class DriverVirtqueueTests : IDisposable
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VirtioFeatures.IndirectDescriptors)]
     public void An_indirect_request_takes_one_entry_and_a_table()
     {
         _driver.Dispose();
@@ -212,6 +212,7 @@ public sealed class DriverVirtqueueTests : IDisposable
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VirtioFeatures.InOrder)]
     public void In_order_one_element_may_stand_for_a_batch()
     {
         _driver.Dispose();
@@ -305,6 +306,7 @@ public sealed class DriverVirtqueueTests : IDisposable
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VirtioFeatures.EventIndex)]
     public void Calls_are_switched_off_and_on()
     {
         using RawSplitRing ring = Raw();

@@ -155,6 +155,7 @@ public sealed class BlockTransferTests
     }
 
     [Fact]
+    [Shows(Counterpart.Loopback, VhostUserRequest.SetBackendReqFd, VhostUserBackendRequest.ConfigChangeMsg, VhostUserProtocolFeatures.BackendReq)]
     public async Task A_grown_disk_is_announced()
     {
         string path = Path.Combine(Path.GetTempPath(), $"vu-{Guid.NewGuid():N}.img");
@@ -231,6 +232,7 @@ public sealed class BlockTransferTests
     }
 
     [Fact]
+    [Shows(Counterpart.Loopback, VhostUserRequest.GetConfig, VhostUserRequest.SetConfig, VhostUserProtocolFeatures.Config)]
     public async Task The_write_cache_is_switched_through_the_configuration_space()
     {
         using MemoryStorage storage = new(Size);

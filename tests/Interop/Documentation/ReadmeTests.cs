@@ -63,6 +63,6 @@ public sealed partial class ReadmeTests
     [GeneratedRegex(@"<!-- recipe(?:: (?<needs>\S+))? -->\n```sh\n(?<script>.*?)```", RegexOptions.Singleline, 10_000)]
     private static partial Regex Recipe();
 
-    [GeneratedRegex(@"\]\((?!https?:)(?<target>[^)#]+)", RegexOptions.ExplicitCapture, 10_000)]
+    [GeneratedRegex(@"\]\((?!https?:)(?<target>[^)# ]+)", RegexOptions.ExplicitCapture, 10_000)]
     private static partial Regex Link();
 }

@@ -14,18 +14,33 @@ internal static partial class SupportTable
 {
     private const VhostUserProtocolFeatures Rejected = VhostUserProtocolFeatures.None;
 
-    /// <summary>Features that stay unimplemented, and why.</summary>
-    private static readonly Dictionary<VirtioFeatures, string> _notOfVhostUser = new()
+    private static readonly CultureInfo _culture = CultureInfo.InvariantCulture;
+
+    /// <summary>When each bit that is served is offered and acknowledged.</summary>
+    private static readonly Dictionary<VirtioFeatures, string> _notes = new()
     {
-        [VirtioFeatures.NotifyOnEmpty] = "legacy: drivers have not asked for it since event indices",
-        [VirtioFeatures.OrderPlatform] = "both sides are processes of one coherent machine; the rings' own barriers are enough",
-        [VirtioFeatures.SrIov] = "of PCI, which the front-end is",
-        [VirtioFeatures.NotificationData] = "a notification of vhost-user carries no data",
-        [VirtioFeatures.NotificationConfigData] = "a notification of vhost-user carries no data",
-        [VirtioFeatures.RingReset] = "vhost-user has no message for it; a front-end stops and starts the ring",
-        [VirtioFeatures.AdminVirtqueue] = "of PCI, which the front-end is",
-        [VirtioFeatures.Suspend] = "vhost-user suspends a device by stopping its rings",
+        [VirtioFeatures.LogAll] = "offered for every device; acknowledged while the front-end logs",
+        [VirtioFeatures.AnyLayout] = "offered where the device names it; acknowledged by legacy drivers, as VERSION_1 has it in it",
+        [VirtioFeatures.IndirectDescriptors] = "offered where the device names it; acknowledged by clients with IndirectBuffers",
+        [VirtioFeatures.EventIndex] = "offered where the device names it; acknowledged by clients whose RingFeatures have it",
+        [VirtioFeatures.Version1] = "offered where the device names it",
+        [VirtioFeatures.AccessPlatform] = "on request: the front-end has an IOMMU",
+        [VirtioFeatures.RingPacked] = "offered where the device names it; acknowledged by clients whose RingFeatures have it",
+        [VirtioFeatures.InOrder] = "offered where the device names it; acknowledged by clients whose RingFeatures have it",
     };
+
+    /// <summary>Bits that have no place in vhost-user, and why.</summary>
+    private static readonly (VirtioFeatures Bit, string Why)[] _notOfVhostUser =
+    [
+        (VirtioFeatures.NotifyOnEmpty, "legacy, and of no use beside EVENT_IDX"),
+        (VirtioFeatures.OrderPlatform, "both sides are processes of one coherent machine, where the rings' own barriers are enough"),
+        (VirtioFeatures.SrIov, "of PCI, which the front-end is"),
+        (VirtioFeatures.NotificationData, "a notification of vhost-user carries no data"),
+        (VirtioFeatures.NotificationConfigData, "a notification of vhost-user carries no data"),
+        (VirtioFeatures.RingReset, "there is no message for it; a front-end stops and starts the ring"),
+        (VirtioFeatures.AdminVirtqueue, "of PCI, which the front-end is"),
+        (VirtioFeatures.Suspend, "a device is suspended by stopping its rings"),
+    ];
 
     internal static string Render()
     {
@@ -37,8 +52,8 @@ internal static partial class SupportTable
         foreach (MessageContract contract in MessageContracts.All.Where(contract => contract.Channel == VhostUserChannel.Main))
         {
             string name = ((VhostUserRequest)contract.Code).ToString();
-            string frontend = sentBySession.Contains(name) ? "session" : raw.Contains($"{name}Async") ? "raw" : "–";
-            Row(text, contract, evidence.Cells($"{nameof(VhostUserRequest)}.{name}", frontend, served.Contains(name) ? "served" : "refused"));
+            string? frontend = sentBySession.Contains(name) ? "session" : raw.Contains($"{name}Async") ? "raw" : null;
+            Row(text, contract, evidence.Cells($"{nameof(VhostUserRequest)}.{name}", frontend, served.Contains(name) ? "served" : null));
         }
 
         text.Append("\n| Code | Message of the back-end | Front-end | Back-end | Also tested with |\n|---|---|---|---|---|\n");
@@ -47,11 +62,12 @@ internal static partial class SupportTable
         foreach (MessageContract contract in MessageContracts.All.Where(contract => contract.Channel == VhostUserChannel.Backend))
         {
             string name = ((VhostUserBackendRequest)contract.Code).ToString();
-            Row(text, contract, evidence.Cells($"{nameof(VhostUserBackendRequest)}.{name}", handled.Contains(name) ? "handled" : "refused", sent.Contains(name) ? "sent" : "–"));
+            Row(text, contract, evidence.Cells($"{nameof(VhostUserBackendRequest)}.{name}", handled.Contains(name) ? "handled" : null, sent.Contains(name) ? "sent" : null));
         }
 
         Features(text, evidence);
         RingFeatures(text, evidence);
+        DeviceFeatureTable.Append(text);
         return text.ToString();
     }
 
@@ -65,10 +81,12 @@ internal static partial class SupportTable
             VhostUserProtocolFeatures feature = (VhostUserProtocolFeatures)(1UL << bit);
             if ((VhostUserProtocolFeatures.All & feature) == Rejected)
                 continue;
-            string frontend = (asked & feature) != 0 ? "asked for" : feature == VhostUserProtocolFeatures.XenMmap ? "no" : "on request";
-            string backend = (OfferedBits.OnRequest & feature) != 0 ? "on request" : offered.Contains(feature.ToString()) ? "offered" : feature == VhostUserProtocolFeatures.XenMmap ? "no" : "not yet";
-            string cells = evidence.Cells($"{nameof(VhostUserProtocolFeatures)}.{feature}", frontend, backend);
-            text.Append(CultureInfo.InvariantCulture, $"| {bit} | {FeatureNames.OfProtocolBit(bit)} | {cells} | {ProtocolBitReport.AvailabilityOf(feature)} |\n");
+            string note = ProtocolBitReport.AvailabilityOf(feature);
+            bool isOfXen = feature == VhostUserProtocolFeatures.XenMmap;
+            string? frontend = (asked & feature) != 0 ? "asked for" : isOfXen ? null : "on request";
+            string? backend = (OfferedBits.OnRequest & feature) != 0 ? "on request" : offered.Contains(feature.ToString()) ? "offered" : null;
+            string cells = evidence.Cells($"{nameof(VhostUserProtocolFeatures)}.{feature}", frontend, backend, isOfXen ? note : null);
+            text.Append(_culture, $"| {bit} | {FeatureNames.OfProtocolBit(bit)} | {cells} | {note} |\n");
         }
     }
 
@@ -79,18 +97,29 @@ internal static partial class SupportTable
         text.Append("\n### Ring and transport features of virtio\n\n| Bit | Feature | Front-end | Back-end | Also tested with | Note |\n|---|---|---|---|---|---|\n");
         foreach (VirtioFeatures feature in Enum.GetValues<VirtioFeatures>().Where(feature => ulong.IsPow2((ulong)feature) && feature != VirtioFeatures.VhostUserProtocolFeatures))
         {
-            int bit = int.CreateChecked(ulong.Log2((ulong)feature));
+            if (Array.Exists(_notOfVhostUser, row => row.Bit == feature))
+                continue;
             string name = feature.ToString();
-            bool onRequest = (OfferedBits.TransportBitsOnRequest & feature) != 0;
-            string? reason = _notOfVhostUser.GetValueOrDefault(feature);
-            string absent = onRequest ? "on request" : reason is null ? "not yet" : "no";
+            string? absent = (OfferedBits.TransportBitsOnRequest & feature) != 0 ? "on request" : null;
             string cells = evidence.Cells($"{nameof(VirtioFeatures)}.{name}", driver.Contains(name) ? "yes" : absent, device.Contains(name) ? "offered" : absent);
-            text.Append(CultureInfo.InvariantCulture, $"| {bit} | {FeatureNames.OfVirtioBit(bit)} | {cells} | {reason ?? "–"} |\n");
+            text.Append(_culture, $"| {BitOf(feature)} | {FeatureNames.OfVirtioBit(BitOf(feature))} | {cells} | {_notes[feature]} |\n");
         }
+
+        BigEndianRow(text, evidence);
+        text.Append(_culture, $"\nThese bits have no place in vhost-user, and neither half has them: {string.Join("; ", _notOfVhostUser.Select(row => $"{FeatureNames.OfVirtioBit(BitOf(row.Bit))} ({row.Why})"))}.\n");
     }
 
+    /// <summary>No bit of virtio: a legacy device has the byte order of its guest, which a front-end tells with SET_VRING_ENDIAN.</summary>
+    private static void BigEndianRow(StringBuilder text, Evidence evidence)
+    {
+        const string why = "no: only legacy devices of big-endian guests have such rings, and each field of a ring would be turned round for them; SET_VRING_ENDIAN 1 is refused and says so";
+        text.Append(_culture, $"| none | big-endian legacy rings | no | no | {evidence.Others($"{nameof(VhostUserRequest)}.{nameof(VhostUserRequest.SetVringEndian)}")} | {why} |\n");
+    }
+
+    private static int BitOf(VirtioFeatures feature) => int.CreateChecked(ulong.Log2((ulong)feature));
+
     private static void Row(StringBuilder text, MessageContract contract, string cells) => text.Append(
-        CultureInfo.InvariantCulture, $"| {contract.Code} | {contract.Name.Replace("VHOST_USER_", "", StringComparison.Ordinal)} | {cells} |\n");
+        _culture, $"| {contract.Code} | {contract.Name.Replace("VHOST_USER_", "", StringComparison.Ordinal)} | {cells} |\n");
 
     private static HashSet<string> Names(string source, Regex pattern) => [.. pattern.Matches(source).Select(match => match.Groups["name"].Value)];
 

@@ -5,7 +5,6 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.External;
 
 /// <summary>Memory added to and removed from QEMU's storage daemon while requests run.</summary>
-[Shows(Counterpart.StorageDaemon, VhostUserRequest.AddMemReg, VhostUserRequest.RemMemReg, VhostUserProtocolFeatures.ConfigureMemSlots)]
 public sealed class HotplugTests : IDisposable
 {
     private const int DiskSize = 16 << 20;
@@ -26,6 +25,7 @@ public sealed class HotplugTests : IDisposable
     }
 
     [SkippableFact]
+    [Shows(Counterpart.StorageDaemon, VhostUserRequest.AddMemReg, VhostUserRequest.RemMemReg, VhostUserProtocolFeatures.ConfigureMemSlots)]
     public async Task Slots_come_and_go_while_requests_run()
     {
         await using ChildProcess daemon = await StorageDaemon.ExportAsync(_folder.Image("disk.img", DiskSize), SocketPath);

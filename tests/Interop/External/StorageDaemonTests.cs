@@ -2,19 +2,13 @@ using System.Text.Json;
 using Microsoft.Extensions.Logging;
 using Vhost.Backend;
 using Vhost.Frontend;
+using Vhost.Interop.Tests.Guests;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
 
 namespace Vhost.Interop.Tests.External;
 
 /// <summary>Our front-end against QEMU's storage daemon. Skipped, with the reason, where it is not installed.</summary>
-[Shows(
-    Counterpart.StorageDaemon,
-    VhostUserRequest.GetFeatures, VhostUserRequest.SetFeatures, VhostUserRequest.SetOwner, VhostUserRequest.SetVringNum,
-    VhostUserRequest.SetVringAddr, VhostUserRequest.SetVringBase, VhostUserRequest.SetVringKick, VhostUserRequest.SetVringCall,
-    VhostUserRequest.GetProtocolFeatures, VhostUserRequest.SetProtocolFeatures, VhostUserRequest.SetVringEnable, VhostUserRequest.GetQueueNum,
-    VhostUserRequest.SetBackendReqFd, VhostUserRequest.GetConfig, VhostUserRequest.GetMaxMemSlots, VhostUserProtocolFeatures.MultiQueue,
-    VhostUserProtocolFeatures.ReplyAck, VhostUserProtocolFeatures.BackendReq, VhostUserProtocolFeatures.Config, VirtioFeatures.Version1)]
 public sealed class StorageDaemonTests : IDisposable
 {
     private const int DiskSize = 16 << 20;
@@ -167,6 +161,27 @@ public sealed class StorageDaemonTests : IDisposable
         block.GetProperty("capacity_bytes").GetInt64().Should().Be(DiskSize);
         block.GetProperty("queues").GetInt32().Should().Be(4);
         block.GetProperty("read_only").GetBoolean().Should().BeFalse();
+    }
+
+    /// <summary>What the support tables of README.md say of it.</summary>
+    [SkippableFact]
+    [Shows(
+        Counterpart.StorageDaemon,
+        VhostUserRequest.GetFeatures, VhostUserRequest.SetFeatures, VhostUserRequest.SetOwner, VhostUserRequest.SetVringNum, VhostUserRequest.SetVringAddr,
+        VhostUserRequest.SetVringBase, VhostUserRequest.SetVringKick, VhostUserRequest.SetVringCall, VhostUserRequest.GetProtocolFeatures,
+        VhostUserRequest.SetProtocolFeatures, VhostUserRequest.SetVringEnable, VhostUserRequest.GetQueueNum, VhostUserRequest.SetBackendReqFd,
+        VhostUserRequest.GetConfig, VhostUserRequest.GetMaxMemSlots, VhostUserProtocolFeatures.MultiQueue, VhostUserProtocolFeatures.ReplyAck,
+        VhostUserProtocolFeatures.BackendReq, VhostUserProtocolFeatures.Config, VhostUserProtocolFeatures.ConfigureMemSlots, VirtioFeatures.Version1)]
+    public async Task Everything_that_is_claimed_of_it_is_said_and_acknowledged()
+    {
+        await using ChildProcess daemon = await StorageDaemon.ExportAsync(_folder.Image("disk.img", DiskSize), SocketPath, queues: 2);
+        await using Interposer between = new(_folder.File("between.sock"), SocketPath);
+        await using BlockClient disk = await BlockClient.ConnectAsync(between.Socket, new BlockClientOptions { Queues = 2, Connect = Retry });
+        InterposedSession session = await between.SessionAsync();
+
+        await disk.ReadAsync(0, new byte[BlockSize]);
+
+        session.ShouldShow(Claims.OfTest<StorageDaemonTests>());
     }
 
     [SkippableFact]

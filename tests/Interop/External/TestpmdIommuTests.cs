@@ -5,13 +5,13 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.External;
 
 /// <summary>DPDK's device behind an IOMMU of ours.</summary>
-[Shows(Counterpart.Dpdk, VhostUserRequest.IotlbMsg, VhostUserBackendRequest.IotlbMsg, VirtioFeatures.AccessPlatform)]
 public sealed class TestpmdIommuTests
 {
     [SkippableTheory]
     [InlineData(false, ulong.MaxValue)]
     [InlineData(true, ulong.MaxValue)]
     [InlineData(false, 2UL << 20)]
+    [Shows(Counterpart.Dpdk, VhostUserRequest.IotlbMsg, VhostUserBackendRequest.IotlbMsg, VirtioFeatures.AccessPlatform)]
     public async Task Packets_come_back_once_and_unchanged_and_it_asks_for_translations(bool packed, ulong largest)
     {
         const int Packets = 200_000;

@@ -1,20 +1,12 @@
 using System.Diagnostics.CodeAnalysis;
 using Vhost.Frontend;
+using Vhost.Interop.Tests.Guests;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
 
 namespace Vhost.Interop.Tests.External;
 
-/// <summary>What our front-end asks of DPDK's back-end beside packets: its dirty log, MTU and device status. It offers no in-flight region.</summary>
-[Shows(
-    Counterpart.Dpdk,
-    VhostUserRequest.GetFeatures, VhostUserRequest.SetFeatures, VhostUserRequest.SetOwner, VhostUserRequest.SetVringNum,
-    VhostUserRequest.SetVringAddr, VhostUserRequest.SetVringBase, VhostUserRequest.SetVringKick, VhostUserRequest.SetVringCall,
-    VhostUserRequest.GetProtocolFeatures, VhostUserRequest.SetProtocolFeatures, VhostUserRequest.SetVringEnable, VhostUserRequest.SetMemTable,
-    VhostUserRequest.SetLogBase, VhostUserRequest.GetVringBase, VhostUserRequest.GetQueueNum, VhostUserRequest.NetSetMtu,
-    VhostUserRequest.SetBackendReqFd, VhostUserRequest.SetStatus, VhostUserRequest.GetStatus, VhostUserProtocolFeatures.LogShmFd,
-    VhostUserProtocolFeatures.ReplyAck, VhostUserProtocolFeatures.NetMtu, VhostUserProtocolFeatures.BackendReq, VhostUserProtocolFeatures.Status,
-    VirtioFeatures.LogAll)]
+/// <summary>What our front-end asks of DPDK's back-end beside packets: its dirty log, MTU and device status.</summary>
 [SuppressMessage("Design", "CA1001", Justification = "xunit calls DisposeAsync.")]
 public sealed class TestpmdMessageTests : IAsyncLifetime
 {
@@ -23,6 +15,7 @@ public sealed class TestpmdMessageTests : IAsyncLifetime
     private readonly TempFolder _folder = new();
     private Testpmd? _testpmd;
     private RawNetDriver? _driver;
+    private Interposer? _between;
 
     public Task InitializeAsync() => Task.CompletedTask;
 
@@ -30,6 +23,8 @@ public sealed class TestpmdMessageTests : IAsyncLifetime
     {
         if (_driver is not null)
             await _driver.DisposeAsync();
+        if (_between is not null)
+            await _between.DisposeAsync();
         if (_testpmd is not null)
             await _testpmd.DisposeAsync();
         _folder.Dispose();
@@ -85,7 +80,49 @@ public sealed class TestpmdMessageTests : IAsyncLifetime
         await driver.EchoAsync(1000, seed: 2);
     }
 
-    private async Task<RawNetDriver> StartAsync(VirtioFeatures features, VhostUserProtocolFeatures required, Func<VhostUserFrontend, Task>? beforeRings = null)
+    /// <summary>What the support tables of README.md say of it.</summary>
+    [SkippableFact]
+    [Shows(
+        Counterpart.Dpdk,
+        VhostUserRequest.GetFeatures, VhostUserRequest.SetFeatures, VhostUserRequest.SetOwner, VhostUserRequest.SetVringNum, VhostUserRequest.SetVringAddr,
+        VhostUserRequest.SetVringBase, VhostUserRequest.SetVringKick, VhostUserRequest.SetVringCall, VhostUserRequest.GetProtocolFeatures,
+        VhostUserRequest.SetProtocolFeatures, VhostUserRequest.SetVringEnable, VhostUserRequest.SetMemTable, VhostUserRequest.SetLogBase,
+        VhostUserRequest.GetVringBase, VhostUserRequest.GetQueueNum, VhostUserRequest.NetSetMtu, VhostUserRequest.SetBackendReqFd, VhostUserRequest.SetStatus,
+        VhostUserRequest.GetStatus, VhostUserProtocolFeatures.MultiQueue, VhostUserProtocolFeatures.LogShmFd, VhostUserProtocolFeatures.ReplyAck,
+        VhostUserProtocolFeatures.NetMtu, VhostUserProtocolFeatures.BackendReq, VhostUserProtocolFeatures.Status, VirtioFeatures.LogAll)]
+    public async Task Everything_that_is_claimed_of_it_is_said_and_acknowledged()
+    {
+        const VhostUserProtocolFeatures required = VhostUserProtocolFeatures.LogShmFd | VhostUserProtocolFeatures.NetMtu | VhostUserProtocolFeatures.Status;
+        RawNetDriver driver = await StartAsync(
+            (VirtioFeatures)(ulong)VirtioNetFeatures.Mtu, required, async frontend => await frontend.Requests.NetSetMtuAsync(1500), isWatched: true);
+        InterposedSession session = await _between!.SessionAsync();
+        await driver.EchoAsync(100, seed: 1);
+        await driver.Session.StartLoggingAsync();
+        await driver.Session.SetStatusAsync(await driver.Session.GetStatusAsync());
+
+        await driver.StopAsync();
+
+        session.ShouldShow(Claims.OfTest<TestpmdMessageTests>());
+    }
+
+    /// <summary>Once it does, what it notes there is to be tested against our driver's rings.</summary>
+    [SkippableFact]
+    public async Task It_offers_no_in_flight_region()
+    {
+        RawNetDriver driver = await StartAsync(VirtioFeatures.None, VhostUserProtocolFeatures.None);
+
+        driver.Session.OfferedProtocolFeatures.Should().NotHaveFlag(VhostUserProtocolFeatures.InflightShmFd);
+
+        await driver.Session.Awaiting(session => session.CreateInflightRegionAsync(2, RawNetDriver.Entries).AsTask()).Should().ThrowAsync<VhostUserFeatureException>();
+        await driver.EchoAsync(100, seed: 1);
+    }
+
+    /// <param name="features">What the driver acknowledges beside VERSION_1.</param>
+    /// <param name="required">What the session needs.</param>
+    /// <param name="beforeRings">What is said before rings start.</param>
+    /// <param name="isWatched">Whether somebody between both notes what is said.</param>
+    private async Task<RawNetDriver> StartAsync(
+        VirtioFeatures features, VhostUserProtocolFeatures required, Func<VhostUserFrontend, Task>? beforeRings = null, bool isWatched = false)
     {
         Peers.Require(TestpmdCommand.Program, TestpmdCommand.Package);
         string socket = _folder.File("s");
@@ -99,7 +136,8 @@ public sealed class TestpmdMessageTests : IAsyncLifetime
             Name = Path.GetFileName(_folder.Path),
         });
         _driver = new RawNetDriver(features);
-        await _driver.StartAsync(socket, required, beforeRings);
+        _between = isWatched ? new Interposer(_folder.File("between"), socket) : null;
+        await _driver.StartAsync(_between?.Socket ?? socket, required, beforeRings);
         return _driver;
     }
 

@@ -7,7 +7,6 @@ namespace Vhost.Interop.Tests.Guests;
 
 /// <summary>Linux guests whose kernel maps each buffer in an IOMMU of QEMU for one request alone, with devices of ours behind it.</summary>
 [Collection(GuestCollection.Name)]
-[Shows(Counterpart.Qemu, VhostUserRequest.IotlbMsg, VhostUserBackendRequest.IotlbMsg, VirtioFeatures.AccessPlatform)]
 public sealed partial class IommuTests : IDisposable
 {
     private const int Megabytes = 10;
@@ -22,6 +21,7 @@ public sealed partial class IommuTests : IDisposable
     [SkippableTheory]
     [InlineData(false, 512)] // Linux takes their pages from anywhere
     [InlineData(true, 256)]
+    [Shows(Counterpart.Qemu, VhostUserRequest.IotlbMsg, VhostUserBackendRequest.IotlbMsg, VirtioFeatures.AccessPlatform)]
     public async Task Two_guests_behind_an_IOMMU_lose_no_ping_and_no_byte(bool packed, int ringSize)
     {
         using CancellationTokenSource stop = new();

@@ -7,7 +7,6 @@ namespace Vhost.Interop.Tests.Guests;
 
 /// <summary>QEMU moves a running guest with our devices: to a second QEMU, whose devices are served by other processes, and through a file.</summary>
 [Collection(GuestCollection.Name)]
-[Shows(Counterpart.Qemu, VhostUserRequest.SetLogBase, VhostUserProtocolFeatures.LogShmFd, VirtioFeatures.LogAll)]
 public sealed class MigrationTests : IDisposable
 {
     private const long DiskSize = 256 << 20;
@@ -26,6 +25,7 @@ public sealed class MigrationTests : IDisposable
     [SkippableTheory]
     [InlineData(1, false)]
     [InlineData(2, true)]
+    [Shows(Counterpart.Qemu, VhostUserRequest.SetLogBase, VhostUserProtocolFeatures.LogShmFd, VirtioFeatures.LogAll)]
     public async Task A_guest_moves_to_a_second_QEMU_while_it_reads_and_writes_its_disk(int queues, bool packed)
     {
         _folder.Image("disk.img", DiskSize);
@@ -49,6 +49,7 @@ public sealed class MigrationTests : IDisposable
     [SkippableTheory]
     [InlineData(1, false)]
     [InlineData(2, true)]
+    [Shows(Counterpart.Qemu, VhostUserRequest.PostcopyAdvise, VhostUserRequest.PostcopyListen, VhostUserRequest.PostcopyEnd, VhostUserProtocolFeatures.PageFault)]
     public async Task A_guest_runs_in_a_second_QEMU_before_its_memory_has_arrived_and_reads_and_writes_its_disk_there(int queues, bool packed)
     {
         _folder.Image("disk.img", DiskSize);

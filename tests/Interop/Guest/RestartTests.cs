@@ -6,7 +6,6 @@ namespace Vhost.Interop.Tests.Guests;
 
 /// <summary>The back-end of a guest's disk is killed again and again while the guest writes.</summary>
 [Collection(GuestCollection.Name)]
-[Shows(Counterpart.Qemu, VhostUserRequest.GetInflightFd, VhostUserRequest.SetInflightFd, VhostUserProtocolFeatures.InflightShmFd)]
 public sealed class RestartTests : IDisposable
 {
     private const int Kills = 20;
@@ -19,6 +18,7 @@ public sealed class RestartTests : IDisposable
     public void Dispose() => _folder.Dispose();
 
     [SkippableFact]
+    [Shows(Counterpart.Qemu, VhostUserRequest.GetInflightFd, VhostUserRequest.SetInflightFd, VhostUserProtocolFeatures.InflightShmFd)]
     public async Task A_disk_killed_twenty_times_loses_nothing()
     {
         string image = _folder.Image("disk.img", 256 << 20);

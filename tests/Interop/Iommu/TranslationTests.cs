@@ -6,7 +6,6 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.Iommu;
 
 /// <summary>Translations that come late, go early or go while something is under way.</summary>
-[Shows(Counterpart.Loopback, VhostUserRequest.IotlbMsg, VhostUserBackendRequest.IotlbMsg, VirtioFeatures.AccessPlatform)]
 public sealed class TranslationTests
 {
     private const VirtioFeatures Packed = VirtioFeatures.RingPacked | VirtioFeatures.EventIndex;
@@ -14,6 +13,7 @@ public sealed class TranslationTests
     [Theory]
     [InlineData(VirtioFeatures.EventIndex)]
     [InlineData(Packed)]
+    [Shows(Counterpart.Loopback, VhostUserRequest.IotlbMsg, VhostUserBackendRequest.IotlbMsg, VirtioFeatures.AccessPlatform)]
     public async Task A_request_whose_pages_are_mapped_late_waits_while_other_queues_go_on(VirtioFeatures ring)
     {
         await using StrictSession session = await StrictSession.StartAsync(new EchoDevice(2), ring, queues: 2);

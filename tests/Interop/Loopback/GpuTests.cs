@@ -7,10 +7,10 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.Loopback;
 
 /// <summary>A GPU that draws on the displays of its front-end.</summary>
-[Shows(Counterpart.Loopback, VhostUserRequest.GpuSetSocket)]
 public sealed class GpuTests
 {
     [Fact]
+    [Shows(Counterpart.Loopback, VhostUserRequest.GpuSetSocket)]
     public async Task Everything_that_is_drawn_reaches_the_displays_in_order()
     {
         Displays displays = new();

@@ -7,9 +7,6 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.Loopback;
 
 /// <summary>A disk of which the two halves share memory and no eventfd.</summary>
-[Shows(
-    Counterpart.Loopback,
-    VhostUserRequest.VringKick, VhostUserBackendRequest.VringCall, VhostUserBackendRequest.VringErr, VhostUserProtocolFeatures.InbandNotifications)]
 public sealed class InbandTests
 {
     private const int Size = 1 << 20;
@@ -18,6 +15,7 @@ public sealed class InbandTests
     [InlineData(QueueDispatch.Async)]
     [InlineData(QueueDispatch.DedicatedThread)]
     [InlineData(QueueDispatch.BusyPoll)]
+    [Shows(Counterpart.Loopback, VhostUserRequest.VringKick, VhostUserBackendRequest.VringCall, VhostUserProtocolFeatures.InbandNotifications)]
     public async Task Everything_written_is_read_back_and_no_descriptor_of_a_ring_was_sent(QueueDispatch dispatch)
     {
         using MemoryStorage storage = new(Size);
@@ -42,6 +40,24 @@ public sealed class InbandTests
         read.AsSpan().SequenceEqual(data).Should().BeTrue();
         seen.Codes.Should().Contain(VhostUserRequest.VringKick).And.NotContain([VhostUserRequest.SetVringKick, VhostUserRequest.SetVringCall, VhostUserRequest.SetVringErr]);
         loopback.Client.Frontend.Summary.UsedProtocolFeatures.Should().HaveFlag(VhostUserProtocolFeatures.InbandNotifications);
+    }
+
+    [Fact]
+    [Shows(Counterpart.Loopback, VhostUserBackendRequest.VringErr)]
+    public async Task A_ring_that_its_device_breaks_is_told_by_message_to_whoever_has_its_error_notifier()
+    {
+        SeenMessages seen = new();
+        VhostUserBackendOptions inband = new() { AdditionalProtocolFeatures = VhostUserProtocolFeatures.InbandNotifications, MessageHook = seen };
+        await using EchoPair pair = await EchoPair.StartAsync(VhostUserProtocolFeatures.InbandNotifications, inband);
+        await pair.EchoAsync(1);
+        pair.Error.TryConsume().Should().BeFalse();
+        pair.Device.Throws = true;
+
+        pair.Submit(2);
+
+        await pair.Error.WaitAsync().InTime();
+        pair.Queue.State.Should().Be(QueueState.Broken);
+        seen.Codes.Should().NotContain(VhostUserRequest.SetVringErr, "no descriptor was sent");
     }
 
     [Fact]

@@ -8,16 +8,13 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.Loopback;
 
 /// <summary>What devices share, between our two halves.</summary>
-[Shows(
-    Counterpart.Loopback,
-    VhostUserRequest.GetSharedObject, VhostUserRequest.GetShmemConfig, VhostUserBackendRequest.VringHostNotifierMsg,
-    VhostUserBackendRequest.SharedObjectAdd, VhostUserBackendRequest.SharedObjectRemove, VhostUserBackendRequest.SharedObjectLookup,
-    VhostUserBackendRequest.ShmemMap, VhostUserBackendRequest.ShmemUnmap, VhostUserProtocolFeatures.HostNotifier,
-    VhostUserProtocolFeatures.BackendSendFd, VhostUserProtocolFeatures.SharedObject, VhostUserProtocolFeatures.Shmem,
-    VhostUserProtocolFeatures.GpaAddresses)]
 public sealed class SharedTests
 {
     [Fact]
+    [Shows(
+        Counterpart.Loopback,
+        VhostUserRequest.GetSharedObject, VhostUserBackendRequest.SharedObjectAdd, VhostUserBackendRequest.SharedObjectRemove,
+        VhostUserBackendRequest.SharedObjectLookup, VhostUserProtocolFeatures.SharedObject)]
     public async Task Two_devices_find_each_others_objects_at_the_same_time_again_and_again()
     {
         using SharedObjectRegistry registry = new();
@@ -31,6 +28,9 @@ public sealed class SharedTests
         await one.DisposeAsync();
         registry.Count.Should().Be(1);
         (await other.Backend.Requests.FindSharedObjectAsync(one.Device.Id)).Should().BeNull("it vanished with its device");
+        await other.Backend.Requests.RemoveSharedObjectAsync(other.Device.Id);
+        (await other.Backend.Requests.FindSharedObjectAsync(other.Device.Id)).Should().BeNull("it was taken back");
+        registry.Count.Should().Be(0);
     }
 
     [Fact]
@@ -47,6 +47,10 @@ public sealed class SharedTests
     }
 
     [Fact]
+    [Shows(
+        Counterpart.Loopback,
+        VhostUserRequest.GetShmemConfig, VhostUserBackendRequest.ShmemMap, VhostUserBackendRequest.ShmemUnmap, VhostUserProtocolFeatures.BackendSendFd,
+        VhostUserProtocolFeatures.Shmem)]
     public async Task A_device_shows_a_file_to_the_driver_and_takes_it_back()
     {
         await using SharingPair pair = await SharingPair.StartAsync(new());
@@ -67,6 +71,7 @@ public sealed class SharedTests
     }
 
     [Fact]
+    [Shows(Counterpart.Loopback, VhostUserBackendRequest.VringHostNotifierMsg, VhostUserProtocolFeatures.HostNotifier)]
     public async Task A_device_gives_a_doorbell_page_and_takes_it_back()
     {
         Doorbell doorbell = new();
@@ -83,6 +88,7 @@ public sealed class SharedTests
     }
 
     [Fact]
+    [Shows(Counterpart.Loopback, VhostUserProtocolFeatures.GpaAddresses)]
     public async Task With_GPA_ADDRESSES_both_sides_speak_of_guest_addresses_alone()
     {
         await using SharingPair pair = await SharingPair.StartAsync(new(), VhostUserProtocolFeatures.GpaAddresses);

@@ -7,7 +7,6 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.Migration;
 
 /// <summary>The states of this library's own devices, moved by our front-end from one back-end to another.</summary>
-[Shows(Counterpart.Loopback, VhostUserRequest.SetDeviceStateFd, VhostUserRequest.CheckDeviceState, VhostUserProtocolFeatures.DeviceState)]
 public sealed class DeviceStateTests
 {
     private static readonly VhostUserFrontendOptions _options = new() { RequiredProtocolFeatures = VhostUserProtocolFeatures.DeviceState };
@@ -15,6 +14,7 @@ public sealed class DeviceStateTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
+    [Shows(Counterpart.Loopback, VhostUserRequest.SetDeviceStateFd, VhostUserRequest.CheckDeviceState, VhostUserProtocolFeatures.DeviceState)]
     public async Task A_disk_keeps_the_write_cache_that_the_driver_has_chosen(bool writeCache)
     {
         using MemoryStorage storage = new(1 << 20);

@@ -7,9 +7,6 @@ namespace Vhost.Interop.Tests.Migration;
 
 /// <summary>Both halves: a device serves a guest whose memory is still under way, with real page faults.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(
-    Counterpart.Loopback,
-    VhostUserRequest.PostcopyAdvise, VhostUserRequest.PostcopyListen, VhostUserRequest.PostcopyEnd, VhostUserProtocolFeatures.PageFault)]
 public sealed class PostcopyTests
 {
     [Theory]
@@ -18,6 +15,7 @@ public sealed class PostcopyTests
     [InlineData(VirtioFeatures.IndirectDescriptors, QueueDispatch.SharedThreads)]
     [InlineData(VirtioFeatures.RingPacked, QueueDispatch.Async)]
     [InlineData(VirtioFeatures.RingPacked | VirtioFeatures.IndirectDescriptors, QueueDispatch.BusyPoll)]
+    [Shows(Counterpart.Loopback, VhostUserRequest.PostcopyAdvise, VhostUserRequest.PostcopyListen, VhostUserRequest.PostcopyEnd, VhostUserProtocolFeatures.PageFault)]
     public async Task Requests_in_memory_that_comes_late_and_out_of_order_are_carried_out_as_if_it_had_been_there(VirtioFeatures ring, QueueDispatch dispatch)
     {
         VirtioFeatures features = ring | VirtioFeatures.Version1;

@@ -6,7 +6,6 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests;
 
 /// <summary>The ways to start a network client.</summary>
-[Shows(Counterpart.Loopback, VhostUserRequest.NetSetMtu, VhostUserProtocolFeatures.NetMtu, VhostUserProtocolFeatures.MultiQueue)]
 public sealed class NetStartTests
 {
     [Fact]

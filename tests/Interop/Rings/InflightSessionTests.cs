@@ -7,7 +7,6 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests;
 
 /// <summary>Two back-ends, one after the other, and a front-end that keeps ring, memory and region for both.</summary>
-[Shows(Counterpart.Loopback, VhostUserRequest.GetInflightFd, VhostUserRequest.SetInflightFd, VhostUserProtocolFeatures.InflightShmFd)]
 public sealed class InflightSessionTests
 {
     private const int Entries = 16;
@@ -23,6 +22,7 @@ public sealed class InflightSessionTests
     [InlineData(VirtioFeatures.InOrder)]
     [InlineData(VirtioFeatures.RingPacked)]
     [InlineData(VirtioFeatures.RingPacked | VirtioFeatures.InOrder)]
+    [Shows(Counterpart.Loopback, VhostUserRequest.GetInflightFd, VhostUserRequest.SetInflightFd, VhostUserProtocolFeatures.InflightShmFd)]
     public async Task What_one_back_end_left_the_next_one_serves(VirtioFeatures ring)
     {
         VirtioFeatures features = ring | VirtioFeatures.Version1;

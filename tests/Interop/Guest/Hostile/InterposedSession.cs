@@ -1,12 +1,14 @@
+using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
+using Vhost.Tests.Support;
 
 namespace Vhost.Interop.Tests.Guests;
 
 /// <summary>
-/// One session of QEMU with the back-end, with a third party between them: it passes on every message with its descriptors, knows the guest's memory by them, and says to the
-/// back-end in QEMU's name what a test wants to.
+/// One session of a front-end, QEMU or ours, with the back-end, with a third party between them: it passes on every message with its descriptors, notes what the front-end says, knows the guest's memory by
+/// them, and says to the back-end in QEMU's name what a test wants to.
 /// </summary>
 internal sealed class InterposedSession : IAsyncDisposable
 {
@@ -21,7 +23,11 @@ internal sealed class InterposedSession : IAsyncDisposable
     /// <summary>Whose turn it is to speak to the back-end: QEMU's messages wait while a test asks.</summary>
     private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly Task _relaying;
+    private readonly ConcurrentQueue<VhostUserRequest> _said = new();
     private Question? _question;
+    private DirtyLog? _log;
+    private ulong _features;
+    private ulong _protocolFeatures;
     private Task _reads = Task.CompletedTask;
     private volatile bool _serves;
 
@@ -36,6 +42,9 @@ internal sealed class InterposedSession : IAsyncDisposable
     /// <summary>The guest's memory as QEMU shares it, mapped here too.</summary>
     internal GuestMemory Memory { get; private set; } = GuestMemory.Create();
 
+    /// <summary>The log that the front-end shares with the back-end, mapped here too; null before there is one.</summary>
+    internal DirtyLog? Log => Volatile.Read(ref _log);
+
     /// <summary>The kick descriptor of the guest's own queue.</summary>
     internal EventNotifier? Kick { get; private set; }
 
@@ -44,6 +53,14 @@ internal sealed class InterposedSession : IAsyncDisposable
 
     /// <summary>Ends when one of both sides has gone.</summary>
     internal Task Ended => _ended.Task;
+
+    /// <summary>The front-end has said and acknowledged, at the last, everything that a test claims of it or of the back-end.</summary>
+    internal void ShouldShow(Claims claims)
+    {
+        _said.Should().Contain(claims.Requests);
+        ((VirtioFeatures)Volatile.Read(ref _features)).Should().HaveFlag(claims.Features);
+        ((VhostUserProtocolFeatures)Volatile.Read(ref _protocolFeatures)).Should().HaveFlag(claims.ProtocolFeatures);
+    }
 
     internal static byte[] Bytes<T>(T payload)
         where T : struct, IVhostUserPayload<T>
@@ -140,6 +157,7 @@ internal sealed class InterposedSession : IAsyncDisposable
         await _frontend.DisposeAsync();
         await _backend.DisposeAsync();
         Memory.Dispose();
+        Log?.Dispose();
         Kick?.Dispose();
         _turn.Dispose();
         _stop.Dispose();
@@ -218,8 +236,18 @@ internal sealed class InterposedSession : IAsyncDisposable
 
     private void Note(VhostUserMessage message, SafeHandle[] descriptors)
     {
+        _said.Enqueue((VhostUserRequest)message.Header.Request);
         switch ((VhostUserRequest)message.Header.Request)
         {
+            case VhostUserRequest.SetFeatures when VhostUserU64.TryRead(message.Payload, out VhostUserU64 features):
+                Volatile.Write(ref _features, features.Value);
+                break;
+            case VhostUserRequest.SetProtocolFeatures when VhostUserU64.TryRead(message.Payload, out VhostUserU64 features):
+                Volatile.Write(ref _protocolFeatures, features.Value);
+                break;
+            case VhostUserRequest.SetLogBase when VhostUserLog.TryRead(message.Payload, out VhostUserLog log) && descriptors.Length == 1:
+                Interlocked.Exchange(ref _log, DirtyLog.Map(Reopen(descriptors[0]), log.MmapOffset, log.MmapSize))?.Dispose();
+                break;
             case VhostUserRequest.AddMemReg when VhostUserSingleRegion.TryRead(message.Payload, out VhostUserSingleRegion added) && descriptors.Length == 1:
                 SharedMemory mapped = SharedMemory.Map(Reopen(descriptors[0]), added.Region.MmapOffset, added.Region.Size);
                 Replace(Memory.With(new GuestMemoryRegion(added.Region.GuestAddress, mapped, added.Region.UserAddress)));

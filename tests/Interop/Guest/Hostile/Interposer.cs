@@ -3,7 +3,7 @@ using Vhost.Tests.Support;
 
 namespace Vhost.Interop.Tests.Guests;
 
-/// <summary>Listens in the place of a back-end, one session after the other: QEMU comes back a second after it has lost one.</summary>
+/// <summary>Listens in the place of a back-end, for QEMU or our own front-end, one session after the other: QEMU comes back a second after it has lost one.</summary>
 internal sealed class Interposer : IAsyncDisposable
 {
     private readonly CancellationTokenSource _stop = new();
@@ -17,7 +17,7 @@ internal sealed class Interposer : IAsyncDisposable
     /// <param name="socket">Where QEMU connects.</param>
     /// <param name="backend">The back-end's socket.</param>
     /// <param name="hidden">Protocol features that QEMU does not get to know of.</param>
-    internal Interposer(string socket, string backend, VhostUserProtocolFeatures hidden)
+    internal Interposer(string socket, string backend, VhostUserProtocolFeatures hidden = VhostUserProtocolFeatures.None)
     {
         Socket = socket;
         _backend = backend;
