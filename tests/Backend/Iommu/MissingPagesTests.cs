@@ -251,7 +251,7 @@ public sealed class MissingPagesTests : IDisposable
     private List<TranslationMiss> Asked()
     {
         List<TranslationMiss> asked = [];
-        while (_iotlb.TryTakeMiss(out TranslationMiss miss))
+        while (_iotlb.TryTake(out TranslationMiss miss, out _))
             asked.Add(miss);
         return asked;
     }
