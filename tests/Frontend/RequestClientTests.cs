@@ -32,7 +32,7 @@ public sealed class RequestClientTests : IDisposable
         VhostUserRequest.ResetOwner, VhostUserRequest.SetLogFd, VhostUserRequest.SendRarp, VhostUserRequest.NetSetMtu, VhostUserRequest.SetVringEndian,
         VhostUserRequest.GetInflightFd, VhostUserRequest.SetInflightFd, VhostUserRequest.CreateCryptoSession, VhostUserRequest.CloseCryptoSession,
         VhostUserRequest.GpuSetSocket, VhostUserRequest.GetVringBaseSkipDrain)]
-    public async Task Each_method_sends_what_the_contract_says(string name)
+    public async Task Each_method_sends_what_the_specification_says(string name)
     {
         MethodCall call = MethodCall.All.Single(one => one.Name == name);
         MessageContracts.TryGet(call.Request, out MessageContract? contract).Should().BeTrue();
