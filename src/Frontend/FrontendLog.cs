@@ -62,6 +62,9 @@ internal static partial class FrontendLog
     [LoggerMessage(2046, LogLevel.Debug, "GPU channel closed by the back-end")]
     public static partial void GpuChannelEnded(ILogger logger);
 
+    [LoggerMessage(2048, LogLevel.Warning, "A driver has ended, and a device behind the same IOMMU may still use what was at I/O virtual address 0x{Address:x}, size 0x{Size:x}")]
+    public static partial void MappingStays(ILogger logger, Exception exception, ulong address, ulong size);
+
     [LoggerMessage(2050, LogLevel.Debug, "Device reset by {Method}")]
     public static partial void DeviceReset(ILogger logger, DeviceResetMethod method);
 

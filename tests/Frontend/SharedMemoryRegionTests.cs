@@ -178,6 +178,27 @@ public sealed class SharedMemoryRegionTests : CountedTests
         ProcessCounts.PiecesIn(regions.AddressOf(0), 2 * Most * Page).Should().Be(1);
     }
 
+    /// <summary>The kernel unmaps no part of a huge page.</summary>
+    [SkippableFact]
+    public void Huge_pages_are_unmapped_with_all_else_in_a_region_that_ends_inside_of_one()
+    {
+        const ulong Huge = 2 << 20;
+        using SafeFileHandle? file = RawDescriptors.MemoryFile((long)Huge, Libc.MFD_HUGETLB | Libc.MFD_HUGE_2MB);
+        Skip.If(file is null || !HasFreeHugePage(), "no huge page is reserved (vm.nr_hugepages)");
+        using SharedMemory small = SharedMemory.CreateSealed("shared", Page);
+        using SharedMemoryRegions regions = new([Huge + (2 * Page)]);
+        VhostUserShmemMap whole = new(0, 0, 0, Huge, VhostUserShmemMapFlags.ReadWrite);
+        regions.TryMap(whole, Libc.Duplicate(file!)).Should().BeNull();
+        regions.TryMap(whole with { RegionOffset = Huge, Length = Page }, Libc.Duplicate(small.Descriptor)).Should().BeNull();
+
+        regions.TryMap(whole with { RegionOffset = Huge + Page, Length = Page }, Libc.Duplicate(file!)).Should().Contain("not whole pages of 0x200000 bytes");
+        regions.TryUnmap(whole with { Length = Page }).Should().Contain("not exactly one mapping");
+        regions.UnmapAll().Should().BeNull();
+
+        regions.MappingCount.Should().Be(0);
+        ProcessCounts.MappedIn(regions.AddressOf(0), Huge + (2 * Page)).Should().Be(0);
+    }
+
     [Fact]
     public void What_a_back_end_asked_for_last_comes_too_late_when_the_session_has_ended()
     {

@@ -10,9 +10,6 @@ internal sealed partial class BackendSession
 
     private DeviceStateTransfer? _transfer;
 
-    /// <summary>What came while the outcome of a transfer was awaited.</summary>
-    private VhostUserMessage? _ahead;
-
     private bool IsTransferring => _transfer is { IsUnderWay: true } || _heldTransfer.IsUnderWay;
 
     private async ValueTask<Answer> BeginDeviceStateAsync(VhostUserMessage message)
@@ -43,31 +40,21 @@ internal sealed partial class BackendSession
         return Answer.Reply(new VhostUserU64(TransferFailed));
     }
 
-    /// <summary>Waits for it as long as the front-end does: one that has gone leaves its end of the pipe to others, who could keep it for ever.</summary>
+    /// <summary>Waits for it as long as the front-end does: one that has gone leaves its end of the pipe to others, who could keep it for ever. What it has said meanwhile waits for its turn.</summary>
     /// <exception cref="VhostUserDisconnectedException">The front-end has gone.</exception>
     private async Task<string?> OutcomeAsync(DeviceStateTransfer transfer)
     {
         using CancellationTokenSource enough = CancellationTokenSource.CreateLinkedTokenSource(_stopping);
-        Task<VhostUserMessage?> next = _connection.ReceiveAsync(enough.Token).AsTask();
-        if (await Task.WhenAny(transfer.Outcome, next).ConfigureAwait(false) == transfer.Outcome)
-            await enough.CancelAsync().ConfigureAwait(false);
-        try
+        Task left = _connection.WaitPeerLeftAsync(enough.Token).AsTask();
+        if (await Task.WhenAny(transfer.Outcome, left).ConfigureAwait(false) == left)
         {
-            _ahead = await next.ConfigureAwait(false) ?? throw new VhostUserDisconnectedException($"{_connection.Name}: the front-end has gone while the state of the device was transferred");
-        }
-        catch (OperationCanceledException) when (!_stopping.IsCancellationRequested)
-        {
-            // Nothing came, and a cancelled receive has lost nothing.
+            await left.ConfigureAwait(false);
+            throw new VhostUserDisconnectedException($"{_connection.Name}: the front-end has gone while the state of the device was transferred");
         }
 
-        return await transfer.Outcome.WaitAsync(_stopping).ConfigureAwait(false);
-    }
-
-    private VhostUserMessage? TakeAhead()
-    {
-        VhostUserMessage? ahead = _ahead;
-        _ahead = null;
-        return ahead;
+        await enough.CancelAsync().ConfigureAwait(false);
+        await left.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        return await transfer.Outcome.ConfigureAwait(false);
     }
 
     private string? WhyNotTransfer(in VhostUserDeviceState said)

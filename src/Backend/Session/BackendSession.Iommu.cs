@@ -254,13 +254,14 @@ internal sealed partial class BackendSession
         _iotlb.AskAgain();
     }
 
-    /// <summary>One of those that get no further asks as fast as it is answered, while the others ask by the clock.</summary>
+    /// <summary>One of those that get no further asks as fast as it is answered, while the others ask by the clock. A ring that asks for nothing, stopped or broken, takes no turn from them.</summary>
     private void GiveTurn()
     {
         for (int i = 0; i < _ringIotlbs.Length; i++)
         {
             int index = (_nextTurn + i) % _ringIotlbs.Length;
-            if (!_ringIotlbs[index].Pace.TryTakeTurn())
+            bool asks = _vrings[index].State is QueueState.Running or QueueState.WaitsForMemory;
+            if (!asks || !_ringIotlbs[index].Pace.TryTakeTurn())
                 continue;
             _nextTurn = index + 1;
             return;

@@ -92,7 +92,7 @@ internal sealed partial class BackendSession
     {
         for (bool first = true; ; first = false)
         {
-            using VhostUserMessage? message = TakeAhead() ?? await ReceiveBesideArrivalsAsync(first, stopping).ConfigureAwait(false);
+            using VhostUserMessage? message = await ReceiveBesideArrivalsAsync(first, stopping).ConfigureAwait(false);
             if (message is null)
             {
                 ThrowIfPageOverdue();
@@ -210,7 +210,6 @@ internal sealed partial class BackendSession
         ForgetLog();
         await CloseBackendChannelAsync().ConfigureAwait(false);
         await CloseGpuChannelAsync().ConfigureAwait(false);
-        _ahead?.Dispose();
         bool hasReturned = await EndTransferAsync().ConfigureAwait(false);
         ServedSockets.Remove(_connection);
         await _connection.DisposeAsync().ConfigureAwait(false);

@@ -35,7 +35,7 @@ public sealed partial class BlockClient
         foreach (EventNotifier notifier in _notifiers)
             notifier.Dispose();
         if (_mappedIn is { } iommu)
-            await iommu.UnmapAllAsync(_memory!).ConfigureAwait(false);
+            await iommu.UnmapAllAsync(_memory!, _log).ConfigureAwait(false);
         _memory?.Dispose();
         _region?.Dispose();
         _completion.TrySetResult();

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Microsoft.Extensions.Logging;
 using Vhost.Protocol;
 
 namespace Vhost.Frontend;
@@ -78,14 +79,7 @@ public sealed class IommuMappings : IVirtioIommu
     public async ValueTask UnmapAsync(IoVirtualAddress address, ulong size, CancellationToken cancellationToken = default)
     {
         RequireRange(address, size);
-        VhostUserFrontend[] devices;
-        lock (_gate)
-        {
-            Remove(address, size);
-            devices = [.. _devices];
-        }
-
-        await Task.WhenAll(Array.ConvertAll(devices, device => device.InvalidateIotlbAsync(address, size, cancellationToken).AsTask())).ConfigureAwait(false);
+        await WithdrawAsync(address, size, cancellationToken).ConfigureAwait(false);
     }
 
     /// <inheritdoc/>
@@ -126,11 +120,45 @@ public sealed class IommuMappings : IVirtioIommu
             Map(new IoVirtualAddress(region.GuestAddress.Value), region.GuestAddress, region.Size);
     }
 
-    /// <summary>The driver ends. Whether devices of others let go of addresses that were its own is not its business.</summary>
-    internal async ValueTask UnmapAllAsync(GuestMemory memory)
+    /// <summary>The driver ends. That a device of others does not let go of addresses that were its own keeps it from nothing, and is said; one that is lost is not, as whoever has it hears of that anyway.</summary>
+    internal async ValueTask UnmapAllAsync(GuestMemory memory, ILogger log)
     {
         foreach (GuestMemoryRegion region in memory.Regions)
-            await UnmapAsync(new IoVirtualAddress(region.GuestAddress.Value), region.Size).AsTask().ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        {
+            foreach (Exception failure in await FailuresToUnmapAsync(region).ConfigureAwait(false))
+            {
+                if (failure is not VhostUserDisconnectedException)
+                    FrontendLog.MappingStays(log, failure, region.GuestAddress.Value, region.Size);
+            }
+        }
+    }
+
+    private async Task<IReadOnlyList<Exception>> FailuresToUnmapAsync(GuestMemoryRegion region)
+    {
+        try
+        {
+            Task withdrawing = WithdrawAsync(new IoVirtualAddress(region.GuestAddress.Value), region.Size, CancellationToken.None);
+            await withdrawing.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            return withdrawing.Exception is { } failed ? failed.InnerExceptions : [];
+        }
+        catch (ArgumentException changed)
+        {
+            return [changed];
+        }
+    }
+
+    /// <summary>Has the failures of all devices, where an awaited task throws one.</summary>
+    /// <exception cref="ArgumentException">At once: a mapping is only in part inside the range.</exception>
+    private Task WithdrawAsync(IoVirtualAddress address, ulong size, CancellationToken cancellationToken)
+    {
+        VhostUserFrontend[] devices;
+        lock (_gate)
+        {
+            Remove(address, size);
+            devices = [.. _devices];
+        }
+
+        return Task.WhenAll(Array.ConvertAll(devices, device => device.InvalidateIotlbAsync(address, size, cancellationToken).AsTask()));
     }
 
     private IommuTranslation Part(in IommuTranslation mapping, ulong address)

@@ -31,7 +31,7 @@ public sealed partial class NetClient
         foreach (EventNotifier notifier in _notifiers)
             notifier.Dispose();
         if (_mappedIn is { } iommu)
-            await iommu.UnmapAllAsync(_memory!).ConfigureAwait(false);
+            await iommu.UnmapAllAsync(_memory!, _log).ConfigureAwait(false);
         _memory?.Dispose();
         _completion.TrySetResult();
     }

@@ -13,8 +13,15 @@ public sealed partial class PostcopyMigration
     /// <summary>A thread of a back-end, or of this process, waits for a page.</summary>
     internal void OnFault(PostcopyRegion region, ulong page, PageWaker waker)
     {
-        if (region.Await(page, waker))
-            Request(region, page);
+        try
+        {
+            if (region.Await(page, waker))
+                Request(region, page);
+        }
+        catch (LinuxException e)
+        {
+            Fail(e); // nothing that whoever waits has done
+        }
     }
 
     private void OnOwnFault(ulong address)

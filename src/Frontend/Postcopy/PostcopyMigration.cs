@@ -60,10 +60,10 @@ public sealed partial class PostcopyMigration : IAsyncDisposable
         }
     }
 
-    /// <summary>Completes when all memory has arrived. Faults when a page could not be asked for, or is there although nobody has placed it; cancelled when this is disposed before.</summary>
+    /// <summary>Completes when all memory has arrived. Faults when a page could not be asked for, is there although nobody has placed it, or is empty and there was no memory for it; cancelled when this is disposed before.</summary>
     public Task Completion => _completion.Task;
 
-    /// <summary>Bytes that have not arrived yet.</summary>
+    /// <summary>Bytes that were neither placed nor marked as arrived yet.</summary>
     public ulong MissingBytes => _regions.Aggregate(0UL, static (sum, region) => sum + region.MissingBytes);
 
     /// <summary>Pages that somebody waited for, so that they were asked for.</summary>
@@ -107,11 +107,11 @@ public sealed partial class PostcopyMigration : IAsyncDisposable
         region.Discard(offset, length);
     }
 
-    /// <summary>Says of pages that they have come before the guest was moved: they are what is in the memory's file, and empty where nothing is there.</summary>
+    /// <summary>Says of pages that they have come before the guest was moved: they are what is in the memory's file, and empty where nothing is there. Empty ones take no memory until somebody touches them; he is given a page of zeros
+    /// at once, without a request to the source. Those that nobody has touched when the migration ends are left out of the file.</summary>
     /// <param name="address">First byte of a page.</param>
     /// <param name="length">Bytes, whole pages in one region.</param>
     /// <exception cref="ArgumentException">They are not whole pages of one region.</exception>
-    /// <exception cref="LinuxException">There is no memory for the empty ones.</exception>
     /// <exception cref="ObjectDisposedException">The migration has ended.</exception>
     public void MarkArrived(GuestAddress address, ulong length)
     {
@@ -144,14 +144,17 @@ public sealed partial class PostcopyMigration : IAsyncDisposable
     /// <param name="cancellationToken">Ends the wait; what was asked for comes all the same.</param>
     /// <returns>Completes when all of it is there, at once when it was.</returns>
     /// <exception cref="ArgumentException">The range is not in one region.</exception>
+    /// <exception cref="LinuxException">There is no memory for a page of it that is empty.</exception>
     /// <exception cref="ObjectDisposedException">The migration has ended before that.</exception>
     public async ValueTask BringInAsync(GuestAddress address, ulong length, CancellationToken cancellationToken = default)
     {
         if (length == 0)
             return;
         PostcopyRegion region = RegionAt(address, length, out ulong offset);
+        ulong first = offset / region.PageSize;
+        ulong last = (offset + (length - 1)) / region.PageSize;
         List<Task> arrivals = [];
-        for (ulong page = offset / region.PageSize; page <= (offset + (length - 1)) / region.PageSize; page++)
+        for (ulong page = first; page <= last; page++)
         {
             (Task? arrival, bool isFirst) = region.AwaitAsync(page);
             if (isFirst)
@@ -161,6 +164,7 @@ public sealed partial class PostcopyMigration : IAsyncDisposable
         }
 
         await Task.WhenAll(arrivals).WaitAsync(cancellationToken).ConfigureAwait(false);
+        region.MakeEmpty(first, last - first + 1);
     }
 
     /// <summary>Ends the migration when all memory has arrived: POSTCOPY_END to each back-end that took part and is still there; memory is ordinary memory from then on.</summary>

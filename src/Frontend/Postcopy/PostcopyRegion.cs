@@ -14,7 +14,6 @@ internal sealed class PostcopyRegion : IDisposable
     private readonly Dictionary<ulong, PageWait> _waits = [];
     private readonly IncomingMemory _incoming;
     private readonly UserFaults _own;
-    private byte[]? _zeros;
     private bool _ended;
 
     /// <exception cref="ArgumentException">The region does not consist of whole pages.</exception>
@@ -35,17 +34,21 @@ internal sealed class PostcopyRegion : IDisposable
     /// <summary>Where faults of this process are told with.</summary>
     public ulong OwnAddress => _incoming.WatchedAddress;
 
-    public ulong MissingBytes => (_incoming.Arrived.Pages - _incoming.Arrived.Count) * PageSize;
+    public ulong MissingBytes => (Settled.Pages - Settled.Count) * PageSize;
+
+    /// <summary>The pages that were placed or said to be there.</summary>
+    private ArrivedPages Settled => _incoming.Settled;
 
     /// <summary>Somebody waits for a page.</summary>
     /// <param name="page">Which, from the start of the region.</param>
     /// <param name="waker">Has him look again; called at once when the page is there already.</param>
     /// <returns>Whether the page is to be asked for: nobody has waited for it before.</returns>
+    /// <exception cref="LinuxException">It is empty, and there is no memory for it; he goes on waiting.</exception>
     public bool Await(ulong page, PageWaker waker)
     {
         lock (_gate)
         {
-            if (!_incoming.Arrived.Contains(page))
+            if (!Settled.Contains(page))
             {
                 bool isFirst = !_waits.TryGetValue(page, out PageWait? wait);
                 (wait ??= _waits[page] = new PageWait()).Wakers.Add(waker);
@@ -53,25 +56,42 @@ internal sealed class PostcopyRegion : IDisposable
             }
         }
 
-        // It is there, or a hole in the file that was said to be there: a page of zeros, for which he would wait again and again.
-        _ = _own.Place((nint)(OwnAddress + (page * PageSize)), _zeros ??= new byte[PageSize], out _);
+        Make(page);
         waker.Wake();
         return false;
     }
 
-    /// <summary>Somebody wants to know when a page is there.</summary>
+    /// <summary>Somebody wants to know when a page is there, which may be empty then (<see cref="MakeEmpty"/>).</summary>
     /// <returns>Completes then; null when it is. The flag says as above whether it is to be asked for.</returns>
     public (Task? Arrival, bool IsFirst) AwaitAsync(ulong page)
     {
         lock (_gate)
         {
             ObjectDisposedException.ThrowIf(_ended, typeof(PostcopyMigration));
-            if (_incoming.Arrived.Contains(page))
+            if (Settled.Contains(page))
                 return (null, false);
             bool isFirst = !_waits.TryGetValue(page, out PageWait? wait);
             wait ??= _waits[page] = new PageWait();
             return (wait.Arrival.Task, isFirst);
         }
+    }
+
+    /// <summary>Somebody is about to touch pages that are there: those that are empty are made.</summary>
+    /// <exception cref="LinuxException">There is no memory for them.</exception>
+    public void MakeEmpty(ulong first, ulong count)
+    {
+        for (ulong page = first; page < first + count; page++)
+        {
+            if (!_incoming.Arrived.Contains(page))
+                Make(page);
+        }
+    }
+
+    private void Make(ulong page)
+    {
+        int errno = _incoming.Make(page);
+        if (errno != 0)
+            throw new LinuxException(string.Create(CultureInfo.InvariantCulture, $"fallocate(0x{PageSize:x} bytes at offset 0x{page * PageSize:x} of the {Region})"), errno);
     }
 
     /// <summary>Places pages as far as they are not there yet, and wakes everybody who waits for one of them.</summary>
@@ -96,8 +116,13 @@ internal sealed class PostcopyRegion : IDisposable
     private int PlaceNext(ulong offset, ReadOnlySpan<byte> pages, ref int added)
     {
         ulong page = offset / PageSize;
-        lock (_placing) // a page that another thread has placed is known to have arrived when this one meets it
+        ulong count = (ulong)pages.Length / PageSize;
+        lock (_placing) // what another thread has placed, or said to be there, is known when this one meets it
         {
+            ulong there = Settled.RunFrom(page, count);
+            if (there > 0)
+                return (int)(there * PageSize); // they stay as they are, in the file or not
+            pages = pages[..(int)(Settled.GapFrom(page, count) * PageSize)];
             int placed = _own.Place((nint)(OwnAddress + offset), pages, out int errno);
             if (placed > 0)
             {
@@ -110,15 +135,9 @@ internal sealed class PostcopyRegion : IDisposable
                 throw new LinuxException(string.Create(CultureInfo.InvariantCulture, $"ioctl(UFFDIO_COPY, {pages.Length} bytes at offset 0x{offset:x} of the {Region})"), errno);
         }
 
-        if (!_incoming.Arrived.Contains(page))
-        {
-            throw new InvalidDataException(string.Create(
-                CultureInfo.InvariantCulture,
-                $"The page of 0x{PageSize:x} bytes at guest 0x{Region.GuestAddress.Value + offset:x} is there although it has not arrived: somebody has gone on without it, or has written to it. What is in it is not the guest's."));
-        }
-
-        _ = _own.Wake(OwnAddress + offset, PageSize);
-        return (int)PageSize; // it stays as it is
+        throw new InvalidDataException(string.Create(
+            CultureInfo.InvariantCulture,
+            $"The page of 0x{PageSize:x} bytes at guest 0x{Region.GuestAddress.Value + offset:x} is there although it has not arrived: somebody has gone on without it, or has written to it. What is in it is not the guest's."));
     }
 
     /// <summary>Throws pages out of the file, none of which may have arrived.</summary>
@@ -132,7 +151,7 @@ internal sealed class PostcopyRegion : IDisposable
             lock (_gate)
             {
                 RequireMissing(first, length / PageSize);
-                Allocate(Libc.FALLOC_FL_PUNCH_HOLE | Libc.FALLOC_FL_KEEP_SIZE, offset, length);
+                PunchHole(offset, length);
             }
         }
     }
@@ -141,23 +160,35 @@ internal sealed class PostcopyRegion : IDisposable
     {
         for (ulong page = first; page < first + count; page++)
         {
-            if (_incoming.Arrived.Contains(page))
+            if (Settled.Contains(page))
                 throw new InvalidOperationException(string.Create(CultureInfo.InvariantCulture, $"The page at offset 0x{page * PageSize:x} of the {Region} has arrived, and may be in use: it cannot be discarded."));
         }
     }
 
-    /// <summary>Pages are in the file; where it has a hole they are empty.</summary>
-    /// <exception cref="LinuxException">There is no memory for the empty ones.</exception>
+    /// <summary>Pages are what is in the file; where it has a hole they are empty, and it keeps the hole until somebody touches it.</summary>
     public void Found(ulong offset, ulong length)
     {
+        ulong first = offset / PageSize;
+        ulong count = length / PageSize;
+        List<PageWait> over = [];
         lock (_placing)
         {
-            Allocate(Libc.FALLOC_FL_KEEP_SIZE, offset, length); // whoever touches a hole would wait for ever
-            Arrived(offset / PageSize, length / PageSize);
+            lock (_gate)
+            {
+                Settled.AddRun(first, count);
+                foreach (ulong page in _waits.Keys.Where(one => one >= first && one - first < count).ToArray())
+                {
+                    _waits.Remove(page, out PageWait? wait);
+                    over.Add(wait!);
+                }
+            }
         }
+
+        foreach (PageWait wait in over)
+            wait.End(); // who waits looks again, and is given a page of zeros where there is none
     }
 
-    /// <summary>Pages are there.</summary>
+    /// <summary>Pages are in the file.</summary>
     private void Arrived(ulong first, ulong count)
     {
         for (ulong page = first; page < first + count; page++)
@@ -166,6 +197,7 @@ internal sealed class PostcopyRegion : IDisposable
             lock (_gate)
             {
                 _incoming.Arrived.Add(page);
+                Settled.Add(page);
                 _waits.Remove(page, out wait);
             }
 
@@ -173,11 +205,11 @@ internal sealed class PostcopyRegion : IDisposable
         }
     }
 
-    private void Allocate(int mode, ulong offset, ulong length)
+    private void PunchHole(ulong offset, ulong length)
     {
-        int errno = length == 0 ? 0 : Libc.Allocate(Region.Memory.Descriptor, mode, Region.Memory.DescriptorOffset + offset, length);
+        int errno = length == 0 ? 0 : Libc.Allocate(Region.Memory.Descriptor, Libc.FALLOC_FL_PUNCH_HOLE | Libc.FALLOC_FL_KEEP_SIZE, Region.Memory.DescriptorOffset + offset, length);
         if (errno != 0)
-            throw new LinuxException(string.Create(CultureInfo.InvariantCulture, $"fallocate(mode {mode}, 0x{length:x} bytes at offset 0x{offset:x} of the {Region})"), errno);
+            throw new LinuxException(string.Create(CultureInfo.InvariantCulture, $"fallocate(FALLOC_FL_PUNCH_HOLE, 0x{length:x} bytes at offset 0x{offset:x} of the {Region})"), errno);
     }
 
     /// <summary>Watches no more. Whoever still waits for a page in this process goes on without it.</summary>

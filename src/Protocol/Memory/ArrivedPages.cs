@@ -32,29 +32,56 @@ internal sealed class ArrivedPages
     internal bool Add(ulong page)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(page, Pages);
-        ref ulong[]? chunk = ref _chunks[page / PagesPerChunk];
-        ulong[] words = Volatile.Read(ref chunk) ?? Make(ref chunk);
-        bool added = (Interlocked.Or(ref words[page / BitsPerWord % WordsPerChunk], Bit(page)) & Bit(page)) == 0;
-        if (added)
-            Interlocked.Increment(ref _count);
-        return added;
+        return AddBits(page, Bit(page)) > 0;
+    }
+
+    /// <summary>Adds so many pages from one on.</summary>
+    internal void AddRun(ulong page, ulong count)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(page, Pages);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(count, Pages - page);
+        for (ulong end = page + count; page < end;)
+        {
+            int bit = (int)(page % BitsPerWord);
+            int here = (int)Math.Min(end - page, (ulong)(BitsPerWord - bit));
+            _ = AddBits(page, (ulong.MaxValue >> (BitsPerWord - here)) << bit);
+            page += (ulong)here;
+        }
     }
 
     /// <summary>How many pages have arrived from one on, at most so many.</summary>
-    internal ulong RunFrom(ulong page, ulong most)
+    internal ulong RunFrom(ulong page, ulong most) => AlikeFrom(page, most, haveArrived: true);
+
+    /// <summary>How many pages from one on have not arrived, at most so many.</summary>
+    internal ulong GapFrom(ulong page, ulong most) => AlikeFrom(page, most, haveArrived: false);
+
+    private ulong AlikeFrom(ulong page, ulong most, bool haveArrived)
     {
         most = Math.Min(most, Pages - page);
         ulong run = 0;
         while (run < most)
         {
             int bit = (int)((page + run) % BitsPerWord);
-            int here = BitOperations.TrailingZeroCount(~(Word(page + run) >> bit));
+            ulong rest = Word(page + run) >> bit;
+            int here = BitOperations.TrailingZeroCount(haveArrived ? ~rest : rest);
             run += (ulong)Math.Min(here, BitsPerWord - bit);
             if (here < BitsPerWord - bit)
                 break;
         }
 
         return Math.Min(run, most);
+    }
+
+    /// <summary>Adds pages of one word.</summary>
+    /// <returns>How many were not there.</returns>
+    private int AddBits(ulong page, ulong bits)
+    {
+        ref ulong[]? chunk = ref _chunks[page / PagesPerChunk];
+        ulong[] words = Volatile.Read(ref chunk) ?? Make(ref chunk);
+        int added = BitOperations.PopCount(bits & ~Interlocked.Or(ref words[page / BitsPerWord % WordsPerChunk], bits));
+        if (added > 0)
+            Interlocked.Add(ref _count, added);
+        return added;
     }
 
     private ulong Word(ulong page) =>

@@ -35,9 +35,9 @@ public sealed partial class GuestMemory
         return run < length;
     }
 
-    /// <summary>Whether a range inside one region can be read without waiting for it to arrive.</summary>
+    /// <summary>Whether a range inside one region, of at least one byte, can be read without waiting for it to arrive.</summary>
     internal bool HasArrived(GuestAddress guestAddress, ulong length) =>
-        !_byGuest.TryFind(guestAddress.Value, length, out int index, out ulong offset) || _byGuest[index].Memory.Incoming is not { IsOver: false } incoming || incoming.RunFrom(offset, length) == length;
+        !_byGuest.TryFind(guestAddress.Value, length, out int index, out ulong offset) || _byGuest[index].Memory.Incoming is not { IsOver: false } incoming || incoming.IsSettled(offset, length);
 
     /// <summary>The mapping of a range given by guest address, which must lie inside one region.</summary>
     internal bool TryGetAddress(GuestAddress guestAddress, ulong length, out nint address)

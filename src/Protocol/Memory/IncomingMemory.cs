@@ -30,12 +30,16 @@ internal sealed class IncomingMemory : IDisposable
         (_memory, _faults, _mapping, _start, _ownsMapping) = (memory, faults, mapping, start, ownsMapping);
         _lead = (ulong)memory.Address % memory.PageSize;
         Arrived = new ArrivedPages((_lead + memory.Length + memory.PageSize - 1) / memory.PageSize);
+        Settled = ownsMapping ? Arrived : new ArrivedPages(Arrived.Pages);
         faults.Watch(start, WatchedBytes);
         memory.Incoming = this;
     }
 
     /// <summary>The pages that are there, counted from the one with the first byte of the memory.</summary>
     internal ArrivedPages Arrived { get; }
+
+    /// <summary>The pages for which nobody has to be asked: where we are the one who places pages, those that were placed or said to be there. Where the file has none of those, it is empty, and made when somebody touches it.</summary>
+    internal ArrivedPages Settled { get; }
 
     /// <summary>Where the first byte is watched: what faults are told with.</summary>
     internal ulong WatchedAddress => (ulong)_start + _lead;
@@ -73,10 +77,23 @@ internal sealed class IncomingMemory : IDisposable
     internal ulong RunFrom(ulong offset, ulong most)
     {
         ulong page = PageOf(offset);
-        ulong pages = PageOf(offset + (most - 1)) - page + 1;
-        ulong end = (page + Arrived.RunFrom(page, pages)) * _memory.PageSize;
+        ulong end = (page + Arrived.RunFrom(page, PagesOf(offset, most))) * _memory.PageSize;
         ulong at = _lead + offset;
         return end <= at ? 0 : Math.Min(most, end - at);
+    }
+
+    /// <summary>Whether nobody has to be asked for a range of at least one byte.</summary>
+    internal bool IsSettled(ulong offset, ulong length) => Settled.RunFrom(PageOf(offset), PagesOf(offset, length)) == PagesOf(offset, length);
+
+    /// <summary>Makes a page that is settled, unless the file has it already: a page of zeros. Who waits for it looks again only when he is woken.</summary>
+    /// <returns>0 or the error number.</returns>
+    internal int Make(ulong page)
+    {
+        // Not by the userfaultfd: in a file system that is full, that fails also for a page that is there.
+        int errno = Libc.Allocate(_memory.Descriptor, Libc.FALLOC_FL_KEEP_SIZE, _memory.DescriptorOffset - _lead + (page * _memory.PageSize), _memory.PageSize);
+        if (errno == 0)
+            Arrived.Add(page);
+        return errno;
     }
 
     /// <summary>Brings a range in. Waits, as long as it takes, in system calls only.</summary>
@@ -143,7 +160,7 @@ internal sealed class IncomingMemory : IDisposable
         {
             if (Arrived.Contains(page))
                 continue;
-            int errno = Populate(page);
+            int errno = !_ownsMapping && Settled.Contains(page) ? Make(page) : Populate(page);
             if (_over || _lost)
                 return Libc.ECANCELED;
             if (errno != 0)
@@ -168,4 +185,6 @@ internal sealed class IncomingMemory : IDisposable
     }
 
     private ulong PageOf(ulong offset) => (_lead + offset) / _memory.PageSize;
+
+    private ulong PagesOf(ulong offset, ulong length) => PageOf(offset + (length - 1)) - PageOf(offset) + 1;
 }

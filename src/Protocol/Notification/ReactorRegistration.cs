@@ -2,7 +2,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Vhost.Protocol;
 
-/// <summary>One descriptor's place in the reactor: at most one wait for readable and one for writable at a time, reused without allocation.</summary>
+/// <summary>One descriptor's place in the reactor: at most one wait of each kind at a time (for readable, for writable, for the end of the other side), reused without allocation.</summary>
 internal sealed class ReactorRegistration : IDisposable
 {
     private readonly Lock _gate = new();
@@ -11,6 +11,7 @@ internal sealed class ReactorRegistration : IDisposable
     private readonly int _slot;
     private readonly ReadinessWait _readable = new();
     private readonly ReadinessWait _writable = new();
+    private readonly ReadinessWait _hungUp = new();
     private uint _wait;
     private uint _armed;
     private bool _added;
@@ -35,11 +36,14 @@ internal sealed class ReactorRegistration : IDisposable
     /// <summary>Completes when the descriptor can be written or is broken.</summary>
     internal ValueTask WritableAsync(CancellationToken cancellationToken) => StartAsync(_writable, Libc.EPOLLOUT, cancellationToken);
 
+    /// <summary>Completes when the other end is closed or the descriptor is broken, whatever is left to read.</summary>
+    internal ValueTask HungUpAsync(CancellationToken cancellationToken) => StartAsync(_hungUp, Libc.EPOLLHUP, cancellationToken);
+
     /// <summary>Called on the reactor's thread.</summary>
     internal void OnEvents(uint events, uint wait)
     {
         bool hungUp = (events & (Libc.EPOLLHUP | Libc.EPOLLERR)) != 0;
-        if (hungUp && !IgnoreHangUp) events |= Libc.EPOLLIN | Libc.EPOLLOUT;
+        if (hungUp && !IgnoreHangUp) events |= Libc.EPOLLIN | Libc.EPOLLOUT | Libc.EPOLLHUP;
         lock (_gate)
         {
             // An older wait than the newest: arming the newest made the kernel look again, so nothing is lost.
@@ -49,6 +53,7 @@ internal sealed class ReactorRegistration : IDisposable
             if (_armed != 0 && !(hungUp && IgnoreHangUp)) _ = Arm();
             if ((fired & Libc.EPOLLIN) != 0) _readable.Complete(ReadinessOutcome.Ready, 0);
             if ((fired & Libc.EPOLLOUT) != 0) _writable.Complete(ReadinessOutcome.Ready, 0);
+            if ((fired & Libc.EPOLLHUP) != 0) _hungUp.Complete(ReadinessOutcome.Ready, 0);
         }
     }
 
@@ -66,6 +71,7 @@ internal sealed class ReactorRegistration : IDisposable
         _descriptor.DangerousRelease();
         _readable.Complete(ReadinessOutcome.Disposed, 0);
         _writable.Complete(ReadinessOutcome.Disposed, 0);
+        _hungUp.Complete(ReadinessOutcome.Disposed, 0);
     }
 
     private ValueTask StartAsync(ReadinessWait wait, uint events, CancellationToken cancellationToken)

@@ -28,6 +28,9 @@ internal interface IVhostUserTransport : IDisposable
     /// <summary>Whether the other end is closed already: nobody hears what is said, whatever is left to receive.</summary>
     bool HasPeerLeft { get; }
 
+    /// <summary>Completes when <see cref="HasPeerLeft"/> is true, or this end is aborted. One wait at a time.</summary>
+    ValueTask WaitPeerLeftAsync(CancellationToken cancellationToken);
+
     /// <summary>Takes what is there, at most <paramref name="destination"/>; the descriptors that came with these bytes are added to the list.</summary>
     /// <returns>Bytes received, 0 at the end of the stream, <see cref="WouldBlock"/> when there is nothing yet.</returns>
     int TryReceive(Span<byte> destination, ReceivedDescriptors descriptors);

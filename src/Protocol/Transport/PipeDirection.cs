@@ -18,6 +18,7 @@ internal sealed class PipeDirection
         pauseWriterThreshold: BytesUnderWay, resumeWriterThreshold: BytesUnderWay / 2, useSynchronizationContext: false));
 
     private readonly Lock _gate = new();
+    private readonly TaskCompletionSource _closed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Queue<(long Position, SafeFileHandle[] Handles)> _descriptors = new();
     private long _written;
     private long _read;
@@ -26,6 +27,9 @@ internal sealed class PipeDirection
     private bool _readerClosed;
 
     internal bool IsReaderClosed => Volatile.Read(ref _readerClosed);
+
+    /// <summary>Completes when one of the ends is closed.</summary>
+    internal Task Closed => _closed.Task;
 
     /// <returns>Bytes, 0 at the end, or <see cref="IVhostUserTransport.WouldBlock"/>.</returns>
     internal int TryRead(Span<byte> destination, ReceivedDescriptors descriptors)
@@ -72,6 +76,7 @@ internal sealed class PipeDirection
         {
             if (_writerClosed) return;
             _writerClosed = true;
+            _closed.TrySetResult();
             _pipe.Writer.CancelPendingFlush();
             _pipe.Writer.Complete();
         }
@@ -84,6 +89,7 @@ internal sealed class PipeDirection
         {
             if (_readerClosed) return;
             Volatile.Write(ref _readerClosed, value: true);
+            _closed.TrySetResult();
             _pipe.Reader.CancelPendingRead();
             if (!_writerClosed) _pipe.Writer.CancelPendingFlush();
             while (_descriptors.TryDequeue(out (long Position, SafeFileHandle[] Handles) set))

@@ -16,6 +16,8 @@ internal sealed class PipeTransport : IVhostUserTransport
 
     public bool HasPeerLeft => _outgoing.IsReaderClosed;
 
+    public ValueTask WaitPeerLeftAsync(CancellationToken cancellationToken) => new(_outgoing.Closed.WaitAsync(cancellationToken));
+
     public void NameSenders()
     {
         // It is always this process.

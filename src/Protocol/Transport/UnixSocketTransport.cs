@@ -39,6 +39,8 @@ internal sealed class UnixSocketTransport : IVhostUserTransport
 
     public bool HasPeerLeft => Libc.Poll(_socket, Libc.POLLIN, 0) is var events and > 0 && (events & Libc.POLLHUP) != 0;
 
+    public ValueTask WaitPeerLeftAsync(CancellationToken cancellationToken) => _registration.HungUpAsync(cancellationToken);
+
     public int TryReceive(Span<byte> destination, ReceivedDescriptors descriptors)
     {
         int received;

@@ -45,6 +45,9 @@ public sealed partial class VhostUserConnection : IAsyncDisposable
     /// <summary>Whether the peer has closed its end, whatever it has said before.</summary>
     internal bool HasPeerLeft => _transport.HasPeerLeft;
 
+    /// <summary>Completes when the peer has closed its end, whatever it has said before and nobody has received, or when this side has ended the connection. One wait at a time, beside a receive.</summary>
+    internal ValueTask WaitPeerLeftAsync(CancellationToken cancellationToken) => _transport.WaitPeerLeftAsync(cancellationToken);
+
     /// <summary>Largest payload accepted, in bytes.</summary>
     public int MaxPayload => _options.MaxPayload;
 

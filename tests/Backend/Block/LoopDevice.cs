@@ -1,3 +1,5 @@
+using Vhost.Tests.Support;
+
 namespace Vhost.Backend.Tests;
 
 /// <summary>A block device over a file, where this process may make one.</summary>

@@ -82,6 +82,29 @@ public class DeviceStateEndTests
         before.AssertBack();
     }
 
+    /// <summary>Messages that nobody has received yet stand before the end of the connection.</summary>
+    [Fact]
+    public async Task B34_Nor_does_one_that_said_more_before_it_went_while_an_accomplice_keeps_the_pipe()
+    {
+        ProcessCounts before = ProcessCounts.Snapshot();
+        (SafeFileHandle reader, SafeFileHandle accomplice) = Libc.Pipe();
+        using (accomplice)
+        {
+            await using SessionBench bench = await SessionBench.StartAsync(new StatefulDevice());
+            using (reader)
+                (await BeginAsync(bench.Frontend, Load, reader)).Should().Be(OwnDescriptorIsUsed);
+            await bench.Frontend.SendAsync(VhostUserRequest.CheckDeviceState);
+            await bench.Frontend.SendAsync(VhostUserRequest.GetFeatures);
+            await bench.Frontend.SendAsync(VhostUserRequest.GetFeatures);
+            await bench.Frontend.DisposeAsync();
+
+            await Eventually.TrueAsync(() => Libc.Write(accomplice, [1]) != 1, "the session has ended, and closed the pipe"); // a byte now and then
+            await bench.Served.InTime();
+        }
+
+        before.AssertBack();
+    }
+
     [Fact]
     public async Task What_is_said_while_the_outcome_is_awaited_is_answered_after_it()
     {

@@ -53,6 +53,35 @@ public sealed class IotlbPaceTests
             options);
     }
 
+    /// <summary>A turn lets a ring ask as fast as it is answered; without one it asks once for what it lacks.</summary>
+    [Fact]
+    public async Task B32_a_ring_that_was_stopped_takes_no_turn_from_one_that_runs()
+    {
+        FakeTimeProvider clock = new();
+        VhostUserBackendOptions options = RawIommu.Options with { IotlbEntries = 4, IotlbRetry = TimeSpan.FromSeconds(1), TimeProvider = clock };
+        await IotlbBench.ServeAsync(
+            lines: 0,
+            async (frontend, guest, stopped, iommu) =>
+            {
+                using TestRing running = new(guest, 1);
+                await iommu.MapRingsAsync();
+                foreach (TestRing ring in new[] { stopped, running })
+                {
+                    await frontend.StartAsync(ring);
+                    IotlbBench.Offer(guest, ring, (Elsewhere, 6 * (int)Page, false));
+                    await AnswerAsync(guest, iommu, await iommu.AskedAsync());
+                    await AnswerAllAsync(guest, iommu);
+                }
+
+                await frontend.StopAsync(stopped);
+                clock.Advance(options.IotlbRetry);
+
+                for (int asked = 0; asked <= 6; asked++) // more than it could lack at once
+                    await AnswerAsync(guest, iommu, await iommu.AskedAsync());
+            },
+            options);
+    }
+
     /// <summary>Answers until nothing is asked any more.</summary>
     private static async Task<int> AnswerAllAsync(TestGuest guest, RawIommu iommu)
     {

@@ -241,6 +241,40 @@ public sealed class PostcopyTests
         await bench.CheckInvariantsAsync(lines: 0);
     }
 
+    /// <summary>Two rings wait for their memory, each by a thread in the kernel.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task B33_The_threads_that_wait_for_pages_end_with_the_migration_and_with_the_session(bool migrationEnds)
+    {
+        const string Threads = "vhost-user pages";
+        await using HostileBench bench = await HostileBench.StartAsync(options: _options);
+        using (TestGuest guest = Present())
+        using (TestRing ring = new(guest, 0))
+        using (TestRing other = new(guest, 1))
+        {
+            await using (RawFrontend frontend = await bench.NegotiatedAsync())
+            {
+                using SafeFileHandle faults = await WaitForItsMemoryAsync(frontend, guest, ring);
+                await frontend.StartAsync(other);
+                await Eventually.TrueAsync(() => NamedThreads.Count(Threads) == 2);
+                if (migrationEnds)
+                {
+                    await frontend.AcceptedAsync(VhostUserRequest.PostcopyEnd);
+                    await Eventually.TrueAsync(() => NamedThreads.Count(Threads) == 0);
+                    await ring.EchoAsync(1);
+                    await other.EchoAsync(2);
+                }
+            }
+
+            await using RawFrontend next = await bench.NegotiatedAsync();
+            await next.BarrierAsync();
+            await Eventually.TrueAsync(() => NamedThreads.Count(Threads) == 0);
+        }
+
+        await bench.CheckInvariantsAsync(lines: 0);
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

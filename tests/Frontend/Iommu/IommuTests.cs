@@ -156,6 +156,45 @@ public sealed class IommuTests
         await dialogue.DisposeAsync();
     }
 
+    /// <summary>Two devices of others behind the IOMMU of a driver that ends.</summary>
+    [Fact]
+    public async Task A_device_that_does_not_let_go_when_a_driver_ends_is_logged_and_one_that_is_lost_meanwhile_is_not()
+    {
+        using LogRecorder log = new();
+        IommuMappings iommu = new();
+        using GuestMemory memory = GuestRam.Create(1UL << 20, at: 0x10_0000_0000);
+        iommu.MapAll(memory);
+        await using Dialogue lost = await StartAsync(iommu);
+        using EventNotifier kick = new();
+        await lost.Session.StartVringAsync(Ring(kick));
+        lost.Backend.Misbehave = static (request, _) => request.Code == VhostUserRequest.IotlbMsg ? Misbehaviour.Nothing : null;
+        await using Dialogue refuses = await StartAsync(iommu);
+        refuses.Backend.Offer = refuses.Backend.Offer with { Acknowledgement = 1 };
+
+        Task ending = iommu.UnmapAllAsync(memory, log).AsTask();
+        await Eventually.TrueAsync(() => lost.Backend.Requests.Any(static request => request.Code == VhostUserRequest.IotlbMsg));
+        await lost.Session.DisposeAsync().InTime();
+        await ending.InTime();
+        lost.Session.HasBackendLetGo.Should().BeFalse();
+
+        iommu.Count.Should().Be(0);
+        log.Entries.Should().ContainSingle().Which.Text.Should().Contain("may still use what was at I/O virtual address 0x1000000000, size 0x100000");
+        log.Exceptions.Should().ContainSingle().Which.Should().BeOfType<VhostUserRejectedException>();
+    }
+
+    [Fact]
+    public async Task Mappings_that_somebody_has_changed_are_named_when_their_driver_ends()
+    {
+        using LogRecorder log = new();
+        IommuMappings iommu = new();
+        using GuestMemory memory = GuestRam.Create(1UL << 20, at: Low);
+        iommu.Map(new(Low - 4096), new(Low), 1UL << 20);
+
+        await iommu.UnmapAllAsync(memory, log).InTime();
+
+        log.Exceptions.Should().ContainSingle().Which.Should().BeOfType<ArgumentException>().Which.Message.Should().Contain("goes on into the range");
+    }
+
     [Fact]
     public async Task An_IOMMU_that_answers_something_else_is_not_believed()
     {
@@ -196,15 +235,7 @@ public sealed class IommuTests
     {
         await using Dialogue dialogue = await StartAsync(new IommuMappings());
         using EventNotifier kick = new();
-        await dialogue.Session.StartVringAsync(new VringSettings
-        {
-            Index = 0,
-            Size = 16,
-            DescriptorTable = new(0x7000_0000),
-            AvailableRing = new(0x7000_1000),
-            UsedRing = new(0x7000_2000),
-            Kick = kick,
-        });
+        await dialogue.Session.StartVringAsync(Ring(kick));
         VhostUserVringAddress.TryRead(dialogue.Backend.Last(VhostUserRequest.SetVringAddr).Payload, out VhostUserVringAddress said).Should().BeTrue();
         (said.DescriptorTable.Value, said.AvailableRing.Value, said.UsedRing.Value).Should().Be((0x7000_0000, 0x7000_1000, 0x7000_2000));
     }
@@ -219,6 +250,16 @@ public sealed class IommuTests
         await dialogue.Session.SetMemoryAsync(memory);
         return dialogue;
     }
+
+    private static VringSettings Ring(EventNotifier kick) => new()
+    {
+        Index = 0,
+        Size = 16,
+        DescriptorTable = new(0x7000_0000),
+        AvailableRing = new(0x7000_1000),
+        UsedRing = new(0x7000_2000),
+        Kick = kick,
+    };
 
     private static VhostUserIotlb Miss(ulong address, VhostUserIotlbPermission permission) => new(new(address), 0, default, permission, VhostUserIotlbType.Miss);
 

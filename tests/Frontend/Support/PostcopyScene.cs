@@ -18,13 +18,17 @@ internal sealed class PostcopyScene : IAsyncDisposable
 
     private readonly List<SharedMemory> _mapped = [];
 
-    private PostcopyScene() => Migration = new PostcopyMigration(Memory, (address, length, _) =>
+    private PostcopyScene(ulong size)
     {
-        Asked.TrySetResult((address, length));
-        return default;
-    });
+        Memory = GuestRam.Create((0UL, size), (Other, size));
+        Migration = new PostcopyMigration(Memory, (address, length, _) =>
+        {
+            Asked.TrySetResult((address, length));
+            return default;
+        });
+    }
 
-    public GuestMemory Memory { get; } = GuestRam.Create((0UL, Size), (Other, Size));
+    public GuestMemory Memory { get; }
 
     public PostcopyMigration Migration { get; }
 
@@ -39,9 +43,9 @@ internal sealed class PostcopyScene : IAsyncDisposable
 
     public TaskCompletionSource<(GuestAddress Address, ulong Length)> Asked { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    public static async Task<PostcopyScene> StartAsync(VhostUserFrontendOptions options)
+    public static async Task<PostcopyScene> StartAsync(VhostUserFrontendOptions options, ulong size = Size)
     {
-        PostcopyScene scene = new();
+        PostcopyScene scene = new(size);
         scene.Dialogue = await Dialogue.StartAsync(Offer, options);
         scene.Dialogue.Backend.Misbehave = (request, _) => scene.Answer(request);
         return scene;

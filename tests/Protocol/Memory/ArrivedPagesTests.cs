@@ -25,14 +25,51 @@ public sealed class ArrivedPagesTests
             while (run < most && set.Contains(at + run))
                 run++;
             arrived.RunFrom((ulong)at, (ulong)most).Should().Be((ulong)run);
+            int gap = 0;
+            while (gap < Math.Min(most, pages - at) && !set.Contains(at + gap))
+                gap++;
+            arrived.GapFrom((ulong)at, (ulong)most).Should().Be((ulong)gap);
             arrived.Contains((ulong)at).Should().Be(set.Contains(at));
             arrived.Count.Should().Be((ulong)set.Count);
         }
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(64)]
+    [InlineData(100)]
+    [InlineData(70_000)]
+    public void A_run_that_is_added_is_what_its_pages_would_be_one_by_one(int pages)
+    {
+        Random random = new(pages);
+        ArrivedPages together = new((ulong)pages);
+        ArrivedPages each = new((ulong)pages);
+        for (int i = 0; i < 50; i++)
+        {
+            int first = random.Next(pages + 1);
+            int count = random.Next(Math.Min(500, pages - first) + 1);
+            together.AddRun((ulong)first, (ulong)count);
+            for (int page = first; page < first + count; page++)
+                each.Add((ulong)page);
+
+            together.Count.Should().Be(each.Count);
+            Enumerable.Range(0, pages).Where(page => together.Contains((ulong)page) != each.Contains((ulong)page)).Should().BeEmpty();
+        }
+
+        together.AddRun(0, (ulong)pages);
+        together.Count.Should().Be((ulong)pages);
+    }
+
     [Fact]
-    public void A_page_behind_the_last_is_refused() =>
-        FluentActions.Invoking(() => new ArrivedPages(3).Add(3)).Should().Throw<ArgumentOutOfRangeException>();
+    public void A_page_behind_the_last_is_refused()
+    {
+        ArrivedPages arrived = new(3);
+        arrived.Invoking(one => one.Add(3)).Should().Throw<ArgumentOutOfRangeException>();
+        arrived.Invoking(one => one.AddRun(2, 2)).Should().Throw<ArgumentOutOfRangeException>();
+        arrived.Invoking(one => one.AddRun(4, 0)).Should().Throw<ArgumentOutOfRangeException>();
+        arrived.Invoking(one => one.AddRun(1, ulong.MaxValue)).Should().Throw<ArgumentOutOfRangeException>();
+        arrived.Count.Should().Be(0);
+    }
 
     [Fact]
     public void A_page_that_many_threads_add_is_new_to_one_of_them()

@@ -51,6 +51,32 @@ public sealed class ConnectionTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
+    public async Task That_the_peer_has_left_is_seen_before_what_it_said_last(bool inProcess)
+    {
+        await using Ends ends = Ends.Make(inProcess);
+        using CancellationTokenSource enough = new();
+        Task given = ends.BackEnd.WaitPeerLeftAsync(enough.Token).AsTask();
+        await enough.CancelAsync();
+        await given.Invoking(wait => wait.InTime()).Should().ThrowAsync<OperationCanceledException>();
+        Task left = ends.BackEnd.WaitPeerLeftAsync(CancellationToken.None).AsTask();
+        for (uint i = 1; i <= 3; i++)
+            await ends.FrontEnd.SendAsync(Ends.Header(i, 0), default).InTime();
+        using (VhostUserMessage first = (await ends.BackEnd.ReceiveAsync().InTime())!)
+            first.Header.Request.Should().Be(1);
+        left.IsCompleted.Should().BeFalse();
+
+        await ends.FrontEnd.DisposeAsync();
+
+        await left.InTime();
+        ends.BackEnd.HasPeerLeft.Should().BeTrue();
+        await ends.BackEnd.WaitPeerLeftAsync(CancellationToken.None).InTime();
+        using VhostUserMessage second = (await ends.BackEnd.ReceiveAsync().InTime())!;
+        second.Header.Request.Should().Be(2);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
     public async Task Both_directions_work_at_once_and_the_end_is_seen(bool inProcess)
     {
         await using Ends ends = Ends.Make(inProcess);

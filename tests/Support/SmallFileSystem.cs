@@ -1,10 +1,10 @@
 using System.ComponentModel;
 using System.Diagnostics;
 
-namespace Vhost.Backend.Tests;
+namespace Vhost.Tests.Support;
 
 /// <summary>A file system of 4 MiB in memory, where this process may mount one.</summary>
-internal sealed class SmallFileSystem : IDisposable
+public sealed class SmallFileSystem : IDisposable
 {
     private readonly string _folder;
 
