@@ -7,8 +7,8 @@ namespace Vhost.Backend.Tests.Hostile;
 [Shows(
     Counterpart.Script,
     VhostUserRequest.GetFeatures, VhostUserRequest.SetFeatures, VhostUserRequest.SetOwner, VhostUserRequest.GetProtocolFeatures,
-    VhostUserRequest.SetProtocolFeatures, VhostUserRequest.GetConfig, VhostUserRequest.SetConfig, VhostUserProtocolFeatures.ReplyAck,
-    VhostUserProtocolFeatures.Config)]
+    VhostUserRequest.SetProtocolFeatures, VhostUserRequest.GetQueueNum, VhostUserRequest.GetConfig, VhostUserRequest.SetConfig,
+    VhostUserProtocolFeatures.MultiQueue, VhostUserProtocolFeatures.ReplyAck, VhostUserProtocolFeatures.Config)]
 public class NegotiationTests
 {
     [Fact]
@@ -84,6 +84,38 @@ public class NegotiationTests
         }
 
         await bench.CheckInvariantsAsync(lines: 0);
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(256)]
+    public async Task GET_QUEUE_NUM_answers_how_many_queues_there_are(int queues)
+    {
+        await using SessionBench bench = await SessionBench.StartAsync(new EchoDevice(queues));
+        RawFrontend frontend = bench.Frontend;
+        (await frontend.AskU64Async(VhostUserRequest.GetQueueNum)).Should().Be((ulong)queues);
+        await frontend.AcceptedAsync(VhostUserRequest.SetVringNum, RawFrontend.State((uint)queues - 1, TestRing.Size));
+        await frontend.RefusedAsync(VhostUserRequest.SetVringNum, RawFrontend.State((uint)queues, TestRing.Size));
+    }
+
+    /// <summary>The front-ends of network devices count so.</summary>
+    [Theory]
+    [InlineData(1, false)]
+    [InlineData(1, true)]
+    [InlineData(3, true)]
+    public async Task GET_QUEUE_NUM_of_a_network_device_answers_how_many_pairs_there_are(int pairs, bool withControlQueue)
+    {
+        await using SessionBench bench = await SessionBench.StartAsync(new NetDevice(new NetDeviceOptions { QueuePairs = pairs, ControlQueue = withControlQueue }));
+        (await bench.Frontend.AskU64Async(VhostUserRequest.GetQueueNum)).Should().Be((ulong)pairs);
+    }
+
+    [Fact]
+    public async Task GET_QUEUE_NUM_is_answered_where_MQ_is_offered_and_nothing_is_acknowledged_yet()
+    {
+        await using SessionBench bench = new();
+        ((VhostUserProtocolFeatures)await bench.Frontend.AskU64Async(VhostUserRequest.GetProtocolFeatures)).Should().HaveFlag(VhostUserProtocolFeatures.MultiQueue);
+        (await bench.Frontend.AskU64Async(VhostUserRequest.GetQueueNum)).Should().Be(2);
     }
 
     [Fact]
