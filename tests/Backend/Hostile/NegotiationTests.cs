@@ -163,6 +163,20 @@ public class NegotiationTests
         config[32].Should().Be(0xaa);
     });
 
+    /// <summary>They mean nothing in a read: 1 and 2 are what rust-vmm and crosvm call writable and migration, and their front-ends say.</summary>
+    [Theory]
+    [InlineData(0u, 76)]
+    [InlineData(1u, 76)]
+    [InlineData(2u, 76)]
+    [InlineData(3u, 0)]
+    [InlineData(0x100u, 0)]
+    [InlineData(uint.MaxValue, 0)]
+    public Task B30_Flags_of_a_read_that_nobody_has_defined_get_an_empty_reply(uint flags, int expected) => HostileBench.AttackAsync(lines: expected == 0 ? 1 : 0, async frontend =>
+    {
+        (await frontend.AskAsync(VhostUserRequest.GetConfig, ConfigPayload(0, 64, flags, 64))).Should().HaveCount(expected);
+        await frontend.BarrierAsync();
+    });
+
     private static byte[] ConfigPayload(uint offset, uint size, uint flags, int window, byte fill = 0)
     {
         byte[] payload = new byte[VhostUserConfig.HeaderSize + window];
