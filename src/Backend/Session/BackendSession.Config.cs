@@ -9,7 +9,7 @@ internal sealed partial class BackendSession
     {
         const string Name = "VHOST_USER_GET_CONFIG";
         VhostUserConfig said = Decode<VhostUserConfig>(message);
-        if (ConfigProblem(said, message.Payload.Length) is { } problem)
+        if ((ConfigProblem(said, message.Payload.Length) ?? UnknownFlags(said)) is { } problem)
             return ConfigError($"{Name}: {problem}");
         byte[] reply = new byte[VhostUserConfig.HeaderSize + (int)said.Size];
         said.Write(reply);
@@ -26,12 +26,8 @@ internal sealed partial class BackendSession
         VhostUserConfig said = Decode<VhostUserConfig>(message);
         if (ConfigProblem(said, message.Payload.Length) is { } problem)
             return Answer.Refuse(VhostUserViolation.BadConfigRange, $"{Name}: {problem}");
-        if ((uint)said.Flags > 2)
-        {
-            return Answer.Refuse(
-                VhostUserViolation.BadValue, $"{Name}: unknown flags 0x{(uint)said.Flags:x}, 0 (driver) and 1 (migration) are defined");
-        }
-
+        if (UnknownFlags(said) is { } unknown)
+            return Answer.Refuse(VhostUserViolation.BadValue, $"{Name}: {unknown}");
         if (RefuseWhileTransferring(Name) is { } wait)
             return wait;
         byte[] source = message.Payload.Slice(VhostUserConfig.HeaderSize, (int)said.Size).ToArray();
@@ -58,6 +54,10 @@ internal sealed partial class BackendSession
             ? $"offset {said.Offset} and size {said.Size} exceed the {length} bytes of configuration space"
             : null;
     }
+
+    /// <summary>What flags mean is said of writes alone. Front-ends of rust-vmm and crosvm set one of theirs, 1 or 2, in a read too.</summary>
+    private static string? UnknownFlags(in VhostUserConfig said) =>
+        (uint)said.Flags > 2 ? $"unknown flags 0x{(uint)said.Flags:x}, 0 (driver) and 1 (migration) are defined" : null;
 
     private Answer ConfigError(string explanation)
     {

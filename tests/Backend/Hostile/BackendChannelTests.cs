@@ -17,22 +17,32 @@ public class BackendChannelTests
     });
 
     [Fact]
-    public async Task B31_A_second_channel_replaces_the_first_which_is_closed()
+    public async Task B31_Each_channel_takes_the_place_of_the_one_before_which_is_closed()
     {
         await using HostileBench bench = await HostileBench.StartAsync();
         await using (RawFrontend frontend = await bench.NegotiatedAsync())
         {
             using TestGuest guest = new();
             using TestRing ring = new(guest, 0);
-            await using VhostUserConnection first = await AttachChannelAsync(frontend);
-            await using VhostUserConnection second = await AttachChannelAsync(frontend);
-            (await first.ReceiveAsync().InTime()).Should().BeNull("the replaced channel is closed");
             await frontend.AddMemoryAsync(guest);
             await frontend.StartAsync(ring);
             await ring.EchoAsync(1);
-            await bench.Backend.NotifyConfigChangedAsync();
-            using VhostUserMessage? message = await second.ReceiveAsync().InTime();
-            message!.Header.Should().Be(VhostUserHeader.ForRequest(VhostUserBackendRequest.ConfigChangeMsg, 0));
+            VhostUserConnection channel = await AttachChannelAsync(frontend);
+            ProcessCounts before = ProcessCounts.Snapshot();
+            for (int i = 0; i < 1000; i++)
+            {
+                VhostUserConnection next = await AttachChannelAsync(frontend);
+                (await channel.ReceiveAsync().InTime()).Should().BeNull("the replaced channel is closed");
+                await channel.DisposeAsync();
+                channel = next;
+                await bench.Backend.NotifyConfigChangedAsync();
+                using VhostUserMessage? message = await channel.ReceiveAsync().InTime();
+                message!.Header.Should().Be(VhostUserHeader.ForRequest(VhostUserBackendRequest.ConfigChangeMsg, 0));
+            }
+
+            before.AssertBack();
+            await channel.DisposeAsync();
+            await ring.EchoAsync(2);
         }
 
         await bench.CheckInvariantsAsync(lines: 0);

@@ -129,8 +129,7 @@ public class BackendRequestTests
         using LogRecorder log = new();
         await using (SessionBench bench = await SessionBench.StartAsync(device, new VhostUserBackendOptions { LoggerFactory = log }))
         {
-            for (int i = 0; i < 10_000; i++)
-                (await FetchAsync(bench.Frontend, RawFrontend.Bytes(new VhostUserSharedObject(device.Object)))).Should().Be(1);
+            (await FetchAsync(bench.Frontend, RawFrontend.Bytes(new VhostUserSharedObject(device.Object)))).Should().Be(1);
             (await FetchAsync(bench.Frontend, new byte[16])).Should().Be(0);
             (await FetchAsync(bench.Frontend, [])).Should().Be(0, "QEMU forgets the number");
             device.Throws = true;
@@ -140,21 +139,6 @@ public class BackendRequestTests
         }
 
         before.AssertBack();
-    }
-
-    [Theory]
-    [InlineData(VhostUserRequest.GetSharedObject, 15)]
-    [InlineData(VhostUserRequest.GetSharedObject, 17)]
-    [InlineData(VhostUserRequest.GetShmemConfig, 8)]
-    public async Task Requests_of_another_shape_or_with_a_descriptor_are_refused_or_end_the_connection(VhostUserRequest request, int size)
-    {
-        using EventNotifier stray = new();
-        foreach (bool withDescriptor in new[] { false, true })
-        {
-            await using SessionBench bench = await SessionBench.StartAsync(new SharingDevice());
-            await bench.Frontend.SendAsync(request, withDescriptor ? default : new byte[size], withDescriptor ? [stray.Descriptor] : []);
-            await bench.Frontend.ExpectRefusedOrClosedAsync(request);
-        }
     }
 
     [Theory]

@@ -9,35 +9,6 @@ namespace Vhost.Backend.Tests.Hostile;
 public class DescriptorTests
 {
     [Theory]
-    [InlineData(VhostUserRequest.SetVringKick, 8, 0)]
-    [InlineData(VhostUserRequest.SetVringKick, 8, 2)]
-    [InlineData(VhostUserRequest.SetVringCall, 8, 8)]
-    [InlineData(VhostUserRequest.SetVringErr, 8, 3)]
-    [InlineData(VhostUserRequest.SetFeatures, 8, 1)]
-    [InlineData(VhostUserRequest.SetOwner, 0, 8)]
-    [InlineData(VhostUserRequest.SetVringNum, 8, 1)]
-    [InlineData(VhostUserRequest.SetBackendReqFd, 0, 0)]
-    [InlineData(VhostUserRequest.SetBackendReqFd, 0, 2)]
-    [InlineData(VhostUserRequest.AddMemReg, 40, 0)]
-    [InlineData(VhostUserRequest.AddMemReg, 40, 2)]
-    [InlineData(VhostUserRequest.SetMemTable, 40, 0)]
-    [InlineData(VhostUserRequest.SetMemTable, 40, 2)]
-    [InlineData(VhostUserRequest.GetQueueNum, 0, 1)]
-    public async Task B08_A_wrong_number_of_descriptors_is_refused_and_they_are_closed(VhostUserRequest request, int size, int count)
-    {
-        await HostileBench.AttackAsync(lines: 1, async frontend =>
-        {
-            using EventNotifier notifier = new();
-            byte[] payload = new byte[size];
-            if (request == VhostUserRequest.SetMemTable)
-                payload[0] = 1;
-            SafeHandle[] descriptors = Enumerable.Repeat((SafeHandle)notifier.Descriptor, count).ToArray();
-            await frontend.SendAsync((uint)request, RawFrontend.NeedReply, payload, descriptors);
-            await frontend.ExpectRefusedOrClosedAsync(request);
-        });
-    }
-
-    [Theory]
     [InlineData(9)]
     [InlineData(33)]
     [InlineData(253)]

@@ -142,6 +142,31 @@ public sealed class DirtyLogTests
         });
     }
 
+    /// <summary>The form without the feature names an address of the front-end's own, at which nobody here can look.</summary>
+    [Fact]
+    public async Task B26_without_LOG_SHMFD_a_log_is_refused_in_either_form()
+    {
+        await using HostileBench bench = await HostileBench.StartAsync();
+        using (TestGuest guest = new())
+        using (TestRing ring = new(guest, 0))
+        using (DirtyLog log = LogFor(guest))
+        await using (RawFrontend frontend = await StartedAsync(bench, guest, ring))
+        {
+            ulong offered = await frontend.AskU64Async(VhostUserRequest.GetProtocolFeatures);
+            await frontend.AcceptedAsync(VhostUserRequest.SetProtocolFeatures, RawFrontend.U64(offered & ~(ulong)VhostUserProtocolFeatures.LogShmFd));
+
+            await frontend.RefusedAsync(VhostUserRequest.SetLogBase, RawFrontend.Bytes(new VhostUserLog(LogSize, 0)), log.Memory.Descriptor);
+            await frontend.RefusedAsync(VhostUserRequest.SetLogBase, RawFrontend.U64(0x7000_0000_0000));
+
+            await frontend.AcceptedAsync(VhostUserRequest.SetFeatures, RawFrontend.U64(await LoggingAsync(frontend)));
+            await ring.EchoAsync(1);
+            Dirty(log, guest).Should().BeEmpty();
+        }
+
+        await bench.CheckInvariantsAsync(lines: 2);
+        bench.Complaints.Should().AllSatisfy(static line => line.Should().Contain("VHOST_USER_SET_LOG_BASE").And.Contain("LOG_SHMFD (not negotiated)"));
+    }
+
     [Fact]
     public async Task A_log_that_is_finished_is_let_go_of_and_the_next_one_begins_anew()
     {

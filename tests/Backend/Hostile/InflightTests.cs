@@ -122,18 +122,6 @@ public class InflightTests
     });
 
     [Fact]
-    public Task B28_Asking_again_and_again_leaves_one_area_at_most() => HostileBench.AttackAsync(lines: 0, async frontend =>
-    {
-        ProcessHealth before = ProcessHealth.Snapshot();
-        ProcessCounts counts = ProcessCounts.Snapshot();
-        for (int i = 0; i < 10_000; i++)
-            (await AskAsync(frontend, queues: 2)).Memory.Dispose();
-
-        before.AssertMemoryBounded();
-        counts.AssertBack();
-    });
-
-    [Fact]
     public Task B29_An_area_that_is_not_what_is_said_of_it_is_refused() => HostileBench.AttackAsync(lines: 7, async frontend =>
     {
         (VhostUserInflight area, SafeFileHandle memory) = await AskAsync(frontend, queues: 2);

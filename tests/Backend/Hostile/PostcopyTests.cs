@@ -36,32 +36,6 @@ public sealed class PostcopyTests
         await frontend.BarrierAsync();
     });
 
-    [Theory]
-    [InlineData(VhostUserRequest.PostcopyAdvise, 8, 0)]
-    [InlineData(VhostUserRequest.PostcopyAdvise, 0, 1)]
-    [InlineData(VhostUserRequest.PostcopyAdvise, 0, 8)]
-    [InlineData(VhostUserRequest.PostcopyListen, 1, 0)]
-    [InlineData(VhostUserRequest.PostcopyListen, 8, 0)]
-    [InlineData(VhostUserRequest.PostcopyListen, 0, 1)]
-    [InlineData(VhostUserRequest.PostcopyEnd, 8, 0)]
-    [InlineData(VhostUserRequest.PostcopyEnd, 0, 8)]
-    public Task B33_A_payload_or_descriptors_where_none_belong_are_refused(VhostUserRequest request, int size, int descriptors) => AttackAsync(lines: 1, async frontend =>
-    {
-        using EventNotifier any = new();
-        await frontend.RefusedAsync(request, new byte[size], [.. Enumerable.Repeat((SafeHandle)any.Descriptor, descriptors)]);
-        await frontend.BarrierAsync();
-    });
-
-    [Fact]
-    public Task B33_What_is_not_acknowledged_is_refused() => AttackAsync(lines: 3, async frontend =>
-    {
-        ulong offered = await frontend.AskU64Async(VhostUserRequest.GetProtocolFeatures);
-        await frontend.AcceptedAsync(VhostUserRequest.SetProtocolFeatures, RawFrontend.U64(offered & ~(ulong)VhostUserProtocolFeatures.PageFault));
-        await frontend.RefusedAsync(VhostUserRequest.PostcopyAdvise);
-        await frontend.RefusedAsync(VhostUserRequest.PostcopyListen);
-        await frontend.RefusedAsync(VhostUserRequest.PostcopyEnd);
-    });
-
     [Fact]
     public async Task The_feature_takes_the_place_of_memory_slots_unless_both_are_asked_for()
     {
@@ -327,20 +301,6 @@ public sealed class PostcopyTests
         using TestGuest guest = Present();
         using SafeFileHandle faults = await ListenAsync(frontend);
         await TableAsync(frontend, guest);
-    });
-
-    [Fact]
-    public Task B33_A_hundred_thousand_beginnings_and_ends_leave_nothing_behind() => AttackAsync(lines: 0, async frontend =>
-    {
-        await frontend.BarrierAsync();
-        ProcessCounts before = ProcessCounts.Snapshot();
-        for (int i = 0; i < 100_000; i++)
-        {
-            (await AdviseAsync(frontend)).Dispose();
-            await frontend.AcceptedAsync(VhostUserRequest.PostcopyEnd);
-        }
-
-        before.AssertBack();
     });
 
     [Fact]

@@ -144,7 +144,7 @@ public class SessionErrorTests
         before.AssertBack();
     }
 
-    /// <summary>A log without memory, the table of requests in flight, the IOMMU, postcopy and the state of a device: wrong, or not offered.</summary>
+    /// <summary>A log without memory and an in-flight area of no queues, which are wrong; the IOMMU, postcopy and what is for other devices, which are not offered.</summary>
     [Theory]
     [InlineData(VhostUserRequest.SetLogBase, 16, 1)]
     [InlineData(VhostUserRequest.SetLogBase, 8, 0)]
@@ -161,7 +161,7 @@ public class SessionErrorTests
     [InlineData(VhostUserRequest.GetSharedObject, 16, 0)]
     [InlineData(VhostUserRequest.GpuSetSocket, 0, 1)]
     [InlineData(VhostUserRequest.CreateCryptoSession, 632, 0)]
-    public async Task B26_B28_B29_B32_B33_B34_What_is_not_offered_is_refused_and_its_descriptors_are_closed(VhostUserRequest request, int size, int descriptors)
+    public async Task B26_B28_B29_B32_B33_B34_What_is_wrong_or_not_offered_is_refused_and_its_descriptors_are_closed(VhostUserRequest request, int size, int descriptors)
     {
         foreach (VhostUserHeaderFlags flags in new[] { RawFrontend.NeedReply, RawFrontend.Plain })
         {

@@ -20,13 +20,13 @@ internal sealed class HostileBench : IAsyncDisposable
     private ProcessCounts? _baseline;
     private ProcessHealth? _health;
 
-    private HostileBench(EchoDevice device, VhostUserBackendOptions options)
+    private HostileBench(EchoDevice device, VhostUserBackendOptions options, IVhostUserDevice served)
     {
         Device = device;
         // A polling worker takes a processor and the test another: on two there is nothing left for a bystander, whoever is at fault.
         _judgesStalls = options.Dispatch != QueueDispatch.BusyPoll || Environment.ProcessorCount > 2;
         _threads = options.Dispatch == QueueDispatch.SharedThreads ? new QueueThreads(1) : null;
-        _backend = new VhostUserBackend(device, options with { LoggerFactory = Log, Threads = _threads, ViolationPause = TimeSpan.Zero });
+        _backend = new VhostUserBackend(served, options with { LoggerFactory = Log, Threads = _threads, ViolationPause = TimeSpan.Zero });
         _serving = _backend.ListenAsync(_socket.Path, _stop.Token);
     }
 
@@ -41,9 +41,14 @@ internal sealed class HostileBench : IAsyncDisposable
 
     public string SocketPath => _socket.Path;
 
-    public static async Task<HostileBench> StartAsync(EchoDevice? device = null, VhostUserBackendOptions? options = null)
+    /// <summary>Listens, and has served a well-behaved front-end.</summary>
+    /// <param name="device">What serves the queues; null: an echo.</param>
+    /// <param name="options">How.</param>
+    /// <param name="served">The device, where that is another one around <paramref name="device"/>.</param>
+    public static async Task<HostileBench> StartAsync(EchoDevice? device = null, VhostUserBackendOptions? options = null, IVhostUserDevice? served = null)
     {
-        HostileBench bench = new(device ?? new EchoDevice(), options ?? new VhostUserBackendOptions { DrainTimeout = TimeSpan.FromSeconds(2) });
+        device ??= new EchoDevice();
+        HostileBench bench = new(device, options ?? new VhostUserBackendOptions { DrainTimeout = TimeSpan.FromSeconds(2) }, served ?? device);
         // Everything that is opened once a process exists after the first connection.
         await bench.ServeWellBehavedAsync();
         await bench.WaitUntilIdleAsync();
