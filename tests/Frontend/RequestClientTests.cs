@@ -8,10 +8,7 @@ namespace Vhost.Frontend.Tests;
 [Collection(ProcessCounts.Name)]
 [Shows(
     Counterpart.Script,
-    VhostUserRequest.ResetOwner, VhostUserRequest.SetLogBase, VhostUserRequest.SetLogFd, VhostUserRequest.SendRarp, VhostUserRequest.NetSetMtu,
-    VhostUserRequest.SetVringEndian, VhostUserRequest.GetInflightFd, VhostUserRequest.SetInflightFd, VhostUserRequest.CreateCryptoSession,
-    VhostUserRequest.CloseCryptoSession, VhostUserRequest.GpuSetSocket, VhostUserRequest.GetVringBaseSkipDrain,
-    VhostUserProtocolFeatures.CrossEndian)]
+    VhostUserRequest.ResetOwner, VhostUserRequest.SetLogFd, VhostUserRequest.SetVringEndian, VhostUserProtocolFeatures.CrossEndian)]
 public sealed class RequestClientTests : IDisposable
 {
     private static readonly Guid _id = new("00112233-4455-6677-8899-aabbccddeeff");

@@ -7,7 +7,9 @@ namespace Vhost.Interop.Tests.Guests;
 
 /// <summary>QEMU moves a running guest with our devices: to a second QEMU, whose devices are served by other processes, and through a file.</summary>
 [Collection(GuestCollection.Name)]
-[Shows(Counterpart.Qemu, VhostUserRequest.SetLogBase, VhostUserProtocolFeatures.LogShmFd, VirtioFeatures.LogAll)]
+[Shows(
+    Counterpart.Qemu, VhostUserRequest.SetLogBase, VhostUserProtocolFeatures.LogShmFd, VirtioFeatures.LogAll,
+    VhostUserRequest.PostcopyAdvise, VhostUserRequest.PostcopyListen, VhostUserRequest.PostcopyEnd, VhostUserProtocolFeatures.PageFault)]
 public sealed class MigrationTests : IDisposable
 {
     private const long DiskSize = 256 << 20;
