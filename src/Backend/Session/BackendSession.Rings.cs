@@ -113,23 +113,24 @@ internal sealed partial class BackendSession
 
     private Task EnableAllAsync() => Task.WhenAll(Array.ConvertAll(_vrings, vring => EnableAsync(vring, enabled: true)));
 
-    private Task StopVringAsync(VringState vring) => StopVringAsync(vring, suspended: null);
+    private Task StopVringAsync(VringState vring) => StopVringAsync(vring, suspended: null, mustRest: false);
 
     /// <summary>Stops a ring in whatever state it is: it stays stopped until the next kick message.</summary>
     /// <param name="vring">The ring.</param>
     /// <param name="suspended">The device, if it may leave requests in the in-flight area instead of completing them.</param>
-    /// <exception cref="TimeoutException">The device does not return, or works on requests that it was to leave: another back-end must not execute them beside it.</exception>
-    private async Task StopVringAsync(VringState vring, ISuspendableDevice? suspended)
+    /// <param name="mustRest">Whether the front-end is told where the ring goes on: nobody may be at work on its requests then.</param>
+    /// <exception cref="TimeoutException">The device does not return; or the ring must rest, and the device goes on with requests.</exception>
+    private async Task StopVringAsync(VringState vring, ISuspendableDevice? suspended, bool mustRest)
     {
         vring.Started = false;
-        await StopWorkerAsync(vring, suspended).ConfigureAwait(false);
+        await StopWorkerAsync(vring, suspended, mustRest).ConfigureAwait(false);
         vring.ReplaceKick(null);
         ForgetTranslationsAtRest();
     }
 
     private Task StopAllVringsAsync() => Task.WhenAll(Array.ConvertAll(_vrings, StopVringAsync));
 
-    private async Task StopWorkerAsync(VringState vring, ISuspendableDevice? suspended = null)
+    private async Task StopWorkerAsync(VringState vring, ISuspendableDevice? suspended = null, bool mustRest = false)
     {
         if (vring.Worker is not { } worker)
             return;
@@ -137,8 +138,8 @@ internal sealed partial class BackendSession
         try
         {
             vring.Base = await worker.StopAsync(suspended).ConfigureAwait(false);
-            if (suspended is not null && !worker.StoppedAtRest)
-                throw new TimeoutException($"queue {vring.Index} cannot be suspended: the device did not finish or leave its requests within {_options.DrainTimeout.TotalSeconds} s, and no other back-end may be given them meanwhile");
+            if (mustRest && !worker.StoppedAtRest)
+                throw NotAtRest(vring.Index, suspended is not null);
         }
         finally
         {
@@ -147,6 +148,10 @@ internal sealed partial class BackendSession
 
         BackendLog.QueueStopped(_logger, _owner, vring.Index, worker.Queue.Format, BaseOf(vring));
     }
+
+    private TimeoutException NotAtRest(int queue, bool suspends) => new(suspends
+        ? $"queue {queue} cannot be suspended: the device did not finish or leave its requests within {_options.DrainTimeout.TotalSeconds} s, and no other back-end may be given them meanwhile"
+        : $"queue {queue} cannot be stopped: the device did not finish its requests within {_options.DrainTimeout.TotalSeconds} s; behind the base they would be lost, and they may still be written to");
 
     /// <summary>On the worker of the queue, once.</summary>
     private void LeftRefused(DeviceVirtqueue queue)

@@ -73,7 +73,7 @@ internal sealed partial class BackendSession
 
     /// <summary>
     /// Requests in flight are waited for, unless they are noted in an in-flight area for the next back-end and the front-end wants that: by a message of its own, or, where that is not negotiated, by
-    /// GET_VRING_BASE_INFLIGHT for every stop.
+    /// GET_VRING_BASE_INFLIGHT for every stop. Those that do not end in time cost the session, since the base goes past them; but not packets that are lent: those are only read, and a network may lose them.
     /// </summary>
     private async ValueTask<Answer> GetVringBaseAsync(VhostUserMessage message)
     {
@@ -82,7 +82,8 @@ internal sealed partial class BackendSession
             return refusal;
         const VhostUserProtocolFeatures Both = VhostUserProtocolFeatures.GetVringBaseInflight | VhostUserProtocolFeatures.GetVringBaseSkipDrain;
         bool skips = message.Header.Request == (uint)VhostUserRequest.GetVringBaseSkipDrain || (_state.Protocol & Both) == VhostUserProtocolFeatures.GetVringBaseInflight;
-        await StopVringAsync(vring, skips && _inflight is { } area && said.Index < area.Said.QueueCount ? _device as ISuspendableDevice : null).ConfigureAwait(false);
+        ISuspendableDevice? suspended = skips && _inflight is { } area && said.Index < area.Said.QueueCount ? _device as ISuspendableDevice : null;
+        await StopVringAsync(vring, suspended, mustRest: suspended is not null || !DeviceReadsOnly(vring.Index)).ConfigureAwait(false);
         return Answer.Reply(new VhostUserVringState(said.Index, BaseOf(vring)));
     }
 
