@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using Vhost.Frontend;
-using Vhost.Protocol;
 
 namespace LiveMigration;
 
@@ -17,7 +16,7 @@ internal sealed class Migration(Guest guest, Host source, Host destination, Memo
     public Func<Task> BeforeArrival { get; set; } = () => Task.CompletedTask;
 
     /// <returns>For how long the rings stood still.</returns>
-    /// <exception cref="VhostUserException">The other host could not take the guest over. The guest goes on where it was.</exception>
+    /// <exception cref="Exception">The other host could not take the guest over, whatever the reason. The guest goes on where it was.</exception>
     public async Task<TimeSpan> RunAsync()
     {
         await memory.BeginAsync();
@@ -25,13 +24,14 @@ internal sealed class Migration(Guest guest, Host source, Host destination, Memo
         // The guest stands still, then its device. What is under way is not waited for where the back-end can leave it to the next one.
         await guest.PauseAsync();
         long started = Stopwatch.GetTimestamp();
-        FrontendSnapshot stopped = (await source.Device.SuspendAsync()) with { IsLogging = false }; // the log was for this migration
+        FrontendSnapshot? stopped = null;
         TimeSpan comparing;
         try
         {
+            stopped = await SuspendAsync();
             comparing = await SwitchAsync(stopped);
         }
-        catch (VhostUserException)
+        catch
         {
             await GoBackAsync(stopped);
             throw;
@@ -42,6 +42,13 @@ internal sealed class Migration(Guest guest, Host source, Host destination, Memo
         await guest.VerifyAsync(destination.Device);
         await memory.EndAsync();
         return downtime;
+    }
+
+    /// <summary>What the other host is told about the device is damaged on the way.</summary>
+    public Task DamageAsync()
+    {
+        _snapshot[^1] ^= 1;
+        return Task.CompletedTask;
     }
 
     /// <summary>The device goes on there with another back-end than the one that began.</summary>
@@ -67,12 +74,15 @@ internal sealed class Migration(Guest guest, Host source, Host destination, Memo
         return comparing;
     }
 
+    private async Task<FrontendSnapshot> SuspendAsync() => (await source.Device.SuspendAsync()) with { IsLogging = false }; // the log was for this migration
+
     /// <summary>As if nothing had been. The other back-end must have ended before this one works again: both have the same disk.</summary>
-    private async Task GoBackAsync(FrontendSnapshot stopped)
+    /// <param name="stopped">Null: a ring could not be stopped. Those that were stopped before it are in the next snapshot.</param>
+    private async Task GoBackAsync(FrontendSnapshot? stopped)
     {
         await memory.DisposeAsync();
         await destination.DisposeAsync();
-        await source.ResumeAsync(guest, stopped);
+        await source.ResumeAsync(guest, stopped ?? await SuspendAsync());
         if (source.Device.IsLogging)
             await source.Device.StopLoggingAsync();
         guest.Resume(source.Ram);

@@ -8,7 +8,7 @@ internal static class Run
     /// <summary>What the guest gets done on each host, at least.</summary>
     private const long Work = 8 << 20;
 
-    public static async Task MigrateAsync(string kind, string folder, bool postcopy, bool loses, bool goesBack)
+    public static async Task MigrateAsync(string kind, string folder, bool postcopy, bool loses, bool goesBack, bool damages)
     {
         string image = Path.Combine(folder, "disk.img");
         await using (FileStream file = File.Create(image))
@@ -27,13 +27,15 @@ internal static class Run
             afterwards.InTheMiddle = () => LostBackend.ReplaceAsync(guest, destination, afterwards, migration);
         if (goesBack)
             migration.BeforeArrival = destination.KillBackendAsync;
+        if (damages)
+            migration.BeforeArrival = migration.DamageAsync;
         try
         {
             TimeSpan downtime = await migration.RunAsync();
             await source.DisposeAsync(); // whoever was there before is not needed any more
             await FinishAsync("ok", guest, migration, $"downtime_ms={downtime.TotalMilliseconds:0.0} variant={kind}");
         }
-        catch (VhostUserException e) when (goesBack)
+        catch (Exception e) when ((goesBack && e is VhostUserException) || (damages && e is InvalidDataException))
         {
             Console.WriteLine($"the guest goes on where it was: {e.Message}");
             await FinishAsync("gone back", guest, migration, $"variant={kind}");

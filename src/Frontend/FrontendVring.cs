@@ -54,13 +54,16 @@ public sealed class FrontendVring
 
     /// <summary>
     /// Stops the ring: SET_VRING_ENABLE 0, so that the data path stops first, then GET_VRING_BASE, which waits for requests in flight. When it completes the back-end does not touch
-    /// the ring any more. (One that has GET_VRING_BASE_INFLIGHT negotiated without GET_VRING_BASE_SKIP_DRAIN, and was given a region, may leave requests noted there instead, as with <see cref="SuspendAsync"/>.)
+    /// the ring any more, nor the buffers of its requests. A back-end of this library whose device needs longer than its <c>DrainTimeout</c> ends the session instead; only packets that its application keeps lent are not
+    /// waited for longer. (One that has GET_VRING_BASE_INFLIGHT negotiated without GET_VRING_BASE_SKIP_DRAIN, and was given a region, may leave requests noted there instead, as with <see cref="SuspendAsync"/>.)
     /// </summary>
     /// <param name="cancellationToken">Cancels freely until a request has left.</param>
     /// <returns>Where to go on.</returns>
     /// <exception cref="VhostUserProtocolException">
     /// The base the back-end answered cannot be: more than the ring's size away from the indices in the ring. The ring is stopped all the same.
     /// </exception>
+    /// <exception cref="VhostUserTimeoutException">The requests did not end within <see cref="VhostUserFrontendOptions.ReplyTimeout"/>, and with that the session has.</exception>
+    /// <exception cref="VhostUserDisconnectedException">The back-end has ended the session, as its device did not finish in time for example, or is lost.</exception>
     /// <exception cref="InvalidOperationException">The ring is stopped.</exception>
     public ValueTask<VringBase> StopAsync(CancellationToken cancellationToken = default) => _session.StopVringAsync(this, suspends: false, cancellationToken);
 
@@ -73,6 +76,8 @@ public sealed class FrontendVring
     /// <returns>Where to go on, behind what is noted.</returns>
     /// <exception cref="VhostUserFeatureException">GET_VRING_BASE_INFLIGHT is not negotiated. Ask for it, for GET_VRING_BASE_SKIP_DRAIN and for INFLIGHT_SHMFD with <see cref="VhostUserFrontendOptions.WantedProtocolFeatures"/>.</exception>
     /// <exception cref="VhostUserProtocolException">As for <see cref="StopAsync"/>.</exception>
+    /// <exception cref="VhostUserTimeoutException">As for <see cref="StopAsync"/>, of what cannot be called back.</exception>
+    /// <exception cref="VhostUserDisconnectedException">As for <see cref="StopAsync"/>.</exception>
     /// <exception cref="InvalidOperationException">The ring is stopped, or the back-end was given no region: then the requests would be lost.</exception>
     public ValueTask<VringBase> SuspendAsync(CancellationToken cancellationToken = default) => _session.StopVringAsync(this, suspends: true, cancellationToken);
 

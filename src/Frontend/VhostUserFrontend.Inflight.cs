@@ -8,7 +8,10 @@ public sealed partial class VhostUserFrontend
 {
     private InflightRegion? _inflight;
 
-    /// <summary>GET_INFLIGHT_FD: has the back-end make a region in which it notes the requests it works on. Nothing is in flight in it.</summary>
+    /// <summary>
+    /// GET_INFLIGHT_FD: has the back-end make a region in which it notes the requests it works on. Nothing is in flight in it. Its layout is that of the features that are acknowledged at this moment: call it when the
+    /// driver's are (<see cref="SetFeaturesAsync"/>), since packed rings need another one than split rings.
+    /// </summary>
     /// <param name="queues">How many queues, from 0 on, note their requests there.</param>
     /// <param name="queueSize">Entries of their rings, 1 to 32768: all of the same size where the rings are packed, at most of this size otherwise.</param>
     /// <param name="cancellationToken">Cancels freely until the request has left.</param>

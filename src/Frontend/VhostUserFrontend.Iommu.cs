@@ -25,7 +25,7 @@ public sealed partial class VhostUserFrontend
     /// <param name="cancellationToken">Ends the wait alone: the translations are withdrawn all the same, and the device may use the memory until then.</param>
     /// <exception cref="ArgumentOutOfRangeException">The range is empty or passes 2^64.</exception>
     /// <exception cref="VhostUserRejectedException">The back-end refused.</exception>
-    /// <exception cref="VhostUserException">The session has ended on this side, or the back-end did not answer in time: it may still use the memory, until its process has ended.</exception>
+    /// <exception cref="VhostUserException">The session has ended on this side, or the back-end did not answer in time, or has ended the session instead: it may still use the memory, until its process has ended.</exception>
     public async ValueTask InvalidateIotlbAsync(IoVirtualAddress address, ulong size, CancellationToken cancellationToken = default)
     {
         ArgumentOutOfRangeException.ThrowIfZero(size);
@@ -186,6 +186,13 @@ public sealed partial class VhostUserFrontend
 
         iommu.Attach(this);
         if (_completion.Task.IsCompleted)
+            DetachIommuAtEnd();
+    }
+
+    /// <summary>A back-end that may still write to the guest's memory stays attached: nothing that is unmapped can be withdrawn from it, and whoever tries is told.</summary>
+    private void DetachIommuAtEnd()
+    {
+        if (HasBackendLetGo)
             DetachIommu();
     }
 

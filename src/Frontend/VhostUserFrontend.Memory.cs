@@ -26,7 +26,8 @@ public sealed partial class VhostUserFrontend
     /// <param name="cancellationToken">Cancels freely between messages; see the remarks of the class.</param>
     /// <returns>Completes when the table is in place.</returns>
     /// <exception cref="VhostUserException">More regions than <see cref="MaxMemorySlots"/>; or the back-end refused or is lost.</exception>
-    /// <exception cref="InvalidOperationException">A running ring would lose its memory.</exception>
+    /// <exception cref="InvalidOperationException">A running ring would lose its memory, be it for a moment: with CONFIGURE_MEM_SLOTS other memory at the same addresses is no way either. With ACCESS_PLATFORM nobody here
+    /// knows where rings lie, and none is looked for.</exception>
     public async ValueTask SetMemoryAsync(GuestMemory memory, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(memory);
@@ -40,6 +41,8 @@ public sealed partial class VhostUserFrontend
     /// <param name="cancellationToken">Cancels freely until the request has left.</param>
     /// <returns>The table with the region in it, for the driver's own use; it belongs to the session.</returns>
     /// <exception cref="VhostUserException">More regions than <see cref="MaxMemorySlots"/>; or the back-end refused or is lost.</exception>
+    /// <exception cref="ArgumentException">The region overlaps another one.</exception>
+    /// <exception cref="InvalidOperationException">The session is in a postcopy migration that does not have the region; it can be added after <see cref="PostcopyMigration.EndAsync"/>.</exception>
     public async ValueTask<GuestMemory> AddMemoryAsync(GuestMemoryRegion region, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(region);
@@ -52,7 +55,10 @@ public sealed partial class VhostUserFrontend
     /// <param name="region">A region of the table.</param>
     /// <param name="cancellationToken">Cancels freely until the request has left.</param>
     /// <returns>The table without the region; it belongs to the session.</returns>
-    /// <exception cref="InvalidOperationException">A running ring lies in it.</exception>
+    /// <exception cref="ArgumentException">There is no such region.</exception>
+    /// <exception cref="InvalidOperationException">A running ring lies in it. With ACCESS_PLATFORM nobody here knows where rings lie, and the request is sent.</exception>
+    /// <exception cref="VhostUserException">The back-end refused or is lost. One whose device goes on with the region does not answer in time, or ends the session: <see cref="VhostUserTimeoutException"/> after
+    /// <see cref="VhostUserFrontendOptions.ReplyTimeout"/>, or <see cref="VhostUserDisconnectedException"/>.</exception>
     public async ValueTask<GuestMemory> RemoveMemoryAsync(GuestMemoryRegion region, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(region);
@@ -129,15 +135,18 @@ public sealed partial class VhostUserFrontend
         await ConfirmAsync(cancellationToken).ConfigureAwait(false);
     }
 
-    /// <summary>A running ring keeps the user addresses it was given, so the new table must still answer to them.</summary>
+    /// <summary>
+    /// A running ring keeps the user addresses it was given, so the new table must still answer to them. Slot by slot the region must be the same too: other memory in its place would come only after it has gone.
+    /// </summary>
     private void RequireRingsToStay(PublishedMemory next)
     {
+        PublishedMemory stays = Has(VhostUserProtocolFeatures.ConfigureMemSlots) ? next.Common(_published) : next;
         foreach (FrontendVring ring in RunningRings())
         {
-            if (!IsAt(ring, next))
+            if (!IsAt(ring, stays))
             {
                 throw new InvalidOperationException(
-                    $"Ring {ring.Index} runs in memory that the new table does not hold at the same addresses; stop it first.");
+                    $"Ring {ring.Index} runs in memory that the new table does not hold at the same addresses, or puts other memory in the place of; stop it first.");
             }
         }
     }

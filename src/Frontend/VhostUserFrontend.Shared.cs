@@ -11,7 +11,8 @@ public sealed partial class VhostUserFrontend
     private SharedMemoryRegions? _regions;
 
     /// <summary>
-    /// GET_SHMEM_CONFIG: reserves addresses for the shared memory regions of the device. From now on the back-end can map files into them (SHMEM_MAP), and take them back. Asked once for each session.
+    /// GET_SHMEM_CONFIG: reserves addresses for the shared memory regions of the device. From now on the back-end can map files into them (SHMEM_MAP), and take them back: before
+    /// that it is refused, so call it before rings start. Asked once for each session; each has ranges of its own, so that the guest's are to be moved to new ones when the next session replaces a lost one.
     /// </summary>
     /// <param name="largest">Most bytes that all regions together may have: addresses cost no memory, but a hypervisor has a limit.</param>
     /// <param name="cancellationToken">Cancels freely until the request has left.</param>

@@ -24,6 +24,8 @@ public sealed partial class VhostUserFrontend
     /// <returns>The snapshot. Rings that an earlier call has stopped are in it, until they are started again: a call that failed can be repeated, and loses none.</returns>
     /// <exception cref="VhostUserProtocolException">A base that the back-end answered cannot be. The ring is stopped, and nobody knows where: only a reset helps.</exception>
     /// <exception cref="VhostUserRejectedException">The back-end refused to stop a ring, which goes on. Those that were stopped before it stay so: call again, and go on with the snapshot of that call.</exception>
+    /// <exception cref="VhostUserTimeoutException">What the device had begun did not end within <see cref="VhostUserFrontendOptions.ReplyTimeout"/>, and with that the session has: the next one goes on with the region.</exception>
+    /// <exception cref="VhostUserDisconnectedException">The back-end has ended the session, as its device did not finish in time for example, or is lost.</exception>
     /// <exception cref="InvalidOperationException">An earlier call, or a start, has stopped a ring of which nobody knows where it goes on.</exception>
     public async ValueTask<FrontendSnapshot> SuspendAsync(CancellationToken cancellationToken = default)
     {

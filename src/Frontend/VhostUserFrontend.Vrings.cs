@@ -138,14 +138,15 @@ public sealed partial class VhostUserFrontend
     {
         VringSettings settings = ring.Settings;
         uint index = (uint)settings.Index;
-        await Requests.SetVringBaseAsync(index, settings.Base.ToWire(AcknowledgedFeatures), cancellationToken).ConfigureAwait(false);
+        VringBase begin = settings.BaseWith(AcknowledgedFeatures);
+        await Requests.SetVringBaseAsync(index, begin.ToWire(AcknowledgedFeatures), cancellationToken).ConfigureAwait(false);
         await Requests.SetVringAddrAsync(WithLog(ring), cancellationToken).ConfigureAwait(false);
         if (IsInband)
             await StartByMessagesAsync(ring, cancellationToken).ConfigureAwait(false);
         else
             await StartByDescriptorsAsync(ring, cancellationToken).ConfigureAwait(false);
         ring.IsEnabled = !RingsCanBeDisabled;
-        FrontendLog.RingStarted(_log, settings.Index, settings.Size, settings.Base);
+        FrontendLog.RingStarted(_log, settings.Index, settings.Size, begin);
     }
 
     private async ValueTask EnableAsync(FrontendVring ring, bool enabled, CancellationToken cancellationToken)
@@ -246,7 +247,7 @@ public sealed partial class VhostUserFrontend
         foreach (FrontendVring ring in rings)
         {
             VringSettings settings = ring.Settings;
-            VringBase? at = ring.IsStarted ? await StopInAnyCaseAsync(ring).ConfigureAwait(false) : settings.Base;
+            VringBase? at = ring.IsStarted ? await StopInAnyCaseAsync(ring).ConfigureAwait(false) : settings.BaseWith(AcknowledgedFeatures);
             if (ran && at is { } known)
                 _suspended.Note(settings with { Base = known });
             else if (ran)

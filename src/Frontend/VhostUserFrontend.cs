@@ -96,8 +96,11 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
     /// risk.</summary>
     public VhostUserRequestClient Requests { get; }
 
-    /// <summary>The process that answers, once it has; 0 when it is not known, as of one in a pid namespace that is none of ours.</summary>
-    internal int PeerProcessId => _connection.PeerProcessId;
+    /// <summary>
+    /// The process that answers, once it has, whoever made the socket; 0 when it is not known, as of one in a pid namespace that is none of ours. Where <see cref="HasBackendLetGo"/> is false after the end, only the end
+    /// of this process is certain to end its use of the memory. Open it while the session lives (<c>pidfd_open</c>, <c>Process.GetProcessById</c>): later its number may be that of another one.
+    /// </summary>
+    public int PeerProcessId => _connection.PeerProcessId;
 
     /// <summary>Ends when the session ends: successfully after <see cref="DisposeAsync"/>, else faulted with the reason.</summary>
     public Task Completion => _completion.Task;
@@ -106,11 +109,13 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
     public Exception? DisconnectReason { get; private set; }
 
     /// <summary>
-    /// Whether the session has ended and the back-end is known to use its memory no more: it, or the kernel for it, closed the connection, or all rings had been stopped before. False after an end on this side, such
-    /// as a time-out, with rings that ran: then its process may write to the memory until it has ended.
+    /// Whether the session has ended and the back-end is known to use its memory no more: it, or the kernel for it, closed the connection while it owed no answer, or all rings had been stopped before. False after an end
+    /// on this side, such as a time-out, with rings that ran, and after one that came in the place of an answer: a back-end that waits for its device, and for too long, can do no other. Its process may then write to the memory
+    /// until it has ended (<see cref="PeerProcessId"/>). It does not become true later.
     /// </summary>
     public bool HasBackendLetGo =>
-        Completion.IsCompleted && ((DisconnectReason is { } reason && BackendDeparture.HasLetGo(reason)) || (!RunningRings().Any() && !_hasGivenRingUp));
+        Completion.IsCompleted
+        && ((DisconnectReason is { } reason && BackendDeparture.HasLetGo(reason) && !_channel.EndedInsteadOfReply) || (!RunningRings().Any() && !_hasGivenRingUp));
 
     /// <summary>Virtio features the back-end offers.</summary>
     public VirtioFeatures OfferedFeatures => Negotiated.OfferedFeatures;
@@ -232,7 +237,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
         await CloseGpuAsync().ConfigureAwait(false);
         await LeavePostcopyAsync().ConfigureAwait(false);
         await EndSharedAsync().ConfigureAwait(false);
-        DetachIommu();
+        DetachIommuAtEnd();
         _restoredInflight?.Dispose();
         ReleaseMemory();
         ReleaseLog();
@@ -300,7 +305,7 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
         _ = _completion.Task.Exception;
         await EndSharedAsync().ConfigureAwait(false);
         await CloseGpuAsync().ConfigureAwait(false);
-        DetachIommu();
+        DetachIommuAtEnd();
         RaiseDisconnected();
     }
 

@@ -72,13 +72,14 @@ public sealed record VhostUserFrontendOptions
 
     /// <summary>
     /// The IOMMU between the guest and the device; ACCESS_PLATFORM, BACKEND_REQ and REPLY_ACK are then asked for. A back-end that does not offer the first is used without it, unless <see cref="RequiredFeatures"/> has
-    /// it: guests whose devices all are behind an IOMMU cannot do with that. Borrowed; one for all devices that see the same addresses. Null: <see cref="BackendRequests"/> answers.
+    /// it: guests whose devices all are behind an IOMMU cannot do with that. Whether the guest's driver has taken it is <see cref="VhostUserFrontend.UsesIommu"/>. Borrowed; one for all devices that see the same addresses. Null: <see cref="BackendRequests"/> answers.
     /// </summary>
     public IVirtioIommu? Iommu { get; init; }
 
     /// <summary>
     /// The summary of a session that this one replaces. The session is refused with <see cref="VhostUserFeatureException"/>, naming the
-    /// difference, when the back-end now lacks something that was acknowledged then: a driver cannot give features back while it runs.
+    /// difference, when the back-end now lacks something that was acknowledged then: a driver cannot give features back while it runs. It acknowledges no less than another session does: where the driver has chosen fewer
+    /// than <see cref="WantedFeatures"/>, say so (<see cref="VhostUserFrontend.SetFeaturesAsync"/>) before rings start, or they are taken for rings of another kind.
     /// </summary>
     public NegotiationSummary? Replaces { get; init; }
 

@@ -24,6 +24,9 @@ public readonly record struct VringBase(ushort AvailableIndex, ushort UsedIndex 
     /// <summary>The base of a packed ring nobody has used yet: both positions 0, both wrap counters 1.</summary>
     public static VringBase FreshPacked => new(WrapCounter, WrapCounter);
 
+    /// <summary>The base of a ring that nobody has used yet, in the format that was negotiated.</summary>
+    internal static VringBase Fresh(VirtioFeatures negotiated) => IsPacked(negotiated) ? FreshPacked : FreshSplit;
+
     /// <summary>The indices in hexadecimal, for logs.</summary>
     /// <returns>For example <c>available 0x0010, used 0x0000</c>.</returns>
     public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"available 0x{AvailableIndex:x4}, used 0x{UsedIndex:x4}");

@@ -18,7 +18,7 @@ public readonly record struct VringRestart(bool NeedsReset, VringBase Base, int 
     /// <summary>
     /// Looks at a ring. A split ring goes on at its used index when nothing is outstanding, or when IN_ORDER was acknowledged: then all that was not answered comes behind all that was, and is
     /// served again, at least once. Otherwise the lost back-end may have answered some requests behind one that it has not, and nobody knows which. Of a packed ring the positions do not stand
-    /// in memory.
+    /// in memory, and a ring behind an IOMMU (ACCESS_PLATFORM) is not looked at: both need a reset.
     /// </summary>
     /// <param name="memory">The guest's memory.</param>
     /// <param name="ring">The ring, at rest: nothing serves it.</param>
@@ -31,6 +31,8 @@ public readonly record struct VringRestart(bool NeedsReset, VringBase Base, int 
         ArgumentNullException.ThrowIfNull(ring);
         if ((features & VirtioFeatures.RingPacked) != 0)
             return Reset("where a packed ring goes on is known to its device alone");
+        if ((features & VirtioFeatures.AccessPlatform) != 0)
+            return Reset("its addresses are those of an IOMMU, behind which nobody looks here");
         const ulong IndexAt = 2;
         using GuestMemoryLease lease = memory.Acquire();
         if (!lease.TryRead(new GuestAddress(ring.UsedRing.Value + IndexAt), out ushort used) || !lease.TryRead(new GuestAddress(ring.AvailableRing.Value + IndexAt), out ushort available))

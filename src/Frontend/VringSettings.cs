@@ -42,10 +42,13 @@ public sealed record VringSettings
     /// <summary>Signalled by the back-end when the ring is broken. Null: not asked for; several back-ends never signal it.</summary>
     public EventNotifier? Error { get; init; }
 
-    /// <summary>Where processing begins: the default for a fresh split ring, <see cref="VringBase.FreshPacked"/> for a fresh packed one,
-    /// or what <see cref="FrontendVring.StopAsync"/> returned.</summary>
-    public VringBase Base { get; init; }
+    /// <summary>Where processing begins: what <see cref="FrontendVring.StopAsync"/> returned, for example. Null, the default: the ring is fresh, and begins as its format does
+    /// (<see cref="VringBase.FreshPacked"/> with RING_PACKED acknowledged, else <see cref="VringBase.FreshSplit"/>).</summary>
+    public VringBase? Base { get; init; }
 
     /// <summary>Whether the ring is enabled at the end of its start. False for the spare queues of a network device.</summary>
     public bool Enabled { get; init; } = true;
+
+    /// <summary>Where processing begins with these features.</summary>
+    internal VringBase BaseWith(VirtioFeatures negotiated) => Base ?? VringBase.Fresh(negotiated);
 }

@@ -7,6 +7,7 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>A GPU that draws what it may not: the channel of the displays ends, the session does not.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(Counterpart.Script, VhostUserRequest.GpuSetSocket)]
 public sealed class GpuChannelTests : CountedTests
 {
     [Theory]

@@ -38,7 +38,8 @@ public sealed class HostileReplyTests
                 (await dialogue.Session.Invoking(session => session.Completion.InTime()).Should().ThrowAsync<VhostUserProtocolException>()).Which;
             reason.Violation.Should().Be(VhostUserViolation.UnexpectedReply);
             dialogue.Session.DisconnectReason.Should().BeSameAs(reason);
-            await dialogue.Session.Invoking(session => session.ReadConfigAsync(0, new byte[4]).AsTask()).Should().ThrowAsync<VhostUserException>();
+            (await dialogue.Session.Invoking(session => session.ReadConfigAsync(0, new byte[4]).AsTask()).Should().ThrowAsync<VhostUserDisconnectedException>())
+                .Which.ShouldReconnect.Should().BeFalse("it would break the rules again");
         }
 
         before.AssertBack();

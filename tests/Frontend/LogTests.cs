@@ -1,8 +1,10 @@
 using Vhost.Protocol;
+using Vhost.Tests.Support;
 
 namespace Vhost.Frontend.Tests;
 
 /// <summary>Switching the dirty log on and off, with a back-end that refuses in the middle.</summary>
+[Shows(Counterpart.Script, VhostUserRequest.SetLogBase, VhostUserProtocolFeatures.LogShmFd, VirtioFeatures.LogAll)]
 public class LogTests
 {
     private static readonly BackendOffer _offer = new BackendOffer().With(VhostUserProtocolFeatures.LogShmFd);

@@ -161,6 +161,25 @@ public sealed class MemoryTests : IDisposable
         await dialogue.Session.SetMemoryAsync(Table(moved));
     }
 
+    /// <summary>What was there goes before what takes its place comes: for a moment nothing would be under the ring.</summary>
+    [Fact]
+    public async Task By_slots_other_memory_does_not_come_under_a_running_ring_either()
+    {
+        using TestRings rings = new();
+        await using Dialogue dialogue = await StartAsync(slots: true);
+        await dialogue.Session.SetMemoryAsync(rings.Memory);
+        FrontendVring ring = await dialogue.Session.StartVringAsync(rings[0]);
+        GuestMemoryRegion home = rings.Memory.Regions[0];
+        GuestMemory other = Table(new GuestMemoryRegion(home.GuestAddress, Region(home.GuestAddress.Value, home.Size).Memory, home.UserAddress));
+        int mark = dialogue.Backend.Mark();
+
+        await dialogue.Session.Invoking(session => session.SetMemoryAsync(other).AsTask()).Should().ThrowAsync<InvalidOperationException>().WithMessage("*Ring 0*other memory*");
+
+        dialogue.Backend.Since(mark).Should().BeEmpty();
+        await ring.StopAsync();
+        await dialogue.Session.SetMemoryAsync(other);
+    }
+
     [Fact]
     public async Task A_refused_region_leaves_the_record_of_what_the_back_end_has_true()
     {

@@ -7,6 +7,7 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>A device is stopped and goes on, and something goes wrong in the middle: no ring gets lost, and none goes on where it is no more.</summary>
 [Collection(ProcessCounts.Name)]
+[Shows(Counterpart.Script, VhostUserRequest.GetInflightFd)]
 public sealed class SuspensionTests : CountedTests
 {
     private const VhostUserProtocolFeatures Inflight = VhostUserProtocolFeatures.InflightShmFd;

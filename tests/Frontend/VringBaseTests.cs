@@ -70,6 +70,18 @@ public sealed class VringBaseTests : CountedTests
         await ring.Invoking(r => r.StopAsync().AsTask()).Should().ThrowAsync<VhostUserProtocolException>().WithMessage("*packed ring of size 100*");
     }
 
+    [Theory]
+    [InlineData(VirtioFeatures.None, 0u)]
+    [InlineData(VirtioFeatures.RingPacked, 0x8000_8000u)]
+    public async Task A_ring_of_which_nobody_says_where_it_is_begins_as_its_format_does(VirtioFeatures format, uint beginning)
+    {
+        VirtioFeatures features = VirtioFeatures.Version1 | VirtioFeatures.VhostUserProtocolFeatures | format;
+        await using Dialogue dialogue = await ReadyAsync(new BackendOffer { Features = features }, new VhostUserFrontendOptions { WantedFeatures = features });
+        int mark = dialogue.Backend.Mark();
+        await dialogue.Session.StartVringsAsync([Rings[0], Rings[1] with { Base = new VringBase(0) }]);
+        dialogue.Backend.Since(mark).Should().Contain($"SET_VRING_BASE 0,{beginning} !").And.Contain("SET_VRING_BASE 1,0 !", "a packed ring that has come around once is there");
+    }
+
     private async Task<Dialogue> ReadyAsync(BackendOffer? offer = null, VhostUserFrontendOptions? options = null)
     {
         Dialogue dialogue = await Dialogue.StartAsync(offer, options);

@@ -45,6 +45,7 @@ public sealed class VringRestartTests : IDisposable
     [InlineData(17, 0, VirtioFeatures.InOrder, "available index 17 and used index 0*16 entries")]
     [InlineData(0, 1, VirtioFeatures.InOrder, "available index 0 and used index 1*16 entries")]
     [InlineData(0, 0, VirtioFeatures.RingPacked | VirtioFeatures.InOrder, "*packed*")]
+    [InlineData(0, 0, VirtioFeatures.AccessPlatform | VirtioFeatures.InOrder, "*those of an IOMMU*")]
     public void Any_other_needs_a_reset(int available, int used, VirtioFeatures features, string reason)
     {
         VringRestart restart = Look(available, used, features);
@@ -56,6 +57,10 @@ public sealed class VringRestartTests : IDisposable
     [Fact]
     public void A_ring_outside_of_the_memory_is_refused() =>
         ((Action)(() => VringRestart.Of(_memory, Ring() with { UsedRing = new GuestAddress(0x20_0000) }, VirtioFeatures.None))).Should().Throw<ArgumentException>().WithMessage("Ring 3: *");
+
+    [Fact]
+    public void One_behind_an_IOMMU_is_not_looked_for_in_the_memory() =>
+        VringRestart.Of(_memory, Ring() with { UsedRing = new GuestAddress(0xFFFF_0000_0000) }, VirtioFeatures.AccessPlatform).NeedsReset.Should().BeTrue();
 
     private VringRestart Look(int available, int used, VirtioFeatures features)
     {

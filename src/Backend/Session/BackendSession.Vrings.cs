@@ -75,7 +75,7 @@ internal sealed partial class BackendSession
     /// <summary>
     /// Requests in flight are waited for, unless they are noted in an in-flight area for the next back-end and the front-end wants that: by a message of its own, or, where that is not negotiated, by
     /// GET_VRING_BASE_INFLIGHT for every stop. Whoever is told where a ring stopped goes on there, perhaps on another host: while requests before that place are under way there is no such place, and QEMU, which
-    /// is told nothing, goes on at the used index.
+    /// is told nothing, goes on at the used index. But not for packets that are lent: those are only read, and a network may lose them.
     /// </summary>
     private async ValueTask<Answer> GetVringBaseAsync(VhostUserMessage message)
     {
@@ -85,7 +85,7 @@ internal sealed partial class BackendSession
         const VhostUserProtocolFeatures Both = VhostUserProtocolFeatures.GetVringBaseInflight | VhostUserProtocolFeatures.GetVringBaseSkipDrain;
         bool skips = message.Header.Request == (uint)VhostUserRequest.GetVringBaseSkipDrain || (_state.Protocol & Both) == VhostUserProtocolFeatures.GetVringBaseInflight;
         await StopVringAsync(vring, skips && _inflight is { } area && said.Index < area.Said.QueueCount ? _device as ISuspendableDevice : null).ConfigureAwait(false);
-        if (vring.StoppedAtWork)
+        if (vring.StoppedAtWork && !DeviceReadsOnly(vring.Index))
         {
             return Answer.Close(
                 VhostUserViolation.WrongState,

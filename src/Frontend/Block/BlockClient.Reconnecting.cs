@@ -77,7 +77,7 @@ public sealed partial class BlockClient : ISuccessionClient
 
     private VringBase BaseOf(int queue, VhostUserFrontend session) => _region is not null
         ? _queues[queue].Base
-        : (session.AcknowledgedFeatures & VirtioFeatures.RingPacked) != 0 ? VringBase.FreshPacked : VringBase.FreshSplit;
+        : VringBase.Fresh(session.AcknowledgedFeatures);
 
     /// <summary>Also before another try, for which one that failed may have done some of the work.</summary>
     private void Rebuild()

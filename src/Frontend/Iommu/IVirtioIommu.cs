@@ -23,13 +23,14 @@ public interface IVirtioIommu
     /// </returns>
     IommuTranslation? Translate(IoVirtualAddress address, VhostUserIotlbPermission access);
 
-    /// <summary>A session begins to keep translations.</summary>
+    /// <summary>A session begins to keep translations. May come more than once.</summary>
     /// <param name="device">To be told what is unmapped, until <see cref="Detach"/>.</param>
     void Attach(VhostUserFrontend device);
 
     /// <summary>
-    /// A session needs to be told no more: it has ended, or the guest has taken ACCESS_PLATFORM back. Where <see cref="VhostUserFrontend.HasBackendLetGo"/> is false after its end, the back-end may write to the guest's
-    /// memory until its process has ended, and no unmapping can be acknowledged before. May come more than once.
+    /// A session needs to be told no more: it has ended and its back-end has let go of the memory, or the guest has taken ACCESS_PLATFORM back. May come more than once. It does not come where
+    /// <see cref="VhostUserFrontend.HasBackendLetGo"/> is false after the end: the back-end may write to the guest's memory until its process has ended, <see cref="VhostUserFrontend.InvalidateIotlbAsync"/> throws, and no
+    /// unmapping can be acknowledged. Who knows that the process has ended (<see cref="VhostUserFrontend.PeerProcessId"/>) detaches the session himself.
     /// </summary>
     /// <param name="device">What was attached.</param>
     void Detach(VhostUserFrontend device);

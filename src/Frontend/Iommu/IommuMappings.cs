@@ -75,7 +75,8 @@ public sealed class IommuMappings : IVirtioIommu
     /// <param name="size">Bytes, a multiple of <see cref="PageSize"/>. What is not mapped in the range is no error.</param>
     /// <param name="cancellationToken">Ends the wait alone: the mappings are gone and are withdrawn from the devices, which may use the memory until then.</param>
     /// <exception cref="ArgumentException">A mapping is only in part inside the range; nothing was taken away.</exception>
-    /// <exception cref="VhostUserException">A device refused, or its session has ended on this side, and it may still use the memory.</exception>
+    /// <exception cref="VhostUserException">A device refused, or its session has ended on this side, and it may still use the memory. The mappings are gone all the same; once the process of such a device has ended,
+    /// <see cref="Detach"/> it, and call again.</exception>
     public async ValueTask UnmapAsync(IoVirtualAddress address, ulong size, CancellationToken cancellationToken = default)
     {
         RequireRange(address, size);

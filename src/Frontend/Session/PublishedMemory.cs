@@ -40,9 +40,14 @@ internal sealed class PublishedMemory
         _regions = [.. memory.Regions.Select(region => PublishedRegion.Of(region, guestAddressesOnly))];
     }
 
+    private PublishedMemory(PublishedRegion[] regions) => _regions = regions;
+
     public int Count => _regions.Length;
 
     public IReadOnlyList<PublishedRegion> Regions => _regions;
+
+    /// <summary>What both have.</summary>
+    public PublishedMemory Common(PublishedMemory other) => new(Array.FindAll(_regions, other.Contains));
 
     public bool Contains(PublishedRegion region) => Array.IndexOf(_regions, region) >= 0;
 

@@ -58,11 +58,18 @@ internal sealed class SessionSuccession : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await StopAsync().ConfigureAwait(false);
-        await Current.DisposeAsync().ConfigureAwait(false);
+        await EndAsync(Current).ConfigureAwait(false);
         await BoundedWait.ForAsync(_watch).ConfigureAwait(false);
-        await Current.DisposeAsync().ConfigureAwait(false); // a next one, that was there at the last moment
+        await EndAsync(Current).ConfigureAwait(false); // a next one, that was there at the last moment
         _carried?.Dispose();
         _holders.Dispose();
+    }
+
+    /// <summary>The memory is the client's own, and who still has it is remembered here: nobody who unmaps other memory is to wait for that.</summary>
+    private async ValueTask EndAsync(VhostUserFrontend session)
+    {
+        await session.DisposeAsync().ConfigureAwait(false);
+        _options.Iommu?.Detach(session);
     }
 
     private async Task WatchAsync(ISuccessionClient client)
@@ -110,7 +117,7 @@ internal sealed class SessionSuccession : IAsyncDisposable
             Volatile.Write(ref _verdict, new SessionVerdict());
             if (_ending.IsCancellationRequested)
             {
-                await Current.DisposeAsync().ConfigureAwait(false);
+                await EndAsync(Current).ConfigureAwait(false);
                 return false;
             }
 
@@ -144,7 +151,7 @@ internal sealed class SessionSuccession : IAsyncDisposable
     {
         VhostUserFrontend lost = Current;
         GuestMemory memory = GuestMemory.Create([.. lost.Memory.Regions]);
-        await lost.DisposeAsync().ConfigureAwait(false);
+        await EndAsync(lost).ConfigureAwait(false);
         _carried?.Dispose();
         _carried = memory;
         return lost.Summary;
@@ -204,7 +211,7 @@ internal sealed class SessionSuccession : IAsyncDisposable
         }
         catch
         {
-            await next.DisposeAsync().ConfigureAwait(false);
+            await EndAsync(next).ConfigureAwait(false);
             throw;
         }
     }

@@ -111,13 +111,14 @@ internal static class SnapshotFormat
 
     private static void WriteRing(BinaryWriter fields, VringSettings ring)
     {
+        VringBase at = ring.Base!.Value; // a snapshot has no others
         fields.Write((ushort)ring.Index);
         fields.Write(ring.Size);
         fields.Write(ring.DescriptorTable.Value);
         fields.Write(ring.AvailableRing.Value);
         fields.Write(ring.UsedRing.Value);
-        fields.Write(ring.Base.AvailableIndex);
-        fields.Write(ring.Base.UsedIndex);
+        fields.Write(at.AvailableIndex);
+        fields.Write(at.UsedIndex);
         fields.Write(ring.Enabled);
     }
 
@@ -157,7 +158,8 @@ internal static class SnapshotFormat
             throw new InvalidDataException($"snapshot: {e.Message}", e);
         }
 
-        if (!VringBase.TryFromWire(ring.Base.ToWire(features), features, ring.Size, isAtRest: false, out VringBase known) || known != ring.Base)
+        uint at = ring.Base!.Value.ToWire(features);
+        if (!VringBase.TryFromWire(at, features, ring.Size, isAtRest: false, out VringBase known) || known != ring.Base)
             throw new InvalidDataException(string.Create(CultureInfo.InvariantCulture, $"snapshot: ring {ring.Index} cannot go on at {ring.Base}."));
         if ((features & VirtioFeatures.AccessPlatform) != 0)
             return;

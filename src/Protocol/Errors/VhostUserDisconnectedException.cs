@@ -12,5 +12,6 @@ public sealed class VhostUserDisconnectedException : VhostUserException
     }
 
     /// <inheritdoc/>
-    public override bool ShouldReconnect => true;
+    /// <remarks>When it says that the connection had ended before, the reason of that decides (<see cref="Exception.InnerException"/>).</remarks>
+    public override bool ShouldReconnect => InnerException is not VhostUserException before || before.ShouldReconnect;
 }

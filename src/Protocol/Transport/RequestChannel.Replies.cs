@@ -93,6 +93,7 @@ public sealed partial class RequestChannel
             if (_reason is not null) return _reason;
             _reason = reason;
             (pending, _pending) = (_pending, null);
+            EndedInsteadOfReply = pending is not null;
         }
 
         _connection.Abort();

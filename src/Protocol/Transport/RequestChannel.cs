@@ -45,6 +45,9 @@ public sealed partial class RequestChannel : IAsyncDisposable
     /// </summary>
     public Task Completion => _completion.Task;
 
+    /// <summary>Whether it has ended while a request waited for its reply. Known once <see cref="Completion"/> is.</summary>
+    internal bool EndedInsteadOfReply { get; private set; }
+
     /// <summary>Starts receiving.</summary>
     /// <exception cref="InvalidOperationException">Started before.</exception>
     public void Start()

@@ -24,7 +24,7 @@ internal sealed record ProtocolBitReport
         [VhostUserProtocolFeatures.InflightShmFd] = Always,
         [VhostUserProtocolFeatures.ResetDevice] = Always,
         [VhostUserProtocolFeatures.InbandNotifications] = "on request: QEMU acknowledges it without implementing it",
-        [VhostUserProtocolFeatures.ConfigureMemSlots] = Always,
+        [VhostUserProtocolFeatures.ConfigureMemSlots] = "by every device; not beside PAGEFAULT, nor by the tool's switch with several pairs of queues",
         [VhostUserProtocolFeatures.Status] = Always,
         [VhostUserProtocolFeatures.XenMmap] = "no: only a Xen host can map such regions",
         [VhostUserProtocolFeatures.SharedObject] = "by devices that implement ISharedObjectDevice",

@@ -121,12 +121,50 @@ public sealed class IommuOrderTests
         await dialogue.Session.StartVringAsync(Ring(kick));
         dialogue.Session.HasBackendLetGo.Should().BeFalse();
         dialogue.Backend.Misbehave = static (_, _) => Misbehaviour.Nothing;
+        TaskCompletionSource disconnected = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        dialogue.Session.Disconnected += (_, _) => disconnected.SetResult();
 
         await dialogue.Session.Awaiting(static one => one.ReadConfigAsync(0, new byte[4]).AsTask()).Should().ThrowAsync<VhostUserTimeoutException>();
-        await Eventually.TrueAsync(() => dialogue.Session.Completion.IsCompleted);
+        await disconnected.Task.InTime();
 
         dialogue.Session.HasBackendLetGo.Should().BeFalse();
         await dialogue.Session.Awaiting(static one => one.InvalidateIotlbAsync(new(0), 4096).AsTask()).Should().ThrowAsync<VhostUserDisconnectedException>();
+        await iommu.Awaiting(static one => one.UnmapAsync(new(0), 4096).AsTask()).Should().ThrowAsync<VhostUserDisconnectedException>("nobody may tell the guest that it is done");
+        dialogue.Session.PeerProcessId.Should().Be(Environment.ProcessId, "it is known whose end to wait for");
+        iommu.Detach(dialogue.Session); // it has ended
+        await iommu.UnmapAsync(new(0), 4096).InTime();
+    }
+
+    [Fact]
+    public async Task F05_nor_when_the_session_is_disposed_while_they_run()
+    {
+        IommuMappings iommu = new();
+        Dialogue dialogue = await StartAsync(iommu);
+        using EventNotifier kick = new();
+        await dialogue.Session.StartVringAsync(Ring(kick));
+
+        await dialogue.DisposeAsync();
+
+        await iommu.Awaiting(static one => one.UnmapAsync(new(0), 4096).AsTask()).Should().ThrowAsync<VhostUserDisconnectedException>();
+    }
+
+    /// <summary>As ours does when its device goes on with the memory for too long.</summary>
+    [Fact]
+    public async Task F05_nor_when_the_back_end_closes_the_connection_instead_of_an_answer()
+    {
+        IommuMappings iommu = new();
+        await using Dialogue dialogue = await StartAsync(iommu);
+        using EventNotifier kick = new();
+        await dialogue.Session.StartVringAsync(Ring(kick));
+        dialogue.Backend.Misbehave = static (request, _) => request.Code == VhostUserRequest.IotlbMsg ? Misbehaviour.Nothing : null;
+        Task unmapping = iommu.UnmapAsync(new(0x10000), 4096).AsTask();
+        await Eventually.TrueAsync(() => Said(dialogue).Count == 1);
+
+        dialogue.Backend.Connection.Abort();
+
+        await unmapping.Awaiting(static task => task.InTime()).Should().ThrowAsync<VhostUserDisconnectedException>();
+        dialogue.Session.HasBackendLetGo.Should().BeFalse();
+        await iommu.Awaiting(static one => one.UnmapAsync(new(0x10000), 4096).AsTask()).Should().ThrowAsync<VhostUserDisconnectedException>();
     }
 
     [Theory]
@@ -134,7 +172,8 @@ public sealed class IommuOrderTests
     [InlineData(true)]
     public async Task A_back_end_that_has_gone_and_one_whose_rings_were_stopped_have_let_go(bool stops)
     {
-        await using Dialogue dialogue = await StartAsync(new IommuMappings());
+        IommuMappings iommu = new();
+        await using Dialogue dialogue = await StartAsync(iommu);
         using EventNotifier kick = new();
         FrontendVring ring = await dialogue.Session.StartVringAsync(Ring(kick));
         if (stops)
@@ -150,6 +189,7 @@ public sealed class IommuOrderTests
 
         dialogue.Session.HasBackendLetGo.Should().BeTrue();
         await dialogue.Session.InvalidateIotlbAsync(new(0), 4096).InTime();
+        await iommu.UnmapAsync(new(0), 4096).InTime();
     }
 
     [Fact]

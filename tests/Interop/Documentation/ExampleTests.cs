@@ -77,6 +77,16 @@ public sealed partial class ExampleTests
         outcome.Output[^1].Should().MatchRegex($"^migration: gone back bytes_verified=[3-9][0-9]{{7}} variant={variant}$");
     }
 
+    [Fact]
+    public async Task LiveMigration_goes_on_where_it_was_when_what_the_other_host_is_told_arrives_damaged()
+    {
+        ChildProcess.Outcome outcome = await RunMigrationAsync("disk", "--damage");
+
+        outcome.ExitCode.Should().Be(0, string.Join(" | ", outcome.Errors));
+        outcome.OutputText.Should().Contain("the guest goes on where it was: snapshot: the checksum is that of other bytes");
+        outcome.Output[^1].Should().MatchRegex("^migration: gone back variant=disk bytes_verified=[3-9][0-9]{7}$");
+    }
+
     [SkippableTheory]
     [InlineData("disk")]
     [InlineData("net")]
@@ -138,7 +148,7 @@ public sealed partial class ExampleTests
         ChildProcess.Outcome outcome = await RunMigrationAsync(argument);
 
         outcome.ExitCode.Should().Be(2);
-        outcome.Errors.Should().Equal("LiveMigration [disk|net]... [--postcopy [--lose-back-end] | --go-back]");
+        outcome.Errors.Should().Equal("LiveMigration [disk|net]... [--postcopy [--lose-back-end] | --go-back | --damage]");
     }
 
     [Fact]

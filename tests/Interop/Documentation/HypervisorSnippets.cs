@@ -34,13 +34,15 @@ public sealed class HypervisorSnippets : IDisposable
         _folder.Dispose();
     }
 
-    [Fact]
-    public async Task A_guest_is_attached()
+    [Theory]
+    [InlineData(VirtioFeatures.Version1, 1)]
+    [InlineData(VirtioFeatures.Version1 | VirtioFeatures.RingPacked, 0x8003)]
+    public async Task A_guest_is_attached(VirtioFeatures acknowledged, int stoppedAt)
     {
         await using VhostUserBackend backend = new(new BlockDevice(_storage));
         string socket = _folder.File("s");
         Task serving = backend.ListenAsync(socket, _stop.Token);
-        await AttachAsync(socket, _stop.Token);
+        (await AttachAsync(socket, acknowledged, _stop.Token)).Should().Be((ushort)stoppedAt);
         await _stop.CancelAsync();
         await serving.InTime();
     }
@@ -84,19 +86,95 @@ public sealed class HypervisorSnippets : IDisposable
         await using VhostUserBackend backend = new(new BlockDevice(_storage));
         (VhostUserConnection frontEnd, VhostUserConnection backEnd) = VhostUserConnection.CreatePair();
         Task serving = backend.ServeAsync(backEnd, _stop.Token);
-        using GuestMemory memory = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(0), _ram));
+        using SharedMemory low = SharedMemory.CreateSealed("guest", RamSize / 2);
+        using SharedMemory high = SharedMemory.CreateSealed("plugged", RamSize / 2);
+        using GuestMemory memory = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(0), low));
         VhostUserFrontendOptions options = new() { RequiredProtocolFeatures = VhostUserProtocolFeatures.LogShmFd };
         await using (VhostUserFrontend device = await VhostUserFrontend.StartAsync(frontEnd, options))
         {
             await device.SetMemoryAsync(memory);
+            GuestMemory all = await device.AddMemoryAsync(new GuestMemoryRegion(new GuestAddress(RamSize / 2), high));
             List<ulong> sent = [];
             Action copyAll = () => { };
             Action<GuestMemoryRegion, ulong, ulong> copyRange = (region, offset, length) => sent.AddRange(PagesOf(region.GuestAddress.Value + offset, length));
-            await LogAsync(device, memory, copyAll, copyRange, async () => await DriveAsync(device, memory, _kick, _call, _stop.Token), _stop.Token);
-            sent.Should().Contain(0x81000UL, "what the disk gave").And.NotContain(0x80000UL, "the disk only read the header");
+            await LogAsync(device, copyAll, copyRange, async () => await DriveAsync(device, all, _kick, _call, _stop.Token), _stop.Token);
+            sent.Should().Contain(0x81000UL, "what the disk gave, in memory that was plugged").And.NotContain(0x80000UL, "the disk only read the header");
         }
 
         await serving.InTime();
+    }
+
+    [Fact]
+    public async Task A_guest_that_has_acknowledged_less_than_was_wanted_goes_on_with_the_next_back_end()
+    {
+        string socket = _folder.File("s");
+        VhostUserFrontendOptions options = new()
+        {
+            WantedFeatures = VirtioFeatures.Version1 | VirtioFeatures.RingPacked | VirtioFeatures.EventIndex,
+            RequiredProtocolFeatures = VhostUserProtocolFeatures.InflightShmFd,
+        };
+        using GuestMemory memory = GuestMemory.Create(new GuestMemoryRegion(new GuestAddress(0), _ram));
+        using DriverVirtqueue guest = DriverVirtqueue.Create(memory, RingAt, new DriverVirtqueueOptions { Size = 64 }, VirtioFeatures.Version1);
+        VringSettings[] settings = [guest.Describe(0, _kick, _call)];
+        VhostUserFrontend lost = null!;
+        InflightRegion region = null!;
+        await ServeAsync(socket, async () =>
+        {
+            lost = await VhostUserFrontend.ConnectAsync(socket, options, _stop.Token);
+            await lost.SetFeaturesAsync(VirtioFeatures.Version1);
+            await lost.SetMemoryAsync(memory);
+            region = (await lost.CreateInflightRegionAsync(1, 64))!;
+            await lost.UseInflightRegionAsync(region);
+            await lost.StartVringsAsync(settings);
+            Exchange(guest, memory, _kick, _call);
+        });
+        await Eventually.TrueAsync(() => lost.Completion.IsCompleted);
+        VirtioFeatures acknowledged = VirtioFeatures.None;
+        Func<VhostUserFrontend, Task> restoreDevice = next =>
+        {
+            acknowledged = next.AcknowledgedFeatures;
+            return Task.CompletedTask;
+        };
+
+        await using (lost)
+        using (region)
+        {
+            await ServeAsync(socket, async () =>
+            {
+                await using VhostUserFrontend next = await ReplaceAsync(socket, options, lost, memory, restoreDevice, region, settings, _stop.Token);
+                Exchange(guest, memory, _kick, _call);
+            });
+        }
+
+        (acknowledged & ~VirtioFeatures.VhostUserProtocolFeatures).Should().Be(VirtioFeatures.Version1);
+    }
+
+    /// <summary>One back-end, from its beginning to its end.</summary>
+    private async Task ServeAsync(string socket, Func<Task> use)
+    {
+        using CancellationTokenSource end = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token);
+        await using VhostUserBackend backend = new(new BlockDevice(_storage));
+        Task serving = backend.ListenAsync(socket, end.Token);
+        await use();
+        await end.CancelAsync();
+        await serving.InTime();
+    }
+
+    private static async Task<VhostUserFrontend> ReplaceAsync(
+        string socket, VhostUserFrontendOptions options, VhostUserFrontend lost, GuestMemory memory, Func<VhostUserFrontend, Task> restoreDevice, InflightRegion region, VringSettings[] settings, CancellationToken stop)
+    {
+        // snippet: replace
+        VhostUserFrontend next = await VhostUserFrontend.ConnectAsync(socket, options with { Replaces = lost.Summary }, stop);
+        await next.SetFeaturesAsync(lost.AcknowledgedFeatures & ~VirtioFeatures.LogAll, stop); // the guest's choice
+        await next.SetMemoryAsync(memory, stop);                                               // as it is by now
+
+        await restoreDevice(next);                                                             // what the driver had set: below
+        await next.UseInflightRegionAsync(region, stop);                                       // or VringRestart.Of for each ring: below
+        IReadOnlyList<FrontendVring> rings = await next.StartVringsAsync(settings, stop);
+
+        // end
+        rings.Should().ContainSingle();
+        return next;
     }
 
     private static IEnumerable<ulong> PagesOf(ulong from, ulong length)
@@ -106,15 +184,16 @@ public sealed class HypervisorSnippets : IDisposable
     }
 
     private static async Task LogAsync(
-        VhostUserFrontend device, GuestMemory memory, Action copyAll, Action<GuestMemoryRegion, ulong, ulong> copyRange, Func<Task> stopRings, CancellationToken stop)
+        VhostUserFrontend device, Action copyAll, Action<GuestMemoryRegion, ulong, ulong> copyRange, Func<Task> stopRings, CancellationToken stop)
     {
         // snippet: log
         await device.StartLoggingAsync(stop);
         copyAll(); // only now: what the back-end writes from here on is in the log
 
         await stopRings(); // before that as many passes of what follows as it takes, until little is left
-        ulong[] pages = new ulong[DirtyRuns.WordsFor(memory.Regions.Max(region => region.Size))]; // one for all passes
-        foreach (GuestMemoryRegion region in memory.Regions)
+        IReadOnlyList<GuestMemoryRegion> regions = device.Memory.Regions; // with what was plugged meanwhile
+        ulong[] pages = new ulong[DirtyRuns.WordsFor(regions.Max(region => region.Size))]; // one for all passes
+        foreach (GuestMemoryRegion region in regions)
         {
             foreach (DirtyRun run in device.TakeDirty(region, pages)) // neighbouring pages are one run
                 copyRange(region, run.Offset, run.Length);
@@ -143,9 +222,9 @@ public sealed class HypervisorSnippets : IDisposable
         return options;
     }
 
-    private async Task AttachAsync(string socket, CancellationToken stop)
+    /// <returns>Where the ring was stopped.</returns>
+    private async Task<ushort> AttachAsync(string socket, VirtioFeatures acknowledgedByGuest, CancellationToken stop)
     {
-        const VirtioFeatures acknowledgedByGuest = VirtioFeatures.Version1;
         using MemoryMappedFile mapping = MemoryMappedFile.CreateFromFile(
             _ram.Descriptor, null, (long)RamSize, MemoryMappedFileAccess.ReadWrite, HandleInheritability.None, leaveOpen: true);
         using MemoryMappedViewAccessor view = mapping.CreateViewAccessor();
@@ -170,12 +249,13 @@ public sealed class HypervisorSnippets : IDisposable
             FeatureName = FeatureNames.OfBlockBit,
         };
         await using VhostUserFrontend device = await VhostUserFrontend.ConnectAsync(socket, options, stop);
-        VirtioFeatures offeredToGuest = device.OfferedFeatures & options.WantedFeatures;
+        VirtioFeatures offeredToGuest = device.OfferedFeatures & (options.WantedFeatures | options.RequiredFeatures);
 
         // When the guest sets FEATURES_OK.
         await device.SetFeaturesAsync(acknowledgedByGuest & offeredToGuest, stop);
 
         // When the guest sets DRIVER_OK. Settings are what the guest wrote to the queue's registers of your virtio transport, and the notifications.
+        // Without a `Base` a ring begins afresh, split or packed, as the guest has acknowledged.
         await device.SetMemoryAsync(memory, stop);
         VringSettings[] settings = [.. guestQueues.Select(queue => new VringSettings
         {
@@ -192,7 +272,7 @@ public sealed class HypervisorSnippets : IDisposable
         // end
         offeredToGuest.Should().HaveFlag(VirtioFeatures.RingPacked).And.NotHaveFlag(VirtioFeatures.InOrder);
         Exchange(guest, guestsView, _kick, _call);
-        (await rings[0].StopAsync(stop)).AvailableIndex.Should().Be(1);
+        VringBase stopped = await rings[0].StopAsync(stop);
         foreach (VringSettings one in settings)
         {
             one.Kick!.Dispose();
@@ -200,6 +280,7 @@ public sealed class HypervisorSnippets : IDisposable
         }
 
         memory.Dispose();
+        return stopped.AvailableIndex;
     }
 
     private static async Task DriveAsync(VhostUserFrontend device, GuestMemory memory, EventNotifier kick, EventNotifier call, CancellationToken stop)

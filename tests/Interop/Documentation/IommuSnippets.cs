@@ -27,6 +27,8 @@ public sealed class IommuSnippets
         using GuestMemory memory = GuestRam.Create(1 << 16);
         await using (VhostUserFrontend device = await VhostUserFrontend.StartAsync(front, options).InTime())
         {
+            await device.SetFeaturesAsync(VirtioFeatures.Version1 | (VirtioFeatures.AccessPlatform & device.OfferedFeatures & (options.WantedFeatures | options.RequiredFeatures)));
+            device.UsesIommu.Should().BeTrue("it was offered to the guest");
             await device.SetMemoryAsync(memory);
             using DriverVirtqueue driver = DriverVirtqueue.Create(memory, default, new DriverVirtqueueOptions { Size = 16 }, device.AcknowledgedFeatures);
             await device.StartVringAsync(driver.Describe(0, kick, call)).AsTask().InTime();
@@ -39,6 +41,8 @@ public sealed class IommuSnippets
 
         await serving.InTime();
         backend.GetIotlbStatistics().Invalidations.Should().Be(1);
+        Func<Task> unmapLater = () => iommu.GuestUnmapsAsync(9, CancellationToken.None).AsTask();
+        await unmapLater.Should().ThrowAsync<VhostUserDisconnectedException>("its rings were not stopped, and nobody has seen its process end");
     }
 
     // snippet: iommu
@@ -59,12 +63,11 @@ public sealed class IommuSnippets
 
         public void GuestMaps(ulong page, ulong memory) => _pages[page] = memory;
 
+        /// <summary>Completes when nobody uses the page: the guest is told that its invalidation is done. Throws when somebody may: the guest is not told.</summary>
         public async ValueTask GuestUnmapsAsync(ulong page, CancellationToken stop)
         {
             _pages.TryRemove(page, out _); // nobody finds it from here on
-            foreach (VhostUserFrontend device in _devices.Keys)
-                await device.InvalidateIotlbAsync(new(page * 4096), 4096, stop);
-            // nobody uses it from here on: the guest is told that its invalidation is done
+            await Task.WhenAll(_devices.Keys.Select(device => device.InvalidateIotlbAsync(new(page * 4096), 4096, stop).AsTask()));
         }
     }
     // end

@@ -27,7 +27,7 @@ internal static class ResumedFrontend
         IReadOnlyList<FrontendVring> rings = await session.ResumeAsync(stopped, ring => ring with { Kick = kick, Call = call });
         await Eventually.TrueAsync(() => UsedOf(memory, rings[0].Settings) == (ushort)requests);
         FrontendSnapshot again = await session.SuspendAsync();
-        await Console.Out.WriteLineAsync(string.Create(CultureInfo.InvariantCulture, $"logging={stopped.IsLogging} base={again.Rings[0].Base.AvailableIndex}"));
+        await Console.Out.WriteLineAsync(string.Create(CultureInfo.InvariantCulture, $"logging={stopped.IsLogging} base={again.Rings[0].Base?.AvailableIndex}"));
     }
 
     private static ushort UsedOf(GuestMemory memory, VringSettings ring)

@@ -91,6 +91,21 @@ public sealed class SuspensionTests
     }
 
     [Fact]
+    public async Task A_stop_is_not_answered_while_the_device_goes_on_with_a_request_which_nobody_would_answer_then()
+    {
+        await using MovedRing ring = new(VirtioFeatures.None);
+        HoldingDevice first = new() { Answers = 0 };
+        await ring.AttachAsync(first, _impatient);
+        ring.Submit(1);
+        await Eventually.TrueAsync(() => first.Seen.Count == 1);
+        await ring.Ring.Invoking(one => one.StopAsync().AsTask().InTime()).Should().ThrowAsync<VhostUserDisconnectedException>();
+        first.CompleteHeld();
+        await ring.DetachAsync();
+        await ring.AttachAsync(new HoldingDevice());
+        ring.Collect(1).Should().Equal(0);
+    }
+
+    [Fact]
     [Shows(Counterpart.Loopback, VhostUserProtocolFeatures.GetVringBaseInflight)]
     public async Task A_stop_waits_where_suspension_has_a_message_of_its_own_and_does_not_where_it_has_none()
     {

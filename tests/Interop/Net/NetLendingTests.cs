@@ -102,6 +102,24 @@ public sealed class NetLendingTests
         }
     }
 
+    [Fact]
+    public async Task A_packet_that_stays_lent_keeps_no_queue_from_being_stopped()
+    {
+        PacketBuffer[] packets = new PacketBuffer[1];
+        new PacketPool(1).RentBurst(packets);
+        PacketTraffic.Of(100).Build(packets);
+        LentPacket[] lent = new LentPacket[1];
+        await using NetSuccession net = await NetSuccession.StartAsync(new NetClientOptions { RingFeatures = VirtioFeatures.None });
+        net.Sender.SendBurst(packets).Should().Be(1);
+        await Eventually.TrueAsync(() => net.Port.LendBurst(lent) == 1);
+
+        FrontendSnapshot stopped = await net.Client.Frontend.SuspendAsync().InTime();
+
+        stopped.Rings[1].Base.Should().Be(new VringBase(1), "behind what is lent");
+        net.Client.Frontend.Completion.IsCompleted.Should().BeFalse();
+        lent[0].Release();
+    }
+
     [Theory]
     [InlineData(VirtioFeatures.None)]
     [InlineData(VirtioFeatures.RingPacked)]

@@ -53,7 +53,7 @@ internal sealed class ModelledRing : IDisposable
             User(described.DescriptorTable),
             User(described.AvailableRing),
             User(described.UsedRing),
-            described.Base.AvailableIndex,
+            described.Base!.Value.AvailableIndex,
             features);
         return DeviceVirtqueue.TryActivate(memory, setup, call, out _, out string why) ?? throw new InvalidOperationException(why);
     }

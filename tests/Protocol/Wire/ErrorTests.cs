@@ -15,6 +15,8 @@ public sealed class ErrorTests
         ];
         all.Should().OnlyContain(exception => !exception.ShouldReconnect);
         new VhostUserDisconnectedException("x", new IOException()).ShouldReconnect.Should().BeTrue();
+        new VhostUserDisconnectedException("x", all[1]).ShouldReconnect.Should().BeFalse("the reason before decides");
+        new VhostUserDisconnectedException("x", new VhostUserTimeoutException("x")).ShouldReconnect.Should().BeTrue();
         new VhostUserProtocolException(VhostUserViolation.TruncatedMessage, "x").ShouldReconnect.Should().BeTrue("the peer was killed while it spoke");
         new VhostUserTimeoutException("x").ShouldReconnect.Should().BeTrue();
         ((VhostUserRejectedException)all[2]).ReplyCode.Should().Be(7);
