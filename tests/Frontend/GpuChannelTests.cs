@@ -7,7 +7,6 @@ namespace Vhost.Frontend.Tests;
 
 /// <summary>A GPU that draws what it may not: the channel of the displays ends, the session does not.</summary>
 [Collection(ProcessCounts.Name)]
-[Shows(Counterpart.Script, VhostUserRequest.GpuSetSocket)]
 public sealed class GpuChannelTests : CountedTests
 {
     [Theory]
@@ -39,6 +38,7 @@ public sealed class GpuChannelTests : CountedTests
     }
 
     [Fact]
+    [Shows(Counterpart.Script, VhostUserRequest.GpuSetSocket)]
     public async Task F09_buffers_without_end_are_closed_as_they_come()
     {
         Displays displays = new();

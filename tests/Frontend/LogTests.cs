@@ -4,7 +4,6 @@ using Vhost.Tests.Support;
 namespace Vhost.Frontend.Tests;
 
 /// <summary>Switching the dirty log on and off, with a back-end that refuses in the middle.</summary>
-[Shows(Counterpart.Script, VhostUserRequest.SetLogBase, VhostUserProtocolFeatures.LogShmFd, VirtioFeatures.LogAll)]
 public class LogTests
 {
     private static readonly BackendOffer _offer = new BackendOffer().With(VhostUserProtocolFeatures.LogShmFd);
@@ -13,6 +12,7 @@ public class LogTests
     [Theory]
     [InlineData(VhostUserRequest.SetVringAddr)]
     [InlineData(VhostUserRequest.SetFeatures)]
+    [Shows(Counterpart.Script, VhostUserRequest.SetLogBase, VhostUserProtocolFeatures.LogShmFd, VirtioFeatures.LogAll)]
     public async Task A_stop_that_is_refused_half_way_can_be_tried_again(VhostUserRequest refused)
     {
         await using Dialogue dialogue = await Dialogue.StartAsync(_offer, _options);
