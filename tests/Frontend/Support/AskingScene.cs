@@ -149,27 +149,25 @@ internal sealed class AskingScene : IAsyncDisposable
         return answer;
     }
 
-    /// <summary>Asks for the same again and again, without waiting for one answer before the next request; each is carried out.</summary>
+    /// <summary>
+    /// Says the same again and again, and waits for an answer now and then, so that the session is never far behind. What was refused unseen shows in that answer: what is done twice, or undone, is refused.
+    /// </summary>
     public async Task RepeatAsync(int times, params (VhostUserBackendRequest Request, byte[] Payload)[] turn)
     {
-        VhostUserConnection channel = Dialogue.Backend.Channel!;
-        (VhostUserHeader Header, byte[] Payload, SafeHandle[] Descriptors)[] said = Array.ConvertAll(turn, one => (
-            VhostUserHeader.ForRequest(one.Request, one.Payload.Length, needReply: true), one.Payload, BackendMessage.Of(one.Request).Descriptors == 0 ? [] : new SafeHandle[] { _file.Descriptor }));
-        for (int done = 0; done < times; done += Batch)
+        Queue<VhostUserBackendRequest> due = new();
+        (BackendMessage Message, byte[] Payload)[] said = Array.ConvertAll(turn, static one => (BackendMessage.Of(one.Request), one.Payload));
+        for (int done = 1; done <= times; done++)
         {
-            int batch = Math.Min(Batch, times - done);
-            for (int i = 0; i < batch * said.Length; i++)
+            bool asks = done % Batch == 0 || done == times;
+            foreach ((BackendMessage message, byte[] payload) in said)
             {
-                (VhostUserHeader header, byte[] payload, SafeHandle[] descriptors) = said[i % said.Length];
-                await channel.SendAsync(header, payload, descriptors);
+                await SendAsync(message.Request, payload, message.Descriptors, asks);
+                if (asks || message.IsAlwaysAnswered)
+                    due.Enqueue(message.Request);
             }
 
-            for (int i = 0; i < batch * said.Length; i++)
-            {
-                using VhostUserMessage? reply = await channel.ReceiveAsync().InTime();
-                if (BitConverter.ToUInt64(reply!.Payload) != 0)
-                    throw new InvalidOperationException($"{said[i % said.Length].Header} was refused after {done} times.");
-            }
+            while (asks && due.TryDequeue(out VhostUserBackendRequest request))
+                (await AnswerAsync(request)).Should().Be(0, "{0} is done", request);
         }
     }
 

@@ -37,15 +37,14 @@ public sealed class SaturationTests
     public async Task F09_channels_that_are_never_read_are_given_up_by_each_side_after_its_limit()
     {
         ProcessCounts before = ProcessCounts.Snapshot();
-        FakeTimeProvider clock = new();
-        await using (TalkativePair pair = await TalkativePair.StartAsync(clock))
+        await using (TalkativePair pair = await TalkativePair.StartAsync())
         {
             (Task main, Task channel) = await pair.FillAsync();
-            clock.Advance(TimeSpan.FromSeconds(5));
+            pair.Clock.Advance(TimeSpan.FromSeconds(5));
             await channel.Awaiting(task => task.InTime()).Should().ThrowAsync<VhostUserTimeoutException>();
             main.IsCompleted.Should().BeFalse();
 
-            clock.Advance(TimeSpan.FromSeconds(5));
+            pair.Clock.Advance(TimeSpan.FromSeconds(5));
             await main.Awaiting(task => task.InTime()).Should().ThrowAsync<VhostUserTimeoutException>();
             await pair.Frontend.Completion.Awaiting(task => task.InTime()).Should().ThrowAsync<VhostUserTimeoutException>();
             pair.Read();
@@ -60,7 +59,7 @@ public sealed class SaturationTests
     {
         const int Size = 1 << 18;
         using MemoryStorage storage = new(Size);
-        HeldKicks held = new();
+        using HeldKicks held = new();
         VhostUserBackendOptions options = new() { AdditionalProtocolFeatures = VhostUserProtocolFeatures.InbandNotifications, MessageHook = held };
         await using BlockLoopback loopback = await BlockLoopback.StartAsync(new BlockDevice(storage), new BlockClientOptions { InbandNotifications = true }, options);
         VhostUserRequestClient requests = loopback.Client.Frontend.Requests;
@@ -74,7 +73,7 @@ public sealed class SaturationTests
 
         Task[] kicks = [.. Enumerable.Range(0, 4).Select(_ => Many(() => requests.VringKickAsync(0)))];
         Task[] writes = [.. Enumerable.Range(0, 64).Select(i => loopback.Client.WriteAsync((ulong)(i * (Size / 64)), data.AsMemory(i * (Size / 64), Size / 64)).AsTask())];
-        await Many(() => loopback.Backend.NotifyConfigChangedAsync()).InTime(); // the other direction is open
+        await Many(() => loopback.Backend.NotifyConfigChangedAsync(), Each / 10).InTime(); // the other direction is open
         full.IsCompleted.Should().BeFalse();
         held.Release();
 
@@ -97,13 +96,13 @@ public sealed class SaturationTests
         }
     }
 
-    private static Task Many(Func<ValueTask> say) => Task.Run(async () =>
+    private static Task Many(Func<ValueTask> say, int times = Each) => Task.Run(async () =>
     {
-        for (int i = 0; i < Each; i++)
+        for (int i = 0; i < times; i++)
             await say();
     });
 
-    /// <summary>Both halves without REPLY_ACK, over a socket with little room; neither reads on behind the first message of the other, until it is told to.</summary>
+    /// <summary>Both halves without REPLY_ACK, over a socket with little room; neither reads on behind the first message of the other, until it is told to. Nobody gives up while the clock stands still.</summary>
     private sealed class TalkativePair : IAsyncDisposable
     {
         private const VhostUserProtocolFeatures Protocol = VhostUserProtocolFeatures.SharedObject | VhostUserProtocolFeatures.Rarp | VhostUserProtocolFeatures.Config | VhostUserProtocolFeatures.BackendReq;
@@ -116,19 +115,22 @@ public sealed class SaturationTests
         private int _announced;
         private int _shared;
 
-        private TalkativePair(VhostUserConnection connection, TimeProvider clock)
+        private TalkativePair(VhostUserConnection connection, FakeTimeProvider clock)
         {
+            Clock = clock;
             _backend = new VhostUserBackend(Device, new VhostUserBackendOptions { WithheldProtocolFeatures = VhostUserProtocolFeatures.ReplyAck, TimeProvider = clock });
             _serving = Task.Run(() => _backend.ServeAsync(connection));
         }
+
+        public FakeTimeProvider Clock { get; }
 
         public TalkativeDevice Device { get; } = new();
 
         public VhostUserFrontend Frontend { get; private set; } = null!;
 
-        public static async Task<TalkativePair> StartAsync(TimeProvider? time = null)
+        public static async Task<TalkativePair> StartAsync()
         {
-            TimeProvider clock = time ?? TimeProvider.System;
+            FakeTimeProvider clock = new();
             (VhostUserConnection front, VhostUserConnection back) = NarrowPair(new VhostUserConnectionOptions { TimeProvider = clock });
             TalkativePair pair = new(back, clock);
             pair.Frontend = await VhostUserFrontend.StartAsync(
@@ -193,6 +195,7 @@ public sealed class SaturationTests
             await Frontend.DisposeAsync().InTime();
             await _serving.InTime();
             await _backend.DisposeAsync();
+            Device.Dispose();
             _kick.Dispose();
             _memory.Dispose();
         }
@@ -207,7 +210,7 @@ public sealed class SaturationTests
     }
 
     /// <summary>Holds its session up when it is told an address, until it is told to read on.</summary>
-    private sealed class TalkativeDevice : IVhostUserNetDevice, ISharedObjectDevice
+    private sealed class TalkativeDevice : IVhostUserNetDevice, ISharedObjectDevice, IDisposable
     {
         private readonly ManualResetEventSlim _reads = new();
         private readonly TaskCompletionSource _reached = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -251,6 +254,8 @@ public sealed class SaturationTests
         public void Process(DeviceVirtqueue queue)
         {
         }
+
+        public void Dispose() => _reads.Dispose();
     }
 
     /// <summary>Holds the channel of the back-end up when it is told of an object, until it is told to read on; then it asks the back-end something for some of them.</summary>
@@ -287,7 +292,7 @@ public sealed class SaturationTests
     }
 
     /// <summary>Counts kicks, and holds the session up at one.</summary>
-    private sealed class HeldKicks : IVhostUserMessageHook
+    private sealed class HeldKicks : IVhostUserMessageHook, IDisposable
     {
         private readonly ManualResetEventSlim _passes = new(initialState: true);
         private readonly TaskCompletionSource _reached = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -300,6 +305,8 @@ public sealed class SaturationTests
         public void Hold() => _passes.Reset();
 
         public void Release() => _passes.Set();
+
+        public void Dispose() => _passes.Dispose();
 
         public MessageDecision Before(VhostUserMessage message, NegotiatedState state)
         {
