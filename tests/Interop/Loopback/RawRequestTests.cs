@@ -85,5 +85,5 @@ public sealed class RawRequestTests
         await RefusedAsync(() => pair.Frontend.Requests.SetVringEndianAsync(0, bigEndian: false).AsTask());
     }
 
-    private static Task RefusedAsync(Func<Task> request) => request.Should().ThrowAsync<VhostUserRejectedException>();
+    private static async Task RefusedAsync(Func<Task> request) => await request.Should().ThrowAsync<VhostUserRejectedException>();
 }
