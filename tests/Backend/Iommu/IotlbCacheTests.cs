@@ -54,7 +54,7 @@ public sealed class IotlbCacheTests : IDisposable
     {
         IotlbCache cache = new(2048);
         Translation pinned = Entry(1, Page, 0);
-        cache.Pin(new AddressRanges((1, 1)));
+        cache.Pin(new AddressRanges((1UL, 1UL)));
         cache.Add(pinned);
         List<Translation> all = [];
         for (ulong i = 1; i <= 1_000_000; i++)
