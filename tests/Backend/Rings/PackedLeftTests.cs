@@ -87,7 +87,7 @@ public sealed class PackedLeftTests : IDisposable
         const ushort Used = 0x8080;
         using DirtyLog log = DirtyLog.Create(new GuestAddress(0x1F_FFFF));
         for (uint i = 0; i < 2; i++)
-            Leave(i, count: 1, (TableAt, 16));
+            Leave(i, count: 1, (TableAt, 16u));
         _ring.Put(14, Available);
         _ring.Put(SecondFlags, Used);
 

@@ -8,7 +8,7 @@ public sealed class JoinedMemoryTests : IDisposable
 {
     private const ulong Page = 4096;
 
-    private readonly GuestMemory _guest = GuestRam.Create((0x10_0000, 16 * Page), (0x80_0000, 16 * Page));
+    private readonly GuestMemory _guest = GuestRam.Create((0x10_0000UL, 16 * Page), (0x80_0000UL, 16 * Page));
 
     public void Dispose() => _guest.Dispose();
 
