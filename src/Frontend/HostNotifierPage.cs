@@ -12,7 +12,7 @@ public sealed class HostNotifierPage : IDisposable
 {
     private readonly MappingHandle _mapping;
 
-    private HostNotifierPage(int queue, nint address, ulong length) => (Queue, Address, _mapping) = (queue, address, new MappingHandle(address, (nuint)length));
+    private HostNotifierPage(int queue, nint address, MappingHandle mapping) => (Queue, Address, _mapping) = (queue, address, mapping);
 
     /// <summary>The ring.</summary>
     public int Queue { get; }
@@ -36,12 +36,16 @@ public sealed class HostNotifierPage : IDisposable
             explanation = string.Create(CultureInfo.InvariantCulture, $"0x{said.Size:x} bytes are not whole pages of 0x{granularity:x} bytes, of which the file consists");
         if (explanation.Length > 0)
             return null;
-        nint address = Libc.mmap(0, (nuint)page, Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_SHARED, descriptor, (long)said.Offset);
-        int error = Marshal.GetLastPInvokeError();
-        if (address != Libc.MAP_FAILED)
-            return new HostNotifierPage((int)said.Ring.Index, address, page);
-        explanation = new LinuxException(string.Create(CultureInfo.InvariantCulture, $"mmap(offset 0x{said.Offset:x}, {page} bytes)"), error).Message;
-        return null;
+        try
+        {
+            MappingHandle mapping = MappingHandle.Map(descriptor, said.Offset, page, out nint address);
+            return new HostNotifierPage((int)said.Ring.Index, address, mapping);
+        }
+        catch (LinuxException e)
+        {
+            explanation = e.Message;
+            return null;
+        }
     }
 
     /// <summary>

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 
@@ -22,6 +23,21 @@ internal sealed class MappingHandle : SafeHandle
     }
 
     public override bool IsInvalid => handle == 0;
+
+    /// <summary>Maps a part of a file, readable and writable, wherever there is room.</summary>
+    /// <param name="file">The file; it may be closed afterwards.</param>
+    /// <param name="offset">Where in the file, a multiple of its page size.</param>
+    /// <param name="length">Bytes, whole pages of the file.</param>
+    /// <param name="address">Where it is mapped.</param>
+    /// <exception cref="LinuxException">The kernel refused.</exception>
+    internal static MappingHandle Map(SafeHandle file, ulong offset, ulong length, out nint address)
+    {
+        address = Libc.mmap(0, checked((nuint)length), Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_SHARED, file, checked((long)offset));
+        int error = Marshal.GetLastPInvokeError();
+        return address != Libc.MAP_FAILED
+            ? new MappingHandle(address, (nuint)length)
+            : throw new LinuxException(string.Create(CultureInfo.InvariantCulture, $"mmap(offset 0x{offset:x}, {length} bytes)"), error);
+    }
 
     protected override bool ReleaseHandle()
     {

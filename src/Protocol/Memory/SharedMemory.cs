@@ -275,14 +275,11 @@ public sealed class SharedMemory : IDisposable
     internal MappingHandle MapAgain(out nint start)
     {
         ulong offset = DescriptorOffset / PageSize * PageSize;
-        nuint mapped = checked((nuint)RoundUp(checked(DescriptorOffset - offset + Length), PageSize));
-        start = Libc.mmap(0, mapped, Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_SHARED, Descriptor, checked((long)offset));
-        int error = Marshal.GetLastPInvokeError();
-        if (start == Libc.MAP_FAILED)
-            throw new LinuxException(DescribeMapFailure(offset, mapped, HugePages.None), error);
-        _ = Libc.madvise(start, mapped, Libc.MADV_DONTDUMP);
-        _ = Libc.madvise(start, mapped, Libc.MADV_NOHUGEPAGE); // one that is made of small pages would arrive as a whole
-        return new MappingHandle(start, mapped);
+        ulong mapped = RoundUp(checked(DescriptorOffset - offset + Length), PageSize);
+        MappingHandle again = MappingHandle.Map(Descriptor, offset, mapped, out start);
+        _ = Libc.madvise(start, (nuint)mapped, Libc.MADV_DONTDUMP);
+        _ = Libc.madvise(start, (nuint)mapped, Libc.MADV_NOHUGEPAGE); // one that is made of small pages would arrive as a whole
+        return again;
     }
 
     private static string DescribeMapFailure(ulong start, nuint mapped, HugePages hugePages)

@@ -138,15 +138,7 @@ public sealed class SaturationTests
             pair._handler.Session = pair.Frontend;
             pair.Frontend.Summary.HasAcknowledgements.Should().BeFalse();
             await pair.Frontend.SetMemoryAsync(pair._memory);
-            await pair.Frontend.StartVringAsync(new VringSettings
-            {
-                Index = 0,
-                Size = 16,
-                DescriptorTable = new GuestAddress(0x100000),
-                AvailableRing = new GuestAddress(0x101000),
-                UsedRing = new GuestAddress(0x102000),
-                Kick = pair._kick,
-            });
+            await pair.Frontend.StartVringAsync(SharingPair.RingWith(pair._kick));
             return pair;
         }
 

@@ -36,17 +36,20 @@ internal sealed class SharingPair : IAsyncDisposable
         SharingPair pair = new(back, additional);
         pair.Frontend = await VhostUserFrontend.StartAsync(front, options with { RequiredProtocolFeatures = Protocol | additional });
         await pair.Frontend.SetMemoryAsync(pair._memory);
-        pair.Ring = await pair.Frontend.StartVringAsync(new VringSettings
-        {
-            Index = 0,
-            Size = 16,
-            DescriptorTable = new GuestAddress(0x100000),
-            AvailableRing = new GuestAddress(0x101000),
-            UsedRing = new GuestAddress(0x102000),
-            Kick = pair._kick,
-        });
+        pair.Ring = await pair.Frontend.StartVringAsync(RingWith(pair._kick));
         return pair;
     }
+
+    /// <summary>A ring in the megabyte of memory that begins at 0x100000.</summary>
+    internal static VringSettings RingWith(EventNotifier kick) => new()
+    {
+        Index = 0,
+        Size = 16,
+        DescriptorTable = new GuestAddress(0x100000),
+        AvailableRing = new GuestAddress(0x101000),
+        UsedRing = new GuestAddress(0x102000),
+        Kick = kick,
+    };
 
     public async ValueTask DisposeAsync()
     {
