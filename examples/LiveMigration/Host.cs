@@ -36,7 +36,7 @@ internal sealed class Host : IAsyncDisposable
 
     public VhostUserFrontend Device { get; private set; } = null!;
 
-    /// <summary>Where back-ends note the requests under way. It belongs to the rings, and is kept as long as they are; null: this device notes none.</summary>
+    /// <summary>Where back-ends note the requests under way. It belongs to the rings, and is kept as long as they are; null: these back-ends note none.</summary>
     public InflightRegion? Inflight { get; private set; }
 
     /// <summary>A host with a back-end that has no memory yet.</summary>
@@ -61,7 +61,7 @@ internal sealed class Host : IAsyncDisposable
         await Device.SetMemoryAsync(Ram.Memory);
         await Device.SetFeaturesAsync(guest.Features);
         await guest.SetUpAsync(Device);
-        if ((Device.ProtocolFeatures & VhostUserProtocolFeatures.GetVringBaseInflight) != 0)
+        if ((Device.ProtocolFeatures & VhostUserProtocolFeatures.InflightShmFd) != 0)
         {
             Inflight = await Device.CreateInflightRegionAsync(guest.Rings.Count, guest.Rings[0].Settings.Size);
             await Device.UseInflightRegionAsync(Inflight!);
@@ -86,13 +86,13 @@ internal sealed class Host : IAsyncDisposable
         await Device.ResumeAsync(stopped, ring => Attach(guest, ring));
     }
 
-    /// <summary>The guest's device goes on with another back-end, where the lost one has left it: that stands in the region, and no longer in the snapshot.</summary>
+    /// <summary>The guest's device goes on with another back-end, where the lost one has left it: that stands in the region, or in the rings, and no longer in the snapshot.</summary>
     public async Task RecoverAsync(Guest guest, FrontendSnapshot stopped)
     {
         await Device.SetFeaturesAsync(stopped.AcknowledgedFeatures);
         if (Inflight is { } inflight)
             await Device.UseInflightRegionAsync(inflight);
-        await Device.StartVringsAsync([.. stopped.Rings.Select(ring => Attach(guest, ring))]);
+        await Device.StartVringsAsync([.. stopped.Rings.Select(ring => Attach(guest, Inflight is null ? ring with { Base = VringRestart.Of(Ram.Memory, ring, guest.Features).Base } : ring))]);
     }
 
     /// <summary>Ends the back-end as a crash would.</summary>

@@ -77,8 +77,10 @@ public interface IVhostUserDevice
     /// front-end asks, gives other queues of its thread their turn, and calls again.
     /// </para>
     /// <para>
-    /// It is called again without a pause as long as requests are there. A device that cannot take them at present takes and detaches them all the same, or has the application serve the queue
-    /// (<see cref="IApplicationServedDevice"/>); returning with nothing taken keeps a processor busy.
+    /// It is called again without a pause as long as requests are there; returning with nothing taken keeps a processor busy. A device that cannot carry them out at present takes and detaches them all the same.
+    /// Whatever is detached is waited for when the queue is stopped, and costs the session when it is not completed within <see cref="VhostUserBackendOptions.DrainTimeout"/>: buffers for what comes from elsewhere,
+    /// perhaps never (received packets, events), are left on the ring until there is something to put into them, by having the application serve that queue (<see cref="IApplicationServedDevice"/>,
+    /// <see cref="DispatchOf"/>).
     /// </para>
     /// <para>Calls for several queues may run at the same time: a buffer or a counter that they share needs protection, or is one for each queue or each call.</para>
     /// </remarks>

@@ -76,7 +76,8 @@ public sealed record VhostUserBackendOptions
     /// <summary>
     /// Longest time that stopping a queue waits for requests that the device has not completed, and that another change of a running queue waits for the
     /// device to return from processing. A front-end that asks where the queue goes on (GET_VRING_BASE), removes memory or withdraws a translation is not told then that it is done: the session ends, but for packets that
-    /// are lent while a queue is stopped. A reset, and the end of a session, go past what is not done. More than 0, at most 49 days; never infinite, since a device that does not return would keep the back-end from its next front-end. Default: 5 seconds.
+    /// are lent while a queue is stopped. A reset, and the end of a session, go past what is not done, and the front-end takes the end for a sign that its memory is used no more: stop a back-end whose
+    /// device may need longer only together with its process. More than 0, at most 49 days; never infinite, since a device that does not return would keep the back-end from its next front-end. Default: 5 seconds.
     /// </summary>
     public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(5);
 

@@ -72,6 +72,7 @@ public sealed partial class VhostUserFrontend
         }
 
         await EnableAsync(ring, enabled, cancellationToken).ConfigureAwait(false);
+        ring.Settings = ring.Settings with { Enabled = enabled };
         await ConfirmAsync(cancellationToken).ConfigureAwait(false);
     }
 

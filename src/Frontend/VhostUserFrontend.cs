@@ -111,11 +111,16 @@ public sealed partial class VhostUserFrontend : IAsyncDisposable
     /// <summary>
     /// Whether the session has ended and the back-end is known to use its memory no more: it, or the kernel for it, closed the connection while it owed no answer, or all rings had been stopped before. False after an end
     /// on this side, such as a time-out, with rings that ran, and after one that came in the place of an answer: a back-end that waits for its device, and for too long, can do no other. Its process may then write to the memory
-    /// until it has ended (<see cref="PeerProcessId"/>). It does not become true later.
+    /// until it has ended (<see cref="PeerProcessId"/>). It does not become true later. (A back-end
+    /// of this library that its host stops, or that gives up waiting for a page of a postcopy migration, closes the connection as if it were done although its device is at work for longer than its <c>DrainTimeout</c>: its
+    /// host has to know that.)
     /// </summary>
     public bool HasBackendLetGo =>
         Completion.IsCompleted
-        && ((DisconnectReason is { } reason && BackendDeparture.HasLetGo(reason) && !_channel.EndedInsteadOfReply) || (!RunningRings().Any() && !_hasGivenRingUp));
+        && ((DisconnectReason is { } reason && HasLetGoWith(reason)) || (!RunningRings().Any() && !_hasGivenRingUp));
+
+    /// <summary>Whether the back-end has ended the session itself, for this reason, and not in the place of an answer.</summary>
+    internal bool HasLetGoWith(Exception reason) => BackendDeparture.HasLetGo(reason) && !_channel.EndedInsteadOfReply;
 
     /// <summary>Virtio features the back-end offers.</summary>
     public VirtioFeatures OfferedFeatures => Negotiated.OfferedFeatures;

@@ -11,7 +11,7 @@ namespace Vhost.Frontend.Tests;
 public sealed class SharedMemoryRegionTests : CountedTests
 {
     [Fact]
-    [Shows(Counterpart.Script, VhostUserRequest.GetShmemConfig, VhostUserBackendRequest.ShmemMap, VhostUserBackendRequest.ShmemUnmap, VhostUserProtocolFeatures.Shmem)]
+    [Shows(Counterpart.Script, VhostUserRequest.GetShmemConfig, VhostUserBackendRequest.ShmemMap, VhostUserBackendRequest.ShmemUnmap, VhostUserProtocolFeatures.Shmem, VhostUserProtocolFeatures.BackendSendFd)]
     public async Task Mapped_memory_is_there_where_the_region_lies_until_it_is_unmapped()
     {
         await using Dialogue dialogue = await ReadyAsync(new(), shmem: [0, 16 * Page]);

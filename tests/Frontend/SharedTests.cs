@@ -62,7 +62,6 @@ public sealed class SharedTests : CountedTests
 
     /// <summary>HOST_NOTIFIER is there, and BACKEND_SEND_FD is not.</summary>
     [Fact]
-    [Shows(Counterpart.Script, VhostUserProtocolFeatures.BackendSendFd)]
     public async Task F09_a_descriptor_is_not_taken_from_a_back_end_that_may_send_none()
     {
         Doorbells doorbells = new();

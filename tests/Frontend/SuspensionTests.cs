@@ -21,7 +21,7 @@ public sealed class SuspensionTests : CountedTests
     [InlineData(Stops, true, "GET_VRING_BASE 0,0")]
     [InlineData(Skips, true, "GET_VRING_BASE_SKIP_DRAIN 0,0")]
     [InlineData(Skips, false, "GET_VRING_BASE 0,0")]
-    [Shows(Counterpart.Script, VhostUserRequest.GetInflightFd, VhostUserRequest.GetVringBaseSkipDrain, VhostUserProtocolFeatures.GetVringBaseInflight, VhostUserProtocolFeatures.GetVringBaseSkipDrain)]
+    [Shows(Counterpart.Script, VhostUserRequest.GetInflightFd, VhostUserRequest.SetInflightFd, VhostUserRequest.GetVringBaseSkipDrain, VhostUserProtocolFeatures.GetVringBaseInflight, VhostUserProtocolFeatures.GetVringBaseSkipDrain)]
     public async Task A_ring_is_suspended_with_the_message_that_was_agreed_on_and_never_without_a_region(VhostUserProtocolFeatures features, bool withRegion, string message)
     {
         await using Dialogue dialogue = await Dialogue.StartAsync(new BackendOffer().With(features), new VhostUserFrontendOptions { RequiredProtocolFeatures = features });

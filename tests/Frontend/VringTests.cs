@@ -168,6 +168,22 @@ public sealed class VringTests : CountedTests
         dialogue.Backend.Since(mark).Should().Equal("SET_VRING_ENABLE 0,1 !", "SET_VRING_ENABLE 0,0 !");
     }
 
+    /// <summary>As a hypervisor does with pairs of queues that its guest turns on and off.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_ring_that_starts_again_is_enabled_as_it_was(bool enabled)
+    {
+        await using Dialogue dialogue = await ReadyAsync();
+        FrontendVring ring = await dialogue.Session.StartVringAsync(TestRings.Bare(0) with { Enabled = !enabled });
+        await ring.SetEnabledAsync(enabled);
+        VringBase at = await ring.StopAsync();
+
+        ring = await dialogue.Session.StartVringAsync(ring.Settings with { Base = at });
+
+        ring.IsEnabled.Should().Be(enabled);
+    }
+
     [Fact]
     public async Task The_call_eventfd_may_change_while_the_ring_runs()
     {

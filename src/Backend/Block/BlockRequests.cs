@@ -102,8 +102,14 @@ internal sealed partial class BlockRequests : IQueueWork
     internal bool TryWrite(in DescriptorChain chain, ulong offset, GuestBuffers source, bool durable)
     {
         uint done = durable || source.Length > BlockTurn.MostAtOnce ? 0 : _file.WriteNow(offset, source);
-        if (done == source.Length)
+        if (done == source.Length && !_device.WritesThrough)
             return true;
+        if (done == source.Length)
+        {
+            Flush(chain); // the cache was turned off meanwhile, perhaps too late for the flush of whoever did that
+            return false;
+        }
+
         BeginTransfer(chain, BlockStep.Write, offset, source, done, durable);
         return false;
     }

@@ -28,13 +28,16 @@ internal sealed class DeviceIotlb(int capacity, int mostMisses, IotlbCounters co
     private GuestMemory? _table;
     private int _pieces;
 
-    /// <summary>Whether misses wait for an answer.</summary>
+    /// <summary>A ring could not be mapped, although all of it is translated: there may be room later.</summary>
+    private bool _lacksRoom;
+
+    /// <summary>Whether misses wait for an answer, or a ring for room: somebody is to look again by the clock.</summary>
     internal bool IsAsking
     {
         get
         {
             lock (_gate)
-                return !_misses.IsEmpty;
+                return !_misses.IsEmpty || _lacksRoom;
         }
     }
 
@@ -149,11 +152,23 @@ internal sealed class DeviceIotlb(int capacity, int mostMisses, IotlbCounters co
         return come > 0;
     }
 
-    /// <summary>Everything that was not answered is to be said again.</summary>
+    /// <summary>Everything that was not answered is to be said again. Rings that lack room are about to look.</summary>
     internal void AskAgain()
     {
         lock (_gate)
+        {
             _misses.SayAgain();
+            _lacksRoom = false;
+        }
+
+        wake();
+    }
+
+    /// <summary>A ring could not be mapped for lack of room, and looks again by the clock.</summary>
+    internal void LacksRoom()
+    {
+        lock (_gate)
+            _lacksRoom = true;
         wake();
     }
 

@@ -25,6 +25,9 @@ internal sealed class RingIotlb(DeviceIotlb iotlb, int rounds, int mostAhead = 0
     /// <inheritdoc cref="DeviceIotlb.GivePieces"/>
     internal void GivePieces(int count) => iotlb.GivePieces(count);
 
+    /// <inheritdoc cref="DeviceIotlb.LacksRoom"/>
+    internal void LacksRoom() => iotlb.LacksRoom();
+
     /// <inheritdoc cref="DeviceIotlb.Ask"/>
     internal bool Ask(ReadOnlySpan<TranslationMiss> misses) => misses.IsEmpty || iotlb.Ask(misses, Pace.Begins());
 }

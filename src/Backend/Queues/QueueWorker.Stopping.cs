@@ -14,11 +14,10 @@ internal abstract partial class QueueWorker
     /// </summary>
     private bool IsAtRest => _broken ? !Queue.HasDetached : !Active && (Queue.LeavesRequests ? Queue.WithDevice : Queue.InFlight) == Queue.HeldBack;
 
-    /// <summary>Whether it has stopped with nobody at work on its requests any more. Known once it has stopped.</summary>
+    /// <summary>
+    /// Whether it has stopped with nobody at work on its requests any more, and, unless it is broken, none lost that was taken: what it held back is lost where it is noted nowhere. Known once it has stopped.
+    /// </summary>
     internal bool StoppedAtRest { get; private set; }
-
-    /// <summary>Whether it has stopped by force, with requests of a sound ring under way. Known once it has stopped.</summary>
-    internal bool StoppedAtWork => !StoppedAtRest && !_broken;
 
     /// <summary>Stops fetching, waits for requests in flight at most the drain time-out, and lets go of the memory.</summary>
     /// <returns>Where the ring goes on, in the form of SET_VRING_BASE.</returns>
@@ -93,11 +92,12 @@ internal abstract partial class QueueWorker
     {
         if (Stopped)
             return;
-        if (Queue.HeldBack != 0 && MayLog())
+        bool loses = Queue.HeldBack != 0 && !Queue.NotesRequests;
+        if (loses && MayLog())
             BackendLog.HeldBackLost(Logger, Queue.Owner, Queue.Index, Queue.Format, Queue.HeldBack);
         else if (Queue.InFlight != 0 && !IsAtRest && !_abandoned && MayLog())
             BackendLog.DrainTimedOut(Logger, Queue.Owner, Queue.Index, Queue.Format, Queue.InFlight, Options.DrainTimeout.TotalSeconds);
-        StoppedAtRest = IsAtRest;
+        StoppedAtRest = IsAtRest && (_broken || !loses);
         Stopped = true;
         _clock?.Dispose();
         uint next = Queue.Base;

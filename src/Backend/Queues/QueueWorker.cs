@@ -33,6 +33,7 @@ internal abstract partial class QueueWorker
     private readonly QueueWorkerContext _context;
     private readonly ConcurrentQueue<Command> _commands = new();
     private volatile bool _commandPosted;
+    private int _movesSoon;
     private bool _enabled;
     private bool _broken;
     private bool _draining;
@@ -117,8 +118,12 @@ internal abstract partial class QueueWorker
     /// <summary>The worker uses no translation that was withdrawn before, once the task has completed; detached requests may.</summary>
     public Task MoveToNewestAsync() => AskAsync(Queue.MoveToNewest);
 
-    /// <summary>Uses new translations soon. Any thread; never blocks.</summary>
-    public void MoveSoon() => _ = PostAsync(Queue.MoveToNewest);
+    /// <summary>Uses new translations soon. Any thread; never blocks, and however often it is called before the worker comes to it, it is done once.</summary>
+    public void MoveSoon()
+    {
+        if (Interlocked.Exchange(ref _movesSoon, 1) == 0)
+            _ = PostAsync(MoveNow);
+    }
 
     /// <summary>What is written from now on is marked there, and nowhere else any more once the task has completed; null: nowhere.</summary>
     public Task SetLogAsync(QueueLogSetup? log) => AskAsync(() => Queue.SetLog(log));
@@ -141,6 +146,13 @@ internal abstract partial class QueueWorker
 
     /// <summary>One turn of the device.</summary>
     protected virtual void Serve() => Device.Process(Queue);
+
+    /// <summary>Whoever asks once the newest table has been looked for asks anew.</summary>
+    private void MoveNow()
+    {
+        Interlocked.Exchange(ref _movesSoon, 0);
+        Queue.MoveToNewest();
+    }
 
     /// <summary>Runs what was posted. On the worker, between batches.</summary>
     protected void RunCommands()

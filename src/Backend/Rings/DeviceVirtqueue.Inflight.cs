@@ -16,6 +16,9 @@ public sealed partial class DeviceVirtqueue
     /// <summary>Chains at the front of the batch that the last back-end had left.</summary>
     private int _fetchedAgain;
 
+    /// <summary>Requests are noted for the next back-end until the driver has been shown that they are done.</summary>
+    internal bool NotesRequests => _inflight is not null;
+
     /// <summary>Requests that the last back-end had taken and not given back: the first that <see cref="TryPop"/> hands out.</summary>
     internal int LeftByLast => _inflight?.RecoveredCount ?? 0;
 

@@ -64,7 +64,11 @@ internal sealed class JoinedParts(RingIotlb iotlb) : IDisposable
     {
         why = $"a session may have {DeviceIotlb.MostPieces} of such pieces";
         if (!iotlb.TryTakePieces(pieces.Length))
+        {
+            iotlb.LacksRoom();
             return null;
+        }
+
         try
         {
             return JoinedMemory.Map(pieces, isWritten);
@@ -72,6 +76,8 @@ internal sealed class JoinedParts(RingIotlb iotlb) : IDisposable
         catch (Exception e) when (e is LinuxException or VhostUserProtocolException)
         {
             iotlb.GivePieces(pieces.Length);
+            if (e is LinuxException)
+                iotlb.LacksRoom();
             why = e.Message;
             return null;
         }

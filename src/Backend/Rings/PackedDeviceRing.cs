@@ -82,6 +82,11 @@ internal sealed partial class PackedDeviceRing
                 : _walker.Walk(ref _nextAvailable, _ring.Size - _descriptorsInFlight);
             if (fault != VirtqueueFault.None)
             {
+                if (batch.HasMissed)
+                {
+                    LookAhead(batch);
+                }
+
                 return fault;
             }
 
@@ -100,6 +105,30 @@ internal sealed partial class PackedDeviceRing
         return IsTurnBehindUsed(_nextAvailable) && _nextAvailable.IsAvailable(_ring.ReadFlags(_nextAvailable.Index))
             ? batch.Fault(VirtqueueFault.IndexRunaway, "descriptors available while all of the ring is in flight", _ring.Size + 1UL, _ring.Size)
             : VirtqueueFault.None;
+    }
+
+    /// <summary>What the chains behind one that lacks translations lack is asked for along with it. They stay on the ring, and are looked at again behind it.</summary>
+    private void LookAhead(ChainBatch batch)
+    {
+        PackedPosition ahead = _nextAvailable;
+        uint left = _ring.Size - _descriptorsInFlight;
+        for (int i = 0; i < ChainBatch.Capacity && TrySkip(ref ahead, ref left) && batch.MayLookAhead(); i++)
+        {
+            PackedPosition at = ahead;
+            _walker.Walk(ref at, left);
+        }
+    }
+
+    /// <summary>Moves behind a chain. False: nothing is available there.</summary>
+    private bool TrySkip(ref PackedPosition position, ref uint left)
+    {
+        for (bool more = true; more && left > 0; left--)
+        {
+            more = (_ring.ReadFlags(position.Index) & (ushort)DescriptorFlags.Next) != 0;
+            position.Advance(1);
+        }
+
+        return left > 0 && position.IsAvailable(_ring.ReadFlags(position.Index));
     }
 
     /// <summary>From where the next used descriptor goes up to there lies a whole turn of the ring: no driver has a place for more.</summary>

@@ -158,7 +158,7 @@ internal sealed partial class BackendSession
         if (endsTranslations)
         {
             BackendLog.TranslationsLost(_logger, _connection.Name);
-            _connection.Abort();
+            await _ends.CancelAsync().ConfigureAwait(false);
         }
 
         await channel.DisposeAsync().ConfigureAwait(false);

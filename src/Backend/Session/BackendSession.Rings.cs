@@ -133,7 +133,7 @@ internal sealed partial class BackendSession
         try
         {
             vring.Base = await worker.StopAsync(suspended).ConfigureAwait(false);
-            vring.StoppedAtWork = worker.StoppedAtWork;
+            vring.StoppedAtWork = !worker.StoppedAtRest;
             if (suspended is not null && !worker.StoppedAtRest)
                 throw new TimeoutException($"queue {vring.Index} cannot be suspended: the device did not finish or leave its requests within {_options.DrainTimeout.TotalSeconds} s, and no other back-end may be given them meanwhile");
         }

@@ -89,10 +89,11 @@ internal sealed partial class BackendSession
         {
             return Answer.Close(
                 VhostUserViolation.WrongState,
-                $"{NameOf(message)}: queue {said.Index}: the device did not complete all requests that it had taken within {_options.DrainTimeout.TotalSeconds} s, and whoever went on behind them would lose them");
+                $"{NameOf(message)}: queue {said.Index}: not all requests that the device had taken were completed within {_options.DrainTimeout.TotalSeconds} s, or could be shown to the driver behind its IOMMU; whoever went on behind them would lose them");
         }
 
-        return Answer.Reply(new VhostUserVringState(said.Index, BaseOf(vring)));
+        Answer others = UsesIommu ? StartWaiting(NameOf(message)) : Answer.Done; // for which there was no room beside this one
+        return others.Kind == AnswerKind.Done ? Answer.Reply(new VhostUserVringState(said.Index, BaseOf(vring))) : others;
     }
 
     private async ValueTask<Answer> SetVringEnableAsync(VhostUserVringState said)

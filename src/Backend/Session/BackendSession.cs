@@ -36,6 +36,9 @@ internal sealed partial class BackendSession
     private NegotiatedState _state;
     private CancellationToken _stopping;
 
+    /// <summary>No further message is received; the connection is closed when the rings are at rest, which the front-end takes it for.</summary>
+    private readonly CancellationTokenSource _ends = new();
+
     /// <summary>Takes ownership of <paramref name="connection"/>. <paramref name="somebodyWaits"/> says whether another one waits for its turn.</summary>
     public BackendSession(VhostUserConnection connection, BackendCommon common, Func<bool> somebodyWaits)
     {
@@ -62,15 +65,16 @@ internal sealed partial class BackendSession
     public async Task RunAsync(CancellationToken stopping)
     {
         _stopping = stopping;
+        await using ConfiguredAsyncDisposable stops = stopping.UnsafeRegister(static ends => ((CancellationTokenSource)ends!).Cancel(), _ends).ConfigureAwait(false);
         ServedSockets.Add(_connection);
         BackendLog.Connected(_logger, _connection.Name);
         _events.TellConnected(_connection.Name);
         try
         {
-            await ReceiveAllAsync(stopping).ConfigureAwait(false);
+            await ReceiveAllAsync(_ends.Token).ConfigureAwait(false);
             BackendLog.Disconnected(_logger, _connection.Name);
         }
-        catch (Exception e) when (e is VhostUserDisconnectedException || (e is OperationCanceledException && stopping.IsCancellationRequested))
+        catch (Exception e) when (e is VhostUserDisconnectedException || (e is OperationCanceledException && _ends.IsCancellationRequested))
         {
             BackendLog.Disconnected(_logger, _connection.Name);
         }

@@ -53,7 +53,10 @@ internal sealed class VringState(int index)
 
     public bool Enabled { get; set; }
 
-    /// <summary>It was stopped by force, while the device worked on requests of it: they come back to nobody, and there is no place from which another back-end could go on without losing them.</summary>
+    /// <summary>
+    /// It was stopped by force, while the device worked on requests of it, or with some that are done and cannot be shown: they come back to nobody, there is no place from which another back-end could go on
+    /// without losing them, and their buffers may be written to still.
+    /// </summary>
     public bool StoppedAtWork { get; set; }
 
     /// <summary>Runs the ring; null while stopped, or while started without memory.</summary>

@@ -22,20 +22,20 @@ internal sealed class MemoryHolders : IDisposable
     }
 
     /// <summary>The session with the one that serves is over.</summary>
-    /// <param name="reason">Why.</param>
-    internal void Part(Exception reason)
+    /// <param name="hasLetGo">Whether it is known to use the memory no more.</param>
+    internal void Part(bool hasLetGo)
     {
-        Part(_serving, reason);
+        Part(_serving, hasLetGo);
         _serving = null;
     }
 
     /// <summary>The session with one that was given memory is over.</summary>
     /// <param name="process">Owned from here on; null when it is not known.</param>
-    /// <param name="reason">Why.</param>
-    internal void Part(PeerProcess? process, Exception reason)
+    /// <param name="hasLetGo">Whether it is known to use the memory no more.</param>
+    internal void Part(PeerProcess? process, bool hasLetGo)
     {
         Forget(static former => former.HasEnded);
-        if (process is not null && !BackendDeparture.HasLetGo(reason) && !_former.Exists(former => former.Id == process.Id))
+        if (process is not null && !hasLetGo && !_former.Exists(former => former.Id == process.Id))
             _former.Add(process);
         else
             process?.Dispose();

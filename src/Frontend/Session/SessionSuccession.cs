@@ -76,7 +76,7 @@ internal sealed class SessionSuccession : IAsyncDisposable
     {
         while (await EndOfSessionAsync().ConfigureAwait(false) is { } reason)
         {
-            _holders.Part(reason);
+            _holders.Part(Current.HasLetGoWith(reason));
             if (!await TryGoOnAsync(client, reason).ConfigureAwait(false))
                 return;
         }
@@ -226,7 +226,7 @@ internal sealed class SessionSuccession : IAsyncDisposable
         }
         catch (Exception failure)
         {
-            _holders.Part(process, failure);
+            _holders.Part(process, next.HasLetGoWith(failure));
             throw;
         }
 

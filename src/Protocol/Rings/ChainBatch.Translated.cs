@@ -16,6 +16,9 @@ internal sealed partial class ChainBatch
     /// <summary>Places where one was missing.</summary>
     private int _missing;
     private int _missLimit = MostMisses;
+
+    /// <summary>Where the misses of the chain that is being walked begin.</summary>
+    private int _ownMisses;
     private TranslationMap? _translations;
     private TranslationMiss? _refused;
 
@@ -44,6 +47,7 @@ internal sealed partial class ChainBatch
         TranslationMiss[] misses = [.. _misses];
         _misses.Clear();
         _missing = 0;
+        _ownMisses = 0;
         _missLimit = MostMisses;
         _refused = null; // it is looked at again
         return misses;
@@ -64,6 +68,7 @@ internal sealed partial class ChainBatch
     internal bool MayLookAhead()
     {
         _missLimit = Math.Min(MostAhead, MostMisses);
+        _ownMisses = _misses.Count;
         return MayMissMore && _walked < _walkLimit && _segmentCount - _first <= 4 * Capacity;
     }
 
@@ -151,7 +156,7 @@ internal sealed partial class ChainBatch
     /// <summary>Notes a place that has no translation. The walk goes on, so that all that a chain lacks is asked for at once, until it is enough.</summary>
     private VirtqueueFault Miss(Translation? known, ulong address, VhostUserIotlbPermission needed)
     {
-        TranslationMiss.Note(address, needed, known, _misses);
+        TranslationMiss.Note(address, needed, known, _misses, _ownMisses);
         _missing++;
         return MayMissMore ? VirtqueueFault.None : Missed;
     }
@@ -159,7 +164,7 @@ internal sealed partial class ChainBatch
     /// <summary>Without the whole table nobody knows what else is in it.</summary>
     private VirtqueueFault MissTable(TranslationMap map, ulong address, uint length)
     {
-        TranslationMiss.Find(map, address, length, VhostUserIotlbPermission.ReadOnly, _misses, _missLimit);
+        TranslationMiss.Find(map, address, length, VhostUserIotlbPermission.ReadOnly, _misses, _missLimit, _ownMisses);
         _missing++;
         return Missed;
     }

@@ -21,7 +21,7 @@ internal readonly record struct TranslationMiss(ulong Address, VhostUserIotlbPer
     internal bool IsIn(ulong first, ulong last) => Page >= first / PageSize && Page <= last / PageSize;
 
     /// <summary>Adds what of a range has no such translation, page by page, until the list has so many. What is allowed already is asked for along: one translation serves all.</summary>
-    internal static void Find(TranslationMap map, ulong address, ulong length, VhostUserIotlbPermission permission, List<TranslationMiss> misses, int most)
+    internal static void Find(TranslationMap map, ulong address, ulong length, VhostUserIotlbPermission permission, List<TranslationMiss> misses, int most, int from = 0)
     {
         ulong last = address + (length - 1);
         ulong at = address;
@@ -30,7 +30,7 @@ internal readonly record struct TranslationMiss(ulong Address, VhostUserIotlbPer
             Translation? known = map.Find(at);
             if (known?.Allows(permission) != true)
             {
-                Note(at, permission, known, misses);
+                Note(at, permission, known, misses, from);
                 places++;
             }
 
@@ -44,19 +44,23 @@ internal readonly record struct TranslationMiss(ulong Address, VhostUserIotlbPer
         }
     }
 
-    /// <summary>Adds one. Whoever needs the same page for something else asks for both at once.</summary>
+    /// <summary>
+    /// Adds one. Whoever needs the same page for something else asks for both at once. What another one asks for does not grow with it: he would wait for what he has no need of, and which nobody may be allowed.
+    /// </summary>
     /// <param name="address">The address.</param>
     /// <param name="permission">What is to be done there.</param>
     /// <param name="known">Its translation, which allows less; null: it has none.</param>
     /// <param name="misses">Where it goes.</param>
-    internal static void Note(ulong address, VhostUserIotlbPermission permission, Translation? known, List<TranslationMiss> misses)
+    /// <param name="from">Those before it are other ones'.</param>
+    internal static void Note(ulong address, VhostUserIotlbPermission permission, Translation? known, List<TranslationMiss> misses, int from)
     {
         TranslationMiss miss = new(address, permission | (known?.Permission ?? VhostUserIotlbPermission.None));
         for (int i = 0; i < misses.Count; i++)
         {
-            if (misses[i].Page == miss.Page)
+            VhostUserIotlbPermission both = misses[i].Permission | miss.Permission;
+            if (misses[i].Page == miss.Page && (i >= from || both == misses[i].Permission))
             {
-                misses[i] = misses[i] with { Permission = misses[i].Permission | miss.Permission };
+                misses[i] = misses[i] with { Permission = both };
                 return;
             }
         }

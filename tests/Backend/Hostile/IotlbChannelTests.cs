@@ -22,6 +22,36 @@ public sealed class IotlbChannelTests
         await frontend.ExpectClosedAsync();
     });
 
+    /// <summary>The front-end takes the end for a sign that its memory is used no more.</summary>
+    [Fact]
+    public async Task The_connection_that_ends_with_the_channel_is_closed_when_requests_under_way_have_come_back()
+    {
+        LogRecorder log = new(LogLevel.Debug);
+        EchoDevice device = new() { KeepRequests = true };
+        await IotlbBench.ServeAsync(
+            lines: 0,
+            async (frontend, guest, ring, iommu) =>
+            {
+                await iommu.MapAllAsync();
+                await frontend.StartAsync(ring);
+                ring.SubmitAndKick(1);
+                await Eventually.TrueAsync(() => device.Kept.Count == 1);
+                Task closed = frontend.ExpectClosedAsync();
+
+                await iommu.Channel.DisposeAsync();
+
+                await Eventually.TrueAsync(() => log.Entries.Any(static entry => entry.Id == 3002));
+                closed.IsCompleted.Should().BeFalse("a request is written to");
+                device.KeepRequests = false;
+                device.Kept.TryDequeue(out DetachedChain? kept).Should().BeTrue();
+                kept!.Complete(0);
+                await closed;
+                ring.UsedIndex.Should().Be(1);
+            },
+            RawIommu.Options with { LoggerFactory = log, DrainTimeout = TimeSpan.FromMinutes(1) },
+            device);
+    }
+
     [Fact]
     public async Task Rings_do_not_start_without_the_channel_that_was_taken_away()
     {

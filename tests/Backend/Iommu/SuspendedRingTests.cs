@@ -47,6 +47,34 @@ public sealed class SuspendedRingTests : IDisposable
         queue.Deactivate();
     }
 
+    /// <summary>Others have used up the mappings of the session, and give them back without a message of the front-end.</summary>
+    [Fact]
+    public async Task A_ring_for_whose_scattered_pages_there_is_no_room_looks_again_by_the_clock()
+    {
+        _iotlb.UseMemory(_memory);
+        Scatter();
+        using HandRing ring = HandRing.Create(_memory, 0x1_0000, 512, packed: false);
+        DeviceVirtqueue queue = DeviceVirtqueue.TryActivate(new RingIotlb(_iotlb, rounds: 10), ring.Setup(0, VirtioFeatures.Version1), call: null, inflight: null, out string why)!;
+        queue.Should().NotBeNull(why);
+        Task unused = _iotlb.Invalidate(0, ulong.MaxValue);
+        queue.MoveToNewest();
+        await unused.InTime();
+        _iotlb.TryTakePieces(DeviceIotlb.MostPieces).Should().BeTrue();
+
+        Scatter();
+        queue.MoveToNewest();
+        (queue.IsSuspended, queue.Awaits, _iotlb.IsAsking).Should().Be((true, true, true));
+
+        _iotlb.AskAgain();
+        queue.MoveToNewest();
+        _iotlb.IsAsking.Should().BeTrue("there is no room still");
+        _iotlb.GivePieces(DeviceIotlb.MostPieces);
+        _iotlb.AskAgain();
+        queue.MoveToNewest();
+        (queue.IsSuspended, _iotlb.IsAsking).Should().Be((false, false));
+        queue.Deactivate();
+    }
+
     private static ushort Take(DeviceVirtqueue queue)
     {
         queue.TryPop(out DescriptorChain chain).Should().BeTrue();
@@ -57,5 +85,13 @@ public sealed class SuspendedRingTests : IDisposable
     {
         _iotlb.Update([new Translation(0, _memory.Regions[0], 0, Size, VhostUserIotlbPermission.ReadWrite)]);
         _iotlb.Update([new Translation(GuestRam.UserOffset, _memory.Regions[0], 0, Size, VhostUserIotlbPermission.ReadWrite)]);
+    }
+
+    /// <summary>Pages of a ring lie one before the other.</summary>
+    private void Scatter()
+    {
+        const ulong Page = 4096;
+        for (ulong page = 0; page < 16; page++)
+            _iotlb.Update([new Translation(GuestRam.UserOffset + 0x1_0000 + (page * Page), _memory.Regions[0], 0x4_0000 - (page * Page), Page, VhostUserIotlbPermission.ReadWrite)]);
     }
 }

@@ -120,6 +120,30 @@ public class WorkerTurnTests : DeviceQueueBench
         broken.Should().Be(0);
     }
 
+    /// <summary>A front-end may say translations faster than the queue comes to look for them.</summary>
+    [Fact]
+    public async Task B32_a_queue_that_is_to_look_for_translations_is_told_once()
+    {
+        Queue queue = Start(8);
+        ThreadQueueWorker worker = new(
+            queue.Device, kick: null, ContextOf(new EchoDevice(), QueueDispatch.SharedThreads), new QueueThread(polls: true, processor: null, static _ => { }), isOwn: false);
+        AllocatedBy(worker.MoveSoon).Should().BePositive();
+        for (int i = 0; i < 1000; i++)
+            AllocatedBy(worker.MoveSoon).Should().Be(0);
+        worker.TakeTurn();
+        AllocatedBy(worker.MoveSoon).Should().BePositive("it has looked, and is to look anew");
+        Task<uint> stopping = worker.StopAsync();
+        worker.TakeTurn();
+        await stopping.InTime();
+
+        static long AllocatedBy(Action call)
+        {
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            call();
+            return GC.GetAllocatedBytesForCurrentThread() - before;
+        }
+    }
+
     private static QueueWorkerContext ContextOf(IVhostUserDevice device, QueueDispatch dispatch, TimeProvider? time = null, LogRecorder? log = null) => new(
         device,
         new VhostUserBackendOptions { Dispatch = dispatch, TimeProvider = time ?? TimeProvider.System },

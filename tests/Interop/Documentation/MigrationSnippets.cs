@@ -204,7 +204,7 @@ public sealed class MigrationSnippets
 
         public void Process(DeviceVirtqueue queue)
         {
-            while (queue.TryPop(out DescriptorChain chain))
+            for (int turn = 0; turn < 64 && queue.TryPop(out DescriptorChain chain); turn++)
             {
                 Total += chain.Readable.Length;
                 queue.Complete(chain, 0);
