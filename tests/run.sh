@@ -26,7 +26,7 @@ done
 
 # program:package
 peers="qemu-storage-daemon:qemu-system-common qemu-img:qemu-utils qemu-io:qemu-utils dpdk-testpmd:dpdk-dev gcc:gcc
-  qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio depmod:kmod e2fsck:e2fsprogs ip:iproute2"
+  qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio depmod:kmod e2fsck:e2fsprogs ip:iproute2 tshark:tshark"
 
 missing_packages() {
   local peer
@@ -113,7 +113,7 @@ done
 
 # The data path once more as a processor without vector instructions runs it: packets, rings and the memory under them.
 vectors="FullyQualifiedName~Net|FullyQualifiedName~Packet|FullyQualifiedName~Burst|FullyQualifiedName~Linear|FullyQualifiedName~Virtqueue|FullyQualifiedName~GuestBuffers|FullyQualifiedName~BothHalves"
-others="FullyQualifiedName!~NetBench&FullyQualifiedName!~.Guests&FullyQualifiedName!~.External&FullyQualifiedName!~.Tool&FullyQualifiedName!~.Bench&FullyQualifiedName!~.Documentation"
+others="FullyQualifiedName!~NetBench&FullyQualifiedName!~.Guests&FullyQualifiedName!~.External&FullyQualifiedName!~.Tool&FullyQualifiedName!~.Bench&FullyQualifiedName!~.Documentation&FullyQualifiedName!~CommandLine"
 export DOTNET_EnableHWIntrinsic=0
 for project in tests/{Protocol,Frontend,Backend,Interop}/*.Tests.csproj; do
   run "$(basename "$project" .csproj)-plain" "$project" --filter "($vectors)&$others"

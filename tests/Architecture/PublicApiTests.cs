@@ -11,6 +11,7 @@ public sealed class PublicApiTests
     [InlineData("Frontend")]
     [InlineData("Backend")]
     [InlineData("Hosting")]
+    [InlineData("Proxy")]
     public void The_public_api_is_the_checked_in_one(string folder)
     {
         string text = PublicApiText.Render(Assembly.Load(folder == "Hosting" ? "Vhost.Backend.Hosting" : "Vhost." + folder));

@@ -12,6 +12,7 @@ public sealed class ReferenceTests
         ["Vhost.Protocol"] = [],
         ["Vhost.Frontend"] = ["Vhost.Protocol"],
         ["Vhost.Backend"] = ["Vhost.Protocol"],
+        ["Vhost.Proxy"] = ["Vhost.Protocol"],
         ["Vhost.Backend.Hosting"] = ["Vhost.Protocol", "Vhost.Backend"],
     };
 
@@ -20,6 +21,7 @@ public sealed class ReferenceTests
     [InlineData("Vhost.Frontend")]
     [InlineData("Vhost.Backend")]
     [InlineData("Vhost.Backend.Hosting")]
+    [InlineData("Vhost.Proxy")]
     public void An_assembly_references_only_what_it_stands_on(string name)
     {
         IEnumerable<string> ours = Assembly.Load(name).GetReferencedAssemblies()
@@ -33,6 +35,7 @@ public sealed class ReferenceTests
     [InlineData("Frontend")]
     [InlineData("Backend")]
     [InlineData("Hosting")]
+    [InlineData("Proxy")]
     public void A_project_references_only_what_it_stands_on(string folder)
     {
         XDocument project = Project(folder);
@@ -59,6 +62,7 @@ public sealed class ReferenceTests
     [InlineData("Vhost.Frontend")]
     [InlineData("Vhost.Backend")]
     [InlineData("Vhost.Backend.Hosting")]
+    [InlineData("Vhost.Proxy")]
     public void An_assembly_has_one_namespace(string name) =>
         Assembly.Load(name).GetTypes()
             .Where(type => type.Namespace is { } space && space.StartsWith("Vhost", StringComparison.Ordinal))

@@ -14,12 +14,14 @@ internal static class ToolCommand
     internal static RootCommand Build()
     {
         RootCommand root = new(
-            "Probes, reads, writes, measures and serves vhost-user devices. Exit code: 0 success, 1 failure, 2 wrong command line.")
+            "Probes, reads, writes, measures, serves and watches vhost-user devices. Exit code: 0 success, 1 failure, 2 wrong command line.")
         {
             ProbeCommand.Build(),
             Block(),
             Net(),
             Serve(),
+            TraceCommand.Build(),
+            ReplayCommand.Build(),
             DescribeCommand.Build(),
             Capabilities("Print what 'serve blk' can do, as the vhost-user specification's back-end program conventions ask for, and exit."),
         };

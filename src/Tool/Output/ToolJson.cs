@@ -15,4 +15,7 @@ namespace Vhost.Tool;
 [JsonSerializable(typeof(ConsoleReport))]
 [JsonSerializable(typeof(SwitchReport))]
 [JsonSerializable(typeof(CapabilitiesReport))]
+[JsonSerializable(typeof(TracedMessageReport))]
+[JsonSerializable(typeof(TraceSummaryReport))]
+[JsonSerializable(typeof(ReplayReport))]
 internal sealed partial class ToolJson : JsonSerializerContext;
