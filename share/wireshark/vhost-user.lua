@@ -144,7 +144,7 @@ function vhost.dissector(buffer, info, tree)
   end
 
   local payload = top:add(field.payload, buffer(20, length))
-  if length == 8 and channel == 0 and ring_states[request] then
+  if length == 8 and channel == 0 and ring_states[request] and (not is_reply or request == 11 or request == 45) then
     payload:add_le(field.index, buffer(20, 4))
     payload:add_le(field.number, buffer(24, 4))
   elseif length == 8 then

@@ -6,7 +6,7 @@ namespace Vhost.Proxy;
 /// <summary>What is known of a descriptor that travelled with a message, without touching the file behind it.</summary>
 /// <param name="Kind">What kind of file it is.</param>
 /// <param name="Size">Bytes of a regular file or of memory; 0 of anything else.</param>
-/// <param name="File">A number that all descriptors of the same file have; 0 when the kernel does not say.</param>
+/// <param name="File">A number that all descriptors of the same file have; 0 where the kernel does not say, as of eventfds.</param>
 public readonly record struct ProxyDescriptor(ProxyDescriptorKind Kind, ulong Size, ulong File)
 {
     internal static ProxyDescriptor Of(SafeFileHandle descriptor)
@@ -21,6 +21,7 @@ public readonly record struct ProxyDescriptor(ProxyDescriptorKind Kind, ulong Si
             _ => ProxyDescriptorKind.Other,
         };
         ulong size = kind is ProxyDescriptorKind.Memory or ProxyDescriptorKind.File ? DescriptorInfo.FileSize(descriptor) : 0;
-        return new ProxyDescriptor(kind, size, DescriptorInfo.FileNumber(descriptor));
+        bool isNamed = kind is not (ProxyDescriptorKind.Event or ProxyDescriptorKind.UserFaults or ProxyDescriptorKind.Other); // those share one number
+        return new ProxyDescriptor(kind, size, isNamed ? DescriptorInfo.FileNumber(descriptor) : 0);
     }
 }

@@ -10,6 +10,7 @@ namespace Vhost.Proxy;
 /// <param name="options">What it does beside that; null: nothing.</param>
 public sealed class VhostUserProxy(VhostUserProxyOptions? options = null)
 {
+    private readonly Lock _observerGate = new();
     private readonly long _began = (options?.TimeProvider ?? TimeProvider.System).GetTimestamp();
     private long _number;
     private int _sessions;
@@ -22,9 +23,8 @@ public sealed class VhostUserProxy(VhostUserProxyOptions? options = null)
     /// <summary>Stands between two peers until one of them has gone, and then ends the connection with the other.</summary>
     /// <param name="frontEnd">The connection to the front-end. Owned from here on.</param>
     /// <param name="backEnd">The connection to the back-end. Owned from here on.</param>
-    /// <param name="cancellationToken">Ends both.</param>
-    /// <returns>What came of it.</returns>
-    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    /// <param name="cancellationToken">Ends both, and with that the session.</param>
+    /// <returns>What came of it, also when it was cancelled. An exception is one of <see cref="VhostUserProxyOptions.Observer"/>.</returns>
     public async Task<ProxySummary> RunAsync(VhostUserConnection frontEnd, VhostUserConnection backEnd, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(frontEnd);
@@ -35,12 +35,13 @@ public sealed class VhostUserProxy(VhostUserProxyOptions? options = null)
 
     /// <summary>Accepts one peer after the other, connects to the other one for each, and stands between them.</summary>
     /// <param name="listenPath">The socket on which one peer connects; it is made here.</param>
-    /// <param name="connectPath">The socket on which the other one listens. It is tried for ten seconds.</param>
+    /// <param name="connectPath">The socket on which the other one listens. It is tried for <see cref="VhostUserProxyOptions.ConnectPatience"/> for each that connects here.</param>
     /// <param name="listensFor">Which of them connects: the front-end, as is usual, or the back-end, where that is started as a client.</param>
     /// <param name="ended">Called with what came of each session, before the next one.</param>
     /// <param name="cancellationToken">Ends it.</param>
-    /// <returns>Completes when it was cancelled.</returns>
-    /// <exception cref="VhostUserException">It cannot listen there; or nobody listens at the other place, and that was so when the first one came.</exception>
+    /// <returns>Does not complete but by an exception.</returns>
+    /// <exception cref="VhostUserException">It cannot listen there; or the other one cannot be reached for the first that has come. Later ones are let go then, and the next one is accepted.</exception>
+    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
     public async Task ServeAsync(string listenPath, string connectPath, ProxySide listensFor, Action<ProxySummary> ended, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(ended);
@@ -48,26 +49,44 @@ public sealed class VhostUserProxy(VhostUserProxyOptions? options = null)
         VhostUserListener listener = VhostUserListener.Listen(listenPath, listen);
         await using (listener.ConfigureAwait(false))
         {
-            while (true)
+            for (bool isFirst = true; ; isFirst = false)
             {
                 VhostUserConnection here = await listener.AcceptAsync(cancellationToken).ConfigureAwait(false);
-                VhostUserConnection there = await ConnectAsync(connectPath, here, cancellationToken).ConfigureAwait(false);
+                if (await TryConnectAsync(connectPath, here, isFirst, cancellationToken).ConfigureAwait(false) is not { } there)
+                    continue;
                 ended(await (listensFor == ProxySide.FrontEnd ? RunAsync(here, there, cancellationToken) : RunAsync(there, here, cancellationToken)).ConfigureAwait(false));
             }
         }
     }
 
     /// <summary>Connects to the other peer; the one that is there is not kept waiting when that fails.</summary>
-    private async ValueTask<VhostUserConnection> ConnectAsync(string path, VhostUserConnection here, CancellationToken cancellationToken)
+    /// <returns>Null: it cannot be reached, and <paramref name="here"/> is closed.</returns>
+    private async ValueTask<VhostUserConnection?> TryConnectAsync(string path, VhostUserConnection here, bool throws, CancellationToken cancellationToken)
     {
         try
         {
-            return await VhostUserConnection.ConnectAsync(path, Options.Connection(TimeSpan.FromSeconds(10)), cancellationToken).ConfigureAwait(false);
+            return await VhostUserConnection.ConnectAsync(path, Options.Connection(Options.ConnectPatience), cancellationToken).ConfigureAwait(false);
         }
-        catch
+        catch (Exception e)
         {
             await here.DisposeAsync().ConfigureAwait(false);
-            throw;
+            if (throws || e is not VhostUserException)
+                throw;
+            return null;
+        }
+    }
+
+    /// <exception cref="ObserverException">The observer has thrown.</exception>
+    internal void Show(ProxyMessage message)
+    {
+        try
+        {
+            lock (_observerGate)
+                Options.Observer?.Invoke(message);
+        }
+        catch (Exception e)
+        {
+            throw new ObserverException(e);
         }
     }
 

@@ -72,6 +72,66 @@ public sealed class FaultTests
         await backEnd.DisposeAsync();
     }
 
+    [Fact]
+    public async Task A_session_whose_front_end_has_gone_does_not_wait_for_what_is_delayed()
+    {
+        FakeTimeProvider clock = new();
+        (VhostUserConnection frontEnd, VhostUserConnection one) = VhostUserConnection.CreatePair();
+        (VhostUserConnection other, VhostUserConnection backEnd) = VhostUserConnection.CreatePair();
+        VhostUserProxy proxy = new(new VhostUserProxyOptions { Faults = [FaultRule.Parse("delay=3600000@GET_FEATURES:reply")], TimeProvider = clock });
+        Task<ProxySummary> running = proxy.RunAsync(one, other);
+        await ProxyBench.AskAsync(frontEnd, VhostUserRequest.GetFeatures);
+        VhostUserHeader asked = (await ProxyBench.NextAsync(backEnd)).Header;
+        await backEnd.SendAsync(asked.AsReply(8), new byte[8]).AsTask().InTime();
+        await Eventually.TrueAsync(() => clock.ActiveTimers > 0);
+        await frontEnd.DisposeAsync();
+        (await running.InTime()).End.Should().StartWith("the front-end closed");
+        await backEnd.DisposeAsync();
+    }
+
+    [Theory]
+    [InlineData("reorder,duplicate", "2,1,1")]
+    [InlineData("reorder,cut=5", "")]
+    [InlineData("cut=5,drop", "2")]
+    [InlineData("add-descriptors=2,take-descriptors", "1,2")]
+    [InlineData("reorder,drop", "2")]
+    public async Task Several_rules_meet_one_message_in_their_order(string actions, string came)
+    {
+        await using ProxyBench bench = ProxyBench.Start([.. actions.Split(',').Select(static action => $"{action}@SET_VRING_NUM#1")]);
+        await ProxyBench.AskAsync(bench.FrontEnd, Num, [1, 0, 0, 0, 0, 0, 0, 0]);
+        await Task.WhenAny(ProxyBench.AskAsync(bench.FrontEnd, Num, [2, 0, 0, 0, 0, 0, 0, 0]));
+        await Task.WhenAny(Eventually.TrueAsync(() => bench.Seen.Count == 2), bench.Ended);
+        await bench.FrontEnd.DisposeAsync();
+        List<byte> got = [];
+        try
+        {
+            while (await bench.BackEnd.ReceiveAsync().AsTask().InTime() is { } message)
+            {
+                using (message)
+                {
+                    message.DescriptorCount.Should().Be(0);
+                    got.Add(message.Payload[0]);
+                }
+            }
+        }
+        catch (VhostUserProtocolException)
+        {
+            // cut
+        }
+
+        string.Join(',', got).Should().Be(came);
+    }
+
+    [Fact]
+    public async Task A_message_that_nothing_follows_goes_on_at_the_end()
+    {
+        await using ProxyBench bench = ProxyBench.Start("reorder@SET_VRING_NUM");
+        await ProxyBench.AskAsync(bench.FrontEnd, Num, _payload);
+        await Eventually.TrueAsync(() => bench.Seen.Count == 1);
+        await bench.FrontEnd.DisposeAsync();
+        (await ProxyBench.NextAsync(bench.BackEnd)).Payload.Should().Equal(_payload);
+    }
+
     [Theory]
     [InlineData("set=4:ff02@SET_VRING_NUM", 8u, 1u, 8u, "00000000ff020000", 1)]
     [InlineData("set=7:aabbcc@SET_VRING_NUM", 8u, 1u, 8u, "00000000000100aa", 1)]

@@ -58,19 +58,24 @@ public sealed class ForwardingTests
     }
 
     [Theory]
-    [InlineData(VhostUserRequest.SetBackendReqFd, VhostUserChannel.Backend)]
-    [InlineData(VhostUserRequest.GpuSetSocket, VhostUserChannel.Gpu)]
-    public async Task Other_channels_go_through_it_too(VhostUserRequest opens, VhostUserChannel channel)
+    [InlineData(VhostUserRequest.SetBackendReqFd, VhostUserChannel.Backend, true)]
+    [InlineData(VhostUserRequest.SetBackendReqFd, VhostUserChannel.Backend, false)]
+    [InlineData(VhostUserRequest.GpuSetSocket, VhostUserChannel.Gpu, true)]
+    public async Task Other_channels_go_through_it_too(VhostUserRequest opens, VhostUserChannel channel, bool waits)
     {
         ProcessCounts before = ProcessCounts.Snapshot();
         await using (ProxyBench bench = ProxyBench.Start())
         {
             (SafeFileHandle ours, SafeFileHandle theirs) = Libc.UnixSocketPair();
             await using VhostUserConnection answers = VhostUserConnection.Adopt(ours);
+            if (waits)
+                Libc.SetBlocking(theirs);
             using (theirs)
                 await ProxyBench.AskAsync(bench.FrontEnd, opens, null, theirs);
             using VhostUserMessage? given = await bench.BackEnd.ReceiveAsync().AsTask().InTime();
-            await using VhostUserConnection asks = VhostUserConnection.Adopt(given!.TakeDescriptor(0));
+            SafeFileHandle socket = given!.TakeDescriptor(0);
+            ((Libc.StatusFlags(socket) & Libc.O_NONBLOCK) == 0).Should().Be(waits, "the back-end reads and writes as it would without a proxy");
+            await using VhostUserConnection asks = VhostUserConnection.Adopt(socket);
             for (uint i = 1; i <= 5; i++)
             {
                 VhostUserHeader request = new(i, VhostUserHeaderFlags.Version1 | VhostUserHeaderFlags.NeedReply, 0);
@@ -132,5 +137,105 @@ public sealed class ForwardingTests
         summary.Rings.Should().Equal(new ProxyRing(1, 256, null, IsStarted: false, IsEnabled: true));
         summary.Messages.Should().Be((5, 1));
         summary.Held.Most.Should().BeGreaterThan(TimeSpan.Zero);
+    }
+
+    [Fact]
+    public async Task A_frame_of_a_display_may_be_long_and_a_channel_that_ends_says_why()
+    {
+        await using ProxyBench bench = ProxyBench.Start();
+        (SafeFileHandle ours, SafeFileHandle theirs) = Libc.UnixSocketPair();
+        await using VhostUserConnection display = VhostUserConnection.Adopt(ours, new VhostUserConnectionOptions { MaxPayload = 64 << 20 });
+        using (theirs)
+            await ProxyBench.AskAsync(bench.FrontEnd, VhostUserRequest.GpuSetSocket, null, theirs);
+        using VhostUserMessage? given = await bench.BackEnd.ReceiveAsync().AsTask().InTime();
+        await using VhostUserConnection gpu = VhostUserConnection.Adopt(given!.TakeDescriptor(0));
+        byte[] frame = new byte[20 + (33 << 20)];
+        Task sending = gpu.SendAsync(VhostUserHeader.ForRequest(VhostUserGpuRequest.Update, frame.Length), frame).AsTask();
+        (await ProxyBench.NextAsync(display)).Payload.Should().HaveCount(frame.Length);
+        await sending.InTime();
+
+        await gpu.SendAsync(new VhostUserHeader((uint)VhostUserGpuRequest.Update, 0, uint.MaxValue), default).AsTask().InTime();
+        await ProxyBench.ExpectEndAsync(display);
+
+        await bench.FrontEnd.DisposeAsync();
+        (await bench.Ended.InTime()).ChannelEnds.Should().ContainSingle().Which.Should().StartWith("Gpu: the back-end:").And.Contain("4294967295");
+    }
+
+    [Fact]
+    public async Task An_answer_is_that_of_the_request_that_asked_for_one()
+    {
+        await using ProxyBench bench = ProxyBench.Start();
+        VhostUserHeader quiet = VhostUserHeader.ForRequest(VhostUserRequest.SetVringNum, 8);
+        VhostUserHeader asks = VhostUserHeader.ForRequest(VhostUserRequest.SetVringNum, 8, needReply: true);
+        foreach (VhostUserHeader header in (VhostUserHeader[])[quiet, asks])
+        {
+            await bench.FrontEnd.SendAsync(header, new byte[8]).AsTask().InTime();
+            await ProxyBench.NextAsync(bench.BackEnd);
+        }
+
+        await bench.BackEnd.SendAsync(asks.AsReply(8), new byte[8]).AsTask().InTime();
+        await ProxyBench.NextAsync(bench.FrontEnd);
+        await Eventually.TrueAsync(() => bench.Seen.Count == 3);
+        bench.Seen.Single(static message => message.Header.IsReply).Answers.Should().Be(2);
+    }
+
+    /// <summary>As long as the proxy held that, it would not see that the front-end is gone.</summary>
+    [Fact]
+    public async Task A_front_end_that_hands_over_its_own_end_does_not_outlive_itself()
+    {
+        (SafeFileHandle frontEnd, SafeFileHandle towards) = Libc.UnixSocketPair();
+        (VhostUserConnection other, VhostUserConnection backEnd) = VhostUserConnection.CreatePair();
+        Task<ProxySummary> running = new VhostUserProxy().RunAsync(VhostUserConnection.Adopt(towards), other);
+        using (SafeFileHandle again = Libc.Duplicate(frontEnd))
+        await using (VhostUserConnection says = VhostUserConnection.Adopt(frontEnd))
+            await ProxyBench.AskAsync(says, VhostUserRequest.SetBackendReqFd, null, again);
+        (await ProxyBench.NextAsync(backEnd)).Descriptors.Should().Be(1, "it is the back-end's to refuse");
+        await running.InTime();
+        await backEnd.DisposeAsync();
+    }
+
+    [Fact]
+    public async Task An_observer_that_fails_ends_the_session_and_nobody_waits()
+    {
+        ProcessCounts before = ProcessCounts.Snapshot();
+        (VhostUserConnection frontEnd, VhostUserConnection one) = VhostUserConnection.CreatePair();
+        (VhostUserConnection other, VhostUserConnection backEnd) = VhostUserConnection.CreatePair();
+        VhostUserProxy proxy = new(new VhostUserProxyOptions { Observer = static _ => throw new IOException("no space left") });
+        Task<ProxySummary> running = proxy.RunAsync(one, other);
+        await ProxyBench.AskAsync(frontEnd, VhostUserRequest.GetFeatures);
+        await ProxyBench.NextAsync(backEnd);
+        await ProxyBench.ExpectEndAsync(backEnd);
+        await ProxyBench.ExpectEndAsync(frontEnd);
+        await FluentActions.Awaiting(() => running.InTime()).Should().ThrowAsync<IOException>().WithMessage("no space left");
+        await frontEnd.DisposeAsync();
+        await backEnd.DisposeAsync();
+        before.AssertBack();
+    }
+
+    [Fact]
+    public async Task Whoever_comes_while_the_other_side_is_away_is_let_go_and_the_next_one_served()
+    {
+        using TempSocket listen = new();
+        using TempSocket connect = new();
+        using CancellationTokenSource stop = new();
+        List<ProxySummary> ended = [];
+        VhostUserListener backEnds = VhostUserListener.Listen(connect.Path);
+        Task serving = new VhostUserProxy(new VhostUserProxyOptions { ConnectPatience = TimeSpan.Zero }).ServeAsync(listen.Path, connect.Path, ProxySide.FrontEnd, ended.Add, stop.Token);
+        await using (VhostUserConnection first = await VhostUserConnection.ConnectAsync(listen.Path, new VhostUserConnectOptions { RetryFor = Eventually.Deadline }))
+            (await backEnds.AcceptAsync().AsTask().InTime()).Should().NotBeNull();
+        await backEnds.DisposeAsync();
+
+        await using (VhostUserConnection second = await VhostUserConnection.ConnectAsync(listen.Path))
+            await ProxyBench.ExpectEndAsync(second);
+
+        backEnds = VhostUserListener.Listen(connect.Path);
+        await using VhostUserConnection third = await VhostUserConnection.ConnectAsync(listen.Path);
+        await using VhostUserConnection served = await backEnds.AcceptAsync().AsTask().InTime();
+        await ProxyBench.AskAsync(third, VhostUserRequest.SetOwner);
+        await ProxyBench.NextAsync(served);
+        await stop.CancelAsync();
+        await FluentActions.Awaiting(() => serving.InTime()).Should().ThrowAsync<OperationCanceledException>();
+        await backEnds.DisposeAsync();
+        ended.Select(static summary => summary.End).Should().Equal("the front-end closed the connection, or a fault did", "the proxy was stopped");
     }
 }

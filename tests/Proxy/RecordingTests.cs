@@ -30,6 +30,32 @@ public sealed class RecordingTests
         }
     }
 
+    [Fact]
+    public void One_that_was_cut_off_anywhere_is_good_up_to_there()
+    {
+        using MemoryStream stream = new();
+        RecordingWriter writer = new(stream);
+        writer.Write(Any(1, new Random(1)));
+        int whole = (int)stream.Length;
+        writer.Write(Any(2, new Random(2)));
+        byte[] bytes = stream.ToArray();
+        for (int length = whole; length < bytes.Length; length++)
+        {
+            int read = RecordingReader.Read(new StringReader(Encoding.UTF8.GetString(bytes.AsSpan(0, length)))).Count;
+            read.Should().Be(length < bytes.Length - 1 ? 1 : 2, "{0} bytes are there", length);
+        }
+    }
+
+    [Fact]
+    public void A_capture_leaves_out_what_Wireshark_would_not_read()
+    {
+        using MemoryStream stream = new();
+        PcapNgWriter writer = new(stream, DateTimeOffset.UnixEpoch);
+        writer.Write(Any(1, new Random(1)) with { Payload = new byte[300_000] });
+        byte[] body = Blocks(stream.ToArray())[2].Body;
+        (BinaryPrimitives.ReadInt32LittleEndian(body.AsSpan(12)), BinaryPrimitives.ReadInt32LittleEndian(body.AsSpan(16))).Should().Be((262_144, 300_020));
+    }
+
     [Theory]
     [InlineData("", "empty")]
     [InlineData("{}", "line 1*format ''")]
@@ -51,6 +77,14 @@ public sealed class RecordingTests
         {"format":"vhost-user recording","version":1}
         {"number":1,"session":1,"channel":"main","from":"front-end","descriptors":[{"kind":"door"}]}
         """, "line 2*kind 'door'")]
+    [InlineData("""
+        {"format":"vhost-user recording","version":1}
+        {"number":1,"session":1,"channel":"main","from":"front-end","descriptors":[null]}
+        """, "line 2*a descriptor is null")]
+    [InlineData("""
+        {"format":"vhost-user recording","version":1}
+        {"number":1,"session":1,"channel":"main","from":"front-end","microseconds":9223372036854775807}
+        """, "line 2")]
     public void One_that_makes_no_sense_says_where(string text, string why) =>
         FluentActions.Invoking(() => RecordingReader.Read(new StringReader(text))).Should().Throw<InvalidDataException>().WithMessage($"*{why}*");
 

@@ -97,6 +97,15 @@ internal static partial class Libc
     /// <summary>Closes the descriptor in programs that are started from now on. False when it is not open.</summary>
     internal static bool TrySetCloseOnExec(SafeHandle descriptor) => fcntl(descriptor, F_SETFD, FD_CLOEXEC) == 0;
 
+    /// <summary>Makes reads and writes wait that do not say otherwise, for whoever gets the descriptor.</summary>
+    internal static void SetBlocking(SafeHandle descriptor)
+    {
+        int flags = StatusFlags(descriptor);
+        int result = flags < 0 ? flags : fcntl(descriptor, F_SETFL, flags & ~O_NONBLOCK);
+        int errno = Marshal.GetLastPInvokeError();
+        if (result < 0) throw new LinuxException("fcntl(F_SETFL)", errno);
+    }
+
     /// <summary>Makes the description non-blocking. Only for descriptors that were given to us for good.</summary>
     internal static void SetNonBlocking(SafeHandle descriptor)
     {

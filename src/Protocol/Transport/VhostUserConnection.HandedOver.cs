@@ -4,11 +4,15 @@ namespace Vhost.Protocol;
 
 public sealed partial class VhostUserConnection
 {
-    /// <summary>Makes a socket pair of which the other end is to be handed to the peer, as SET_BACKEND_REQ_FD does.</summary>
+    /// <summary>
+    /// Makes a socket pair of which the other end is to be handed to the peer, as SET_BACKEND_REQ_FD does. On that one reads and writes wait, as on those that QEMU hands over: back-ends count on it (DPDK's reads its
+    /// answer once, vhost-user-gpu writes a frame once).
+    /// </summary>
     /// <returns>Our end as a connection, and the other end, which the caller sends and closes.</returns>
     internal static (VhostUserConnection Ours, SafeFileHandle Theirs) CreatePairWithHandle(string name, VhostUserConnectionOptions? options = null)
     {
         (SafeFileHandle ours, SafeFileHandle theirs) = Libc.UnixSocketPair();
+        Libc.SetBlocking(theirs);
         return (new VhostUserConnection(new UnixSocketTransport(ours, name), options), theirs);
     }
 

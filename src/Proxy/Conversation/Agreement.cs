@@ -7,14 +7,18 @@ namespace Vhost.Proxy;
 internal sealed class Agreement
 {
     private readonly SortedDictionary<uint, ProxyRing> _rings = [];
+    /// <summary>Regions that are counted: no peer takes more.</summary>
+    private const int MostRegions = 512;
+
     private readonly Dictionary<ulong, ulong> _memory = [];
+    private ulong _memoryBytes;
     private NegotiatedState _state;
 
     internal NegotiatedState Negotiated => _state;
 
     internal IReadOnlyList<ProxyRing> Rings => [.. _rings.Values];
 
-    internal (int Regions, ulong Bytes) Memory => (_memory.Count, _memory.Values.Aggregate(0UL, static (sum, size) => unchecked(sum + size)));
+    internal (int Regions, ulong Bytes) Memory => (_memory.Count, _memoryBytes);
 
     /// <summary>What is different since a request was made.</summary>
     internal string Requested(ProxyMessage request)
@@ -49,10 +53,10 @@ internal sealed class Agreement
     }
 
     /// <summary>What is different since a request was answered.</summary>
-    internal string Answered(ProxyMessage request, ProxyMessage reply)
+    internal string Answered(ProxyMessage reply)
     {
         ReadOnlySpan<byte> payload = reply.Payload.Span;
-        switch ((VhostUserRequest)request.Header.Request)
+        switch ((VhostUserRequest)reply.Header.Request)
         {
             case VhostUserRequest.GetFeatures when VhostUserU64.TryRead(payload, out VhostUserU64 word):
                 _state = _state with { Offered = (VirtioFeatures)word.Value };
@@ -83,18 +87,32 @@ internal sealed class Agreement
     private string Replaced(VhostUserMemoryTable table)
     {
         _memory.Clear();
+        _memoryBytes = 0;
         for (int i = 0; i < table.Count; i++)
-            _memory[table[i].GuestAddress.Value] = table[i].Size;
+            Add(table[i]);
         return MemoryText();
     }
 
     private string Changed(VhostUserMemoryRegion region, bool added)
     {
         if (added)
-            _memory[region.GuestAddress.Value] = region.Size;
+            Add(region);
         else
-            _memory.Remove(region.GuestAddress.Value);
+            Remove(region);
         return MemoryText();
+    }
+
+    private void Add(VhostUserMemoryRegion region)
+    {
+        Remove(region);
+        if (_memory.Count < MostRegions && _memory.TryAdd(region.GuestAddress.Value, region.Size))
+            _memoryBytes = unchecked(_memoryBytes + region.Size);
+    }
+
+    private void Remove(VhostUserMemoryRegion region)
+    {
+        if (_memory.Remove(region.GuestAddress.Value, out ulong size))
+            _memoryBytes = unchecked(_memoryBytes - size);
     }
 
     private string MemoryText() => string.Create(CultureInfo.InvariantCulture, $"memory of {Memory.Regions} regions, {Memory.Bytes >> 20} MiB");

@@ -39,7 +39,7 @@ internal sealed class Conversation
             return message;
         if (IsRefusal(message))
             _refused++;
-        string change = message.Channel == VhostUserChannel.Main ? _agreement.Answered(request, message) : "";
+        string change = message.Channel == VhostUserChannel.Main ? _agreement.Answered(message) : "";
         return message with { Answers = request.Number, RoundTrip = message.At - request.At, Change = change };
     }
 
@@ -50,10 +50,11 @@ internal sealed class Conversation
             _held.Add(message.Held);
     }
 
-    internal ProxySummary Summarize(int session, string end) => new()
+    internal ProxySummary Summarize(int session, string end, IReadOnlyList<string> channelEnds) => new()
     {
         Session = session,
         End = end,
+        ChannelEnds = channelEnds,
         Negotiated = _agreement.Negotiated,
         Rings = _agreement.Rings,
         Memory = _agreement.Memory,

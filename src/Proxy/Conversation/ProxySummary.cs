@@ -11,6 +11,9 @@ public sealed record ProxySummary
     /// <summary>How it ended, in words.</summary>
     public required string End { get; init; }
 
+    /// <summary>How its other channels ended, in words: the first of them.</summary>
+    public required IReadOnlyList<string> ChannelEnds { get; init; }
+
     /// <summary>Features that were offered and acknowledged.</summary>
     public required NegotiatedState Negotiated { get; init; }
 

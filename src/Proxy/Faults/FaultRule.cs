@@ -8,6 +8,9 @@ namespace Vhost.Proxy;
 /// </summary>
 public sealed record FaultRule
 {
+    /// <summary>All actions, as they are written. Numbers may also be hexadecimal, after 0x.</summary>
+    public const string Actions = "drop, delay=MILLISECONDS, duplicate, reorder, set=OFFSET:HEX, request=CODE, flags=FLAGS, size=BYTES, resize=BYTES, take-descriptors, add-descriptors=COUNT, cut=BYTES, close";
+
     private const string Form = "ACTION@[gpu:|backend:]MESSAGE[:reply][#N], for example drop@SET_VRING_KICK, delay=50@GET_CONFIG:reply or cut=20@SET_MEM_TABLE#2";
 
     /// <summary>What is done.</summary>
@@ -72,7 +75,7 @@ public sealed record FaultRule
             ("add-descriptors", { } value) => new FaultRule { Action = FaultAction.AddDescriptors, Value = Number(value, VhostUserConnection.MaxDescriptors, text) },
             ("cut", { } value) => new FaultRule { Action = FaultAction.Cut, Value = Number(value, VhostUserProxyOptions.LargestPayload, text) },
             ("set", { } value) => ParseSet(value, text),
-            _ => throw new FormatException($"'{text}': '{action}' is no action, or lacks its value: {Form}."),
+            _ => throw new FormatException($"'{text}': '{action}' is no action, or lacks its value: one of {Actions}."),
         };
     }
 

@@ -6,7 +6,7 @@ namespace Vhost.Proxy;
 internal readonly record struct FaultedDelivery
 {
     /// <summary>How often it is sent.</summary>
-    internal int Times { get; private init; }
+    internal int Times { get; init; }
 
     internal TimeSpan Delay { get; private init; }
 
@@ -33,7 +33,7 @@ internal readonly record struct FaultedDelivery
         switch (rule.Action)
         {
             case FaultAction.Drop:
-                return this with { Times = 0 };
+                return this with { Times = 0, Cut = null, Ends = false };
             case FaultAction.Delay:
                 return this with { Delay = Delay + TimeSpan.FromMilliseconds(rule.Value) };
             case FaultAction.Duplicate:

@@ -10,8 +10,12 @@ namespace Vhost.Proxy;
 /// <param name="to">Where they go.</param>
 internal sealed class MessagePump(ProxySession session, VhostUserChannel channel, ProxySide side, VhostUserConnection from, VhostUserConnection to)
 {
-    /// <summary>A message that goes out behind the next one.</summary>
-    private PassingMessage? _behindNext;
+    /// <summary>A message that goes out behind the next one, and how often.</summary>
+    private (PassingMessage Message, int Times)? _behindNext;
+    private bool _sends;
+
+    /// <summary>Whose end is in use: what fails then is his.</summary>
+    internal ProxySide At => _sends ? Other : side;
 
     /// <summary>Ends when that end has closed the channel, or a fault has.</summary>
     internal async Task RunAsync(CancellationToken stop)
@@ -26,10 +30,13 @@ internal sealed class MessagePump(ProxySession session, VhostUserChannel channel
                     message = new PassingMessage(received);
                 goesOn = await PassAsync(message, stop).ConfigureAwait(false);
             }
+
+            if (goesOn)
+                await SendHeldAsync(stop).ConfigureAwait(false);
         }
         finally
         {
-            _behindNext?.Dispose();
+            _behindNext?.Message.Dispose();
         }
     }
 
@@ -44,7 +51,7 @@ internal sealed class MessagePump(ProxySession session, VhostUserChannel channel
             if (delivery.Delay > TimeSpan.Zero)
                 await Task.Delay(delivery.Delay, session.TimeProvider, stop).ConfigureAwait(false);
             if (channel == VhostUserChannel.Main && side == ProxySide.FrontEnd)
-                session.Tap(message);
+                await session.TapAsync(message).ConfigureAwait(false);
             await DeliverAsync(message, delivery, stop).ConfigureAwait(false);
             session.Passed(noted, rules);
             return !delivery.Ends;
@@ -58,29 +65,36 @@ internal sealed class MessagePump(ProxySession session, VhostUserChannel channel
 
     private async Task DeliverAsync(PassingMessage message, FaultedDelivery delivery, CancellationToken stop)
     {
-        if (delivery is { IsBehindNext: true, Times: > 0 } && _behindNext is null)
+        if (delivery is { IsBehindNext: true, Times: > 0, Ends: false } && _behindNext is null)
         {
-            _behindNext = message;
+            _behindNext = (message, delivery.Times);
             return;
         }
 
         using (message)
-        {
-            if (delivery.Cut is { } bytes)
-            {
-                if (bytes > 0)
-                    await message.SendCutAsync(to, bytes, stop).ConfigureAwait(false);
-                return;
-            }
+            await SendAsync(message, delivery, stop).ConfigureAwait(false);
+        if (!delivery.Ends)
+            await SendHeldAsync(stop).ConfigureAwait(false);
+    }
 
-            for (int i = 0; i < delivery.Times; i++)
-                await message.SendAsync(to, stop).ConfigureAwait(false);
-        }
+    private async Task SendAsync(PassingMessage message, FaultedDelivery delivery, CancellationToken stop)
+    {
+        _sends = true;
+        if (delivery.Cut is not { } bytes)
+            await message.SendAsync(to, delivery.Times, stop).ConfigureAwait(false);
+        else if (bytes > 0)
+            await message.SendCutAsync(to, bytes, stop).ConfigureAwait(false);
+        _sends = false;
+    }
 
-        if (_behindNext is not { } late)
+    private async Task SendHeldAsync(CancellationToken stop)
+    {
+        if (_behindNext is not { } held)
             return;
         _behindNext = null;
-        using (late)
-            await late.SendAsync(to, stop).ConfigureAwait(false);
+        using (held.Message)
+            await SendAsync(held.Message, new FaultedDelivery { Times = held.Times }, stop).ConfigureAwait(false);
     }
+
+    private ProxySide Other => side == ProxySide.FrontEnd ? ProxySide.BackEnd : ProxySide.FrontEnd;
 }

@@ -37,6 +37,9 @@ internal sealed class PassingMessage : IDisposable
         foreach (SafeFileHandle descriptor in _descriptors)
             descriptor.Dispose();
         _descriptors.Clear();
+        foreach (EventNotifier added in _added)
+            added.Dispose();
+        _added.Clear();
     }
 
     internal void AddDescriptors(uint count)
@@ -45,7 +48,11 @@ internal sealed class PassingMessage : IDisposable
             _added.Add(new EventNotifier());
     }
 
-    internal ValueTask SendAsync(VhostUserConnection to, CancellationToken stop) => to.SendAsync(Header, Payload, AllDescriptors(), stop);
+    internal async ValueTask SendAsync(VhostUserConnection to, int times, CancellationToken stop)
+    {
+        for (int i = 0; i < times; i++)
+            await to.SendAsync(Header, Payload, AllDescriptors(), stop).ConfigureAwait(false);
+    }
 
     /// <summary>Sends the beginning alone; at least one byte.</summary>
     internal ValueTask SendCutAsync(VhostUserConnection to, int bytes, CancellationToken stop)
@@ -56,13 +63,7 @@ internal sealed class PassingMessage : IDisposable
         return to.SendRawAsync(whole.AsMemory(0, Math.Min(bytes, whole.Length)), AllDescriptors(), stop);
     }
 
-    public void Dispose()
-    {
-        TakeDescriptors();
-        foreach (EventNotifier added in _added)
-            added.Dispose();
-        _added.Clear();
-    }
+    public void Dispose() => TakeDescriptors();
 
     private ReadOnlyMemory<System.Runtime.InteropServices.SafeHandle> AllDescriptors() =>
         (System.Runtime.InteropServices.SafeHandle[])[.. _descriptors, .. _added.Select(static added => added.Descriptor)];

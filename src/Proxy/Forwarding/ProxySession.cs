@@ -1,44 +1,62 @@
+using System.Runtime.ExceptionServices;
 using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 
 namespace Vhost.Proxy;
 
 /// <summary>One front-end and one back-end, from the first message until one of them has gone.</summary>
-/// <remarks>Threading: its pumps run beside each other; what they share is under one lock, under which observers are called too.</remarks>
+/// <remarks>Threading: its pumps run beside each other; what they share is under one lock.</remarks>
 internal sealed class ProxySession : IDisposable
 {
+    /// <summary>Ends of other channels that are told: a front-end may open them again and again.</summary>
+    private const int MostEnds = 16;
+
     private readonly Lock _gate = new();
     private readonly int _number;
     private readonly VhostUserProxy _proxy;
     private readonly FaultPlan _faults;
     private readonly Conversation _conversation = new();
-    private readonly List<VhostUserConnection> _connections;
-    private readonly List<Task> _channels = [];
+    private readonly ChannelPair _main;
+    private readonly VhostUserConnection _frontEnd;
+    private readonly List<(ChannelPair Pair, Task Running)> _channels = [];
+    private readonly List<string> _channelEnds = [];
     private readonly CancellationTokenSource _ends = new();
+
+    /// <summary>What the observer has thrown at a message of another channel.</summary>
+    private ExceptionDispatchInfo? _failure;
 
     internal ProxySession(VhostUserProxy proxy, int number, VhostUserConnection frontEnd, VhostUserConnection backEnd)
     {
-        (_proxy, _number) = (proxy, number);
+        (_proxy, _number, _frontEnd) = (proxy, number, frontEnd);
         _faults = new FaultPlan(proxy.Options.Faults);
-        _connections = [frontEnd, backEnd];
+        _main = new ChannelPair(this, VhostUserChannel.Main, frontEnd, backEnd);
     }
 
     internal TimeProvider TimeProvider => _proxy.Options.TimeProvider;
 
-    /// <summary>Hands messages on until one end has gone, and closes the other.</summary>
+    /// <summary>Hands messages on until one end has gone, or it is to stop, and closes the other.</summary>
     internal async Task<ProxySummary> RunAsync(CancellationToken stop)
     {
         using (stop.UnsafeRegister(static ends => ((CancellationTokenSource)ends!).Cancel(), _ends))
         {
-            string end = await RunChannelAsync(VhostUserChannel.Main, _connections[0], _connections[1]).ConfigureAwait(false);
-            await _ends.CancelAsync().ConfigureAwait(false);
-            Task[] others;
+            string end;
+            try
+            {
+                end = await _main.RunAsync(_ends.Token).ConfigureAwait(false);
+            }
+            catch (ObserverException e)
+            {
+                ExceptionDispatchInfo.Throw(e.InnerException!);
+                throw;
+            }
+            finally
+            {
+                await EndOthersAsync().ConfigureAwait(false);
+            }
+
+            _failure?.Throw();
             lock (_gate)
-                others = [.. _channels];
-            await Task.WhenAll(others).ConfigureAwait(false);
-            stop.ThrowIfCancellationRequested();
-            lock (_gate)
-                return _conversation.Summarize(_number, end);
+                return _conversation.Summarize(_number, end, [.. _channelEnds]);
         }
     }
 
@@ -73,16 +91,14 @@ internal sealed class ProxySession : IDisposable
     /// <summary>It was handed on, or what the rules want instead.</summary>
     internal void Passed(ProxyMessage message, IReadOnlyList<FaultRule> rules)
     {
+        ProxyMessage passed = message with { Held = _proxy.Elapsed - message.At, Fault = string.Join(", ", rules.Select(static rule => rule.Text)) };
         lock (_gate)
-        {
-            ProxyMessage passed = message with { Held = _proxy.Elapsed - message.At, Fault = string.Join(", ", rules.Select(static rule => rule.Text)) };
             _conversation.Passed(passed);
-            _proxy.Options.Observer?.Invoke(passed);
-        }
+        _proxy.Show(passed);
     }
 
     /// <summary>The socket of another channel goes through here too: the back-end is given one of ours in its place.</summary>
-    internal void Tap(PassingMessage message)
+    internal async ValueTask TapAsync(PassingMessage message)
     {
         VhostUserChannel channel = (VhostUserRequest)message.Header.Request switch
         {
@@ -90,59 +106,81 @@ internal sealed class ProxySession : IDisposable
             VhostUserRequest.GpuSetSocket => VhostUserChannel.Gpu,
             _ => VhostUserChannel.Main,
         };
-        if (channel == VhostUserChannel.Main || message.Descriptors.Count == 0 || TryAdopt(message.Descriptors[0]) is not { } frontEnd)
+        if (channel == VhostUserChannel.Main || message.Descriptors.Count == 0 || IsOurs(message.Descriptors[0]) || TryAdopt(message.Descriptors[0], channel) is not { } frontEnd)
             return;
-        (SafeFileHandle ours, SafeFileHandle theirs) = Libc.UnixSocketPair();
-        VhostUserConnection backEnd = VhostUserConnection.Adopt(ours, _proxy.Options.Connection(TimeSpan.Zero));
+        SafeFileHandle theirs;
+        VhostUserConnection backEnd;
+        try
+        {
+            bool waits = (Libc.StatusFlags(message.Descriptors[0]) & Libc.O_NONBLOCK) == 0;
+            (SafeFileHandle ours, theirs) = Libc.UnixSocketPair();
+            if (waits)
+                Libc.SetBlocking(theirs); // of the end that is handed on: back-ends count on it
+            backEnd = VhostUserConnection.Adopt(ours, _proxy.Options.Connection(TimeSpan.Zero, channel));
+        }
+        catch
+        {
+            await frontEnd.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+
         message.Replace(0, theirs).Dispose();
+        ChannelPair pair = new(this, channel, frontEnd, backEnd);
+        lock (_gate)
+            _channels.Add((pair, RunOtherAsync(pair)));
+    }
+
+    private async Task RunOtherAsync(ChannelPair pair)
+    {
+        string end;
+        try
+        {
+            end = await pair.RunAsync(_ends.Token).ConfigureAwait(false);
+        }
+        catch (ObserverException e)
+        {
+            _failure = ExceptionDispatchInfo.Capture(e.InnerException!);
+            end = e.InnerException!.Message;
+            await _ends.CancelAsync().ConfigureAwait(false);
+        }
+
         lock (_gate)
         {
-            _connections.AddRange([frontEnd, backEnd]);
-            _channels.Add(RunChannelAsync(channel, frontEnd, backEnd));
+            _channels.RemoveAll(channel => channel.Pair == pair);
+            if (_channelEnds.Count < MostEnds)
+                _channelEnds.Add($"{pair.Channel}: {end}");
         }
     }
 
+    private async Task EndOthersAsync()
+    {
+        await _ends.CancelAsync().ConfigureAwait(false);
+        Task[] others;
+        lock (_gate)
+            others = [.. _channels.Select(static channel => channel.Running)];
+        await Task.WhenAll(others).ConfigureAwait(false);
+    }
+
+    /// <summary>A peer that hands over its end of a connection of this session keeps that from ending with itself; whoever gets it says what he thinks of it.</summary>
+    private bool IsOurs(SafeFileHandle socket)
+    {
+        if (_frontEnd.SharesListenerWith(socket))
+            return true;
+        ulong peer = Libc.PeerNumber(socket);
+        lock (_gate)
+            return _main.HasOtherEnd(peer) || _channels.Exists(channel => channel.Pair.HasOtherEnd(peer));
+    }
+
     /// <summary>Null: it is no socket that is connected; whoever gets it says so.</summary>
-    private VhostUserConnection? TryAdopt(SafeFileHandle socket)
+    private VhostUserConnection? TryAdopt(SafeFileHandle socket, VhostUserChannel channel)
     {
         try
         {
-            return VhostUserConnection.Adopt(Libc.Duplicate(socket), _proxy.Options.Connection(TimeSpan.Zero));
+            return VhostUserConnection.Adopt(Libc.Duplicate(socket), _proxy.Options.Connection(TimeSpan.Zero, channel));
         }
         catch (ArgumentException)
         {
             return null;
-        }
-    }
-
-    /// <returns>How it ended, in words.</returns>
-    private async Task<string> RunChannelAsync(VhostUserChannel channel, VhostUserConnection frontEnd, VhostUserConnection backEnd)
-    {
-        Task<string> fromFrontEnd = PumpAsync(channel, ProxySide.FrontEnd, frontEnd, backEnd);
-        Task<string> fromBackEnd = PumpAsync(channel, ProxySide.BackEnd, backEnd, frontEnd);
-        string end = await (await Task.WhenAny(fromFrontEnd, fromBackEnd).ConfigureAwait(false)).ConfigureAwait(false);
-        await frontEnd.DisposeAsync().ConfigureAwait(false);
-        await backEnd.DisposeAsync().ConfigureAwait(false);
-        await Task.WhenAll(fromFrontEnd, fromBackEnd).ConfigureAwait(false);
-        return end;
-    }
-
-    private async Task<string> PumpAsync(VhostUserChannel channel, ProxySide side, VhostUserConnection from, VhostUserConnection to)
-    {
-        await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding); // not under the lock of whoever has opened the channel
-        string name = side == ProxySide.FrontEnd ? "the front-end" : "the back-end";
-        try
-        {
-            await new MessagePump(this, channel, side, from, to).RunAsync(_ends.Token).ConfigureAwait(false);
-            return $"{name} closed the connection, or a fault did";
-        }
-        catch (OperationCanceledException)
-        {
-            return "the proxy was stopped";
-        }
-        catch (Exception e) when (e is IOException or TimeoutException or ObjectDisposedException)
-        {
-            return $"{name}: {e.Message}";
         }
     }
 }

@@ -16,6 +16,9 @@ public sealed class PcapNgWriter : IDisposable
     private const ushort LinkUser0 = 147;
     private const int PseudoHeader = 8;
 
+    /// <summary>Longer packets of this link type Wireshark does not read: the rest of one is left out, and its whole length stands beside.</summary>
+    private const int MostCaptured = 262144;
+
     private readonly Stream _stream;
     private readonly DateTimeOffset _began;
 
@@ -36,6 +39,7 @@ public sealed class PcapNgWriter : IDisposable
         Span<byte> description = stackalloc byte[20];
         description.Clear();
         BinaryPrimitives.WriteUInt16LittleEndian(description, LinkUser0);
+        BinaryPrimitives.WriteInt32LittleEndian(description[4..], MostCaptured);
         BinaryPrimitives.WriteUInt16LittleEndian(description[8..], 9); // if_tsresol
         BinaryPrimitives.WriteUInt16LittleEndian(description[10..], 1);
         description[12] = 9; // nanoseconds
@@ -48,11 +52,12 @@ public sealed class PcapNgWriter : IDisposable
     {
         ArgumentNullException.ThrowIfNull(message);
         int length = PseudoHeader + VhostUserHeader.EncodedSize + message.Payload.Length;
-        byte[] body = new byte[20 + Padded(length)];
+        int captured = Math.Min(length, MostCaptured);
+        byte[] body = new byte[20 + Padded(captured)];
         ulong at = (ulong)(_began + message.At - DateTimeOffset.UnixEpoch).Ticks * 100;
         BinaryPrimitives.WriteUInt32LittleEndian(body.AsSpan(4), (uint)(at >> 32));
         BinaryPrimitives.WriteUInt32LittleEndian(body.AsSpan(8), (uint)at);
-        BinaryPrimitives.WriteInt32LittleEndian(body.AsSpan(12), length);
+        BinaryPrimitives.WriteInt32LittleEndian(body.AsSpan(12), captured);
         BinaryPrimitives.WriteInt32LittleEndian(body.AsSpan(16), length);
         Span<byte> packet = body.AsSpan(20);
         packet[0] = 1;
@@ -61,7 +66,7 @@ public sealed class PcapNgWriter : IDisposable
         packet[3] = (byte)message.Descriptors.Count;
         BinaryPrimitives.WriteInt32LittleEndian(packet[4..], message.Session);
         message.Header.Write(packet[PseudoHeader..]);
-        message.Payload.Span.CopyTo(packet[(PseudoHeader + VhostUserHeader.EncodedSize)..]);
+        message.Payload.Span[..(captured - PseudoHeader - VhostUserHeader.EncodedSize)].CopyTo(packet[(PseudoHeader + VhostUserHeader.EncodedSize)..]);
         WriteBlock(EnhancedPacket, body);
     }
 

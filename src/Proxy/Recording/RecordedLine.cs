@@ -31,7 +31,7 @@ internal sealed record RecordedLine
     /// <summary>Hexadecimal digits.</summary>
     public string? Payload { get; init; }
 
-    public RecordedDescriptor[]? Descriptors { get; init; }
+    public RecordedDescriptor?[]? Descriptors { get; init; }
 
     /// <summary>The number of the request that it answers.</summary>
     public long? Answers { get; init; }

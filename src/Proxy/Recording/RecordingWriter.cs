@@ -6,7 +6,6 @@ namespace Vhost.Proxy;
 /// <remarks>Threading: one call at a time.</remarks>
 public sealed class RecordingWriter : IDisposable
 {
-    private static readonly byte[] _lineEnd = "\n"u8.ToArray();
     private readonly Stream _stream;
 
     /// <summary>Begins a recording.</summary>
@@ -46,8 +45,8 @@ public sealed class RecordingWriter : IDisposable
 
     private void Write(RecordedLine line)
     {
-        JsonSerializer.Serialize(_stream, line, RecordedJson.Default.RecordedLine);
-        _stream.Write(_lineEnd);
+        byte[] text = JsonSerializer.SerializeToUtf8Bytes(line, RecordedJson.Default.RecordedLine);
+        _stream.Write([.. text, (byte)'\n']); // at once: whatever ends the program ends behind a line
         _stream.Flush();
     }
 }

@@ -7,7 +7,7 @@ namespace Vhost.Proxy;
 /// <summary>Descriptors like those of a recording: memory of the same size, which holds zeros, and everything else without anybody at the other end. What was one file is one file again.</summary>
 internal sealed class ReplayDescriptors : IDisposable
 {
-    private readonly Dictionary<ulong, SafeFileHandle> _files = [];
+    private readonly Dictionary<(ProxyDescriptorKind, ulong), SafeFileHandle> _files = [];
     private readonly List<IDisposable> _owned = [];
 
     /// <summary>The other ends of sockets, by the number of the file that was recorded.</summary>
@@ -29,11 +29,12 @@ internal sealed class ReplayDescriptors : IDisposable
 
     private SafeFileHandle Of(ProxyDescriptor descriptor)
     {
-        if (descriptor.File != 0 && _files.TryGetValue(descriptor.File, out SafeFileHandle? known))
+        (ProxyDescriptorKind, ulong) file = (descriptor.Kind, descriptor.File);
+        if (descriptor.File != 0 && _files.TryGetValue(file, out SafeFileHandle? known))
             return known;
         SafeFileHandle made = Make(descriptor);
         if (descriptor.File != 0)
-            _files[descriptor.File] = made;
+            _files[file] = made;
         return made;
     }
 
@@ -47,7 +48,8 @@ internal sealed class ReplayDescriptors : IDisposable
                 return Own(new EventNotifier()).Descriptor;
             case ProxyDescriptorKind.Socket or ProxyDescriptorKind.Pipe:
                 (SafeFileHandle end, SafeFileHandle peer) = Libc.UnixSocketPair();
-                _peers[descriptor.File] = peer;
+                if (descriptor.File == 0 || !_peers.TryAdd(descriptor.File, peer))
+                    Own(peer);
                 return Own(end);
             default:
                 return Own(File.OpenHandle("/dev/null", FileMode.Open, FileAccess.ReadWrite));

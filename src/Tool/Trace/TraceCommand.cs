@@ -54,7 +54,7 @@ internal static class TraceCommand
 
     private static Option<FaultRule[]> Faults() => new("--fault")
     {
-        Description = "What is done to a message: ACTION@MESSAGE, for example drop@SET_VRING_CALL#2, delay=50@GET_CONFIG:reply, set=0:ff@SET_VRING_NUM, cut=20@SET_MEM_TABLE, close@SET_VRING_KICK. More than once: in this order.",
+        Description = $"What is done to a message: ACTION@MESSAGE, for example drop@SET_VRING_CALL#2, delay=50@GET_CONFIG:reply or set=0:ff@backend:SHMEM_MAP. Actions: {FaultRule.Actions}. More than once: in this order. docs/trace.md says more.",
         HelpName = "RULE",
         Arity = ArgumentArity.OneOrMore,
         CustomParser = static argument =>

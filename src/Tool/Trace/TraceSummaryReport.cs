@@ -10,6 +10,8 @@ internal sealed record TraceSummaryReport
 
     public required string Ended { get; init; }
 
+    public required IReadOnlyList<string> ChannelsEnded { get; init; }
+
     public required IReadOnlyList<string> FeaturesOffered { get; init; }
 
     public required IReadOnlyList<string> FeaturesAcknowledged { get; init; }
@@ -40,6 +42,7 @@ internal sealed record TraceSummaryReport
     {
         Session = summary.Session,
         Ended = summary.End,
+        ChannelsEnded = summary.ChannelEnds,
         FeaturesOffered = FeatureList.Of((ulong)summary.Negotiated.Offered, FeatureNames.OfVirtioBit),
         FeaturesAcknowledged = FeatureList.Of((ulong)summary.Negotiated.Features, FeatureNames.OfVirtioBit),
         ProtocolOffered = FeatureList.Of((ulong)summary.Negotiated.OfferedProtocol, FeatureNames.OfProtocolBit),

@@ -33,6 +33,8 @@ internal static class TraceText
     {
         NegotiatedState state = summary.Negotiated;
         yield return ("Ended", summary.End);
+        foreach (string end in summary.ChannelEnds)
+            yield return ("Channel ended", end);
         yield return ("Features offered", FeatureNames.Describe(state.Offered));
         yield return ("Features acknowledged", FeatureNames.Describe(state.Features));
         yield return ("Protocol features offered", FeatureNames.Describe(state.OfferedProtocol));

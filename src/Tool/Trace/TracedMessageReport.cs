@@ -44,7 +44,7 @@ internal sealed record TracedMessageReport
     {
         Number = message.Number,
         Session = message.Session,
-        Channel = message.Channel.ToString().ToLowerInvariant(),
+        Channel = message.Channel == VhostUserChannel.Backend ? "back-end" : message.Channel.ToString().ToLowerInvariant(),
         From = message.From == ProxySide.FrontEnd ? "front-end" : "back-end",
         At = message.At.TotalMicroseconds,
         Name = MessageContracts.NameOf(message.Channel, message.Header.Request),

@@ -59,6 +59,21 @@ public sealed class TraceCommandTests : IDisposable
         lines[^1].GetProperty("ended").GetString().Should().Contain("fault");
     }
 
+    [SkippableFact]
+    public async Task A_trace_that_is_ended_says_what_came_of_the_connection()
+    {
+        _folder.Image("disk.img", 1 << 20);
+        await using ChildProcess daemon = await StorageDaemon.ExportAsync(_folder.File("disk.img"), _folder.File("daemon"));
+        await using ChildProcess trace = await StartAsync("--connect", _folder.File("daemon"));
+        await using ChildProcess bench = ToolProcess.Start("blk", "bench", "--socket", _folder.File("trace"), "--seconds", "60");
+        await trace.OutputLineAsync("SET_VRING_ENABLE");
+
+        ChildProcess.Outcome outcome = await trace.TerminateAsync();
+
+        outcome.ExitCode.Should().Be(0, string.Join(" | ", outcome.Errors));
+        outcome.OutputText.Should().Contain("the proxy was stopped").And.Contain("Added by the proxy");
+    }
+
     [Theory]
     [InlineData("lose@SET_OWNER", "'lose' is no action")]
     [InlineData("drop@SET_ONER", "'SET_ONER' is no message")]
