@@ -20,7 +20,7 @@ public sealed record VhostUserProxyOptions
     /// </summary>
     public Action<ProxyMessage>? Observer { get; init; }
 
-    /// <summary>How long the other side is tried for each that connects (<see cref="VhostUserProxy.ServeAsync"/>). Default: 10 seconds.</summary>
+    /// <summary>How long the other side is tried for each that connects (<see cref="VhostUserProxy.ServeAsync"/>). 0 or more; infinite for ever. Default: 10 seconds.</summary>
     public TimeSpan ConnectPatience { get; init; } = TimeSpan.FromSeconds(10);
 
     /// <summary>The clock.</summary>

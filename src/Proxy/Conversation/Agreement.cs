@@ -6,10 +6,10 @@ namespace Vhost.Proxy;
 /// <summary>What two peers have agreed on, as far as their messages on the main channel say. What is wrong with a message is for the peers to say; it changes nothing here.</summary>
 internal sealed class Agreement
 {
-    private readonly SortedDictionary<uint, ProxyRing> _rings = [];
     /// <summary>Regions that are counted: no peer takes more.</summary>
     private const int MostRegions = 512;
 
+    private readonly SortedDictionary<uint, ProxyRing> _rings = [];
     private readonly Dictionary<ulong, ulong> _memory = [];
     private ulong _memoryBytes;
     private NegotiatedState _state;
@@ -126,11 +126,12 @@ internal sealed class Agreement
 
     private string Set(uint index, Func<ProxyRing, ProxyRing> change, string text)
     {
+        if (index > byte.MaxValue)
+            return ""; // no message about kicks could name it
         ProxyRing ring = _rings.TryGetValue(index, out ProxyRing known) ? known : new ProxyRing((int)index, 0, null, false, null);
         ProxyRing changed = change(ring);
         bool isNew = changed != ring;
-        if (index <= byte.MaxValue)
-            _rings[index] = changed;
+        _rings[index] = changed;
         return isNew && text.Length > 0 ? string.Create(CultureInfo.InvariantCulture, $"ring {index} {text}") : "";
     }
 }

@@ -36,9 +36,9 @@ public enum FaultAction : byte
     /// <summary>It is handed on with so many eventfds more.</summary>
     AddDescriptors,
 
-    /// <summary>So many bytes of it are handed on; then both connections are closed.</summary>
+    /// <summary>So many bytes of it are handed on; then both ends of its channel are closed, and on the main channel all of them.</summary>
     Cut,
 
-    /// <summary>It is not handed on; both connections are closed.</summary>
+    /// <summary>It is not handed on; both ends of its channel are closed, and on the main channel all of them.</summary>
     Close,
 }

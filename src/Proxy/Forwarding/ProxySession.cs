@@ -108,23 +108,24 @@ internal sealed class ProxySession : IDisposable
         };
         if (channel == VhostUserChannel.Main || message.Descriptors.Count == 0 || IsOurs(message.Descriptors[0]) || TryAdopt(message.Descriptors[0], channel) is not { } frontEnd)
             return;
-        SafeFileHandle theirs;
+        SafeFileHandle? ours = null;
         VhostUserConnection backEnd;
         try
         {
             bool waits = (Libc.StatusFlags(message.Descriptors[0]) & Libc.O_NONBLOCK) == 0;
-            (SafeFileHandle ours, theirs) = Libc.UnixSocketPair();
+            (ours, SafeFileHandle theirs) = Libc.UnixSocketPair();
+            message.Replace(0, theirs).Dispose(); // the message's from here on, whatever fails
             if (waits)
-                Libc.SetBlocking(theirs); // of the end that is handed on: back-ends count on it
+                Libc.SetBlocking(theirs); // back-ends count on it
             backEnd = VhostUserConnection.Adopt(ours, _proxy.Options.Connection(TimeSpan.Zero, channel));
         }
         catch
         {
+            ours?.Dispose();
             await frontEnd.DisposeAsync().ConfigureAwait(false);
             throw;
         }
 
-        message.Replace(0, theirs).Dispose();
         ChannelPair pair = new(this, channel, frontEnd, backEnd);
         lock (_gate)
             _channels.Add((pair, RunOtherAsync(pair)));

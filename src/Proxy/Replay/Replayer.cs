@@ -21,10 +21,12 @@ public sealed class Replayer
     /// <param name="session">Which of its sessions, from 1.</param>
     /// <param name="side">Which side is played; the other one is at <paramref name="peer"/>.</param>
     /// <param name="peer">The connection to the other side. Stays the caller's.</param>
-    /// <param name="patience">How long a message is waited for.</param>
+    /// <param name="patience">How long a message is waited for: more than 0, at most 49 days; infinite for ever.</param>
     /// <param name="cancellationToken">Ends it.</param>
     /// <returns>What came of it.</returns>
-    /// <exception cref="ArgumentException">The recording has no such session.</exception>
+    /// <exception cref="ArgumentException">The recording has no such session, or names what cannot be sent: more descriptors than a message carries, memory of a size that none has.</exception>
+    /// <exception cref="LinuxException">There is no memory, or no descriptor left, for what stands for the recorded ones.</exception>
+    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
     public static async Task<ReplayResult> PlayAsync(
         IReadOnlyList<ProxyMessage> recording, int session, ProxySide side, VhostUserConnection peer, TimeSpan patience, CancellationToken cancellationToken = default)
     {
