@@ -1,0 +1,26 @@
+namespace Vhost.Conformance;
+
+/// <summary>Who was examined.</summary>
+public sealed record ConformancePeer
+{
+    /// <summary><c>back-end</c> or <c>front-end</c>.</summary>
+    public required string Role { get; init; }
+
+    /// <summary>The path of its socket.</summary>
+    public required string Socket { get; init; }
+
+    /// <summary>The device that it was taken for, for example <c>blk</c>.</summary>
+    public required string Device { get; init; }
+
+    /// <summary>The program behind the socket, where the system tells; otherwise empty.</summary>
+    public string Program { get; init; } = "";
+
+    /// <summary>The feature bits that it offers, by name.</summary>
+    public string Features { get; init; } = "";
+
+    /// <summary>The protocol feature bits that it offers, by name.</summary>
+    public string ProtocolFeatures { get; init; } = "";
+
+    /// <summary>How many queues it says it has; 0: it does not say.</summary>
+    public int Queues { get; init; }
+}
