@@ -22,6 +22,7 @@ internal static class ToolCommand
             Serve(),
             TraceCommand.Build(),
             ReplayCommand.Build(),
+            TestCommand.Build(),
             DescribeCommand.Build(),
             Capabilities("Print what 'serve blk' can do, as the vhost-user specification's back-end program conventions ask for, and exit."),
         };

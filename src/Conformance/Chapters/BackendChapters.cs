@@ -1,0 +1,11 @@
+namespace Vhost.Conformance;
+
+/// <summary>All chapters of the suite for back-ends, in the order in which they run: what later ones stand on comes first.</summary>
+internal static class BackendChapters
+{
+    public static IReadOnlyList<BackendCase> All { get; } =
+    [
+        .. NegotiationChapter.Cases,
+        .. RingStatesChapter.Cases,
+    ];
+}

@@ -1,0 +1,29 @@
+namespace Vhost.Conformance;
+
+/// <summary>What the suite knows of a kind of device: which rings it has and how to have something done, so that ring cases hold for every kind.</summary>
+internal abstract class DeviceModel
+{
+    /// <summary>All kinds, by the word of <c>--device</c>.</summary>
+    public static IReadOnlyList<DeviceModel> All { get; } =
+        [new BlockModel(), new NetModel(), new EntropyModel(), new ConsoleModel(), new FileSystemModel(), new GenericModel()];
+
+    /// <summary>The word of <c>--device</c>.</summary>
+    public abstract string Name { get; }
+
+    /// <summary>How many rings must run before the device serves.</summary>
+    public virtual int Rings => 1;
+
+    /// <summary>The ring on which <see cref="NewWork"/> is done.</summary>
+    public virtual int WorkRing => 0;
+
+    /// <summary>Whether <see cref="NewWork"/> is known.</summary>
+    public virtual bool CanWork => true;
+
+    /// <summary>Whether a disabled ring of the device takes its buffers and drops them (network) rather than waiting (all others).</summary>
+    public virtual bool DropsWhenDisabled => false;
+
+    /// <summary>A request whose success shows.</summary>
+    public abstract Work NewWork(CaseMemory memory);
+
+    public static DeviceModel? ByName(string name) => All.FirstOrDefault(model => model.Name == name);
+}

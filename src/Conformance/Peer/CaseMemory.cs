@@ -1,0 +1,117 @@
+using System.Runtime.InteropServices;
+using Vhost.Protocol;
+
+namespace Vhost.Conformance;
+
+/// <summary>A part of <see cref="CaseMemory"/>.</summary>
+/// <param name="At">Its guest address.</param>
+/// <param name="Size">Bytes.</param>
+/// <param name="Offset">Where it begins in its memory file.</param>
+internal readonly record struct CaseRegion(ulong At, ulong Size, ulong Offset = 0);
+
+/// <summary>The memory of the guest that a case plays. User addresses are far from guest addresses, so that a peer which mixes them up cannot pass.</summary>
+internal sealed class CaseMemory : IDisposable
+{
+    /// <summary>What is added to a guest address to get the user address.</summary>
+    public const ulong UserOffset = 0x5A00_0000_0000;
+
+    /// <summary>Rings begin here, each in <see cref="RingRoom"/> bytes of its own; buffers are behind those of sixteen rings.</summary>
+    public const ulong RingRoom = 0x1_0000;
+
+    private const ulong StandardSize = 8 << 20;
+    private const ulong FirstBuffer = 16 * RingRoom;
+
+    private readonly GuestMemory _memory;
+    private readonly GuestMemoryLease _lease;
+    private readonly List<GuestMemoryRegion> _regions = [];
+    private ulong _next;
+
+    /// <summary>One region of 8 MiB at guest address 0.</summary>
+    public CaseMemory()
+        : this(new CaseRegion(0, StandardSize))
+    {
+    }
+
+    public CaseMemory(params ReadOnlySpan<CaseRegion> regions)
+    {
+        foreach (CaseRegion region in regions)
+            _regions.Add(new(new GuestAddress(region.At), Create(region), new UserAddress(region.At + UserOffset)));
+        _memory = GuestMemory.Create([.. _regions]);
+        _lease = _memory.Acquire();
+        _next = regions[0].At + FirstBuffer;
+    }
+
+    /// <summary>The regions as messages name them.</summary>
+    public IReadOnlyList<VhostUserMemoryRegion> Regions =>
+        [.. _regions.Select(static region => new VhostUserMemoryRegion(region.GuestAddress, region.Size, region.UserAddress, region.Memory.DescriptorOffset))];
+
+    public SafeHandle[] Descriptors => [.. _regions.Select(static region => region.Memory.Descriptor)];
+
+    /// <summary>The payload of SET_MEM_TABLE.</summary>
+    public byte[] Table
+    {
+        get
+        {
+            byte[] payload = new byte[VhostUserMemoryTable.EncodedSizeOf(_regions.Count)];
+            VhostUserMemoryTable.Write([.. Regions], payload);
+            return payload;
+        }
+    }
+
+    /// <summary>Room for a buffer in the first region, not handed out before, filled with zeroes.</summary>
+    public ulong Allocate(int length, int alignment = 64)
+    {
+        ulong at = (_next + (ulong)alignment - 1) / (ulong)alignment * (ulong)alignment;
+        _next = at + (ulong)length;
+        return at;
+    }
+
+    public T Read<T>(ulong address)
+        where T : unmanaged =>
+        _lease.TryRead(new GuestAddress(address), out T value) ? value : throw Missing(address);
+
+    public void Write<T>(ulong address, T value)
+        where T : unmanaged
+    {
+        if (!_lease.TryWrite(new GuestAddress(address), value))
+            throw Missing(address);
+    }
+
+    public byte[] ReadBytes(ulong address, int length)
+    {
+        byte[] bytes = new byte[length];
+        return _lease.TryCopyTo(new GuestAddress(address), bytes) ? bytes : throw Missing(address);
+    }
+
+    public void WriteBytes(ulong address, ReadOnlySpan<byte> bytes)
+    {
+        if (!_lease.TryCopyFrom(bytes, new GuestAddress(address)))
+            throw Missing(address);
+    }
+
+    public void Fill(ulong address, int length, byte value)
+    {
+        byte[] bytes = new byte[length];
+        bytes.AsSpan().Fill(value);
+        WriteBytes(address, bytes);
+    }
+
+    public void Dispose()
+    {
+        _lease.Dispose();
+        _memory.Dispose();
+        foreach (GuestMemoryRegion region in _regions)
+            region.Memory.Dispose();
+    }
+
+    private static SharedMemory Create(CaseRegion region)
+    {
+        SharedMemory file = SharedMemory.CreateSealed("conformance", region.Offset + region.Size);
+        if (region.Offset == 0)
+            return file;
+        using (file)
+            return SharedMemory.Map(file.Descriptor, region.Offset, region.Size);
+    }
+
+    private static InvalidOperationException Missing(ulong address) => new($"The case has no memory at 0x{address:x}.");
+}

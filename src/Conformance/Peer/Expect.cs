@@ -1,0 +1,39 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Globalization;
+
+namespace Vhost.Conformance;
+
+/// <summary>What a case asks of the peer. A sentence for what is expected completes "expected …", one for what came completes "came …".</summary>
+internal static class Expect
+{
+    public static void That([DoesNotReturnIf(false)] bool condition, string expected, string came)
+    {
+        if (!condition)
+            throw Failed(expected, came);
+    }
+
+    public static void Equal<T>(T expected, T came, string what)
+    {
+        if (!EqualityComparer<T>.Default.Equals(expected, came))
+            throw Failed($"{what} = {Text(expected)}", $"{what} = {Text(came)}");
+    }
+
+    public static void Bytes(ReadOnlySpan<byte> expected, ReadOnlySpan<byte> came, string what)
+    {
+        int same = expected.CommonPrefixLength(came);
+        if (same != expected.Length || same != came.Length)
+            throw Failed($"{what} of {expected.Length} bytes, unchanged", $"{what} of {came.Length} bytes, different from byte {same} on");
+    }
+
+    public static CaseEndedException Failed(string expected, string came) => new(ConformanceVerdict.Fail, expected, came);
+
+    /// <summary>What the case needs is not there, which shows only while it runs.</summary>
+    public static CaseEndedException Skipped(string reason) => new(ConformanceVerdict.Skip, "", reason);
+
+    private static string Text<T>(T value) => value switch
+    {
+        ulong number when number > ushort.MaxValue => string.Create(CultureInfo.InvariantCulture, $"0x{number:x}"),
+        IFormattable number => number.ToString(null, CultureInfo.InvariantCulture),
+        _ => value?.ToString() ?? "nothing",
+    };
+}

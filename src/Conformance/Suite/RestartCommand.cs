@@ -1,0 +1,41 @@
+using System.ComponentModel;
+using System.Diagnostics;
+
+namespace Vhost.Conformance;
+
+/// <summary>Starts a peer again.</summary>
+internal static class RestartCommand
+{
+    private static readonly TimeSpan _patience = TimeSpan.FromSeconds(60);
+
+    /// <summary>Runs a command with <c>/bin/sh -c</c> and waits until it returns; what it leaves running goes on. Null: it ended well; else what went wrong.</summary>
+    public static async Task<string?> RunAsync(string command)
+    {
+        using Process? shell = Start(command);
+        if (shell is null)
+            return "/bin/sh cannot be started";
+        using CancellationTokenSource deadline = new(_patience);
+        try
+        {
+            await shell.WaitForExitAsync(deadline.Token).ConfigureAwait(false);
+            return shell.ExitCode == 0 ? null : $"the restart command ended with {shell.ExitCode}";
+        }
+        catch (OperationCanceledException)
+        {
+            shell.Kill();
+            return $"the restart command did not return within {_patience.TotalSeconds:0} s";
+        }
+    }
+
+    private static Process? Start(string command)
+    {
+        try
+        {
+            return Process.Start(new ProcessStartInfo("/bin/sh") { ArgumentList = { "-c", command }, UseShellExecute = false });
+        }
+        catch (Win32Exception)
+        {
+            return null;
+        }
+    }
+}

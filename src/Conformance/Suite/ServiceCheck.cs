@@ -1,0 +1,67 @@
+using Vhost.Protocol;
+
+namespace Vhost.Conformance;
+
+/// <summary>Whether a back-end serves an honest front-end from its first word to its work.</summary>
+internal static class ServiceCheck
+{
+    /// <summary>PASS, or WEDGED: somebody listens but does not serve, or FAIL: nobody listens.</summary>
+    public static async Task<CaseFinding> RunAsync(string socket, BackendProfile profile, Dialogue dialogue, Patience patience)
+    {
+        dialogue.Note("does the back-end still serve?");
+        BackendPeer peer;
+        try
+        {
+            peer = await BackendPeer.ConnectAsync(socket, profile, CaseNeeds.Nothing, dialogue, patience).ConfigureAwait(false);
+        }
+        catch (Exception failure) when (failure is VhostUserException or LinuxException)
+        {
+            return new(ConformanceVerdict.Fail, "", $"the back-end is gone: {failure.Message}");
+        }
+
+        await using (peer.ConfigureAwait(false))
+        {
+            try
+            {
+                await ServeOnceAsync(peer).ConfigureAwait(false);
+                return new(ConformanceVerdict.Pass, "", "");
+            }
+            catch (CaseEndedException ended)
+            {
+                return await IsGoneAsync(socket, patience).ConfigureAwait(false)
+                    ? new(ConformanceVerdict.Fail, "", $"the back-end is gone (expected {ended.Expected}, {ended.Came})")
+                    : new(ConformanceVerdict.Wedged, "", $"the back-end listens but does not serve (expected {ended.Expected}, {ended.Came})");
+            }
+        }
+    }
+
+    private static async Task ServeOnceAsync(BackendPeer peer)
+    {
+        if (peer.Device.CanWork)
+        {
+            DriverRing ring = await peer.ServeAsync().ConfigureAwait(false);
+            await peer.WorkAsync(ring).ConfigureAwait(false);
+            await peer.StopAsync(ring).ConfigureAwait(false);
+            return;
+        }
+
+        await peer.NegotiateAsync().ConfigureAwait(false);
+        await peer.ShareMemoryAsync().ConfigureAwait(false);
+        await peer.BarrierAsync().ConfigureAwait(false);
+    }
+
+    private static async Task<bool> IsGoneAsync(string socket, Patience patience)
+    {
+        try
+        {
+            VhostUserConnectOptions options = new() { RetryFor = patience.Quiet };
+            VhostUserConnection connection = await VhostUserConnection.ConnectAsync(socket, options).ConfigureAwait(false);
+            await connection.DisposeAsync().ConfigureAwait(false);
+            return false;
+        }
+        catch (Exception failure) when (failure is VhostUserException or LinuxException)
+        {
+            return true;
+        }
+    }
+}

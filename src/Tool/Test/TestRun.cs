@@ -1,0 +1,46 @@
+using System.Globalization;
+using Vhost.Conformance;
+
+namespace Vhost.Tool;
+
+/// <summary>Runs a suite and prints what it finds while it runs.</summary>
+internal static class TestRun
+{
+    internal static int List(IEnumerable<ConformanceCase> cases, string only, bool json)
+    {
+        foreach (ConformanceCase description in cases)
+            ToolOutput.PrintLine($"{description.Id}  {Word(description.Level)}  {description.Title}");
+        return 0;
+    }
+
+    internal static async Task<int> RunAsync(BackendSuiteOptions options, string[] reports, bool json, CancellationToken stop)
+    {
+        BackendSuite suite = new(options);
+        ConformanceReport report = await suite.RunAsync(json ? null : new Printer(), stop);
+        ToolOutput.PrintLine(Totals(report));
+        return report.Succeeded ? 0 : 1;
+    }
+
+    internal static string Word(ConformanceVerdict verdict) => verdict.ToString().ToUpperInvariant();
+
+    private static string Word(ConformanceLevel level) => level.ToString().ToLowerInvariant();
+
+    private static string Totals(ConformanceReport report) => string.Create(
+        CultureInfo.InvariantCulture,
+        $"{string.Join(", ", Enum.GetValues<ConformanceVerdict>().Select(verdict => $"{Word(verdict)} {report.CountOf(verdict)}"))} in {report.Elapsed.TotalSeconds:0.0} s");
+
+    private sealed class Printer : IProgress<ConformanceResult>
+    {
+        public void Report(ConformanceResult value)
+        {
+            if (value.Verdict is ConformanceVerdict.Skip)
+                return;
+            ToolOutput.PrintLine($"{Word(value.Verdict),-6} {value.Case.Id}  {value.Elapsed.TotalMilliseconds:0} ms");
+            if (value.Verdict is ConformanceVerdict.Pass or ConformanceVerdict.Reject)
+                return;
+            ToolOutput.PrintLine($"       expected {value.Expected}; {value.Came}");
+            foreach (DialogueLine line in value.Dialogue)
+                ToolOutput.PrintLine(string.Create(CultureInfo.InvariantCulture, $"       {line.At.TotalMilliseconds,9:0.00} {line.From,-5} {line.Channel}: {line.Text}"));
+        }
+    }
+}
