@@ -6,6 +6,9 @@ internal static class BackendChapters
     public static IReadOnlyList<BackendCase> All { get; } =
     [
         .. NegotiationChapter.Cases,
+        .. FramingChapter.Cases,
+        .. DescriptorsChapter.Cases,
+        .. GatesChapter.Cases,
         .. RingStatesChapter.Cases,
     ];
 }

@@ -90,6 +90,9 @@ internal sealed partial class BackendPeer : IAsyncDisposable
     /// <summary>Takes another memory than the standard one. Before <see cref="Memory"/> is used.</summary>
     public CaseMemory UseMemory(params ReadOnlySpan<CaseRegion> regions) => _memory = Own(new CaseMemory(regions));
 
+    /// <summary>Memory that the peer knows nothing of, behind the standard one.</summary>
+    public CaseMemory UnsharedMemory() => Own(new CaseMemory(new CaseRegion(1 << 30, 1 << 20)));
+
     public async ValueTask DisposeAsync()
     {
         for (int i = _open.Count - 1; i >= 0; i--)

@@ -20,12 +20,6 @@ internal sealed record CaseNeeds
     /// <summary>Protocol feature bits.</summary>
     public VhostUserProtocolFeatures Protocol { get; init; }
 
-    /// <summary>Feature bits that must not be offered.</summary>
-    public VirtioFeatures NotFeatures { get; init; }
-
-    /// <summary>Protocol feature bits that must not be offered.</summary>
-    public VhostUserProtocolFeatures NotProtocol { get; init; }
-
     /// <summary>The kind of device; empty: any.</summary>
     public string Device { get; init; } = "";
 
@@ -34,6 +28,9 @@ internal sealed record CaseNeeds
 
     /// <summary>Whether the device must be one that the suite can have something done by.</summary>
     public bool Work { get; init; }
+
+    /// <summary>A part of this must be missing from what the back-end offers; null: nothing need be.</summary>
+    public CaseNeeds? AnyMissing { get; init; }
 
     /// <summary>Why the case does not concern a back-end; null: it does.</summary>
     public string? Missing(BackendProfile peer)
@@ -46,10 +43,8 @@ internal sealed record CaseNeeds
             return $"it does not offer {FeatureNames.Describe(Features & ~peer.Features)}";
         if (!peer.Offers(Protocol))
             return $"it does not offer {FeatureNames.Describe(Protocol & ~peer.Protocol)}";
-        if ((peer.Features & NotFeatures) != 0)
-            return $"it offers {FeatureNames.Describe(peer.Features & NotFeatures)}";
-        if ((peer.Protocol & NotProtocol) != 0)
-            return $"it offers {FeatureNames.Describe(peer.Protocol & NotProtocol)}";
+        if (AnyMissing is { } all && all.Missing(peer) is null)
+            return "it offers all that this belongs to";
         return Queues > Math.Max(peer.Queues, peer.Device.Rings) ? $"it has fewer than {Queues} queues" : null;
     }
 }
