@@ -36,7 +36,7 @@ internal static class BackendProfiler
             ? await peer.AskU64Async(VhostUserRequest.GetQueueNum).ConfigureAwait(false)
             : 0;
         DeviceModel model = DeviceModel.ByName(device) ?? Guess(state);
-        return new(model, state.Offered, state.OfferedProtocol, (int)Math.Min(queues, 256), ProgramOf(peer.Main.Connection.PeerProcessId));
+        return new(model, state.Offered, state.OfferedProtocol, (int)Math.Min(queues, 256), PeerProgram.NameOf(peer.Main.Connection.PeerProcessId));
     }
 
     private static DeviceModel Guess(NegotiatedState state)
@@ -44,17 +44,5 @@ internal static class BackendProfiler
         bool net = (state.Offered & MergedBuffers) != 0 || (state.OfferedProtocol & (VhostUserProtocolFeatures.Rarp | VhostUserProtocolFeatures.NetMtu)) != 0;
         bool block = (state.OfferedProtocol & VhostUserProtocolFeatures.Config) != 0 && (state.Offered & (BlockSegments | BlockSize)) != 0;
         return DeviceModel.ByName(net ? "net" : block ? "blk" : "generic")!;
-    }
-
-    private static string ProgramOf(int process)
-    {
-        try
-        {
-            return process > 0 ? File.ReadAllText($"/proc/{process}/comm").Trim() : "";
-        }
-        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
-        {
-            return "";
-        }
     }
 }

@@ -23,6 +23,7 @@ internal static class ToolCommand
             TraceCommand.Build(),
             ReplayCommand.Build(),
             TestCommand.Build(),
+            TestFrontendCommand.Build(),
             DescribeCommand.Build(),
             Capabilities("Print what 'serve blk' can do, as the vhost-user specification's back-end program conventions ask for, and exit."),
         };

@@ -4,31 +4,29 @@ using Vhost.Conformance;
 namespace Vhost.Tool;
 
 /// <summary>Runs a suite and prints what it finds while it runs.</summary>
-internal static class TestRun
+internal static class TestOutput
 {
-    internal static int List(IEnumerable<ConformanceCase> cases, string only, bool json)
+    internal static int List(IEnumerable<ConformanceCase> cases, string only)
     {
-        foreach (ConformanceCase description in cases)
-            ToolOutput.PrintLine($"{description.Id}  {Word(description.Level)}  {description.Title}");
+        foreach (ConformanceCase description in cases.Where(description => ConformanceCase.Matches(only, description.Id)))
+            ToolOutput.PrintLine($"{description.Id}  [{description.Level.ToString().ToLowerInvariant()}]  {description.Title}");
         return 0;
     }
 
-    internal static async Task<int> RunAsync(BackendSuiteOptions options, string[] reports, bool json, CancellationToken stop)
+    internal static async Task<int> RunAsync(Func<IProgress<ConformanceResult>?, Task<ConformanceReport>> run, string[] reports, bool json)
     {
-        BackendSuite suite = new(options);
-        ConformanceReport report = await suite.RunAsync(json ? null : new Printer(), stop);
+        ConformanceReport report = await run(json ? null : new Printer());
         ToolOutput.PrintLine(Totals(report));
         return report.Succeeded ? 0 : 1;
     }
-
-    internal static string Word(ConformanceVerdict verdict) => verdict.ToString().ToUpperInvariant();
-
-    private static string Word(ConformanceLevel level) => level.ToString().ToLowerInvariant();
 
     private static string Totals(ConformanceReport report) => string.Create(
         CultureInfo.InvariantCulture,
         $"{string.Join(", ", Enum.GetValues<ConformanceVerdict>().Select(verdict => $"{Word(verdict)} {report.CountOf(verdict)}"))} in {report.Elapsed.TotalSeconds:0.0} s");
 
+    private static string Word(ConformanceVerdict verdict) => verdict.ToString().ToUpperInvariant();
+
+    /// <summary>One line a case; of those that failed also the dialogue.</summary>
     private sealed class Printer : IProgress<ConformanceResult>
     {
         public void Report(ConformanceResult value)

@@ -1,0 +1,120 @@
+using System.Diagnostics;
+using Vhost.Protocol;
+
+namespace Vhost.Conformance;
+
+/// <summary>Runs one case after the other, each with the next connection of the front-end.</summary>
+internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUserListener listener)
+{
+    private readonly Patience _patience = new(options.Timeout);
+    private string? _gone;
+    private string _last = "";
+
+    /// <summary>The program that connected, where the system tells.</summary>
+    public string Program { get; private set; } = "";
+
+    public async Task<ConformanceResult> RunAsync(FrontendCase examined, CancellationToken cancellationToken)
+    {
+        if (examined.Device.Length > 0 && examined.Device != options.Device)
+            return Skipped(examined, $"for a {examined.Device} device only");
+        if (_gone is not null)
+            return Skipped(examined, _gone);
+        Dialogue dialogue = new();
+        long begun = Stopwatch.GetTimestamp();
+        CaseFinding finding = await (options.StartCommand is { } command
+            ? StartedAsync(examined, dialogue, command, cancellationToken)
+            : ConnectedAsync(examined, dialogue, null, cancellationToken)).ConfigureAwait(false);
+        _last = examined.Description.Id;
+        return finding.Verdict == ConformanceVerdict.Skip ? Skipped(examined, finding.Came) : new()
+        {
+            Case = examined.Description,
+            Verdict = finding.Verdict,
+            Severity = finding.Severity(examined.Description.Level),
+            Expected = finding.Expected,
+            Came = finding.Came,
+            Dialogue = finding.Verdict == ConformanceVerdict.Pass ? [] : dialogue.Lines,
+            Elapsed = Stopwatch.GetElapsedTime(begun),
+        };
+    }
+
+    private static ConformanceResult Skipped(FrontendCase examined, string reason) =>
+        new() { Case = examined.Description, Verdict = ConformanceVerdict.Skip, Reason = reason };
+
+    private async Task<CaseFinding> StartedAsync(FrontendCase examined, Dialogue dialogue, string command, CancellationToken cancellationToken)
+    {
+        FrontendProcess process = FrontendProcess.Start(command);
+        await using (process.ConfigureAwait(false))
+        {
+            CaseFinding finding = await ConnectedAsync(examined, dialogue, process, cancellationToken).ConfigureAwait(false);
+            return await AfterwardsAsync(process, finding, dialogue).ConfigureAwait(false);
+        }
+    }
+
+    private async Task<CaseFinding> ConnectedAsync(FrontendCase examined, Dialogue dialogue, FrontendProcess? process, CancellationToken cancellationToken)
+    {
+        VhostUserConnection? connection = await AcceptAsync(cancellationToken).ConfigureAwait(false);
+        if (connection is null)
+            return Absent(process);
+        FrontendPeer peer = new(connection, options.Device, dialogue, _patience);
+        await using (peer.ConfigureAwait(false))
+            return await PlayAsync(examined, peer).ConfigureAwait(false);
+    }
+
+    private static async Task<CaseFinding> PlayAsync(FrontendCase examined, FrontendPeer peer)
+    {
+        try
+        {
+            await examined.RunAsync(peer).ConfigureAwait(false);
+            return peer.Refusal is { } refusal
+                ? new(ConformanceVerdict.Reject, examined.Description.Title, refusal)
+                : new(ConformanceVerdict.Pass, "", "");
+        }
+        catch (CaseEndedException ended)
+        {
+            return new(ended.Verdict, ended.Expected, ended.Came);
+        }
+        catch (Exception failure) when (failure is VhostUserException or IOException)
+        {
+            return new(ConformanceVerdict.Fail, "a front-end whose memory and messages can be used", failure.Message);
+        }
+    }
+
+    /// <summary>A front-end that ended itself has refused what was said; one that a signal ended has crashed.</summary>
+    private async Task<CaseFinding> AfterwardsAsync(FrontendProcess process, CaseFinding finding, Dialogue dialogue)
+    {
+        if (finding.Verdict == ConformanceVerdict.Reject)
+            await process.EndedAsync(_patience.Quiet).ConfigureAwait(false);
+        if (process.CrashSignal is not { } signal)
+            return finding;
+        dialogue.Note($"the front-end was ended by signal {signal}");
+        return new(ConformanceVerdict.Fail, "the front-end goes on, or ends in an orderly way", $"signal {signal} ended it") { Lost = true };
+    }
+
+    private CaseFinding Absent(FrontendProcess? process)
+    {
+        string after = _last.Length == 0 ? "" : $" after {_last}";
+        if (process is not null)
+            return new(ConformanceVerdict.Fail, "the front-end connects", process.HasEnded ? "it ended before it connected" : "it does not connect") { Lost = true };
+        _gone = $"the front-end did not connect again{after}, and there is no --start-command";
+        return _last.Length == 0
+            ? new(ConformanceVerdict.Skip, "", "no front-end connected")
+            : new(ConformanceVerdict.Wedged, "the front-end connects again", $"it does not{after}");
+    }
+
+    private async Task<VhostUserConnection?> AcceptAsync(CancellationToken cancellationToken)
+    {
+        using CancellationTokenSource deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        deadline.CancelAfter(_patience.Answer);
+        try
+        {
+            VhostUserConnection connection = await listener.AcceptAsync(deadline.Token).ConfigureAwait(false);
+            if (Program.Length == 0)
+                Program = PeerProgram.NameOf(connection.PeerProcessId);
+            return connection;
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            return null;
+        }
+    }
+}

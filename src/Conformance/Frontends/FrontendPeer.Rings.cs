@@ -1,0 +1,123 @@
+using Microsoft.Win32.SafeHandles;
+using Vhost.Protocol;
+
+namespace Vhost.Conformance;
+
+/// <content>Memory and rings of the front-end, and the requests in them.</content>
+internal sealed partial class FrontendPeer
+{
+    private const byte Done = 0;
+
+    /// <summary>Tells the driver that something was used.</summary>
+    public void Call(uint ring)
+    {
+        lock (_gate)
+            DescriptionOf(ring).Call?.Signal();
+    }
+
+    /// <summary>Serves what waits in the rings, as the device that is played would.</summary>
+    private void ServeRings()
+    {
+        if (!Script.ServesRings)
+            return;
+        foreach (DeviceRing ring in Rings)
+        {
+            if (Device == "net" && ring.Index % 2 == 0)
+                continue; // receive buffers wait for packets, of which there are none
+            while (ring.TryTake() is { } chain)
+            {
+                ring.Use(chain.Head, Serve(ring, chain));
+                Served++;
+                Call(ring.Index);
+            }
+        }
+    }
+
+    private uint Serve(DeviceRing ring, DeviceChain chain)
+    {
+        if (Device == "net")
+            return 0;
+        foreach (ChainBuffer buffer in chain.Buffers.Where(static buffer => buffer.IsWritable))
+            ring.WriteBytes(buffer.Address, new byte[buffer.Length]); // a disk of zeroes, and a status byte that says so
+        return Device == "blk" && chain.Writable == 0 ? throw Expect.Failed("a request with a status byte", "none") : chain.Writable + Done;
+    }
+
+    private void TakeMemory(ReceivedMessage message)
+    {
+        lock (_gate)
+        {
+            VhostUserMemoryRegion[] named = RegionsIn(message);
+            if (message.Header.Request == (uint)VhostUserRequest.SetMemTable)
+                _regions.Clear();
+            if (message.Header.Request == (uint)VhostUserRequest.RemMemReg)
+                _regions.RemoveAll(region => named.Any(gone => gone.GuestAddress == region.GuestAddress));
+            else
+                _regions.AddRange(named.Select((region, i) => Map(region, i < message.Descriptors.Count ? message.Descriptors[i] : null)));
+            _memory = _regions.Count == 0 ? null : Own(GuestMemory.Create([.. _regions]));
+        }
+    }
+
+    private static VhostUserMemoryRegion[] RegionsIn(ReceivedMessage message)
+    {
+        if (message.Header.Request != (uint)VhostUserRequest.SetMemTable)
+            return VhostUserSingleRegion.TryRead(message.Payload, out VhostUserSingleRegion single) ? [single.Region] : [];
+        if (!VhostUserMemoryTable.TryRead(message.Payload, out VhostUserMemoryTable table))
+            throw Expect.Failed("a memory table", $"{message.Payload.Length} bytes that are none");
+        VhostUserMemoryRegion[] regions = new VhostUserMemoryRegion[table.Count];
+        for (int i = 0; i < regions.Length; i++)
+            regions[i] = table[i];
+        return regions;
+    }
+
+    private GuestMemoryRegion Map(VhostUserMemoryRegion region, SafeFileHandle? file)
+    {
+        if (file is null)
+            throw Expect.Failed("a descriptor with each region", "none");
+        return new(region.GuestAddress, Own(SharedMemory.Map(file, region.MmapOffset, region.Size)), region.UserAddress);
+    }
+
+    private void TakeRing(ReceivedMessage message)
+    {
+        lock (_gate)
+        {
+            (uint index, RingDescription description) = Changed(message);
+            _descriptions[index] = description;
+            bool runs = description.Runs(State) && _memory is not null;
+            if (runs && !_rings.ContainsKey(index))
+                _rings[index] = new DeviceRing(index, description.Size, _memory!, description.Address, (ushort)description.Base);
+            else if (!runs && _rings.Remove(index, out DeviceRing? ring))
+                ring.Dispose();
+        }
+    }
+
+    private (uint Index, RingDescription Description) Changed(ReceivedMessage message)
+    {
+        if (message.Header.Request == (uint)VhostUserRequest.SetVringAddr)
+        {
+            return VhostUserVringAddress.TryRead(message.Payload, out VhostUserVringAddress address)
+                ? (address.Index, DescriptionOf(address.Index) with { Address = address })
+                : throw Expect.Failed("SET_VRING_ADDR of 40 bytes", $"{message.Payload.Length} bytes");
+        }
+
+        VhostUserVringState state = message.VringState;
+        uint ring = state.Index & 0xff;
+        return (VhostUserRequest)message.Header.Request switch
+        {
+            VhostUserRequest.SetVringNum => (state.Index, DescriptionOf(state.Index) with { Size = state.Num }),
+            VhostUserRequest.SetVringBase => (state.Index, DescriptionOf(state.Index) with { Base = state.Num }),
+            VhostUserRequest.SetVringEnable => (state.Index, DescriptionOf(state.Index) with { IsEnabled = state.Num == 1 }),
+            VhostUserRequest.SetVringKick => (ring, DescriptionOf(ring) with { HasKick = true }),
+            _ => (ring, DescriptionOf(ring) with { Call = message.Descriptors.Count == 1 ? Own(EventNotifier.Duplicate(message.Descriptors[0])) : null }),
+        };
+    }
+
+    private void Forget()
+    {
+        lock (_gate)
+        {
+            foreach (DeviceRing ring in _rings.Values)
+                ring.Dispose();
+            _rings.Clear();
+        }
+    }
+}

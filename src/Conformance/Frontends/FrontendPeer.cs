@@ -1,0 +1,160 @@
+using System.Diagnostics;
+using Microsoft.Win32.SafeHandles;
+using Vhost.Protocol;
+
+namespace Vhost.Conformance;
+
+/// <summary>
+/// The front-end as one case meets it: the case plays a back-end by <see cref="Script"/>, which answers from a task of its own, and waits for what the front-end does. A case changes the script
+/// before it begins to play.
+/// </summary>
+internal sealed partial class FrontendPeer : IAsyncDisposable
+{
+    private readonly Conversation _main;
+    private readonly Dialogue _dialogue;
+    private readonly Lock _gate = new();
+    private readonly List<SaidMessage> _said = [];
+    private readonly List<IDisposable> _owned = [];
+    private readonly CancellationTokenSource _stop = new();
+    private Task _pump = Task.CompletedTask;
+    private Exception? _broken;
+
+    public FrontendPeer(VhostUserConnection connection, string device, Dialogue dialogue, Patience patience)
+    {
+        _dialogue = dialogue;
+        _main = new Conversation(connection, VhostUserChannel.Main, "main", dialogue, TimeSpan.FromHours(1));
+        (Device, Patience, Script) = (device, patience, new BackendScript(device));
+    }
+
+    /// <summary>The kind of device that the suite plays.</summary>
+    public string Device { get; }
+
+    public BackendScript Script { get; }
+
+    public Patience Patience { get; }
+
+    public Conversation Main => _main;
+
+    /// <summary>What is negotiated now.</summary>
+    public NegotiatedState State { get; private set; }
+
+    /// <summary>In what allowed way the front-end has refused what this case said; null: it has not.</summary>
+    public string? Refusal { get; private set; }
+
+    /// <summary>Whether the front-end has ended the connection.</summary>
+    public bool HasLeft => _pump.IsCompleted;
+
+    /// <summary>Everything that the front-end has said until now.</summary>
+    public SaidMessage[] Said
+    {
+        get
+        {
+            lock (_gate)
+                return [.. _said];
+        }
+    }
+
+    public void NoteRefusal(string came) => Refusal ??= came;
+
+    public void Note(string text) => _dialogue.Note(text);
+
+    /// <summary>Begins to answer.</summary>
+    public void Play() => _pump = Task.Run(PumpAsync);
+
+    /// <summary>Waits until something holds. A front-end that leaves before, or takes longer than the patience of the run, fails the case.</summary>
+    public async Task UntilAsync(Func<bool> holds, string awaited)
+    {
+        if (!await HoldsAsync(holds).ConfigureAwait(false))
+            throw Expect.Failed(awaited, HasLeft ? "the front-end ended the connection" : "it does not come to that");
+    }
+
+    /// <summary>Waits until something holds, the front-end leaves, or time is up. Whether it holds.</summary>
+    public Task<bool> HoldsAsync(Func<bool> holds) => HoldsAsync(holds, Patience.Answer);
+
+    /// <inheritdoc cref="HoldsAsync(Func{bool})"/>
+    public async Task<bool> HoldsAsync(Func<bool> holds, TimeSpan time)
+    {
+        long begun = Stopwatch.GetTimestamp();
+        while (!holds())
+        {
+            bool left = HasLeft;
+            if (_broken is CaseEndedException broken)
+                throw Expect.Failed(broken.Expected, broken.Came);
+            if ((left && !holds()) || Stopwatch.GetElapsedTime(begun) > time)
+                return false;
+            ServeRings();
+            await Task.Delay(1).ConfigureAwait(false);
+        }
+
+        return true;
+    }
+
+    /// <summary>Plays until the front-end has a ring enabled, running, and served once.</summary>
+    public async Task ServedAsync()
+    {
+        Play();
+        await UntilAsync(() => Served > 0, "a ring is started, and a request in it").ConfigureAwait(false);
+    }
+
+    /// <summary>What a hostile answer must lead to: the front-end ends the connection, or itself. The verdict is REJECT.</summary>
+    public async Task RefusesAsync(string what)
+    {
+        if (!await HoldsAsync(() => HasLeft).ConfigureAwait(false))
+            throw Expect.Failed($"the front-end takes {what} for an error and ends the connection", "it goes on as if nothing had happened");
+        NoteRefusal("the front-end ended the connection");
+    }
+
+    /// <summary>What a hostile answer may lead to: the front-end goes on to its requests (PASS), ends the connection (REJECT), or waits.</summary>
+    public async Task ToleratesAsync()
+    {
+        await HoldsAsync(() => Served > 0).ConfigureAwait(false);
+        if (HasLeft)
+            NoteRefusal("the front-end ended the connection");
+    }
+
+    public T Own<T>(T owned)
+        where T : IDisposable
+    {
+        lock (_gate)
+            _owned.Add(owned);
+        return owned;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _stop.CancelAsync().ConfigureAwait(false);
+        await _main.DisposeAsync().ConfigureAwait(false);
+        await _pump.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        Forget();
+        foreach (IDisposable owned in _owned)
+            owned.Dispose();
+        _stop.Dispose();
+    }
+
+    private async Task PumpAsync()
+    {
+        try
+        {
+            while (await _main.TryReceiveAsync("a message").ConfigureAwait(false) is { } message)
+            {
+                using (message)
+                    await HandleAsync(message).ConfigureAwait(false);
+            }
+        }
+        catch (Exception failure) when (failure is CaseEndedException or ObjectDisposedException or VhostUserException or IOException)
+        {
+            _broken = failure;
+        }
+    }
+
+    private async Task HandleAsync(ReceivedMessage message)
+    {
+        lock (_gate)
+            _said.Add(new(message.Header, message.Payload, [.. message.Descriptors.Select(Look)], State));
+        if (Script.Instead is { } instead && await instead(this, message).ConfigureAwait(false))
+            return;
+        await AnswerAsync(message).ConfigureAwait(false);
+    }
+
+    private static SaidDescriptor Look(SafeFileHandle descriptor) => new(DescriptorInfo.IsEventFd(descriptor), DescriptorInfo.FileSize(descriptor));
+}

@@ -1,0 +1,57 @@
+using System.ComponentModel;
+using System.Diagnostics;
+
+namespace Vhost.Conformance;
+
+/// <summary>A front-end that was started for one case, and ends with it.</summary>
+internal sealed class FrontendProcess : IAsyncDisposable
+{
+    private const int FirstSignalCode = 128;
+
+    private readonly Process _shell;
+
+    private FrontendProcess(Process shell) => _shell = shell;
+
+    public bool HasEnded => _shell.HasExited;
+
+    /// <summary>The signal that ended it; null: none did.</summary>
+    public int? CrashSignal => _shell.HasExited && _shell.ExitCode > FirstSignalCode ? _shell.ExitCode - FirstSignalCode : null;
+
+    /// <summary>Starts a command with <c>/bin/sh -c</c>; what it prints is dropped.</summary>
+    /// <exception cref="InvalidOperationException">There is no shell.</exception>
+    public static FrontendProcess Start(string command)
+    {
+        ProcessStartInfo start = new("/bin/sh") { ArgumentList = { "-c", command }, UseShellExecute = false, RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
+        try
+        {
+            Process shell = Process.Start(start) ?? throw new InvalidOperationException("/bin/sh was not started.");
+            shell.OutputDataReceived += static (_, _) => { };
+            shell.ErrorDataReceived += static (_, _) => { };
+            shell.BeginOutputReadLine();
+            shell.BeginErrorReadLine();
+            return new FrontendProcess(shell);
+        }
+        catch (Win32Exception failure)
+        {
+            throw new InvalidOperationException("/bin/sh was not started.", failure);
+        }
+    }
+
+    /// <summary>Waits until it has ended, for a time.</summary>
+    public async Task EndedAsync(TimeSpan time)
+    {
+        using CancellationTokenSource deadline = new(time);
+        await _shell.WaitForExitAsync(deadline.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (!_shell.HasExited)
+        {
+            _shell.Kill(entireProcessTree: true);
+            await _shell.WaitForExitAsync().ConfigureAwait(false);
+        }
+
+        _shell.Dispose();
+    }
+}

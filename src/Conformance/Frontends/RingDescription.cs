@@ -1,0 +1,13 @@
+using Vhost.Protocol;
+
+namespace Vhost.Conformance;
+
+/// <summary>What a front-end has said of a ring.</summary>
+internal sealed record RingDescription(uint Size, uint Base, VhostUserVringAddress Address, bool HasKick, bool? IsEnabled, EventNotifier? Call)
+{
+    public static RingDescription None { get; } = new(0, 0, default, false, null, null);
+
+    /// <summary>Whether the ring runs. One that was never enabled or disabled runs only where there are no protocol features.</summary>
+    public bool Runs(NegotiatedState state) =>
+        HasKick && Size > 0 && (IsEnabled ?? (state.Protocol == 0 && (state.Features & VirtioFeatures.VhostUserProtocolFeatures) == 0));
+}
