@@ -94,6 +94,7 @@ internal static class JUnitReport
         {
             xml.WriteStartElement("skipped");
             Attribute(xml, "message", result.Reason);
+            xml.WriteString(VisibleText.Of(result.Reason));
             xml.WriteEndElement();
         }
         else if (result.Verdict.IsBad())

@@ -26,7 +26,7 @@ public sealed class JUnitReportTests
     public void Each_chapter_is_a_suite_with_its_own_counts()
     {
         _whole.Root!.Elements("testsuite").Select(suite => suite.Attribute("name")!.Value).Should()
-            .Equal(SampleReport.Whole.Results.Select(result => result.Case.Chapter).Distinct());
+            .Equal(SampleReport.Whole.Results.Select(result => result.Case.Chapter).Distinct(StringComparer.Ordinal));
         foreach (XElement level in _whole.Root.Elements("testsuite").Append(_whole.Root))
         {
             Count(level, "tests").Should().Be(level.Descendants("testcase").Count());
@@ -55,8 +55,12 @@ public sealed class JUnitReportTests
     public void A_wedged_peer_is_an_error() => Case("hostile-rings/r03-descriptor-loop").Element("error")!.Attribute("type")!.Value.Should().Be("WEDGED, critical");
 
     [Fact]
-    public void A_skipped_case_has_its_reason() =>
-        Case("packed-rings/wrap-counter").Element("skipped")!.Attribute("message")!.Value.Should().Be("VIRTIO_F_RING_PACKED is not offered");
+    public void A_skipped_case_has_its_reason()
+    {
+        XElement skipped = Case("packed-rings/wrap-counter").Element("skipped")!;
+        skipped.Attribute("message")!.Value.Should().Be("VIRTIO_F_RING_PACKED is not offered");
+        skipped.Value.Should().Be("VIRTIO_F_RING_PACKED is not offered", "some show the one, some the other");
+    }
 
     [Fact]
     public void A_refusal_passes_and_says_that_it_is_one()

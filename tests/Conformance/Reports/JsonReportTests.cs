@@ -10,6 +10,14 @@ public sealed class JsonReportTests
     public void It_is_one_line() => ConformanceJson.Write(SampleReport.Whole).Should().NotContainAny("\n", "\r", "\u2028");
 
     [Fact]
+    public async Task The_file_holds_the_same_line()
+    {
+        using ReportFolder folder = new();
+        string path = await folder.WriteAsync(SampleReport.Whole, "same.json");
+        (await File.ReadAllTextAsync(path)).Should().Be(ConformanceJson.Write(SampleReport.Whole) + "\n");
+    }
+
+    [Fact]
     public void The_object_has_these_fields()
     {
         Names(_whole).Should().Equal("peer", "environment", "seed", "started_at", "seconds", "restarts", "cases", "totals");

@@ -140,10 +140,10 @@ internal static class HtmlReport
         {
             ConformanceResult[] results = [.. chapter];
             html.Write($"""<section class="chapter" id="{anchors.Name(chapter.Key)}"><h3>{chapter.Key} <small>""");
-            html.Write($"{string.Join(", ", Counts(results).Select(pair => $"{pair.Count} {pair.Verdict.Word()}"))}</small></h3>\n");
+            html.Write($"{string.Join(", ", Counts(results).Select(pair => $"{pair.Count} {pair.Verdict.Word()}"))}</small></h3>\n<div class=\"cases\">\n");
             foreach (ConformanceResult result in results)
                 HtmlCase.Write(html, result, anchors);
-            html.Raw("</section>\n");
+            html.Raw("</div>\n</section>\n");
         }
 
         html.Raw("</section>\n");
@@ -232,7 +232,8 @@ internal static class HtmlReport
 
     private static string Name(ConformancePeer peer) => $"{peer.Device} {peer.Role}";
 
-    private static string Outcome(ConformanceReport report) => report.Succeeded
-        ? $"Conforms: none of {report.Results.Count} cases failed"
+    private static string Outcome(ConformanceReport report) =>
+        report.Results.Count == 0 ? "No case ran"
+        : report.Succeeded ? $"Conforms: none of {report.Results.Count} cases failed"
         : $"{report.CountOf(ConformanceVerdict.Fail)} failed, {report.CountOf(ConformanceVerdict.Wedged)} wedged of {report.Results.Count} cases";
 }

@@ -58,7 +58,7 @@ internal static class HtmlStyle
         .facts dt { color: var(--quiet); flex: none; }
         .facts dd { min-width: 0; }
         .facts.long { display: grid; gap: 0; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
-        .facts.long > div { display: grid; grid-template-columns: 10rem 1fr; gap: 1rem; padding: 0.4rem 0.9rem; }
+        .facts.long > div { display: grid; grid-template-columns: 10rem minmax(0, 1fr); gap: 1rem; padding: 0.4rem 0.9rem; }
         .facts.long > div + div { border-top: 1px solid var(--line); }
         .facts.long dt { overflow-wrap: anywhere; }
         .verdict { display: inline-flex; align-items: baseline; gap: 0.35em; color: var(--ink); font-weight: 700; font-size: 0.75rem; letter-spacing: 0.02em; white-space: nowrap; }
@@ -71,7 +71,7 @@ internal static class HtmlStyle
         @media (max-width: 40rem) {
           body { padding: 0.75rem; }
           .facts { gap: 0.15rem 1.1rem; }
-          .facts.long > div { grid-template-columns: 1fr; gap: 0; }
+          .facts.long > div { grid-template-columns: minmax(0, 1fr); gap: 0; }
         }
         """;
 
@@ -82,12 +82,13 @@ internal static class HtmlStyle
         .totals .nothing { border-top-color: var(--line); }
         .totals .nothing dd { color: var(--quiet); font-weight: 400; }
         .findings ol { display: grid; background: var(--card); border: 1px solid var(--line); border-radius: 8px; overflow: hidden; }
-        .findings li { display: grid; grid-template-columns: 9.5rem 1fr; gap: 0.2rem 0.8rem; padding: 0.55rem 0.9rem; border-left: 4px solid var(--fill); }
+        .findings li { display: grid; grid-template-columns: 9.5rem minmax(0, 1fr); gap: 0.2rem 0.8rem; padding: 0.55rem 0.9rem; border-left: 4px solid var(--fill); }
         .findings li + li { border-top: 1px solid var(--line); }
         .findings .marks { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0.5rem; }
         .findings .title { font-weight: 600; }
-        .findings .title a { color: inherit; }
-        .findings .came { white-space: pre-wrap; }
+        .findings .title a { color: inherit; text-decoration-color: var(--rail); }
+        .findings .title a:hover { text-decoration-color: currentColor; }
+        .findings .came { white-space: pre-wrap; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; line-clamp: 3; overflow: hidden; }
         .chapters { width: 100%; border-collapse: collapse; background: var(--card); font-variant-numeric: tabular-nums; }
         .scroll:has(> .chapters) { border: 1px solid var(--line); border-radius: 8px; }
         .chapters th, .chapters td { padding: 0.35rem 0.6rem; text-align: right; white-space: nowrap; }
@@ -107,11 +108,14 @@ internal static class HtmlStyle
           .totals > div { padding: 0.35rem 0.4rem; }
           .totals dd { font-size: 1.5rem; }
           .totals .verdict { font-size: 0.6875rem; gap: 0.2em; letter-spacing: 0; }
-          .findings li { grid-template-columns: 1fr; padding: 0.5rem 0.7rem; }
+          .findings li { grid-template-columns: minmax(0, 1fr); padding: 0.5rem 0.7rem; }
           .chapters th, .chapters td { padding: 0.35rem 0.3rem; }
           .chapters th:first-child { padding-left: 0.7rem; }
           .chapters thead .word { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
           .named { grid-template-columns: 1fr; min-width: 7.5rem; }
+        }
+        @media (max-width: 22rem) {
+          .totals { grid-template-columns: repeat(3, 1fr); }
         }
         """;
 
@@ -126,25 +130,25 @@ internal static class HtmlStyle
         input { flex: 1 1 12rem; min-width: 0; min-height: 2rem; padding: 0.15rem 0.6rem; font: inherit; font-size: 0.875rem; color: var(--text); background: var(--card); border: 1px solid var(--rail); border-radius: 6px; }
         input::placeholder { color: var(--quiet); opacity: 1; }
         output { font-size: 0.8125rem; color: var(--quiet); white-space: nowrap; }
-        .case { background: var(--card); border: 1px solid var(--line); border-left: 4px solid var(--fill); }
-        .case + .case { border-top: 0; }
-        .case:first-of-type { border-radius: 8px 8px 0 0; }
-        .case:last-of-type { border-radius: 0 0 8px 8px; }
-        .case:only-of-type { border-radius: 8px; }
-        summary { display: grid; grid-template-columns: 5.5rem 1fr auto 4rem; align-items: baseline; gap: 0.2rem 0.8rem; padding: 0.4rem 0.8rem; cursor: pointer; list-style: none; }
+        .cases { border: 1px solid var(--line); border-radius: 8px; overflow: clip; }
+        .case { background: var(--card); border-left: 4px solid var(--fill); }
+        .case:not([hidden]) ~ .case { border-top: 1px solid var(--line); }
+        summary { display: grid; grid-template-columns: 5.5rem minmax(0, 1fr) auto 4rem 0.6rem; align-items: baseline; gap: 0.2rem 0.8rem; padding: 0.4rem 0.8rem; cursor: pointer; list-style: none; }
         summary::-webkit-details-marker { display: none; }
+        summary::after { content: ""; grid-column: 5; width: 0.4rem; height: 0.4rem; align-self: center; border: solid var(--quiet); border-width: 0 2px 2px 0; transform: rotate(-45deg); }
+        .case[open] > summary::after { transform: translateY(-0.1rem) rotate(45deg); }
         summary:hover, .case[open] > summary { background: var(--sunk); }
         summary:focus-visible { outline-offset: -3px; }
         .what { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 0.8rem; }
         .case:is(.fail, .wedged) summary .title { font-weight: 600; }
         .took { grid-column: 4; text-align: right; font-size: 0.8125rem; color: var(--quiet); font-variant-numeric: tabular-nums; white-space: nowrap; }
-        .body { display: grid; gap: 0.8rem; padding: 0.8rem; border-top: 1px solid var(--line); }
-        .comparison { display: grid; grid-template-columns: 1fr 1fr; gap: 0.8rem; }
+        .body { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0.8rem; padding: 0.8rem; border-top: 1px solid var(--line); }
+        .comparison { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0.8rem; }
         .comparison > div { padding: 0.5rem 0.8rem; background: var(--sunk); border-radius: 6px; }
         .comparison .came { background: var(--tint); }
         .comparison dt { font-size: 0.8125rem; color: var(--quiet); }
         .comparison .came dt { color: var(--ink); font-weight: 600; }
-        .comparison dd { white-space: pre-wrap; }
+        .comparison dd { white-space: pre-wrap; max-height: 16rem; overflow-y: auto; }
         .body .facts { font-size: 0.875rem; }
         .command { display: flex; align-items: stretch; gap: 0.5rem; }
         pre { flex: 1; min-width: 0; overflow-x: auto; padding: 0.4rem 0.7rem; font-size: 0.8125rem; line-height: 1.4; background: var(--sunk); border: 1px solid var(--line); border-radius: 6px; overflow-wrap: normal; }
@@ -153,13 +157,17 @@ internal static class HtmlStyle
         @media (max-width: 40rem) {
           .filters { gap: 0.4rem; }
           input { flex-basis: 100%; min-height: 2.4rem; font-size: 1rem; }
-          summary { grid-template-columns: auto 1fr auto; padding: 0.5rem 0.7rem; }
+          summary { grid-template-columns: auto minmax(0, 1fr) auto 0.6rem; padding: 0.5rem 0.7rem; }
+          summary::after { grid-area: 1 / 4; }
           summary .verdict { grid-area: 1 / 1; }
           summary .severity { grid-area: 1 / 2; justify-self: start; }
           .took { grid-area: 1 / 3; }
-          .what { grid-area: 2 / 1 / 3 / 4; }
+          .what { grid-area: 2 / 1 / 3 / 5; }
           .body { padding: 0.7rem; }
-          .comparison { grid-template-columns: 1fr; gap: 0.5rem; }
+          .comparison { grid-template-columns: minmax(0, 1fr); gap: 0.5rem; }
+          .command { display: grid; }
+          .copy { justify-self: end; }
+          pre { white-space: pre-wrap; overflow-wrap: anywhere; max-height: 9rem; }
         }
         @media (min-width: 40.01rem) and (min-height: 30rem) {
           .filters { position: sticky; top: 0; z-index: 1; }
@@ -173,26 +181,29 @@ internal static class HtmlStyle
         .ends { display: flex; justify-content: space-between; margin-left: calc(var(--time) - 1.6rem); }
         .ends span { width: 4rem; padding: 0.05rem 0; text-align: center; font-size: 0.8125rem; font-weight: 600; background: var(--sunk); border: 1px solid var(--rail); border-radius: 5px; }
         .sequence { font-size: 0.8125rem; line-height: 1.4; margin-right: 2rem; }
-        .sequence li { display: grid; grid-template-columns: var(--time) 1fr; break-inside: avoid; }
-        .at { align-self: end; padding: 0 1.1rem 0 0; text-align: right; font-size: 0.75rem; color: var(--quiet); }
+        .sequence li { display: grid; grid-template-columns: var(--time) minmax(0, 1fr); break-inside: avoid; }
+        .at { align-self: end; padding: 0 1.1rem 0 0; text-align: right; font-size: 0.75rem; color: var(--quiet); white-space: nowrap; font-variant-numeric: tabular-nums; }
+        .note .at { align-self: center; }
         .lane { display: block; min-width: 0; padding: 0.35rem 0; border: solid var(--rail); border-width: 0 2px; margin: 0 -1px; }
         .said { position: relative; display: block; padding: 0 var(--pad) 0.2rem; white-space: pre-wrap; border-bottom: 2px solid var(--arrow); }
         .said::after { content: ""; position: absolute; bottom: -6px; border: 5px solid transparent; }
         .suite { --arrow: var(--link); }
         .suite .said::after { right: 0; border-left: 9px solid var(--arrow); border-right: 0; }
         .peer { --arrow: var(--wedged); }
-        .peer .said { padding-left: 25%; text-align: right; }
+        .words { display: block; width: fit-content; max-width: 80%; }
+        .peer .words { margin-left: auto; }
+        .note .words { max-width: none; }
         .peer .said::after { left: 0; border-right: 9px solid var(--arrow); border-left: 0; }
         .note .said { width: fit-content; margin: 0 auto; max-width: calc(100% - 2 * var(--pad)); padding: 0.15rem 0.7rem; text-align: center; color: var(--quiet); background: var(--sunk); border: 1px dashed var(--rail); border-radius: 5px; }
         .note .said::after { content: none; }
         .channel { padding: 0 0.4em; font-size: 0.75rem; font-family: system-ui, sans-serif; color: var(--text); background: var(--sunk); border: 1px solid var(--rail); border-radius: 4px; }
         @media (max-width: 40rem) {
-          .dialogue { --time: 3.4rem; --pad: 0.7rem; }
+          .dialogue { --time: 3.9rem; --pad: 0.7rem; }
           .sequence { font-size: 0.75rem; margin-right: 0.4rem; }
           .ends { margin-left: calc(var(--time) - 0.4rem); }
           .ends span { width: 3rem; }
           .at { font-size: 0.625rem; padding-right: 0.4rem; }
-          .peer .said { padding-left: 12%; }
+          .words { max-width: 92%; }
         }
         """;
 
@@ -213,9 +224,13 @@ internal static class HtmlStyle
           }
           @page { margin: 14mm 12mm; }
           * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-          body { max-width: none; padding: 0; font-size: 9.5pt; }
+          html { font-size: 11px; }
+          body { max-width: none; padding: 0; font-size: 1rem; }
+          .body { gap: 0.4rem; padding: 0.4rem 0.8rem; }
+          summary { grid-template-columns: 5.5rem minmax(0, 1fr) auto 4rem; padding: 0.25rem 0.8rem; }
+          summary::after { content: none; }
           .scripted .filters, .scripted .copy { display: none; }
-          .scroll, pre { overflow: visible; }
+          .scroll, pre, .comparison dd { overflow: visible; max-height: none; }
           pre { white-space: pre-wrap; overflow-wrap: anywhere; }
           summary, .comparison, .findings li, .chapters tr { break-inside: avoid; }
           h2, h3, summary, figcaption, .ends { break-after: avoid; }

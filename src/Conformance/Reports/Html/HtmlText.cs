@@ -8,30 +8,23 @@ namespace Vhost.Conformance;
 internal sealed class HtmlText(TextWriter writer)
 {
     /// <summary>Writes markup with values in it.</summary>
-    internal HtmlText Write([InterpolatedStringHandlerArgument("")] ref Markup markup)
-    {
-        _ = markup;
-        return this;
-    }
+    internal void Write(ref Markup markup) => writer.Write(markup.ToStringAndClear());
 
     /// <summary>Writes markup that holds nothing of a peer's.</summary>
     internal void Raw(string markup) => writer.Write(markup);
 
-    /// <summary>Writes text.</summary>
-    internal void Text(string text) => writer.Write(WebUtility.HtmlEncode(VisibleText.Of(text)));
-
     /// <summary>Takes an interpolated string apart.</summary>
     [InterpolatedStringHandler]
-    internal readonly ref struct Markup(int literalLength, int formattedCount, HtmlText html)
+    internal ref struct Markup(int literalLength, int formattedCount)
     {
-        private readonly int _parts = literalLength + formattedCount;
+        private DefaultInterpolatedStringHandler _text = new(literalLength, formattedCount, CultureInfo.InvariantCulture);
 
-        public void AppendLiteral(string value) => html.Raw(value);
+        public void AppendLiteral(string value) => _text.AppendLiteral(value);
 
-        public void AppendFormatted(string value) => html.Text(value);
+        public void AppendFormatted(string value) => _text.AppendLiteral(WebUtility.HtmlEncode(VisibleText.Of(value)));
 
-        public void AppendFormatted(int value) => html.Raw(value.ToString(CultureInfo.InvariantCulture));
+        public void AppendFormatted(int value) => _text.AppendFormatted(value);
 
-        public override string ToString() => _parts.ToString(CultureInfo.InvariantCulture);
+        internal string ToStringAndClear() => _text.ToStringAndClear();
     }
 }

@@ -11,7 +11,7 @@ internal static class SequenceDiagram
             return;
         html.Raw("""
             <figure class="dialogue">
-            <figcaption>Dialogue <small>milliseconds since the case began</small></figcaption>
+            <figcaption>Dialogue <small>times in ms</small></figcaption>
             <div class="ends" aria-hidden="true"><span>suite</span><span>peer</span></div>
             <ol class="sequence">
 
@@ -23,10 +23,10 @@ internal static class SequenceDiagram
 
     private static void WriteLine(HtmlText html, DialogueLine line)
     {
-        html.Write($"""<li class="{line.From.Word()}"><span class="at">{Milliseconds(line.At)}</span><span class="lane"><span class="said"><span class="unseen">{Direction(line.From)}: </span>""");
+        html.Write($"""<li class="{line.From.Word()}"><span class="at">{Milliseconds(line.At)}</span><span class="lane"><span class="said"><span class="words"><span class="unseen">{Direction(line.From)}: </span>""");
         if (line.Channel is not ("main" or ""))
             html.Write($"""<span class="channel">{line.Channel}</span> """);
-        html.Write($"{line.Text}</span></span></li>\n");
+        html.Write($"{line.Text}</span></span></span></li>\n");
     }
 
     private static string Direction(DialogueSpeaker speaker) => speaker switch
