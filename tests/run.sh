@@ -26,7 +26,8 @@ done
 
 # program:package
 peers="qemu-storage-daemon:qemu-system-common qemu-img:qemu-utils qemu-io:qemu-utils dpdk-testpmd:dpdk-dev gcc:gcc
-  qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio depmod:kmod e2fsck:e2fsprogs ip:iproute2 tshark:tshark"
+  qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio depmod:kmod e2fsck:e2fsprogs ip:iproute2 tshark:tshark
+  chromium:chromium xmllint:libxml2-utils tidy:tidy pdftotext:poppler-utils prove:perl"
 
 missing_packages() {
   local peer
