@@ -42,6 +42,7 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
 
     private async Task<CaseFinding> StartedAsync(FrontendCase examined, Dialogue dialogue, string command, CancellationToken cancellationToken)
     {
+        await DropLateAsync(cancellationToken).ConfigureAwait(false);
         FrontendProcess process = FrontendProcess.Start(command);
         await using (process.ConfigureAwait(false))
         {
@@ -99,6 +100,13 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
         return _last.Length == 0
             ? new(ConformanceVerdict.Skip, "", "no front-end connected")
             : new(ConformanceVerdict.Wedged, "the front-end connects again", $"it does not{after}");
+    }
+
+    /// <summary>What the front-end of the last case still tried before it was ended is not the next one's.</summary>
+    private async Task DropLateAsync(CancellationToken cancellationToken)
+    {
+        while (listener.HasWaiting)
+            await (await listener.AcceptAsync(cancellationToken).ConfigureAwait(false)).DisposeAsync().ConfigureAwait(false);
     }
 
     private async Task<VhostUserConnection?> AcceptAsync(CancellationToken cancellationToken)

@@ -16,6 +16,8 @@ internal sealed class TestOptions
 
     internal void RequireUnlessListed(Command command, Option<string> socket) => command.Validators.Add(result =>
     {
+        foreach (string path in (result.GetValue(Reports) ?? []).Where(static path => !ConformanceReportFile.IsKnown(path)))
+            result.AddError($"--report '{path}': must end with .html, .xml, .tap or .json.");
         if (!result.GetValue(List) && result.GetResult(socket) is null)
             result.AddError($"Option '{socket.Name}' is required, unless --list is given.");
     });

@@ -16,7 +16,9 @@ internal static class TestOutput
     internal static async Task<int> RunAsync(Func<IProgress<ConformanceResult>?, Task<ConformanceReport>> run, string[] reports, bool json)
     {
         ConformanceReport report = await run(json ? null : new Printer());
-        ToolOutput.PrintLine(Totals(report));
+        foreach (string path in reports)
+            await ConformanceReportFile.WriteAsync(report, path);
+        ToolOutput.PrintLine(json ? ConformanceJson.Write(report) : Totals(report));
         return report.Succeeded ? 0 : 1;
     }
 
