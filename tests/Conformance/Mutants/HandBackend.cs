@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
 
@@ -19,8 +18,7 @@ public sealed class HandBackend : IAsyncDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly ConcurrentBag<Task> _sessions = [];
     private readonly ConcurrentBag<Exception> _surprises = [];
-    private readonly ConcurrentBag<SafeFileHandle> _leaked = [];
-    private readonly ConcurrentBag<GuestMemory> _kept = [];
+    private readonly ConcurrentBag<IDisposable> _leaked = [];
     private readonly Task _accepting;
 
     /// <summary>Listens at once.</summary>
@@ -30,7 +28,7 @@ public sealed class HandBackend : IAsyncDisposable
     {
         Sin = sin;
         Disk = new HandDisk(this, readOnly);
-        _listener = VhostUserListener.Listen(_socket.Path, new VhostUserListenOptions { Connection = ConnectionOptions() });
+        _listener = VhostUserListener.Listen(_socket.Path, new VhostUserListenOptions { Backlog = 1024, Connection = ConnectionOptions() });
         _accepting = AcceptAsync();
     }
 
@@ -54,9 +52,7 @@ public sealed class HandBackend : IAsyncDisposable
 
     internal bool Is(Sin sin) => Sin == sin;
 
-    internal void Leak(SafeFileHandle descriptor) => _leaked.Add(descriptor);
-
-    internal void Keep(GuestMemory table) => _kept.Add(table);
+    internal void Leak(IDisposable descriptor) => _leaked.Add(descriptor);
 
     internal void Surprise(Exception exception) => _surprises.Add(exception);
 
@@ -67,8 +63,7 @@ public sealed class HandBackend : IAsyncDisposable
         await _listener.DisposeAsync();
         Task all = Task.WhenAll([_accepting, .. _sessions]);
         await Task.WhenAny(all, Task.Delay(TimeSpan.FromSeconds(5)));
-        foreach (SafeFileHandle leaked in _leaked) leaked.Dispose();
-        foreach (GuestMemory table in _kept) table.Dispose();
+        foreach (IDisposable leaked in _leaked) leaked.Dispose();
         _socket.Dispose();
         _stop.Dispose();
     }
@@ -76,7 +71,7 @@ public sealed class HandBackend : IAsyncDisposable
     private VhostUserConnectionOptions ConnectionOptions() => new()
     {
         MaxPayload = Is(Sin.SwallowsOversizeMessage) ? 1 << 20 : VhostUserHeader.MaxPayloadSize,
-        MessageTimeout = Is(Sin.MishandlesMessageInPieces) ? TimeSpan.FromMilliseconds(5) : TimeSpan.FromSeconds(10),
+        MessageTimeout = Is(Sin.MishandlesMessageInPieces) ? TimeSpan.FromMilliseconds(1) : TimeSpan.FromSeconds(10),
     };
 
     private async Task AcceptAsync()

@@ -121,6 +121,21 @@ public sealed class HandBackendTests
     }
 
     [Fact]
+    public async Task The_state_goes_through_a_pipe()
+    {
+        await using HandBackend backend = new();
+        await using VhostUserFrontend front = await VhostUserFrontend.ConnectAsync(
+            backend.SocketPath, new VhostUserFrontendOptions { WantedProtocolFeatures = VhostUserProtocolFeatures.DeviceState | VhostUserProtocolFeatures.ReplyAck });
+        using MemoryStream state = new();
+
+        long saved = await front.SaveDeviceStateAsync(state);
+        state.Position = 0;
+        long loaded = await front.LoadDeviceStateAsync(state);
+
+        loaded.Should().Be(saved).And.BePositive();
+    }
+
+    [Fact]
     public void Each_sin_has_a_rule_and_a_chapter()
     {
         Mutants.All.Should().HaveCountGreaterThanOrEqualTo(64).And.OnlyHaveUniqueItems(static mutant => mutant.Rule);

@@ -173,6 +173,78 @@ public sealed class HandDialogueTests
         front.Ring.UsedIndex.Should().Be(0);
     }
 
+    [Fact]
+    public async Task Without_a_kick_descriptor_the_ring_is_polled_and_a_new_call_is_used()
+    {
+        await using HandBackend backend = new();
+        await using HandDialogue front = await HandDialogue.BeginAsync(backend);
+        using EventNotifier next = new();
+        await front.StartAsync();
+        (await front.SayAsync(VhostUserRequest.SetVringKick, new VhostUserVringDescriptor(0x100))).Should().Be(0);
+        (await front.SayAsync(VhostUserRequest.SetVringCall, new VhostUserVringDescriptor(0), next.Descriptor)).Should().Be(0);
+        front.Offer(VirtioBlkRequestType.Flush, 0);
+
+        await front.UsedAsync(1, kick: false);
+
+        await Eventually.TrueAsync(next.TryConsume);
+        front.Call.TryConsume().Should().BeFalse();
+    }
+
+    [Fact]
+    public async Task A_driver_that_wants_no_call_gets_none()
+    {
+        await using HandBackend backend = new();
+        await using HandDialogue front = await HandDialogue.BeginAsync(backend);
+        await front.StartAsync();
+        front.Ring.AvailableFlags = 1;
+        front.Offer(VirtioBlkRequestType.Flush, 0);
+        await front.UsedAsync(1);
+        await front.StopAsync();
+
+        front.Call.TryConsume().Should().BeFalse();
+    }
+
+    [Fact]
+    public async Task A_driver_is_told_when_its_event_is_passed()
+    {
+        await using HandBackend backend = new();
+        await using HandDialogue front = await HandDialogue.BeginAsync(backend, HandDialogue.Plain | VirtioFeatures.EventIndex);
+        await front.StartAsync();
+        front.Ring.UsedEvent = 1;
+        front.Offer(VirtioBlkRequestType.Flush, 0);
+        await front.UsedAsync(1);
+        await Eventually.TrueAsync(() => front.Ring.AvailEvent == 1);
+        (await front.ValueAsync(VhostUserRequest.GetQueueNum)).Should().Be(HandBackend.QueueCount);
+        front.Call.TryConsume().Should().BeFalse();
+
+        front.Offer(VirtioBlkRequestType.Flush, 0);
+        await front.UsedAsync(2);
+        await Eventually.TrueAsync(front.Call.TryConsume);
+    }
+
+    [Fact]
+    public async Task A_region_begins_at_its_offset_and_a_table_replaces_another()
+    {
+        await using HandBackend backend = new();
+        await using HandDialogue front = await HandDialogue.BeginAsync(backend);
+        GuestMemoryRegion first = front.Ram.Regions[0];
+        byte[] table = new byte[VhostUserMemoryTable.EncodedSizeOf(1)];
+        VhostUserMemoryTable.Write([new VhostUserMemoryRegion(default, 0xf_0000, first.UserAddress, 0x1_0000)], table);
+        front.Ring.Put(0x1_2000, (byte)0);
+
+        (await front.SayAsync(VhostUserRequest.SetMemTable, table, first.Memory.Descriptor)).Should().Be(0);
+        using RawSplitRing moved = new(front.Ram, 0x1_1000, HandDialogue.RingSize);
+        moved.Descriptor(0, 0x8000, VirtioBlkRequestHeader.Size, RawSplitRing.Next, 1);
+        moved.Descriptor(1, 0x9000, 1, RawSplitRing.Write);
+        front.Ring.Put(0x1_8000, (uint)VirtioBlkRequestType.Flush);
+        front.Ring.Put(0x1_9000, (byte)0xff);
+        moved.Offer(0);
+        await front.StartAsync();
+
+        await Eventually.TrueAsync(() => moved.UsedIndex == 1);
+        front.Ring.Read<byte>(0x1_9000).Should().Be(0);
+    }
+
     [Theory]
     [MemberData(nameof(Refused))]
     public async Task What_makes_no_sense_is_refused_and_changes_nothing(VhostUserRequest request, byte[] payload, bool withDescriptor)
@@ -211,6 +283,7 @@ public sealed class HandDialogueTests
         { VhostUserRequest.SetBackendReqFd, [], true },
         { VhostUserRequest.SetBackendReqFd, [], false },
         { VhostUserRequest.SetMemTable, new byte[40], true },
+        { VhostUserRequest.SetMemTable, [1, .. new byte[39]], true },
         { VhostUserRequest.SetLogBase, HandDialogue.Bytes(new VhostUserLog(4096, 0)), true },
         { VhostUserRequest.SetInflightFd, HandDialogue.Bytes(new VhostUserInflight(64, 0, 1, 8)), true },
         { VhostUserRequest.SetConfig, [.. HandDialogue.Bytes(new VhostUserConfig(0, 1, VhostUserConfigFlags.Writable)), 1], false },

@@ -77,7 +77,7 @@ internal sealed class HandIotlb(HandSession session)
     private void Ask(ulong at, VhostUserIotlbPermission access)
     {
         if (session.Is(Sin.NeverAsksForTranslation) || !_asked.Add((at, access))) return;
-        ulong asked = session.Is(Sin.AsksForWrongTranslation) ? at ^ 0x10_0000 : at;
+        ulong asked = session.Is(Sin.AsksForWrongTranslation) ? at + (1UL << 44) : at;
         session.Channel.Send(VhostUserBackendRequest.IotlbMsg, new VhostUserIotlb(new(asked), 0, default, access, VhostUserIotlbType.Miss));
     }
 }

@@ -71,7 +71,8 @@ internal sealed class HandPackedRing : HandRing
 
     private void Open()
     {
-        MarkRing(Space.PutRing(At.UsedRing.Value, 0u), 0, 4);
+        uint events = UsesEvents && Session.Is(Sin.DeviceAreaStuck) ? _next.Word | (2u << 16) : 0;
+        MarkRing(Space.PutRing(At.UsedRing.Value, events), 0, 4);
         _open = true;
     }
 

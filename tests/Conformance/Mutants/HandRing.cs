@@ -47,7 +47,7 @@ internal abstract class HandRing(HandSession session, HandVring vring)
         {
             return driver();
         }
-        catch (HandMissException)
+        catch (Exception e) when (e is HandMissException or HandFaultException)
         {
             return true;
         }

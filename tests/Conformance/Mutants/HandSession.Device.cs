@@ -112,7 +112,7 @@ internal sealed partial class HandSession
         Iotlb.Clear();
         if (!Is(Sin.StatusSurvivesReset)) _status = 0;
         (_refusedFeatures, Backend.Disk.WriteBack) = (false, 1);
-        if (!Is(Sin.FeaturesSurviveReset)) _state = _state with { Features = VirtioFeatures.None };
+        _state = _state with { Features = VirtioFeatures.None };
         return HandAnswer.Done;
     }
 

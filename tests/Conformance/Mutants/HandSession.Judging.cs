@@ -73,7 +73,7 @@ internal sealed partial class HandSession
 
     private HandAnswer DispatchMemory(VhostUserMessage message) => (VhostUserRequest)message.Header.Request switch
     {
-        VhostUserRequest.SetMemTable => HandAnswer.If(TrySetTable(message)),
+        VhostUserRequest.SetMemTable => HandAnswer.If(TrySetTableOrDrop(message)),
         VhostUserRequest.GetMaxMemSlots => HandAnswer.Reply(Is(Sin.OffersNoSlots) ? 0u : MaxSlots),
         VhostUserRequest.AddMemReg => HandAnswer.If(TryAddRegion(message)),
         VhostUserRequest.RemMemReg => HandAnswer.If(TryRemoveRegion(Read<VhostUserSingleRegion>(message).Region)),

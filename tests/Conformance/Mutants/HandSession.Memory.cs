@@ -19,7 +19,6 @@ internal sealed partial class HandSession
         if (descriptors < table.Count && !Is(Sin.AcceptsRegionWithoutDescriptor)) return false;
         if (descriptors > table.Count && !Is(Sin.AcceptsSurplusRegionDescriptor)) return false;
         if (table.Count == 0 && Is(Sin.RefusesEmptyTable)) return false;
-        if (Is(Sin.DropsTableOnRefusal)) Space.Replace(GuestMemory.Create());
         List<GuestMemoryRegion> regions = [];
         for (int i = 0; i < Math.Min(table.Count, descriptors); i++)
         {
@@ -30,6 +29,13 @@ internal sealed partial class HandSession
         if (Is(Sin.ForgetsSecondRegion) && regions.Count > 1) regions.RemoveAt(1);
         if (Is(Sin.KeepsOldTable) && Space.Table.Regions.Count > 0) return Close(regions, done: true);
         return Close(regions, TryUse(regions));
+    }
+
+    private bool TrySetTableOrDrop(VhostUserMessage message)
+    {
+        bool set = TrySetTable(message);
+        if (!set && Is(Sin.DropsTableOnRefusal)) Space.Replace(GuestMemory.Create());
+        return set;
     }
 
     private bool TryAddRegion(VhostUserMessage message)

@@ -14,8 +14,7 @@ internal sealed class HandSpace(HandSession session) : IDisposable
     {
         GuestMemory old = Table;
         Table = next;
-        if (session.Is(Sin.NeverUnmaps)) session.Backend.Keep(old);
-        else old.Dispose();
+        old.Dispose();
     }
 
     /// <summary>Reads from a ring.</summary>

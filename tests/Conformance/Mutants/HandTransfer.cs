@@ -44,12 +44,13 @@ internal sealed class HandTransfer(HandSession session)
         state[8] = session.Backend.Disk.WriteBack;
         try
         {
-            RandomAccess.Write(pipe, session.Is(Sin.SavesNothing) ? [] : state, 0);
-            if (session.Is(Sin.NeverEndsSave)) session.Backend.Leak(pipe);
-            else pipe.Dispose();
+            FileStream stream = new(pipe, FileAccess.Write, 0);
+            stream.Write(session.Is(Sin.SavesNothing) ? [] : state);
+            if (session.Is(Sin.NeverEndsSave)) session.Backend.Leak(stream);
+            else stream.Dispose();
             return true;
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException or ArgumentException)
         {
             pipe.Dispose();
             return false;
@@ -61,16 +62,32 @@ internal sealed class HandTransfer(HandSession session)
         byte[] state = new byte[Size + 1];
         try
         {
-            using (pipe)
-            {
-                int length = 0;
-                while (length < state.Length && RandomAccess.Read(pipe, state.AsSpan(length), length) is var count and > 0) length += count;
-                return Accept(state.AsSpan(0, length));
-            }
+            using FileStream stream = new(pipe, FileAccess.Read, 0);
+            int length = 0;
+            while (length < state.Length && ReadSome(stream, state.AsSpan(length)) is var count and > 0) length += count;
+            return Accept(state.AsSpan(0, length));
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException or ArgumentException)
         {
+            pipe.Dispose();
             return false;
+        }
+    }
+
+    /// <summary>The other side may have made its pipe one that does not wait.</summary>
+    private int ReadSome(FileStream stream, Span<byte> into)
+    {
+        const int TryAgain = 11;
+        while (true)
+        {
+            try
+            {
+                return stream.Read(into);
+            }
+            catch (IOException e) when (e.HResult == TryAgain && !session.Stopping.IsCancellationRequested)
+            {
+                Thread.Sleep(1);
+            }
         }
     }
 

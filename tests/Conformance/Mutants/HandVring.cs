@@ -132,21 +132,11 @@ internal sealed class HandVring(HandSession session, int index) : IDisposable
     {
         if (!CanServe) return;
         HandRing ring = _ring!;
-        try
-        {
-            int most = session.Is(Sin.ServesOneRequestPerKick) ? 1 : 2 * (int)Size;
-            int served = ServeSome(ring, most);
-            if (ring.WantsCall() || (served == 0 && session.Is(Sin.CallsWithoutWork))) Call?.Signal();
-            if (served == most && !session.Is(Sin.ServesOneRequestPerKick)) _ = session.LaterAsync(Serve);
-        }
-        catch (HandMissException)
-        {
-            // Goes on when memory or translations change.
-        }
-        catch (HandFaultException)
-        {
-            if (!session.IsWedged) Break();
-        }
+        int most = session.Is(Sin.ServesOneRequestPerKick) ? 1 : 2 * (int)Size;
+        int served = ServeSome(ring, most, out bool broken);
+        if (ring.WantsCall() || (served == 0 && session.Is(Sin.CallsWithoutWork))) Call?.Signal();
+        if (broken && !session.IsWedged) Break();
+        else if (served == most && !session.Is(Sin.ServesOneRequestPerKick)) _ = session.LaterAsync(Serve);
     }
 
     public void Dispose()
@@ -158,21 +148,35 @@ internal sealed class HandVring(HandSession session, int index) : IDisposable
         Error?.Dispose();
     }
 
-    private int ServeSome(HandRing ring, int most)
+    private int ServeSome(HandRing ring, int most, out bool broken)
     {
         int served = 0;
-        do
+        broken = false;
+        try
         {
-            while (served < most && ring.Take() is { } chain)
+            do
             {
-                served++;
-                uint written = session.Backend.Disk.Serve(chain);
-                if (session.Is(Sin.StopDoesNotWait)) _ = session.LaterAsync(() => Late(ring, chain, written), 100);
-                else ring.Complete(chain, written);
+                for (; served < most && ring.Take() is { } chain; served++) Carry(ring, chain);
             }
+            while (served < most && ring.Rearm());
         }
-        while (served < most && ring.Rearm());
+        catch (HandMissException)
+        {
+            // Goes on when memory or translations change.
+        }
+        catch (HandFaultException)
+        {
+            broken = true;
+        }
+
         return served;
+    }
+
+    private void Carry(HandRing ring, HandChain chain)
+    {
+        uint written = session.Backend.Disk.Serve(chain);
+        if (session.Is(Sin.StopDoesNotWait)) _ = session.LaterAsync(() => Late(ring, chain, written), 100);
+        else ring.Complete(chain, written);
     }
 
     private void Late(HandRing ring, HandChain chain, uint written)

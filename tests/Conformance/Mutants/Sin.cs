@@ -168,9 +168,6 @@ public enum Sin
     /// <summary>A buffer may lie across two regions that touch.</summary>
     RefusesBufferInTwoRegions,
 
-    /// <summary>A table that was replaced is unmapped.</summary>
-    NeverUnmaps,
-
     /// <summary>GET_MAX_MEM_SLOTS answers how many regions fit.</summary>
     OffersNoSlots,
 
@@ -464,9 +461,6 @@ public enum Sin
 
     /// <summary>RESET_DEVICE sets the status to 0.</summary>
     StatusSurvivesReset,
-
-    /// <summary>RESET_DEVICE forgets the acknowledged features.</summary>
-    FeaturesSurviveReset,
 
     /// <summary>RESET_OWNER does not end the connection.</summary>
     ResetOwnerEndsSession,
