@@ -32,7 +32,7 @@ public sealed class HandDialogueTests
         front.Ring.Read<byte>(HandDialogue.StatusAt).Should().Be(0);
         front.Ring.Read<byte>(HandDialogue.DataAt + 1023).Should().Be(7);
         front.Ring.UsedElement(0).Should().Be((4u, 1025u));
-        front.Call.TryConsume().Should().BeTrue();
+        await Eventually.TrueAsync(front.Call.TryConsume);
     }
 
     [Fact]

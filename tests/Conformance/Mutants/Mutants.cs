@@ -35,7 +35,7 @@ public static class Mutants
     private static Mutant[] Load()
     {
         XDocument text = XDocument.Load(Path.Combine(AppContext.BaseDirectory, $"{typeof(Mutants).Assembly.GetName().Name}.xml"));
-        Dictionary<string, string> rules = text.Descendants("member").ToDictionary(static m => (string)m.Attribute("name")!, static m => m.Element("summary")?.Value ?? "");
+        Dictionary<string, string> rules = text.Descendants("member").ToDictionary(static m => (string)m.Attribute("name")!, static m => m.Element("summary")?.Value ?? "", StringComparer.Ordinal);
         return [.. Enum.GetValues<Sin>().Where(static sin => sin != Sin.None).Select(sin => new Mutant(sin, ChapterOf(sin), RuleOf(sin, rules)))];
     }
 
