@@ -182,6 +182,7 @@ public sealed class HandDialogueTests
         await front.StartAsync();
         (await front.SayAsync(VhostUserRequest.SetVringKick, new VhostUserVringDescriptor(0x100))).Should().Be(0);
         (await front.SayAsync(VhostUserRequest.SetVringCall, new VhostUserVringDescriptor(0), next.Descriptor)).Should().Be(0);
+        next.TryConsume().Should().BeTrue("nothing is lost in the change");
         front.Offer(VirtioBlkRequestType.Flush, 0);
 
         await front.UsedAsync(1, kick: false);

@@ -47,6 +47,7 @@ internal sealed class HandVring(HandSession session, int index) : IDisposable
 
     private bool CanServe => IsStarted && IsEnabled && !IsBroken && !(session.Is(Sin.ServesFirstQueueOnly) && index > 0);
 
+    /// <summary>The new one is signalled once while the ring runs: nothing is lost in the change.</summary>
     public void ReplaceCall(EventNotifier? call)
     {
         if (session.Is(Sin.KeepsOldCall) && IsStarted && Call is not null)
@@ -59,6 +60,7 @@ internal sealed class HandVring(HandSession session, int index) : IDisposable
         if (session.Is(Sin.NeverClosesCall) && Call is not null) session.Backend.Leak(Call.Descriptor);
         else Call?.Dispose();
         Call = call;
+        if (IsStarted) call?.Signal();
     }
 
     public void ReplaceError(EventNotifier? error)
@@ -74,11 +76,8 @@ internal sealed class HandVring(HandSession session, int index) : IDisposable
         (IsOpened, _wasDisabled) = (enabled, !enabled);
         if (enabled && !IsStarted && session.Is(Sin.StartsWhenEnabled) && Address is not null) TryStart(kick: null);
         if (!opens) return;
-        bool looks = true;
-        if (session.Is(Sin.LooksOnEnableOnlyIfKicked)) looks = _kickSeen;
-        if (session.Is(Sin.LosesKickBeforeEnable)) looks = !_kickSeen;
+        if (LooksOnEnable()) Serve();
         _kickSeen = false;
-        if (looks) Serve();
     }
 
     /// <summary>SET_VRING_KICK: starts the ring, or replaces the kick of one that runs.</summary>
@@ -89,6 +88,7 @@ internal sealed class HandVring(HandSession session, int index) : IDisposable
         {
             if (session.Is(Sin.KeepsOldKick)) kick?.Dispose();
             else Pump(kick);
+            Serve();
             return true;
         }
 
@@ -146,6 +146,12 @@ internal sealed class HandVring(HandSession session, int index) : IDisposable
         _kick?.Dispose();
         Call?.Dispose();
         Error?.Dispose();
+    }
+
+    private bool LooksOnEnable()
+    {
+        if (session.Is(Sin.LooksOnEnableOnlyIfKicked)) return _kickSeen || _kick?.TryConsume() == true;
+        return !session.Is(Sin.LosesKickBeforeEnable) || !(_kick?.TryConsume() == true || _kickSeen);
     }
 
     private int ServeSome(HandRing ring, int most, out bool broken)
@@ -232,7 +238,7 @@ internal sealed class HandVring(HandSession session, int index) : IDisposable
     private void Kicked(EventNotifier? kick, CancellationToken stop)
     {
         if (stop.IsCancellationRequested) return;
-        _kickSeen |= kick is not null;
+        if (!CanServe && kick is not null) _kickSeen = true;
         Serve();
     }
 }
