@@ -12,6 +12,7 @@ public sealed class PublicApiTests
     [InlineData("Backend")]
     [InlineData("Hosting")]
     [InlineData("Proxy")]
+    [InlineData("Conformance")]
     public void The_public_api_is_the_checked_in_one(string folder)
     {
         string text = PublicApiText.Render(Assembly.Load(folder == "Hosting" ? "Vhost.Backend.Hosting" : "Vhost." + folder));

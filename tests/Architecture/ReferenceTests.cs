@@ -13,6 +13,7 @@ public sealed class ReferenceTests
         ["Vhost.Frontend"] = ["Vhost.Protocol"],
         ["Vhost.Backend"] = ["Vhost.Protocol"],
         ["Vhost.Proxy"] = ["Vhost.Protocol"],
+        ["Vhost.Conformance"] = ["Vhost.Protocol"],
         ["Vhost.Backend.Hosting"] = ["Vhost.Protocol", "Vhost.Backend"],
     };
 
@@ -22,6 +23,7 @@ public sealed class ReferenceTests
     [InlineData("Vhost.Backend")]
     [InlineData("Vhost.Backend.Hosting")]
     [InlineData("Vhost.Proxy")]
+    [InlineData("Vhost.Conformance")]
     public void An_assembly_references_only_what_it_stands_on(string name)
     {
         IEnumerable<string> ours = Assembly.Load(name).GetReferencedAssemblies()
@@ -36,6 +38,7 @@ public sealed class ReferenceTests
     [InlineData("Backend")]
     [InlineData("Hosting")]
     [InlineData("Proxy")]
+    [InlineData("Conformance")]
     public void A_project_references_only_what_it_stands_on(string folder)
     {
         XDocument project = Project(folder);
@@ -63,6 +66,7 @@ public sealed class ReferenceTests
     [InlineData("Vhost.Backend")]
     [InlineData("Vhost.Backend.Hosting")]
     [InlineData("Vhost.Proxy")]
+    [InlineData("Vhost.Conformance")]
     public void An_assembly_has_one_namespace(string name) =>
         Assembly.Load(name).GetTypes()
             .Where(type => type.Namespace is { } space && space.StartsWith("Vhost", StringComparison.Ordinal))

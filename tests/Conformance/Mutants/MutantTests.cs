@@ -1,0 +1,122 @@
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+using Xunit.Abstractions;
+
+namespace Vhost.Conformance.Tests.Mutants;
+
+/// <summary>
+/// How far verdicts can be trusted: the suite finds nothing in a back-end that is right, and something in each back-end that departs from one rule. Which case finds what is a checked-in table;
+/// <c>UPDATE_MUTANTS=1</c> makes it again.
+/// </summary>
+public sealed class MutantTests(ITestOutputHelper output)
+{
+    private static readonly TimeSpan _patience = TimeSpan.FromMilliseconds(400);
+
+    private static bool Updates => Environment.GetEnvironmentVariable("UPDATE_MUTANTS") == "1";
+
+    private static string TablePath => RepositoryRoot.File("tests", "Conformance", "Mutants", "catches.txt");
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_back_end_without_a_sin_passes(bool readOnly)
+    {
+        await using HandBackend backend = new(readOnly: readOnly);
+        ConformanceReport report = await Suite(backend, "*", TimeSpan.FromSeconds(2)).RunAsync();
+        report.Results.Where(static result => result.Verdict is ConformanceVerdict.Fail or ConformanceVerdict.Wedged)
+            .Select(static result => $"{result.Case.Id}: expected {result.Expected}; {result.Came}").Should().BeEmpty();
+        backend.Surprises.Should().BeEmpty();
+        output.WriteLine($"{report.Results.Count(static result => result.Verdict != ConformanceVerdict.Skip)} cases in {report.Elapsed.TotalSeconds:0.0} s");
+    }
+
+    [SkippableFact]
+    public async Task The_table_of_catches_is_made_again()
+    {
+        Skip.IfNot(Updates, "UPDATE_MUTANTS is not 1");
+        List<string> lines = [];
+        foreach (Mutant mutant in Mutants.All)
+        {
+            string caught = await FirstCatchAsync(mutant) ?? "-";
+            lines.Add($"{mutant.Sin} {caught}");
+            output.WriteLine(lines[^1]);
+            await File.WriteAllLinesAsync(TablePath, lines);
+        }
+
+        lines.Should().NotContain(static line => line.EndsWith(" -", StringComparison.Ordinal), "each mutant is caught");
+    }
+
+    [Fact]
+    public async Task Each_mutant_is_caught_by_its_case()
+    {
+        Dictionary<string, string> catches = (await File.ReadAllLinesAsync(TablePath)).Select(static line => line.Split(' ')).ToDictionary(static pair => pair[0], static pair => pair[1], StringComparer.Ordinal);
+        List<string> escaped = [];
+        foreach (Mutant mutant in Mutants.All)
+        {
+            if (!catches.TryGetValue(mutant.Sin.ToString(), out string? id) || id == "-" || !await IsCaughtAsync(mutant, id))
+                escaped.Add($"{mutant.Sin} ({mutant.Rule})");
+        }
+
+        output.WriteLine($"{Mutants.All.Count - escaped.Count} of {Mutants.All.Count} mutants are caught");
+        escaped.Should().BeEmpty();
+    }
+
+    private static BackendSuite Suite(HandBackend backend, string only, TimeSpan patience) =>
+        new(new() { SocketPath = backend.SocketPath, Device = "blk", Only = only, Timeout = patience });
+
+    private static async Task<bool> IsCaughtAsync(Mutant mutant, string id)
+    {
+        await using HandBackend backend = new(mutant.Sin);
+        try
+        {
+            ConformanceReport report = await Suite(backend, id, _patience).RunAsync();
+            return !report.Succeeded;
+        }
+        catch (VhostUserException)
+        {
+            return true; // it does not even answer the first questions
+        }
+    }
+
+    private static async Task<string?> FirstCatchAsync(Mutant mutant)
+    {
+        string chapter = mutant.Chapter.Replace(' ', '-');
+        IEnumerable<string> chapters = BackendSuite.Cases.Select(static examined => examined.Chapter).Distinct(StringComparer.Ordinal)
+            .OrderBy(name => name.StartsWith(chapter[..4], StringComparison.OrdinalIgnoreCase) ? 0 : 1);
+        foreach (string name in chapters)
+        {
+            await using HandBackend backend = new(mutant.Sin);
+            using CancellationTokenSource found = new();
+            FirstFailure first = new(found);
+            try
+            {
+                await Suite(backend, name, _patience).RunAsync(first, found.Token);
+            }
+            catch (OperationCanceledException)
+            {
+                // A case has failed.
+            }
+            catch (VhostUserException)
+            {
+                return BackendSuite.Cases[0].Id;
+            }
+
+            if (first.Id is { } id)
+                return id;
+        }
+
+        return null;
+    }
+
+    private sealed class FirstFailure(CancellationTokenSource found) : IProgress<ConformanceResult>
+    {
+        public string? Id { get; private set; }
+
+        public void Report(ConformanceResult value)
+        {
+            if (value.Verdict is not (ConformanceVerdict.Fail or ConformanceVerdict.Wedged) || Id is not null)
+                return;
+            Id = value.Case.Id;
+            found.Cancel();
+        }
+    }
+}
