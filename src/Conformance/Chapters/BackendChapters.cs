@@ -7,5 +7,7 @@ internal static class BackendChapters
     [
         .. NegotiationChapter.Cases,
         .. RingStatesChapter.Cases,
+        .. SplitRingsChapter.Cases,
+        .. PackedRingsChapter.Cases,
     ];
 }

@@ -58,9 +58,9 @@ internal abstract class DriverRing(RingPlace place, Dialogue dialogue, TimeSpan 
     }
 
     /// <summary>Makes a chain available that is one descriptor with the INDIRECT flag.</summary>
-    public uint OfferTable(ulong table, uint length)
+    public uint OfferTable(ulong table, uint length, ushort moreFlags = 0)
     {
-        uint id = PublishOne(table, length, Indirect);
+        uint id = PublishOne(table, length, (ushort)(Indirect | moreFlags));
         dialogue.Note($"ring {Index}: chain {id} is available: a table of {length} bytes at 0x{table:x}");
         return id;
     }
@@ -106,6 +106,9 @@ internal abstract class DriverRing(RingPlace place, Dialogue dialogue, TimeSpan 
 
     /// <summary>Begins anew at a base, with nothing under way and nothing in the ring.</summary>
     public abstract void StartAt(uint ringBase);
+
+    /// <summary>What lies in the parts of the ring that only the driver writes.</summary>
+    public abstract byte[] DriverParts();
 
     public void Dispose()
     {

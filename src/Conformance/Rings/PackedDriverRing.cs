@@ -88,6 +88,23 @@ internal sealed class PackedDriverRing(RingPlace place, Dialogue dialogue, TimeS
         Interlocked.MemoryBarrier();
     }
 
+    /// <summary>Makes a chain available under an id of the caller's choice.</summary>
+    public uint OfferAs(ushort id, params ReadOnlySpan<ChainBuffer> chain) => Publish(id, id, chain);
+
+    /// <summary>The same with another id in all descriptors but the last.</summary>
+    public uint OfferAs(ushort id, ushort otherId, params ReadOnlySpan<ChainBuffer> chain) => Publish(id, otherId, chain);
+
+    /// <summary>The flags of the descriptor at a place.</summary>
+    public ushort FlagsAt(int place) => Memory.Read<ushort>(PlaceOf(place) + 14);
+
+    /// <summary>Where the device writes its next used descriptor.</summary>
+    public int UsedPlace => _usedNext;
+
+    /// <summary>The device's wrap counter as the driver expects it.</summary>
+    public bool UsedWrap => _usedWrap;
+
+    public override byte[] DriverParts() => Memory.ReadBytes(DriverArea, 4);
+
     public override void WriteTable(ulong table, ReadOnlySpan<ChainBuffer> chain)
     {
         for (int i = 0; i < chain.Length; i++)
@@ -103,6 +120,11 @@ internal sealed class PackedDriverRing(RingPlace place, Dialogue dialogue, TimeS
     protected override uint Publish(ReadOnlySpan<ChainBuffer> chain)
     {
         ushort id = NextId();
+        return Publish(id, id, chain);
+    }
+
+    private uint Publish(ushort id, ushort otherId, ReadOnlySpan<ChainBuffer> chain)
+    {
         int head = _next;
         ushort headFlags = 0;
         int at = _next;
@@ -112,7 +134,7 @@ internal sealed class PackedDriverRing(RingPlace place, Dialogue dialogue, TimeS
             ushort flags = (ushort)((chain[i].IsWritable ? Write : 0) | (i + 1 < chain.Length ? Next : 0) | Availability(wrap));
             if (i == 0)
                 headFlags = flags; // written last: it makes the whole chain visible
-            Descriptor(at, chain[i].Address, chain[i].Length, id, i == 0 ? Availability(!wrap) : flags);
+            Descriptor(at, chain[i].Address, chain[i].Length, i + 1 < chain.Length ? otherId : id, i == 0 ? Availability(!wrap) : flags);
             Skip(ref at, ref wrap, 1);
         }
 
