@@ -9,5 +9,6 @@ internal static class BackendChapters
         .. RingStatesChapter.Cases,
         .. SplitRingsChapter.Cases,
         .. PackedRingsChapter.Cases,
+        .. NotificationsChapter.Cases,
     ];
 }

@@ -28,6 +28,9 @@ internal sealed partial class BackendPeer : IAsyncDisposable
 
     public DeviceModel Device => Profile.Device;
 
+    /// <summary>What the case needs.</summary>
+    public CaseNeeds Needs => _needs;
+
     /// <summary>The connection, for words that this class does not have.</summary>
     public Conversation Main { get; }
 
