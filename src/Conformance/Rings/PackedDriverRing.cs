@@ -51,7 +51,8 @@ internal sealed class PackedDriverRing(RingPlace place, Dialogue dialogue, TimeS
         if ((flags & AvailableFlag) != 0 != _usedWrap || (flags & UsedFlag) != 0 != _usedWrap)
             return false;
         Volatile.ReadBarrier();
-        used = new(Memory.Read<ushort>(PlaceOf(_usedNext) + 12), Memory.Read<uint>(PlaceOf(_usedNext) + 8));
+        uint written = (flags & Write) != 0 ? Memory.Read<uint>(PlaceOf(_usedNext) + 8) : 0; // without the flag the length says nothing
+        used = new(Memory.Read<ushort>(PlaceOf(_usedNext) + 12), written);
         Skip(ref _usedNext, ref _usedWrap, _lengths.GetValueOrDefault(used.Id, 1));
         return true;
     }
