@@ -10,5 +10,6 @@ internal static class BackendChapters
         .. SplitRingsChapter.Cases,
         .. PackedRingsChapter.Cases,
         .. NotificationsChapter.Cases,
+        .. HostileRingsChapter.Cases,
     ];
 }

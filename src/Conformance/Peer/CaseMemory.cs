@@ -68,6 +68,22 @@ internal sealed class CaseMemory : IDisposable
         return at;
     }
 
+    /// <summary>Whether a stretch is all memory, if need be of several regions that touch.</summary>
+    public bool Has(ulong address, ulong length)
+    {
+        ulong end = address + length;
+        if (end < address)
+            return false;
+        for (ulong at = address; at < end;)
+        {
+            if (_regions.Find(region => at >= region.GuestAddress.Value && at - region.GuestAddress.Value < region.Size) is not { } holding)
+                return false;
+            at = holding.GuestAddress.Value + holding.Size;
+        }
+
+        return true;
+    }
+
     /// <summary>From here on buffers lie one behind the other without gaps, whatever alignment they ask for.</summary>
     public void PackFrom(ulong at) => (_next, _tight) = (at, true);
 

@@ -65,6 +65,14 @@ internal abstract class DriverRing(RingPlace place, Dialogue dialogue, TimeSpan 
         return id;
     }
 
+    /// <summary>Makes descriptors available as they are, one behind the other in the ring; those of a split ring name the next one as the next.</summary>
+    public uint OfferRaw(params ReadOnlySpan<RawDescriptor> chain)
+    {
+        uint id = PublishRaw(chain);
+        dialogue.Note($"ring {Index}: chain {id} is available: {string.Join(", ", chain.ToArray())}");
+        return id;
+    }
+
     /// <summary>Signals the ring's kick descriptor.</summary>
     public void Notify()
     {
@@ -121,6 +129,8 @@ internal abstract class DriverRing(RingPlace place, Dialogue dialogue, TimeSpan 
     public abstract void WriteTable(ulong table, ReadOnlySpan<ChainBuffer> chain);
 
     protected abstract uint Publish(ReadOnlySpan<ChainBuffer> chain);
+
+    protected abstract uint PublishRaw(ReadOnlySpan<RawDescriptor> chain);
 
     protected abstract uint PublishOne(ulong address, uint length, ushort flags);
 }

@@ -124,18 +124,24 @@ internal sealed class PackedDriverRing(RingPlace place, Dialogue dialogue, TimeS
         return Publish(id, id, chain);
     }
 
-    private uint Publish(ushort id, ushort otherId, ReadOnlySpan<ChainBuffer> chain)
+    protected override uint PublishRaw(ReadOnlySpan<RawDescriptor> chain)
+    {
+        ushort id = NextId();
+        return Publish(id, id, chain);
+    }
+
+    private uint Publish(ushort id, ushort otherId, ReadOnlySpan<ChainBuffer> chain) => Publish(id, otherId, RawDescriptor.Of(chain));
+
+    private uint Publish(ushort id, ushort otherId, ReadOnlySpan<RawDescriptor> chain)
     {
         int head = _next;
-        ushort headFlags = 0;
+        ushort headFlags = (ushort)(chain[0].Flags | Availability(_wrap)); // written last: it makes the whole chain visible
         int at = _next;
         bool wrap = _wrap;
         for (int i = 0; i < chain.Length; i++)
         {
-            ushort flags = (ushort)((chain[i].IsWritable ? Write : 0) | (i + 1 < chain.Length ? Next : 0) | Availability(wrap));
-            if (i == 0)
-                headFlags = flags; // written last: it makes the whole chain visible
-            Descriptor(at, chain[i].Address, chain[i].Length, i + 1 < chain.Length ? otherId : id, i == 0 ? Availability(!wrap) : flags);
+            ushort flags = i == 0 ? Availability(!wrap) : (ushort)(chain[i].Flags | Availability(wrap));
+            Descriptor(at, chain[i].Address, chain[i].Length, i + 1 < chain.Length ? otherId : id, flags);
             Skip(ref at, ref wrap, 1);
         }
 

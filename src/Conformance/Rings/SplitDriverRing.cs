@@ -104,6 +104,16 @@ internal sealed class SplitDriverRing(RingPlace place, Dialogue dialogue, TimeSp
         return head;
     }
 
+    protected override uint PublishRaw(ReadOnlySpan<RawDescriptor> chain)
+    {
+        ushort head = _free;
+        for (int i = 0; i < chain.Length; i++)
+            Descriptor(Place(head + i), chain[i].Address, chain[i].Length, chain[i].Flags, (ushort)Place(head + i + 1));
+        _free = (ushort)Place(head + chain.Length);
+        OfferHead(head);
+        return head;
+    }
+
     protected override uint PublishOne(ulong address, uint length, ushort flags)
     {
         ushort head = _free;
