@@ -89,7 +89,18 @@ internal static class HostilePlaces
         return scene;
     }
 
-    private static void Fill(EventNotifier counter) => RandomAccess.Write(counter.Descriptor, BitConverter.GetBytes(Full), 0);
+    private static void Fill(EventNotifier counter)
+    {
+        counter.TryConsume();
+        try
+        {
+            RandomAccess.Write(counter.Descriptor, BitConverter.GetBytes(Full), 0);
+        }
+        catch (IOException)
+        {
+            // The device has signalled it meanwhile, and it does not hold so much more.
+        }
+    }
 
     private static VhostUserVringAddress Moved(DriverRing ring, int part)
     {
