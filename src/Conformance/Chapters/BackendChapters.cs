@@ -11,5 +11,9 @@ internal static class BackendChapters
         .. PackedRingsChapter.Cases,
         .. NotificationsChapter.Cases,
         .. HostileRingsChapter.Cases,
+        .. BlockChapter.Cases,
+        .. NetworkChapter.Cases,
+        .. EntropyChapter.Cases,
+        .. ConsoleChapter.Cases,
     ];
 }
