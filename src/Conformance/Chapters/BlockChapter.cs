@@ -107,10 +107,10 @@ internal static class BlockChapter
         chapter.Add("r12-id-short", Robustness, "The device withstands GET_ID with 3 bytes for the answer", IdShortAsync, _disk);
         chapter.Add("r09-read-into-readable", Robustness, "The device withstands a read whose data it may only read, and does not change it", ReadIntoReadableAsync, _disk);
         chapter.Add("r09-write-from-writable", Robustness, "The device withstands a write whose data it may only write", WriteFromWritableAsync);
-        chapter.Add("r09-no-status", Robustness, "The device withstands a request without a status byte", static peer => ChainAsync(peer, static disk => [disk.Readable(disk.Header(0, 0))]), _disk);
-        chapter.Add("r09-short-header", Robustness, "The device withstands a header of 8 bytes", static peer => ChainAsync(peer, static disk => [disk.Readable(disk.Header(0, 0)[..8]), disk.Status()]), _disk);
+        chapter.Add("r09-no-status", Robustness, "The device withstands a request without a status byte", static peer => ChainAsync(peer, static disk => [disk.Readable(BlockDisk.Header(0, 0))]), _disk);
+        chapter.Add("r09-short-header", Robustness, "The device withstands a header of 8 bytes", static peer => ChainAsync(peer, static disk => [disk.Readable(BlockDisk.Header(0, 0).AsSpan(0, 8)), disk.Status()]), _disk);
         chapter.Add("r09-status-only", Robustness, "The device withstands a request that is a status byte alone", static peer => ChainAsync(peer, static disk => [disk.Status()]), _disk);
-        chapter.Add("r09-status-readable", Robustness, "The device withstands a status byte that it may only read", static peer => ChainAsync(peer, static disk => [disk.Readable(disk.Header(4, 0)), disk.Readable(BlockDisk.Untouched)]), _disk);
+        chapter.Add("r09-status-readable", Robustness, "The device withstands a status byte that it may only read", static peer => ChainAsync(peer, static disk => [disk.Readable(BlockDisk.Header(4, 0)), disk.Readable(BlockDisk.Untouched)]), _disk);
     }
 
     private static async Task WriteReadAsync(BackendPeer peer, int sectors)
@@ -125,7 +125,7 @@ internal static class BlockChapter
     {
         BlockDisk disk = await BlockDisk.OpenAsync(peer).ConfigureAwait(false);
         byte[] contents = disk.NewPattern(BlockFraming.Sectors);
-        byte[] request = [.. disk.Header((uint)VirtioBlkRequestType.Out, Area), .. contents];
+        byte[] request = [.. BlockDisk.Header((uint)VirtioBlkRequestType.Out, Area), .. contents];
         ChainBuffer status = disk.Status();
         ChainBuffer[] chain = [.. BlockFraming.Cut(disk.Readable(request), framing.Pieces(request.Length)), status];
         Expect.Equal(BlockDisk.Ok, await disk.FinishAsync(status.Address, chain).ConfigureAwait(false), "the status of a write");
@@ -137,7 +137,7 @@ internal static class BlockChapter
         BlockDisk disk = await BlockDisk.OpenAsync(peer).ConfigureAwait(false);
         byte[] contents = disk.NewPattern(BlockFraming.Sectors);
         await disk.WriteAsync(Area, contents).ConfigureAwait(false);
-        ChainBuffer header = disk.Readable(disk.Header((uint)VirtioBlkRequestType.In, Area));
+        ChainBuffer header = disk.Readable(BlockDisk.Header((uint)VirtioBlkRequestType.In, Area));
         ChainBuffer answer = disk.Writable(contents.Length + 1);
         disk.Memory.Write(answer.Address + (ulong)contents.Length, BlockDisk.Untouched);
         ChainBuffer[] chain = [.. BlockFraming.Cut(header, framing.Pieces((int)header.Length)), .. BlockFraming.Cut(answer, framing.Pieces((int)answer.Length))];
@@ -380,7 +380,7 @@ internal static class BlockChapter
     private static async Task RefusedAsync(BlockDisk disk, uint type, ulong sector, params ChainBuffer[] data)
     {
         ChainBuffer status = disk.Status();
-        byte? came = await disk.TryAsync(status.Address, [disk.Readable(disk.Header(type, sector)), .. data, status]).ConfigureAwait(false);
+        byte? came = await disk.TryAsync(status.Address, [disk.Readable(BlockDisk.Header(type, sector)), .. data, status]).ConfigureAwait(false);
         Expect.That(came != BlockDisk.Ok, "a status other than OK", "OK");
     }
 
@@ -389,7 +389,7 @@ internal static class BlockChapter
         BlockDisk disk = await BlockDisk.OpenAsync(peer).ConfigureAwait(false);
         ChainBuffer status = disk.Status();
         ChainBuffer[] data = length == 0 ? [] : type == VirtioBlkRequestType.In ? [disk.Writable(length)] : [disk.Readable(new byte[length])];
-        _ = await disk.TryAsync(status.Address, [disk.Readable(disk.Header((uint)type, Area)), .. data, status]).ConfigureAwait(false);
+        _ = await disk.TryAsync(status.Address, [disk.Readable(BlockDisk.Header((uint)type, Area)), .. data, status]).ConfigureAwait(false);
     }
 
     private static async Task IdShortAsync(BackendPeer peer)
@@ -407,7 +407,7 @@ internal static class BlockChapter
         byte[] contents = disk.NewPattern(1);
         ChainBuffer data = disk.Readable(contents);
         ChainBuffer status = disk.Status();
-        _ = await disk.TryAsync(status.Address, disk.Readable(disk.Header((uint)VirtioBlkRequestType.In, 0)), data, status).ConfigureAwait(false);
+        _ = await disk.TryAsync(status.Address, disk.Readable(BlockDisk.Header((uint)VirtioBlkRequestType.In, 0)), data, status).ConfigureAwait(false);
         Expect.Bytes(contents, disk.Memory.ReadBytes(data.Address, contents.Length), "a buffer that the device may only read");
     }
 
@@ -415,7 +415,7 @@ internal static class BlockChapter
     {
         BlockDisk disk = await BlockDisk.OpenAsync(peer).ConfigureAwait(false);
         ChainBuffer status = disk.Status();
-        _ = await disk.TryAsync(status.Address, disk.Readable(disk.Header((uint)VirtioBlkRequestType.Out, Area)), disk.Writable(BlockDisk.SectorSize), status).ConfigureAwait(false);
+        _ = await disk.TryAsync(status.Address, disk.Readable(BlockDisk.Header((uint)VirtioBlkRequestType.Out, Area)), disk.Writable(BlockDisk.SectorSize), status).ConfigureAwait(false);
     }
 
     private static async Task ChainAsync(BackendPeer peer, Func<BlockDisk, ChainBuffer[]> chain)

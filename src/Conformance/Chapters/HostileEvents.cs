@@ -25,7 +25,10 @@ internal static class HostileEvents
             scene.Memory.Write(split.UsedRing + 4 + (8UL * (ulong)split.Size), (ushort)0x7777);
         }
         else
+        {
             scene.Memory.Write(scene.Packed.DeviceArea, uint.MaxValue);
+        }
+
         scene.Offer(scene.VictimDescriptors);
         await scene.EndAsync().ConfigureAwait(false);
     }

@@ -27,7 +27,7 @@ internal static class HostileRaces
 
     public static async Task RunAsync(BackendPeer peer, HostileRace kind)
     {
-        int size = (peer.Needs.Features & Protocol.VirtioFeatures.RingPacked) != 0 ? HostileScene.Buffers : 4;
+        int size = peer.NeedsPacked ? HostileScene.Buffers : 4;
         HostileScene scene = await HostileScene.BeginAsync(peer, size).ConfigureAwait(false);
         if (scene.Victim.Chain.Length != HostileScene.Buffers)
             throw Expect.Skipped($"the device has no request of {HostileScene.Buffers} buffers");
@@ -70,9 +70,13 @@ internal static class HostileRaces
             scene.Ring.OfferTable(table, 16 * HostileScene.Buffers);
         }
         else if (scene.Ring is SplitDriverRing split)
+        {
             split.OfferAt([0, 1, 2], scene.Victim.Chain);
+        }
         else
+        {
             scene.Packed.OfferAs(1, scene.Victim.Chain);
+        }
     }
 
     private static ulong SecondEntry(HostileScene scene, ulong table) => table != 0 ? table + 16

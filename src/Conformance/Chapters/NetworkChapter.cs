@@ -53,7 +53,8 @@ internal static class NetworkChapter
         const string reception = "virtio: Network Device, Setting Up Receive Buffers";
         chapter.Add("receive-posted", Must, "Buffers to receive in are used for packets only", static peer => PostedAsync(peer, 8, 1526), null, reception);
         chapter.Add("receive-small", Must, "Small buffers to receive in are withstood with MRG_RXBUF", static peer => PostedAsync(peer, 8, 64), Needs(VirtioNetFeatures.MergeableBuffers), reception);
-        chapter.Add("receive-stop", Must, "A ring with buffers to receive in is stopped, and goes on where it stopped", StopPostedAsync, null, "vhost-user: VHOST_USER_GET_VRING_BASE");
+        chapter.Add("receive-stop", Must, "A ring with buffers to receive in is stopped before the first that is not used", StopPostedAsync, null, "vhost-user: VHOST_USER_GET_VRING_BASE");
+        chapter.Add("receive-restart", Must, "Packets are taken after the ring to receive in was stopped and started again", RestartReceiveAsync, null, "vhost-user: Ring states");
         chapter.Add("receive-none", Must, "Packets are taken though there are no buffers to receive in", static peer => SendAsync(peer, 60), null, reception);
         foreach (int length in (int[])[0, 1, 11, 12])
             chapter.Add($"r10-receive-{length}", Robustness, $"The device withstands buffers to receive in of {length} bytes", peer => TinyAsync(peer, length), null, reception);
@@ -78,9 +79,9 @@ internal static class NetworkChapter
     {
         const string pairs = "virtio: Network Device, Automatic receive steering in multiqueue mode";
         CaseNeeds many = Needs(VirtioNetFeatures.MultiQueue) with { Queues = 3, Protocol = VhostUserProtocolFeatures.MultiQueue };
-        chapter.Add("pairs-second", Must, "A packet is taken on the second pair", static peer => PairsAsync(peer, false), many, pairs);
-        chapter.Add("pairs-one-by-one", Must, "Pairs are enabled one after the other while packets are taken", static peer => PairsAsync(peer, true), many, pairs);
-        chapter.Add("pairs-stop-second", Must, "The first pair goes on when the second is stopped", StopSecondAsync, many, pairs);
+        chapter.Add("pairs-second", Should, "A packet is taken on the second pair", static peer => PairsAsync(peer, false), many, pairs);
+        chapter.Add("pairs-one-by-one", Should, "Pairs are enabled one after the other while packets are taken", static peer => PairsAsync(peer, true), many, pairs);
+        chapter.Add("pairs-stop-second", Should, "The first pair goes on when the second is stopped", StopSecondAsync, many, pairs);
     }
 
     private static void AddCommands(Chapter chapter)
@@ -195,9 +196,20 @@ internal static class NetworkChapter
         uint first = card.Receive.Base & 0x7fff;
         card.Post(buffers, 1526);
         await peer.WorkAsync(card.Transmit).ConfigureAwait(false);
-        uint stopped = await peer.StopAsync(card.Receive).ConfigureAwait(false) & 0x7fff;
+        uint stopped = await peer.StopAsync(card.Receive).ConfigureAwait(false);
         int came = card.TakeReceived(1526);
-        Expect.Equal((uint)came, stopped - first, "the buffers that the base says are used");
+        Expect.Equal((uint)came, (stopped & 0x7fff) - first, "the buffers that the base says are used");
+    }
+
+    private static async Task RestartReceiveAsync(BackendPeer peer)
+    {
+        NetCard card = await NetCard.OpenAsync(peer).ConfigureAwait(false);
+        card.Post(8, 1526);
+        await peer.WorkAsync(card.Transmit).ConfigureAwait(false);
+        uint stopped = await peer.StopAsync(card.Receive).ConfigureAwait(false);
+        await peer.DescribeAsync(card.Receive, stopped).ConfigureAwait(false);
+        await peer.SendKickAsync(card.Receive).ConfigureAwait(false);
+        await peer.EnableAsync(card.Receive).ConfigureAwait(false);
         await peer.WorkAsync(card.Transmit).ConfigureAwait(false);
     }
 

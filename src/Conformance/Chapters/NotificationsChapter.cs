@@ -211,7 +211,7 @@ internal static class NotificationsChapter
 
     private static async Task EventOverWrapAsync(BackendPeer peer)
     {
-        DriverRing ring = await peer.ServeAtAsync(PackedOrSplit(peer, 65_533, 0x800e_800e)).ConfigureAwait(false);
+        DriverRing ring = await peer.ServeAtAsync(peer.NeedsPacked ? 0x800e_800e : 65_533).ConfigureAwait(false);
         for (int i = 0; i < 5; i++)
         {
             ring.WantAfter(1, Buffers(peer));
@@ -301,6 +301,4 @@ internal static class NotificationsChapter
     }
 
     private static int Buffers(BackendPeer peer) => peer.Device.NewWork(peer.Memory).Chain.Length;
-
-    private static uint PackedOrSplit(BackendPeer peer, uint split, uint packed) => (peer.Needs.Features & VirtioFeatures.RingPacked) != 0 ? packed : split;
 }

@@ -1,4 +1,3 @@
-using Vhost.Protocol;
 using static Vhost.Conformance.ConformanceLevel;
 
 namespace Vhost.Conformance;

@@ -1,5 +1,3 @@
-using Vhost.Protocol;
-
 namespace Vhost.Conformance;
 
 /// <summary>Steps that cases on rings share: work that fits a ring, in batches and over many turns.</summary>

@@ -44,7 +44,7 @@ internal sealed class BlockDisk(BackendPeer peer, DriverRing ring)
     public ChainBuffer Writable(int length) => new(Memory.Allocate(length), (uint)length, true);
 
     /// <summary>The header of a request.</summary>
-    public byte[] Header(uint type, ulong sector)
+    public static byte[] Header(uint type, ulong sector)
     {
         byte[] header = new byte[VirtioBlkRequestHeader.Size];
         new VirtioBlkRequestHeader((VirtioBlkRequestType)type, 0, sector).Write(header);
