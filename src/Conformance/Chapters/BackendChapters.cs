@@ -10,5 +10,13 @@ internal static class BackendChapters
         .. DescriptorsChapter.Cases,
         .. GatesChapter.Cases,
         .. RingStatesChapter.Cases,
+        .. SplitRingsChapter.Cases,
+        .. PackedRingsChapter.Cases,
+        .. NotificationsChapter.Cases,
+        .. HostileRingsChapter.Cases,
+        .. BlockChapter.Cases,
+        .. NetworkChapter.Cases,
+        .. EntropyChapter.Cases,
+        .. ConsoleChapter.Cases,
     ];
 }

@@ -11,11 +11,13 @@ internal sealed class ConsoleModel : DeviceModel
 
     public override int WorkRing => 1;
 
-    public override Work NewWork(CaseMemory memory)
+    public override Work NewWork(CaseMemory memory) => NewWorkOf(memory, 1)!;
+
+    public override Work? NewWorkOf(CaseMemory memory, int buffers)
     {
-        byte[] line = Encoding.ASCII.GetBytes("conformance\n");
+        byte[] line = Encoding.ASCII.GetBytes("conformance".PadRight(buffers, '.') + "\n");
         ulong at = memory.Allocate(line.Length);
         memory.WriteBytes(at, line);
-        return new([new(at, (uint)line.Length, false)], static _ => { });
+        return new(Cut(at, line.Length, buffers, false), static _ => { }) { Written = 0 };
     }
 }

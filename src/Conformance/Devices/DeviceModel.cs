@@ -25,5 +25,18 @@ internal abstract class DeviceModel
     /// <summary>A request whose success shows.</summary>
     public abstract Work NewWork(CaseMemory memory);
 
+    /// <summary>The same in exactly so many buffers, one behind the other in memory where they go the same way; null: there is no such request.</summary>
+    public virtual Work? NewWorkOf(CaseMemory memory, int buffers) => null;
+
     public static DeviceModel? ByName(string name) => All.FirstOrDefault(model => model.Name == name);
+
+    /// <summary>A stretch of memory as so many buffers, the last of which is the longest.</summary>
+    protected static ChainBuffer[] Cut(ulong at, int length, int buffers, bool writable)
+    {
+        int each = length / buffers;
+        ChainBuffer[] pieces = new ChainBuffer[buffers];
+        for (int i = 0; i < buffers; i++)
+            pieces[i] = new(at + (ulong)(i * each), (uint)(i + 1 < buffers ? each : length - (i * each)), writable);
+        return pieces;
+    }
 }

@@ -7,7 +7,13 @@ internal sealed class EntropyModel : DeviceModel
 
     public override string Name => "rng";
 
-    public override Work NewWork(CaseMemory memory) => new(
-        [new(memory.Allocate(Length), Length, true)],
-        static used => Expect.That(used.Length is > 0 and <= Length, "between 1 and 64 random bytes", $"{used.Length}"));
+    public override Work NewWork(CaseMemory memory) => NewWorkOf(memory, 1)!;
+
+    public override Work? NewWorkOf(CaseMemory memory, int buffers)
+    {
+        int length = Math.Max(Length, buffers);
+        return new(
+            Cut(memory.Allocate(length), length, buffers, true),
+            used => Expect.That(used.Length > 0 && used.Length <= length, $"between 1 and {length} random bytes", $"{used.Length}"));
+    }
 }

@@ -6,7 +6,9 @@ internal sealed class NetModel : DeviceModel
     /// <summary>The header of a modern device, whatever is negotiated.</summary>
     public const int HeaderSize = 12;
 
-    private const int SmallestPacket = 60;
+    public const int SmallestPacket = 60;
+
+    public const int LargestPacket = 1514;
 
     public override string Name => "net";
 
@@ -16,7 +18,20 @@ internal sealed class NetModel : DeviceModel
 
     public override bool DropsWhenDisabled => true;
 
-    public override Work NewWork(CaseMemory memory) => new([Packet(memory, SmallestPacket)], static _ => { });
+    public override Work NewWork(CaseMemory memory) => Send(Packet(memory, SmallestPacket));
+
+    public override Work? NewWorkOf(CaseMemory memory, int buffers)
+    {
+        if (buffers == 1)
+            return NewWork(memory);
+        ChainBuffer whole = Packet(memory, buffers <= SmallestPacket ? SmallestPacket : LargestPacket);
+        return buffers - 1 > LargestPacket
+            ? null
+            : Send([new(whole.Address, HeaderSize, false), .. Cut(whole.Address + HeaderSize, (int)whole.Length - HeaderSize, buffers - 1, false)]);
+    }
+
+    /// <summary>A packet that is sent, which writes nothing.</summary>
+    public static Work Send(params ChainBuffer[] chain) => new(chain, static _ => { }) { Written = 0 };
 
     /// <summary>A packet with its header in one buffer: broadcast, from a locally administered address, of an experimental type.</summary>
     public static ChainBuffer Packet(CaseMemory memory, int length)

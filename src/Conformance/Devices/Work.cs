@@ -3,4 +3,11 @@ namespace Vhost.Conformance;
 /// <summary>One request that an honest driver makes of a device, and what it expects back.</summary>
 /// <param name="Chain">Its buffers.</param>
 /// <param name="Check">Fails the case unless the device did what was asked of it.</param>
-internal sealed record Work(ChainBuffer[] Chain, Action<UsedBuffer> Check);
+internal sealed record Work(ChainBuffer[] Chain, Action<UsedBuffer> Check)
+{
+    /// <summary>How many bytes a device writes that does what was asked; null: it may choose.</summary>
+    public uint? Written { get; init; }
+
+    /// <summary>How many bytes the device may write.</summary>
+    public uint Writable => (uint)Chain.Where(static buffer => buffer.IsWritable).Sum(static buffer => buffer.Length);
+}

@@ -28,6 +28,9 @@ internal sealed partial class BackendPeer : IAsyncDisposable
 
     public DeviceModel Device => Profile.Device;
 
+    /// <summary>Whether the case is one on packed rings.</summary>
+    public bool NeedsPacked => (_needs.Features & VirtioFeatures.RingPacked) != 0;
+
     /// <summary>The connection, for words that this class does not have.</summary>
     public Conversation Main { get; }
 

@@ -24,7 +24,9 @@ internal sealed class CaseMemory : IDisposable
     private readonly GuestMemory _memory;
     private readonly GuestMemoryLease _lease;
     private readonly List<GuestMemoryRegion> _regions = [];
+    private readonly List<SharedMemory> _files = [];
     private ulong _next;
+    private bool _tight;
 
     /// <summary>One region of 8 MiB at guest address 0.</summary>
     public CaseMemory()
@@ -61,10 +63,29 @@ internal sealed class CaseMemory : IDisposable
     /// <summary>Room for a buffer in the first region, not handed out before, filled with zeroes.</summary>
     public ulong Allocate(int length, int alignment = 64)
     {
-        ulong at = (_next + (ulong)alignment - 1) / (ulong)alignment * (ulong)alignment;
+        ulong at = _tight ? _next : (_next + (ulong)alignment - 1) / (ulong)alignment * (ulong)alignment;
         _next = at + (ulong)length;
         return at;
     }
+
+    /// <summary>Whether a stretch is all memory, if need be of several regions that touch.</summary>
+    public bool Has(ulong address, ulong length)
+    {
+        ulong end = address + length;
+        if (end < address)
+            return false;
+        for (ulong at = address; at < end;)
+        {
+            if (_regions.Find(region => at >= region.GuestAddress.Value && at - region.GuestAddress.Value < region.Size) is not { } holding)
+                return false;
+            at = holding.GuestAddress.Value + holding.Size;
+        }
+
+        return true;
+    }
+
+    /// <summary>From here on buffers lie one behind the other without gaps, whatever alignment they ask for.</summary>
+    public void PackFrom(ulong at) => (_next, _tight) = (at, true);
 
     public T Read<T>(ulong address)
         where T : unmanaged =>
@@ -102,15 +123,17 @@ internal sealed class CaseMemory : IDisposable
         _memory.Dispose();
         foreach (GuestMemoryRegion region in _regions)
             region.Memory.Dispose();
+        foreach (SharedMemory file in _files)
+            file.Dispose();
     }
 
-    private static SharedMemory Create(CaseRegion region)
+    private SharedMemory Create(CaseRegion region)
     {
         SharedMemory file = SharedMemory.CreateSealed("conformance", region.Offset + region.Size);
         if (region.Offset == 0)
             return file;
-        using (file)
-            return SharedMemory.Map(file.Descriptor, region.Offset, region.Size);
+        _files.Add(file); // both mappings share the descriptor, which is closed with the first of them
+        return SharedMemory.Map(file.Descriptor, region.Offset, region.Size);
     }
 
     private static InvalidOperationException Missing(ulong address) => new($"The case has no memory at 0x{address:x}.");

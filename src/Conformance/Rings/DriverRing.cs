@@ -58,10 +58,18 @@ internal abstract class DriverRing(RingPlace place, Dialogue dialogue, TimeSpan 
     }
 
     /// <summary>Makes a chain available that is one descriptor with the INDIRECT flag.</summary>
-    public uint OfferTable(ulong table, uint length)
+    public uint OfferTable(ulong table, uint length, ushort moreFlags = 0)
     {
-        uint id = PublishOne(table, length, Indirect);
+        uint id = PublishOne(table, length, (ushort)(Indirect | moreFlags));
         dialogue.Note($"ring {Index}: chain {id} is available: a table of {length} bytes at 0x{table:x}");
+        return id;
+    }
+
+    /// <summary>Makes descriptors available as they are, one behind the other in the ring; those of a split ring name the next one as the next.</summary>
+    public uint OfferRaw(params ReadOnlySpan<RawDescriptor> chain)
+    {
+        uint id = PublishRaw(chain);
+        dialogue.Note($"ring {Index}: chain {id} is available: {string.Join(", ", chain.ToArray())}");
         return id;
     }
 
@@ -107,6 +115,9 @@ internal abstract class DriverRing(RingPlace place, Dialogue dialogue, TimeSpan 
     /// <summary>Begins anew at a base, with nothing under way and nothing in the ring.</summary>
     public abstract void StartAt(uint ringBase);
 
+    /// <summary>What lies in the parts of the ring that only the driver writes.</summary>
+    public abstract byte[] DriverParts();
+
     public void Dispose()
     {
         Kick.Dispose();
@@ -118,6 +129,8 @@ internal abstract class DriverRing(RingPlace place, Dialogue dialogue, TimeSpan 
     public abstract void WriteTable(ulong table, ReadOnlySpan<ChainBuffer> chain);
 
     protected abstract uint Publish(ReadOnlySpan<ChainBuffer> chain);
+
+    protected abstract uint PublishRaw(ReadOnlySpan<RawDescriptor> chain);
 
     protected abstract uint PublishOne(ulong address, uint length, ushort flags);
 }

@@ -51,7 +51,8 @@ internal sealed class PackedDriverRing(RingPlace place, Dialogue dialogue, TimeS
         if ((flags & AvailableFlag) != 0 != _usedWrap || (flags & UsedFlag) != 0 != _usedWrap)
             return false;
         Volatile.ReadBarrier();
-        used = new(Memory.Read<ushort>(PlaceOf(_usedNext) + 12), Memory.Read<uint>(PlaceOf(_usedNext) + 8));
+        uint written = (flags & Write) != 0 ? Memory.Read<uint>(PlaceOf(_usedNext) + 8) : 0; // without the flag the length says nothing
+        used = new(Memory.Read<ushort>(PlaceOf(_usedNext) + 12), written);
         Skip(ref _usedNext, ref _usedWrap, _lengths.GetValueOrDefault(used.Id, 1));
         return true;
     }
@@ -88,6 +89,23 @@ internal sealed class PackedDriverRing(RingPlace place, Dialogue dialogue, TimeS
         Interlocked.MemoryBarrier();
     }
 
+    /// <summary>Makes a chain available under an id of the caller's choice.</summary>
+    public uint OfferAs(ushort id, params ReadOnlySpan<ChainBuffer> chain) => Publish(id, id, chain);
+
+    /// <summary>The same with another id in all descriptors but the last.</summary>
+    public uint OfferAs(ushort id, ushort otherId, params ReadOnlySpan<ChainBuffer> chain) => Publish(id, otherId, chain);
+
+    /// <summary>The flags of the descriptor at a place.</summary>
+    public ushort FlagsAt(int place) => Memory.Read<ushort>(PlaceOf(place) + 14);
+
+    /// <summary>Where the device writes its next used descriptor.</summary>
+    public int UsedPlace => _usedNext;
+
+    /// <summary>The device's wrap counter as the driver expects it.</summary>
+    public bool UsedWrap => _usedWrap;
+
+    public override byte[] DriverParts() => Memory.ReadBytes(DriverArea, 4);
+
     public override void WriteTable(ulong table, ReadOnlySpan<ChainBuffer> chain)
     {
         for (int i = 0; i < chain.Length; i++)
@@ -103,16 +121,27 @@ internal sealed class PackedDriverRing(RingPlace place, Dialogue dialogue, TimeS
     protected override uint Publish(ReadOnlySpan<ChainBuffer> chain)
     {
         ushort id = NextId();
+        return Publish(id, id, chain);
+    }
+
+    protected override uint PublishRaw(ReadOnlySpan<RawDescriptor> chain)
+    {
+        ushort id = NextId();
+        return Publish(id, id, chain);
+    }
+
+    private uint Publish(ushort id, ushort otherId, ReadOnlySpan<ChainBuffer> chain) => Publish(id, otherId, RawDescriptor.Of(chain));
+
+    private uint Publish(ushort id, ushort otherId, ReadOnlySpan<RawDescriptor> chain)
+    {
         int head = _next;
-        ushort headFlags = 0;
+        ushort headFlags = (ushort)(chain[0].Flags | Availability(_wrap)); // written last: it makes the whole chain visible
         int at = _next;
         bool wrap = _wrap;
         for (int i = 0; i < chain.Length; i++)
         {
-            ushort flags = (ushort)((chain[i].IsWritable ? Write : 0) | (i + 1 < chain.Length ? Next : 0) | Availability(wrap));
-            if (i == 0)
-                headFlags = flags; // written last: it makes the whole chain visible
-            Descriptor(at, chain[i].Address, chain[i].Length, id, i == 0 ? Availability(!wrap) : flags);
+            ushort flags = i == 0 ? Availability(!wrap) : (ushort)(chain[i].Flags | Availability(wrap));
+            Descriptor(at, chain[i].Address, chain[i].Length, i + 1 < chain.Length ? otherId : id, flags);
             Skip(ref at, ref wrap, 1);
         }
 

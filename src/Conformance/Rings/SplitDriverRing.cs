@@ -77,6 +77,17 @@ internal sealed class SplitDriverRing(RingPlace place, Dialogue dialogue, TimeSp
         PublishIndex((ushort)(_published + 1));
     }
 
+    /// <summary>Makes a chain available whose descriptors are at these places of the table.</summary>
+    public uint OfferAt(ReadOnlySpan<int> places, params ReadOnlySpan<ChainBuffer> chain)
+    {
+        for (int i = 0; i < chain.Length; i++)
+            Descriptor(places[i], chain[i].Address, chain[i].Length, FlagsOf(chain, i), (ushort)(i + 1 < chain.Length ? places[i + 1] : ushort.MaxValue));
+        OfferHead((ushort)places[0]);
+        return (uint)places[0];
+    }
+
+    public override byte[] DriverParts() => Memory.ReadBytes(At, (int)(AvailableRing - At) + 4 + (2 * Size));
+
     public override void WriteTable(ulong table, ReadOnlySpan<ChainBuffer> chain)
     {
         for (int i = 0; i < chain.Length; i++)
@@ -88,6 +99,16 @@ internal sealed class SplitDriverRing(RingPlace place, Dialogue dialogue, TimeSp
         ushort head = _free;
         for (int i = 0; i < chain.Length; i++)
             Descriptor(Place(head + i), chain[i].Address, chain[i].Length, FlagsOf(chain, i), (ushort)Place(head + i + 1));
+        _free = (ushort)Place(head + chain.Length);
+        OfferHead(head);
+        return head;
+    }
+
+    protected override uint PublishRaw(ReadOnlySpan<RawDescriptor> chain)
+    {
+        ushort head = _free;
+        for (int i = 0; i < chain.Length; i++)
+            Descriptor(Place(head + i), chain[i].Address, chain[i].Length, chain[i].Flags, (ushort)Place(head + i + 1));
         _free = (ushort)Place(head + chain.Length);
         OfferHead(head);
         return head;
