@@ -6,6 +6,12 @@ internal static class BackendChapters
     public static IReadOnlyList<BackendCase> All { get; } =
     [
         .. NegotiationChapter.Cases,
+        .. MemoryChapter.Cases,
         .. RingStatesChapter.Cases,
+        .. ConfigurationChapter.Cases,
+        .. StatusChapter.Cases,
+        .. AcknowledgementsChapter.Cases,
+        .. BackendChannelChapter.Cases,
+        .. DirtyLogChapter.Cases,
     ];
 }
