@@ -13,5 +13,7 @@ internal static class BackendChapters
         .. AcknowledgementsChapter.Cases,
         .. BackendChannelChapter.Cases,
         .. DirtyLogChapter.Cases,
+        .. InflightChapter.Cases,
+        .. IotlbChapter.Cases,
     ];
 }
