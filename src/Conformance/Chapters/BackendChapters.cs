@@ -15,5 +15,8 @@ internal static class BackendChapters
         .. DirtyLogChapter.Cases,
         .. InflightChapter.Cases,
         .. IotlbChapter.Cases,
+        .. DeviceStateChapter.Cases,
+        .. PostcopyChapter.Cases,
+        .. HostileControlChapter.Cases,
     ];
 }
