@@ -88,7 +88,10 @@ internal static partial class HostileControlChapter
     {
         await peer.CloseAsync().ConfigureAwait(false);
         for (int i = 0; i < 100; i++)
-            await (await peer.ConnectAnotherAsync().ConfigureAwait(false)).CloseAsync();
+        {
+            BackendPeer next = await peer.ConnectAnotherAsync().ConfigureAwait(false);
+            await next.CloseAsync().ConfigureAwait(false);
+        }
     }
 
     private static async Task SecondAsync(BackendPeer peer)

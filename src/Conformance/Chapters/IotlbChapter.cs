@@ -13,7 +13,8 @@ internal static class IotlbChapter
 
     private static readonly CaseNeeds _needs = CaseNeeds.Working with
     {
-        Features = VirtioFeatures.AccessPlatform, Protocol = VhostUserProtocolFeatures.BackendReq | VhostUserProtocolFeatures.ReplyAck,
+        Features = VirtioFeatures.AccessPlatform,
+        Protocol = VhostUserProtocolFeatures.BackendReq | VhostUserProtocolFeatures.ReplyAck,
     };
 
     private static readonly CaseNeeds _block = _needs with { Device = "blk" };
