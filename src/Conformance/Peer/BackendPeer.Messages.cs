@@ -88,8 +88,9 @@ internal sealed partial class BackendPeer
             return new(AnswerKind.Silent, [], 0);
         Expect.That(first.Header.Request == code, $"a reply to {MessageContracts.NameOf(VhostUserChannel.Main, code)}", $"one to {first.Name}");
         using ReceivedMessage? second = await Main.TryReceiveAsync("a reply to GET_FEATURES").ConfigureAwait(false);
-        if (second is { } other)
-            Expect.That(other.Header.Request == barrier, "one answer to each message", $"a second one, to {other.Name}");
+        if (second is null)
+            return new(AnswerKind.Ended, first.Payload, first.Descriptors.Count);
+        Expect.That(second.Header.Request == barrier, "one answer to each message", $"a second one, to {second.Name}");
         return AnswerOf(code, first);
     }
 
@@ -121,6 +122,23 @@ internal sealed partial class BackendPeer
         Answer answer = await SayAsync(request, payload, descriptors).ConfigureAwait(false);
         if (answer.Kind is AnswerKind.Refused or AnswerKind.Ended)
             NoteRefusal(answer.Text);
+    }
+
+    /// <summary>Whether the connection goes on after input that may end it, which is a refusal.</summary>
+    public async Task<bool> GoesOnAsync()
+    {
+        await Main.SendAsync((uint)VhostUserRequest.GetFeatures, Plain, default).ConfigureAwait(false);
+        while (await Main.TryReceiveAsync("a reply to GET_FEATURES, or the end of the connection").ConfigureAwait(false) is { } message)
+        {
+            uint code = message.Header.Request;
+            message.Dispose();
+            if (code == (uint)VhostUserRequest.GetFeatures)
+                return true;
+            NoteRefusal($"an answer to {MessageContracts.NameOf(VhostUserChannel.Main, code)}");
+        }
+
+        NoteRefusal("the connection was ended");
+        return false;
     }
 
     /// <summary>The connection must end; in which moment is the peer's choice. The verdict is REJECT.</summary>

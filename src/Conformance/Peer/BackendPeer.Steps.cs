@@ -24,6 +24,18 @@ internal sealed partial class BackendPeer
     /// <summary>Tells the peer where the memory of the case is (SET_MEM_TABLE).</summary>
     public Task ShareMemoryAsync() => AcceptedAsync(VhostUserRequest.SetMemTable, Memory.Table, Memory.Descriptors);
 
+    /// <summary>Tells the peer of some regions of the case's memory, by their numbers.</summary>
+    public Task ShareRegionsAsync(params int[] which) => AcceptedAsync(
+        VhostUserRequest.SetMemTable, CaseMemory.TableOf([.. which.Select(i => Memory.Regions[i])]), [.. which.Select(i => Memory.Descriptors[i])]);
+
+    /// <summary>Adds one region of the case's memory (ADD_MEM_REG).</summary>
+    public Task AddRegionAsync(int which) =>
+        AcceptedAsync(VhostUserRequest.AddMemReg, Bytes(new VhostUserSingleRegion(Memory.Regions[which])), Memory.Descriptors[which]);
+
+    /// <summary>Takes one region of the case's memory away (REM_MEM_REG).</summary>
+    public Task RemoveRegionAsync(int which) =>
+        AcceptedAsync(VhostUserRequest.RemMemReg, Bytes(new VhostUserSingleRegion(Memory.Regions[which])));
+
     /// <summary>A ring of the negotiated format in the case's memory; the peer knows nothing of it yet.</summary>
     /// <param name="index">Which ring of the device.</param>
     /// <param name="size">Entries.</param>
@@ -41,12 +53,15 @@ internal sealed partial class BackendPeer
         Fresh(new PackedDriverRing(new(Memory, index, size, PlaceOf(index, place)), _dialogue, Patience), PackedDriverRing.FirstBase);
 
     /// <summary>Everything that a ring needs before its kick descriptor: size, base, addresses, call.</summary>
-    public async Task DescribeAsync(DriverRing ring, uint? startBase = null)
+    /// <param name="ring">The ring.</param>
+    /// <param name="startBase">Null: the base at which it stands.</param>
+    /// <param name="address">Null: the addresses at which it is.</param>
+    public async Task DescribeAsync(DriverRing ring, uint? startBase = null, VhostUserVringAddress? address = null)
     {
         uint index = (uint)ring.Index;
         await SendAsync(VhostUserRequest.SetVringNum, RingState(index, (uint)ring.Size)).ConfigureAwait(false);
         await SendAsync(VhostUserRequest.SetVringBase, RingState(index, startBase ?? ring.Base)).ConfigureAwait(false);
-        await SendAsync(VhostUserRequest.SetVringAddr, Bytes(ring.Address)).ConfigureAwait(false);
+        await SendAsync(VhostUserRequest.SetVringAddr, Bytes(address ?? ring.Address)).ConfigureAwait(false);
         await SendAsync(VhostUserRequest.SetVringCall, RingWord(ring.Index), ring.Call.Descriptor).ConfigureAwait(false);
     }
 
@@ -111,6 +126,24 @@ internal sealed partial class BackendPeer
             await SendAsync(VhostUserRequest.SetStatus, U64(ready)).ConfigureAwait(false);
     }
 
+    /// <summary>Serves once if the device can be made to do something; else says what every front-end says.</summary>
+    public async Task ServeOnceAsync(Negotiation? choice = null)
+    {
+        if (Device.CanWork)
+        {
+            await WorkAsync(await ServeAsync(choice).ConfigureAwait(false)).ConfigureAwait(false);
+            return;
+        }
+
+        await NegotiateAsync(choice).ConfigureAwait(false);
+        await ShareMemoryAsync().ConfigureAwait(false);
+        await BarrierAsync().ConfigureAwait(false);
+    }
+
+    /// <summary>Writes down what a case negotiated in words of its own.</summary>
+    public void NoteAgreed(VirtioFeatures features, VhostUserProtocolFeatures protocol) =>
+        State = new(Profile.Features, features, Profile.Protocol, protocol);
+
     /// <summary>Has work done: offered, kicked, used, and right.</summary>
     public async Task WorkAsync(DriverRing ring, string awaited = "the device does its work")
     {
@@ -136,7 +169,7 @@ internal sealed partial class BackendPeer
         await BarrierAsync().ConfigureAwait(false);
     }
 
-    private static ulong PlaceOf(int index, int place) => (ulong)(place < 0 ? index : place) * CaseMemory.RingRoom;
+    private ulong PlaceOf(int index, int place) => Memory.RingsAt + ((ulong)(place < 0 ? index : place) * CaseMemory.RingRoom);
 
     private T Fresh<T>(T ring, uint startBase)
         where T : DriverRing

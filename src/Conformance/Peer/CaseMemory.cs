@@ -24,7 +24,6 @@ internal sealed class CaseMemory : IDisposable
     private readonly GuestMemory _memory;
     private readonly GuestMemoryLease _lease;
     private readonly List<GuestMemoryRegion> _regions = [];
-    private readonly List<SharedMemory> _files = [];
     private ulong _next;
     private bool _tight;
 
@@ -40,7 +39,19 @@ internal sealed class CaseMemory : IDisposable
             _regions.Add(new(new GuestAddress(region.At), Create(region), new UserAddress(region.At + UserOffset)));
         _memory = GuestMemory.Create([.. _regions]);
         _lease = _memory.Acquire();
+        RingsAt = regions[0].At;
         _next = regions[0].At + FirstBuffer;
+    }
+
+    /// <summary>Where the places of the rings begin; the first region unless a case says otherwise.</summary>
+    public ulong RingsAt { get; set; }
+
+    /// <summary>Memory that somebody else made, at guest address 0.</summary>
+    public CaseMemory(SharedMemory file)
+    {
+        _regions.Add(new(new GuestAddress(0), file, new UserAddress(UserOffset)));
+        _memory = GuestMemory.Create([.. _regions]);
+        _lease = _memory.Acquire();
     }
 
     /// <summary>The regions as messages name them.</summary>
@@ -50,15 +61,18 @@ internal sealed class CaseMemory : IDisposable
     public SafeHandle[] Descriptors => [.. _regions.Select(static region => region.Memory.Descriptor)];
 
     /// <summary>The payload of SET_MEM_TABLE.</summary>
-    public byte[] Table
+    public byte[] Table => TableOf([.. Regions]);
+
+    /// <summary>The payload of SET_MEM_TABLE for any regions.</summary>
+    public static byte[] TableOf(params VhostUserMemoryRegion[] regions)
     {
-        get
-        {
-            byte[] payload = new byte[VhostUserMemoryTable.EncodedSizeOf(_regions.Count)];
-            VhostUserMemoryTable.Write([.. Regions], payload);
-            return payload;
-        }
+        byte[] payload = new byte[VhostUserMemoryTable.EncodedSizeOf(regions.Length)];
+        VhostUserMemoryTable.Write(regions, payload);
+        return payload;
     }
+
+    /// <summary>Buffers are handed out from here on.</summary>
+    public void AllocateFrom(ulong address) => _next = address;
 
     /// <summary>Room for a buffer in the first region, not handed out before, filled with zeroes.</summary>
     public ulong Allocate(int length, int alignment = 64)
@@ -123,17 +137,15 @@ internal sealed class CaseMemory : IDisposable
         _memory.Dispose();
         foreach (GuestMemoryRegion region in _regions)
             region.Memory.Dispose();
-        foreach (SharedMemory file in _files)
-            file.Dispose();
     }
 
-    private SharedMemory Create(CaseRegion region)
+    private static SharedMemory Create(CaseRegion region)
     {
         SharedMemory file = SharedMemory.CreateSealed("conformance", region.Offset + region.Size);
         if (region.Offset == 0)
             return file;
-        _files.Add(file); // both mappings share the descriptor, which is closed with the first of them
-        return SharedMemory.Map(file.Descriptor, region.Offset, region.Size);
+        using (file)
+            return SharedMemory.Map(Libc.Duplicate(file.Descriptor), region.Offset, region.Size);
     }
 
     private static InvalidOperationException Missing(ulong address) => new($"The case has no memory at 0x{address:x}.");

@@ -20,6 +20,9 @@ internal sealed record CaseNeeds
     /// <summary>Protocol feature bits.</summary>
     public VhostUserProtocolFeatures Protocol { get; init; }
 
+    /// <summary>Feature bits of which none may be offered.</summary>
+    public VirtioFeatures NotFeatures { get; init; }
+
     /// <summary>The kind of device; empty: any.</summary>
     public string Device { get; init; } = "";
 
@@ -43,6 +46,8 @@ internal sealed record CaseNeeds
             return $"it does not offer {FeatureNames.Describe(Features & ~peer.Features)}";
         if (!peer.Offers(Protocol))
             return $"it does not offer {FeatureNames.Describe(Protocol & ~peer.Protocol)}";
+        if ((peer.Features & NotFeatures) != 0)
+            return $"it offers {FeatureNames.Describe(peer.Features & NotFeatures)}";
         if (AnyMissing is { } all && all.Missing(peer) is null)
             return "it offers all that this belongs to";
         return Queues > Math.Max(peer.Queues, peer.Device.Rings) ? $"it has fewer than {Queues} queues" : null;
