@@ -36,7 +36,7 @@ internal static class HostileBuffers
         await scene.EndAsync().ConfigureAwait(false);
     }
 
-    /// <summary>The second buffer is one of the three parts of the ring; what the device reads there afterwards is its own affair.</summary>
+    /// <summary>The second buffer is one of the three parts of the ring; what the device reads there afterwards depends on what it wrote, so no verdict hangs on that.</summary>
     public static async Task InRingAsync(BackendPeer peer, int part)
     {
         HostileScene scene = await HostileScene.BeginAsync(peer).ConfigureAwait(false);
@@ -44,7 +44,9 @@ internal static class HostileBuffers
         int which = Math.Min(1, chain.Length - 1);
         chain[which] = chain[which] with { Address = Parts(scene.Ring)[part] };
         scene.Offer(chain);
-        await scene.EndAsync(readsUsed: false).ConfigureAwait(false);
+        scene.Ring.Notify();
+        _ = await scene.Ring.TryUsedAsync(peer.Quiet).ConfigureAwait(false);
+        await scene.EndEitherWayAsync().ConfigureAwait(false);
     }
 
     public static async Task HoleAsync(BackendPeer peer)

@@ -59,15 +59,15 @@ internal sealed class HostileScene
     }
 
     /// <summary>Kicks, gives the device time to do what it will, and judges that.</summary>
-    public async Task EndAsync(bool readsUsed = true)
+    public async Task EndAsync()
     {
         Ring.Notify();
         if (await Ring.TryUsedAsync(2 * Peer.Quiet).ConfigureAwait(false) is not { } used)
             Peer.NoteRefusal("the chain was not used");
-        else if (readsUsed)
+        else
             Judge(used);
         await StopAsync().ConfigureAwait(false);
-        for (int i = 0; readsUsed && i < Ring.Size && Ring.TryTakeUsed(out UsedBuffer more); i++)
+        for (int i = 0; i < Ring.Size && Ring.TryTakeUsed(out UsedBuffer more); i++)
             Judge(more);
         _canaries.Check();
     }
