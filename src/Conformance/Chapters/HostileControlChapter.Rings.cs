@@ -248,8 +248,6 @@ internal static partial class HostileControlChapter
     {
         ring.Offer(peer.Device.NewWork(peer.Memory).Chain);
         ring.Notify();
-        if (!await peer.GoesOnAsync().ConfigureAwait(false))
-            return;
         if (await ring.TryUsedAsync(peer.Quiet).ConfigureAwait(false) is null)
             peer.Note("the ring is not served");
         _ = await peer.GoesOnAsync().ConfigureAwait(false);

@@ -406,8 +406,6 @@ internal static class InflightChapter
         await peer.DescribeAsync(ring, 1).ConfigureAwait(false);
         await peer.SayRingAsync(ring, "KICK ENABLE").ConfigureAwait(false);
         ring.Notify();
-        if (!await peer.GoesOnAsync().ConfigureAwait(false))
-            return;
         if (await ring.TryUsedAsync(peer.Quiet).ConfigureAwait(false) is null)
             peer.Note("the ring is not served");
         _ = await peer.GoesOnAsync().ConfigureAwait(false);

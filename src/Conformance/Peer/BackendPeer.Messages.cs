@@ -124,8 +124,18 @@ internal sealed partial class BackendPeer
             NoteRefusal(answer.Text);
     }
 
-    /// <summary>Whether the connection goes on after input that may end it, which is a refusal.</summary>
-    public async Task<bool> GoesOnAsync()
+    /// <summary>Whether the connection goes on after input that may end it, which is a refusal. Asked twice: some peers answer one more message before they end.</summary>
+    public async Task<bool> GoesOnAsync() =>
+        await AnswersAsync().ConfigureAwait(false) && await AnswersAsync().ConfigureAwait(false);
+
+    /// <summary>The connection must end; in which moment is the peer's choice. The verdict is REJECT.</summary>
+    public async Task EndsAsync(string why)
+    {
+        Expect.That(await Main.EndsAsync().ConfigureAwait(false), $"the connection is ended: {why}", "it goes on");
+        NoteRefusal("the connection was ended");
+    }
+
+    private async Task<bool> AnswersAsync()
     {
         await Main.SendAsync((uint)VhostUserRequest.GetFeatures, Plain, default).ConfigureAwait(false);
         while (await Main.TryReceiveAsync("a reply to GET_FEATURES, or the end of the connection").ConfigureAwait(false) is { } message)
@@ -139,13 +149,6 @@ internal sealed partial class BackendPeer
 
         NoteRefusal("the connection was ended");
         return false;
-    }
-
-    /// <summary>The connection must end; in which moment is the peer's choice. The verdict is REJECT.</summary>
-    public async Task EndsAsync(string why)
-    {
-        Expect.That(await Main.EndsAsync().ConfigureAwait(false), $"the connection is ended: {why}", "it goes on");
-        NoteRefusal("the connection was ended");
     }
 
     private static bool HasOwnReply(uint code) =>
