@@ -41,6 +41,23 @@ public sealed class ForwardingTests
         before.AssertBack();
     }
 
+    /// <summary>A payload may be a frame of a display.</summary>
+    [Fact]
+    public async Task What_is_shown_is_what_is_handed_on_and_no_copy_of_it()
+    {
+        (VhostUserConnection frontEnd, VhostUserConnection one) = VhostUserConnection.CreatePair();
+        (VhostUserConnection other, VhostUserConnection backEnd) = VhostUserConnection.CreatePair();
+        using ProxySession session = new(new VhostUserProxy(), 1, one, other);
+        await ProxyBench.AskAsync(frontEnd, VhostUserRequest.SetVringNum, new byte[8]);
+        using VhostUserMessage? received = await one.ReceiveAsync().AsTask().InTime();
+        using PassingMessage message = new(received!);
+
+        session.Arrived(VhostUserChannel.Main, ProxySide.FrontEnd, message).Payload.Equals(message.Payload).Should().BeTrue("both are the same bytes in memory");
+
+        foreach (VhostUserConnection connection in (VhostUserConnection[])[frontEnd, one, other, backEnd])
+            await connection.DisposeAsync();
+    }
+
     [Theory]
     [InlineData(ProxySide.FrontEnd)]
     [InlineData(ProxySide.BackEnd)]
