@@ -30,7 +30,7 @@ public sealed class EndingTests
 
             for (byte i = 1; i <= 3; i++)
                 (await ProxyBench.NextAsync(ends.Stays)).Payload.Should().HaveCount(Long).And.OnlyContain(value => value == i);
-            await ProxyBench.ExpectEndAsync(ends.Stays);
+            await ExpectEndOrResetAsync(ends.Stays);
             await ends.Ended.InTime();
         }
 
@@ -90,6 +90,19 @@ public sealed class EndingTests
         byte[] payload = new byte[size];
         payload.AsSpan().Fill(value);
         return ProxyBench.AskAsync(from, VhostUserRequest.SetVringNum, payload);
+    }
+
+    /// <summary>A socket that is closed before all was read of it resets the other one, here as without a proxy.</summary>
+    private static async Task ExpectEndOrResetAsync(VhostUserConnection at)
+    {
+        try
+        {
+            await ProxyBench.ExpectEndAsync(at);
+        }
+        catch (VhostUserDisconnectedException)
+        {
+            // It was reset.
+        }
     }
 
     /// <summary>A proxy between sockets: of one that goes, and of one that stays.</summary>
