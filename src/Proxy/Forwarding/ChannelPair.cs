@@ -30,7 +30,7 @@ internal sealed class ChannelPair(ProxySession session, VhostUserChannel channel
                 to.EndSending();
             else
                 discarded = DiscardAsync(from, ends.Token);
-            left = from.WaitPeerLeftAsync(ends.Token).AsTask();
+            left = LeftAsync(from, ends.Token);
             if (await Task.WhenAny(second, left).ConfigureAwait(false) == second)
                 await second.ConfigureAwait(false);
             return end.Text;
@@ -44,6 +44,9 @@ internal sealed class ChannelPair(ProxySession session, VhostUserChannel channel
             await all.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
+
+    /// <summary>Whatever is wrong, a session that is being stopped too, comes with the task.</summary>
+    private static async Task LeftAsync(VhostUserConnection end, CancellationToken stop) => await end.WaitPeerLeftAsync(stop).ConfigureAwait(false);
 
     /// <summary>Whoever still speaks to one that has gone need not wait for that, and hears what that one has said before.</summary>
     private static async Task DiscardAsync(VhostUserConnection from, CancellationToken stop)
