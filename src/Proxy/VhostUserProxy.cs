@@ -20,7 +20,10 @@ public sealed class VhostUserProxy(VhostUserProxyOptions? options = null)
 
     internal TimeSpan Elapsed => Options.TimeProvider.GetElapsedTime(_began);
 
-    /// <summary>Stands between two peers until one of them has gone, and then ends the connection with the other.</summary>
+    /// <summary>
+    /// Stands between two peers until one of them has gone, and then ends the connection with the other, once that has taken what had come for it, however long it needs. A peer that has only ended what it says gets what
+    /// the other one says until that ends, too.
+    /// </summary>
     /// <param name="frontEnd">The connection to the front-end. Owned from here on.</param>
     /// <param name="backEnd">The connection to the back-end. Owned from here on.</param>
     /// <param name="cancellationToken">Ends both, and with that the session.</param>

@@ -212,6 +212,13 @@ public sealed class FaultTests
         FluentActions.Invoking(() => FaultRule.Parse(rule)).Should().Throw<FormatException>().WithMessage($"*{why}*");
 
     [Fact]
+    public void Nobody_makes_a_rule_but_by_writing_it()
+    {
+        typeof(FaultRule).GetConstructors().Should().BeEmpty();
+        typeof(FaultRule).GetProperties().Should().OnlyContain(static property => property.SetMethod == null || !property.SetMethod.IsPublic);
+    }
+
+    [Fact]
     public void Every_message_of_every_channel_has_a_name_in_rules()
     {
         foreach (MessageContract contract in MessageContracts.All)

@@ -41,6 +41,23 @@ public sealed class ForwardingTests
         before.AssertBack();
     }
 
+    /// <summary>A payload may be a frame of a display.</summary>
+    [Fact]
+    public async Task What_is_shown_is_what_is_handed_on_and_no_copy_of_it()
+    {
+        (VhostUserConnection frontEnd, VhostUserConnection one) = VhostUserConnection.CreatePair();
+        (VhostUserConnection other, VhostUserConnection backEnd) = VhostUserConnection.CreatePair();
+        using ProxySession session = new(new VhostUserProxy(), 1, one, other);
+        await ProxyBench.AskAsync(frontEnd, VhostUserRequest.SetVringNum, new byte[8]);
+        using VhostUserMessage? received = await one.ReceiveAsync().AsTask().InTime();
+        using PassingMessage message = new(received!);
+
+        session.Arrived(VhostUserChannel.Main, ProxySide.FrontEnd, message).Payload.Equals(message.Payload).Should().BeTrue("both are the same bytes in memory");
+
+        foreach (VhostUserConnection connection in (VhostUserConnection[])[frontEnd, one, other, backEnd])
+            await connection.DisposeAsync();
+    }
+
     [Theory]
     [InlineData(ProxySide.FrontEnd)]
     [InlineData(ProxySide.BackEnd)]
@@ -177,6 +194,40 @@ public sealed class ForwardingTests
         await ProxyBench.NextAsync(bench.FrontEnd);
         await Eventually.TrueAsync(() => bench.Seen.Count == 3);
         bench.Seen.Single(static message => message.Header.IsReply).Answers.Should().Be(2);
+    }
+
+    /// <summary>Said in this order: a question of the front-end, <c>request</c>; the same with NEED_REPLY, <c>request!</c>; an answer of the back-end, <c>=request</c>, and behind it the message that it answers, counted from 1.</summary>
+    [Theory]
+    [InlineData("SetMemTable", "=SetMemTable 0", "SetMemTable!", "=SetMemTable 3")]
+    [InlineData("SetLogBase", "=SetLogBase 0")]
+    [InlineData("log-shmfd", "SetLogBase", "=SetLogBase 2")]
+    [InlineData("SetLogBase", "log-shmfd", "SetLogBase", "=SetLogBase 3", "=SetLogBase 0")]
+    [InlineData("SetOwner!", "reply-ack", "SetOwner!", "=SetOwner 3")]
+    [InlineData("SetOwner!", "=SetOwner 1", "=SetOwner 0")]
+    [InlineData("GetFeatures", "SetOwner", "=SetOwner 0", "=GetFeatures 1")]
+    [InlineData("PostcopyListen!", "=PostcopyListen 1", "SetMemTable", "=SetMemTable 3", "SetMemTable", "SetMemTable", "=SetMemTable 6")]
+    [InlineData("PostcopyListen!", "=PostcopyListen 1", "PostcopyEnd!", "=PostcopyEnd 3", "SetMemTable", "=SetMemTable 0")]
+    public async Task An_answer_is_that_of_a_request_that_waits_for_one_by_what_was_agreed_on(params string[] dialogue)
+    {
+        await using ProxyBench bench = ProxyBench.Start();
+        foreach (string line in dialogue)
+        {
+            string[] words = line.Split(' ');
+            (VhostUserConnection from, VhostUserConnection to) = line[0] == '=' ? (bench.BackEnd, bench.FrontEnd) : (bench.FrontEnd, bench.BackEnd);
+            (VhostUserRequest request, VhostUserProtocolFeatures agreed) = words[0] switch
+            {
+                "log-shmfd" => (VhostUserRequest.SetProtocolFeatures, VhostUserProtocolFeatures.LogShmFd),
+                "reply-ack" => (VhostUserRequest.SetProtocolFeatures, VhostUserProtocolFeatures.ReplyAck),
+                _ => (Enum.Parse<VhostUserRequest>(words[0].Trim('=', '!')), VhostUserProtocolFeatures.None),
+            };
+            VhostUserHeader header = VhostUserHeader.ForRequest(request, 8, needReply: line.EndsWith('!'));
+            await from.SendAsync(line[0] == '=' ? header.AsReply(8) : header, BitConverter.GetBytes((ulong)agreed)).AsTask().InTime();
+            await ProxyBench.NextAsync(to);
+        }
+
+        await Eventually.TrueAsync(() => bench.Seen.Count == dialogue.Length);
+        bench.Seen.Where(static message => message.Header.IsReply).OrderBy(static message => message.Number).Select(static message => message.Answers ?? 0)
+            .Should().Equal(dialogue.Where(static line => line[0] == '=').Select(static line => long.Parse(line.Split(' ')[1], System.Globalization.CultureInfo.InvariantCulture)));
     }
 
     /// <summary>As long as the proxy held that, it would not see that the front-end is gone.</summary>

@@ -48,6 +48,7 @@ internal static partial class Libc
     internal const int SCM_RIGHTS = 1;
     internal const int SCM_CREDENTIALS = 2;
     internal const int SCM_MAX_FD = 253;
+    internal const int SHUT_WR = 1;
     internal const int SHUT_RDWR = 2;
     internal const int MSG_CTRUNC = 0x8;
     internal const int MSG_DONTWAIT = 0x40;

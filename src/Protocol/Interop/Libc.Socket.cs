@@ -100,8 +100,8 @@ internal static partial class Libc
         return handle;
     }
 
-    /// <summary>Ends both directions; whoever waits on the socket, here or at the peer, wakes up.</summary>
-    internal static void Shutdown(SafeHandle socket) => _ = shutdown(socket, SHUT_RDWR);
+    /// <summary>Ends one direction or both; whoever waits for that on the socket, here or at the peer, wakes up.</summary>
+    internal static void Shutdown(SafeHandle socket, int how) => _ = shutdown(socket, how);
 
     /// <summary>Whether the socket has a peer.</summary>
     // Safety: the kernel writes at most the length it is told.

@@ -45,6 +45,9 @@ internal interface IVhostUserTransport : IDisposable
     /// <summary>Completes when <see cref="TrySend"/> is worth another try.</summary>
     ValueTask WaitSendableAsync(CancellationToken cancellationToken);
 
+    /// <summary>Ends what this side says: the other end gets what is under way, and then the end of the stream; it may still say something. Nobody may be sending.</summary>
+    void EndSending();
+
     /// <summary>Ends both directions; waits on either side end. Thread-safe.</summary>
     void Abort();
 }

@@ -34,6 +34,9 @@ internal sealed class MessageBody
 
     internal ReadOnlySpan<byte> Payload => _buffer.AsSpan(VhostUserHeader.EncodedSize, _expected - VhostUserHeader.EncodedSize);
 
+    /// <summary>What has come so far, header and all.</summary>
+    internal ReadOnlySpan<byte> Arrived => _buffer.AsSpan(0, _received);
+
     /// <summary>Where the next bytes belong: the rest of the header, then the rest of the payload, as far as there is room; never more.</summary>
     internal Span<byte> Missing
     {

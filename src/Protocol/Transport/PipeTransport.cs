@@ -39,6 +39,8 @@ internal sealed class PipeTransport : IVhostUserTransport
 
     public ValueTask WaitSendableAsync(CancellationToken cancellationToken) => _outgoing.WaitWritableAsync(cancellationToken);
 
+    public void EndSending() => _outgoing.CloseWriter();
+
     public void Abort()
     {
         _outgoing.CloseWriter();

@@ -78,11 +78,15 @@ internal sealed class UnixSocketTransport : IVhostUserTransport
 
     public ValueTask WaitSendableAsync(CancellationToken cancellationToken) => _registration.WritableAsync(cancellationToken);
 
-    public void Abort()
+    public void EndSending() => Shutdown(Libc.SHUT_WR);
+
+    public void Abort() => Shutdown(Libc.SHUT_RDWR);
+
+    private void Shutdown(int how)
     {
         try
         {
-            Libc.Shutdown(_socket);
+            Libc.Shutdown(_socket, how);
         }
         catch (ObjectDisposedException)
         {

@@ -145,6 +145,7 @@ public sealed partial class VhostUserConnection : IAsyncDisposable
     {
         if (Interlocked.Exchange(ref _receiving, 1) != 0) return;
         DropPartial();
+        DropCutOff();
         Interlocked.Exchange(ref _receiving, 0);
     }
 
@@ -190,6 +191,7 @@ public sealed partial class VhostUserConnection : IAsyncDisposable
         MessageBody body = _partial!;
         if (body.Received != 0)
         {
+            if (KeepsCutOff) KeepCutOff();
             string expected = body.HasHeader ? $"request {body.Header.Request} has {body.Expected} bytes" : $"a header has {body.Expected} bytes";
             throw new VhostUserProtocolException(
                 VhostUserViolation.TruncatedMessage, $"{Name}: the peer closed the connection after {body.Received} bytes of a message; {expected}.");

@@ -14,15 +14,31 @@ internal sealed class Agreement
     private ulong _memoryBytes;
     private NegotiatedState _state;
 
+    /// <summary>The back-end has said in answer where it has memory, and the front-end not yet that it knows.</summary>
+    private bool _awaitsConfirmation;
+
+    /// <summary>Whether memory is being brought in by a postcopy migration: memory tables and regions are answered with addresses.</summary>
+    internal bool IsPostcopy { get; private set; }
+
     internal NegotiatedState Negotiated => _state;
 
     internal IReadOnlyList<ProxyRing> Rings => [.. _rings.Values];
 
     internal (int Regions, ulong Bytes) Memory => (_memory.Count, _memoryBytes);
 
+    /// <summary>Whether a front-end says the code of a memory table or region again, with 8 bytes, since it knows the addresses: that asks for nothing.</summary>
+    internal bool IsConfirmation(ProxyMessage request) =>
+        _awaitsConfirmation && request.Payload.Length == VhostUserU64.Size && (VhostUserRequest)request.Header.Request is VhostUserRequest.SetMemTable or VhostUserRequest.AddMemReg;
+
     /// <summary>What is different since a request was made.</summary>
     internal string Requested(ProxyMessage request)
     {
+        if (IsConfirmation(request))
+        {
+            _awaitsConfirmation = false;
+            return "addresses of memory confirmed";
+        }
+
         ReadOnlySpan<byte> payload = request.Payload.Span;
         switch ((VhostUserRequest)request.Header.Request)
         {
@@ -45,6 +61,12 @@ internal sealed class Agreement
                 return Set(said.Index, static ring => ring with { IsStarted = true }, "started");
             case VhostUserRequest.SetBackendReqFd:
                 return "the back-end may ask";
+            case VhostUserRequest.PostcopyListen when !request.Header.NeedsReply:
+                IsPostcopy = true;
+                return "";
+            case VhostUserRequest.PostcopyEnd when !request.Header.NeedsReply:
+                (IsPostcopy, _awaitsConfirmation) = (false, false);
+                return "";
             case VhostUserRequest.ResetDevice or VhostUserRequest.ResetOwner:
                 return Reset();
             default:
@@ -66,6 +88,15 @@ internal sealed class Agreement
                 return "";
             case VhostUserRequest.GetVringBase or VhostUserRequest.GetVringBaseSkipDrain when VhostUserVringState.TryRead(payload, out VhostUserVringState said):
                 return Set(said.Index, ring => ring with { Base = said.Num, IsStarted = false }, string.Create(CultureInfo.InvariantCulture, $"stopped at 0x{said.Num:x}"));
+            case VhostUserRequest.PostcopyListen when VhostUserU64.TryRead(payload, out VhostUserU64 result) && result.Value == 0:
+                IsPostcopy = true;
+                return "";
+            case VhostUserRequest.PostcopyEnd:
+                (IsPostcopy, _awaitsConfirmation) = (false, false);
+                return "";
+            case VhostUserRequest.SetMemTable or VhostUserRequest.AddMemReg when IsPostcopy:
+                _awaitsConfirmation = true;
+                return "";
             default:
                 return "";
         }

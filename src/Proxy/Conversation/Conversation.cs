@@ -31,8 +31,10 @@ internal sealed class Conversation
         OpenRequests open = _open[message.Channel];
         if (asks)
         {
-            open.Add(message);
-            return message.Channel == VhostUserChannel.Main ? message with { Change = _agreement.Requested(message) } : message;
+            bool isMain = message.Channel == VhostUserChannel.Main;
+            if (!isMain || !_agreement.IsConfirmation(message))
+                open.Add(message, _agreement.Negotiated, _agreement.IsPostcopy);
+            return isMain ? message with { Change = _agreement.Requested(message) } : message;
         }
 
         if (open.Take(message.Header) is not { } request)

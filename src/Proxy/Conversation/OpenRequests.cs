@@ -12,34 +12,44 @@ internal sealed class OpenRequests
     private readonly LinkedList<Request> _open = new();
 
     /// <summary>Notes a request, unless nobody answers it.</summary>
-    internal void Add(ProxyMessage request)
+    /// <param name="request">The request.</param>
+    /// <param name="agreed">What was agreed on before it.</param>
+    /// <param name="postcopy">Whether memory was being brought in by a postcopy migration.</param>
+    internal void Add(ProxyMessage request, in NegotiatedState agreed, bool postcopy)
     {
-        bool isAnswered = !MessageContracts.TryGet(request.Channel, request.Header.Request, out MessageContract? contract)
-            || contract.Reply is ReplyRule.Always or ReplyRule.Conditional || request.Header.NeedsReply;
-        if (!isAnswered)
+        bool isKnown = MessageContracts.TryGet(request.Channel, request.Header.Request, out MessageContract? contract);
+        bool isAnswered = isKnown && contract!.IsAnswered(request.Header, agreed, postcopy);
+        if (isKnown && !isAnswered && !request.Header.NeedsReply)
             return;
-        _open.AddLast(new Request(request.Number, request.Header.Request, request.At));
+        _open.AddLast(new Request(request.Number, request.Header.Request, request.At, isAnswered));
         if (_open.Count > Most)
             _open.RemoveFirst();
     }
 
-    /// <summary>The request that a reply answers: the first with its code. What was asked before it gets no answer any more.</summary>
+    /// <summary>The request that a reply answers: the first with its code that has to be answered, or else the first that may be. What was asked before it gets no answer any more.</summary>
     internal Request? Take(in VhostUserHeader reply)
     {
-        for (LinkedListNode<Request>? at = _open.First; at is not null; at = at.Next)
-        {
-            if (at.Value.Code != reply.Request)
-                continue;
-            while (!ReferenceEquals(_open.First, at))
-                _open.RemoveFirst();
+        if ((Find(reply.Request, isAnswered: true) ?? Find(reply.Request, isAnswered: false)) is not { } answered)
+            return null;
+        while (!ReferenceEquals(_open.First, answered))
             _open.RemoveFirst();
-            return at.Value;
-        }
+        _open.RemoveFirst();
+        return answered.Value;
+    }
 
-        return null;
+    private LinkedListNode<Request>? Find(uint code, bool isAnswered)
+    {
+        LinkedListNode<Request>? at = _open.First;
+        while (at is not null && (at.Value.Code != code || at.Value.IsAnswered != isAnswered))
+            at = at.Next;
+        return at;
     }
 
     /// <summary>What is kept of one: a payload may be a frame of a display.</summary>
+    /// <param name="Number">Its number.</param>
+    /// <param name="Code">Its code.</param>
+    /// <param name="At">When it came.</param>
+    /// <param name="IsAnswered">It has to be answered; otherwise it asks for an answer that was not agreed on, or nobody knows it.</param>
     [StructLayout(LayoutKind.Auto)]
-    internal readonly record struct Request(long Number, uint Code, TimeSpan At);
+    internal readonly record struct Request(long Number, uint Code, TimeSpan At, bool IsAnswered);
 }

@@ -4,7 +4,7 @@ using Vhost.Protocol;
 namespace Vhost.Proxy;
 
 /// <summary>
-/// Something that a proxy does to messages, written as <c>ACTION@WHICH</c>. See <see cref="Parse"/>.
+/// Something that a proxy does to messages, written as <c>ACTION@WHICH</c>. <see cref="Parse"/> makes one, and nothing else does: what it refuses is in no rule.
 /// </summary>
 public sealed record FaultRule
 {
@@ -13,32 +13,36 @@ public sealed record FaultRule
 
     private const string Form = "ACTION@[gpu:|backend:]MESSAGE[:reply][#N], for example drop@SET_VRING_KICK, delay=50@GET_CONFIG:reply or cut=20@SET_MEM_TABLE#2";
 
+    internal FaultRule()
+    {
+    }
+
     /// <summary>What is done.</summary>
-    public required FaultAction Action { get; init; }
+    public FaultAction Action { get; internal init; }
 
     /// <summary>The channel on which it is done.</summary>
-    public VhostUserChannel Channel { get; init; }
+    public VhostUserChannel Channel { get; internal init; }
 
     /// <summary>The request, in the numbering of the channel; null: each message.</summary>
-    public uint? Request { get; init; }
+    public uint? Request { get; internal init; }
 
     /// <summary>To replies, not to requests.</summary>
-    public bool IsReply { get; init; }
+    public bool IsReply { get; internal init; }
 
     /// <summary>To which of them, counted from 1 in each session; 0: to each.</summary>
-    public int Occurrence { get; init; }
+    public int Occurrence { get; internal init; }
 
     /// <summary>Milliseconds, a request code, flags, a size, or a number of descriptors or bytes, as the action wants.</summary>
-    public uint Value { get; init; }
+    public uint Value { get; internal init; }
 
     /// <summary>Where <see cref="Bytes"/> go, from the start of the payload.</summary>
-    public int Offset { get; init; }
+    public int Offset { get; internal init; }
 
     /// <summary>What <see cref="FaultAction.Set"/> puts there.</summary>
-    public ReadOnlyMemory<byte> Bytes { get; init; }
+    public ReadOnlyMemory<byte> Bytes { get; internal init; }
 
     /// <summary>As it was written.</summary>
-    public string Text { get; init; } = "";
+    public string Text { get; internal init; } = "";
 
     /// <summary>Reads a rule.</summary>
     /// <param name="text">

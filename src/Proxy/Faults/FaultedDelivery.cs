@@ -55,8 +55,10 @@ internal readonly record struct FaultedDelivery
         switch (rule.Action)
         {
             case FaultAction.Set:
-                Span<byte> behind = message.Payload.AsSpan(Math.Min(rule.Offset, message.Payload.Length));
+                byte[] changed = message.Payload.ToArray(); // what came is shown as it came
+                Span<byte> behind = changed.AsSpan(Math.Min(rule.Offset, changed.Length));
                 rule.Bytes.Span[..Math.Min(rule.Bytes.Length, behind.Length)].CopyTo(behind);
+                message.Payload = changed;
                 break;
             case FaultAction.Request:
                 message.Header = message.Header with { Request = rule.Value };
@@ -69,7 +71,7 @@ internal readonly record struct FaultedDelivery
                 break;
             case FaultAction.Resize:
                 byte[] resized = new byte[rule.Value];
-                message.Payload.AsSpan(0, Math.Min(message.Payload.Length, resized.Length)).CopyTo(resized);
+                message.Payload.Span[..Math.Min(message.Payload.Length, resized.Length)].CopyTo(resized);
                 (message.Payload, message.Header) = (resized, message.Header with { PayloadSize = rule.Value });
                 break;
             case FaultAction.TakeDescriptors:

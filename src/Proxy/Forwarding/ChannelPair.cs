@@ -5,69 +5,74 @@ namespace Vhost.Proxy;
 /// <summary>One channel of a session: the connections to both ends, and what is handed on between them until one has gone.</summary>
 internal sealed class ChannelPair(ProxySession session, VhostUserChannel channel, VhostUserConnection frontEnd, VhostUserConnection backEnd)
 {
-    /// <summary>An end that has gone may have said things before; it is given so long to be heard out where the other one does not read.</summary>
-    private static readonly TimeSpan _grace = TimeSpan.FromSeconds(1);
-
     internal VhostUserChannel Channel => channel;
 
     /// <summary>Whether a socket that a peer hands over leads to a connection of this channel: as long as it were held here, that one would not end.</summary>
     internal bool HasOtherEnd(ulong peerNumber) => peerNumber != 0 && (peerNumber == frontEnd.SocketNumber || peerNumber == backEnd.SocketNumber);
 
-    /// <summary>Hands messages on until one end has gone, and closes the other.</summary>
+    /// <summary>Hands messages on until one end has gone and was heard out, and closes the other.</summary>
     /// <returns>How it ended, in words.</returns>
     internal async Task<string> RunAsync(CancellationToken stop)
     {
         using CancellationTokenSource ends = CancellationTokenSource.CreateLinkedTokenSource(stop);
-        Task<string> fromFrontEnd = PumpAsync(ProxySide.FrontEnd, frontEnd, backEnd, ends.Token);
-        Task<string> fromBackEnd = PumpAsync(ProxySide.BackEnd, backEnd, frontEnd, ends.Token);
-        Task<string> gone = GoneAsync(ends.Token);
+        Task<PumpEnd> fromFrontEnd = PumpAsync(ProxySide.FrontEnd, frontEnd, backEnd, ends.Token);
+        Task<PumpEnd> fromBackEnd = PumpAsync(ProxySide.BackEnd, backEnd, frontEnd, ends.Token);
+        Task left = Task.CompletedTask, discarded = Task.CompletedTask;
         try
         {
-            return await (await Task.WhenAny(fromFrontEnd, fromBackEnd, gone).ConfigureAwait(false)).ConfigureAwait(false);
+            bool isFrontEnd = await Task.WhenAny(fromFrontEnd, fromBackEnd).ConfigureAwait(false) == fromFrontEnd;
+            (Task<PumpEnd> first, Task<PumpEnd> second) = isFrontEnd ? (fromFrontEnd, fromBackEnd) : (fromBackEnd, fromFrontEnd);
+            (VhostUserConnection from, VhostUserConnection to) = isFrontEnd ? (frontEnd, backEnd) : (backEnd, frontEnd);
+            PumpEnd end = await first.ConfigureAwait(false);
+            if (end.Cause == PumpEndCause.Broken)
+                return end.Text;
+            if (end.Cause == PumpEndCause.SaidAll)
+                to.EndSending();
+            else
+                discarded = DiscardAsync(from, ends.Token);
+            left = LeftAsync(from, ends.Token);
+            if (await Task.WhenAny(second, left).ConfigureAwait(false) == second)
+                await second.ConfigureAwait(false);
+            return end.Text;
         }
         finally
         {
             await ends.CancelAsync().ConfigureAwait(false);
             await frontEnd.DisposeAsync().ConfigureAwait(false);
             await backEnd.DisposeAsync().ConfigureAwait(false);
-            Task all = Task.WhenAll(fromFrontEnd, fromBackEnd, gone);
+            Task all = Task.WhenAll(fromFrontEnd, fromBackEnd, left, discarded);
             await all.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
 
-    /// <summary>One that goes while its message waits, for the other end to read or for a delay to be over, is not heard by the pump.</summary>
-    private async Task<string> GoneAsync(CancellationToken stop)
+    /// <summary>Whatever is wrong, a session that is being stopped too, comes with the task.</summary>
+    private static async Task LeftAsync(VhostUserConnection end, CancellationToken stop) => await end.WaitPeerLeftAsync(stop).ConfigureAwait(false);
+
+    /// <summary>Whoever still speaks to one that has gone need not wait for that, and hears what that one has said before.</summary>
+    private static async Task DiscardAsync(VhostUserConnection from, CancellationToken stop)
     {
-        try
-        {
-            Task frontEndLeft = frontEnd.WaitPeerLeftAsync(stop).AsTask();
-            Task first = await Task.WhenAny(frontEndLeft, backEnd.WaitPeerLeftAsync(stop).AsTask()).ConfigureAwait(false);
-            await first.ConfigureAwait(false);
-            await Task.Delay(_grace, session.TimeProvider, stop).ConfigureAwait(false);
-            return $"{Name(first == frontEndLeft ? ProxySide.FrontEnd : ProxySide.BackEnd)} has gone while the other one did not read, or a message waited";
-        }
-        catch (Exception e) when (e is OperationCanceledException or IOException or ObjectDisposedException)
-        {
-            return "the proxy was stopped";
-        }
+        while (await from.ReceiveAsync(stop).ConfigureAwait(false) is { } message)
+            message.Dispose();
     }
 
-    private async Task<string> PumpAsync(ProxySide side, VhostUserConnection from, VhostUserConnection to, CancellationToken stop)
+    private async Task<PumpEnd> PumpAsync(ProxySide side, VhostUserConnection from, VhostUserConnection to, CancellationToken stop)
     {
         await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding); // not under the lock of whoever has opened the channel
         MessagePump pump = new(session, channel, side, from, to);
         try
         {
-            await pump.RunAsync(stop).ConfigureAwait(false);
-            return $"{Name(side)} closed the connection, or a fault did";
+            bool hasSaidAll = await pump.RunAsync(stop).ConfigureAwait(false);
+            string text = pump.CutOff is { } part ? $"{Name(side)}: {part.Message}" : $"{Name(side)} closed the connection, or a fault did";
+            return new PumpEnd(text, hasSaidAll ? PumpEndCause.SaidAll : PumpEndCause.Broken);
         }
         catch (OperationCanceledException)
         {
-            return "the proxy was stopped";
+            return new PumpEnd("the proxy was stopped", PumpEndCause.Broken);
         }
         catch (Exception e) when (e is IOException or TimeoutException or ObjectDisposedException)
         {
-            return $"{Name(pump.At)}: {e.Message}";
+            bool isNotTaken = e is VhostUserDisconnectedException && pump.At != side;
+            return new PumpEnd($"{Name(pump.At)}: {e.Message}", isNotTaken ? PumpEndCause.NotTaken : PumpEndCause.Broken);
         }
     }
 

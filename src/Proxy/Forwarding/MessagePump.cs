@@ -1,3 +1,4 @@
+using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 
 namespace Vhost.Proxy;
@@ -17,26 +18,44 @@ internal sealed class MessagePump(ProxySession session, VhostUserChannel channel
     /// <summary>Whose end is in use: what fails then is his.</summary>
     internal ProxySide At => _sends ? Other : side;
 
-    /// <summary>Ends when that end has closed the channel, or a fault has.</summary>
-    internal async Task RunAsync(CancellationToken stop)
+    /// <summary>What was wrong with the last thing that came: a part of a message; null: nothing.</summary>
+    internal VhostUserProtocolException? CutOff { get; private set; }
+
+    /// <summary>Ends when that end says no more and everything was handed on, or a fault has closed the channel.</summary>
+    /// <returns>Whether it was no fault.</returns>
+    internal async Task<bool> RunAsync(CancellationToken stop)
     {
+        from.KeepsCutOff = true;
         try
         {
-            bool goesOn = true;
-            while (goesOn && await from.ReceiveAsync(stop).ConfigureAwait(false) is { } received)
+            while (await NextAsync(stop).ConfigureAwait(false) is { } message)
             {
-                PassingMessage message;
-                using (received)
-                    message = new PassingMessage(received);
-                goesOn = await PassAsync(message, stop).ConfigureAwait(false);
+                if (!await PassAsync(message, stop).ConfigureAwait(false))
+                    return false;
             }
 
-            if (goesOn)
-                await SendHeldAsync(stop).ConfigureAwait(false);
+            await SendHeldAsync(stop).ConfigureAwait(false);
+            await SendCutOffAsync(stop).ConfigureAwait(false);
+            return true;
         }
         finally
         {
             _behindNext?.Message.Dispose();
+        }
+    }
+
+    /// <returns>Null: there is no whole one any more.</returns>
+    private async Task<PassingMessage?> NextAsync(CancellationToken stop)
+    {
+        try
+        {
+            using VhostUserMessage? received = await from.ReceiveAsync(stop).ConfigureAwait(false);
+            return received is null ? null : new PassingMessage(received);
+        }
+        catch (VhostUserProtocolException e) when (e.Violation == VhostUserViolation.TruncatedMessage)
+        {
+            CutOff = e;
+            return null;
         }
     }
 
@@ -94,6 +113,25 @@ internal sealed class MessagePump(ProxySession session, VhostUserChannel channel
         _behindNext = null;
         using (held.Message)
             await SendAsync(held.Message, new FaultedDelivery { Times = held.Times }, stop).ConfigureAwait(false);
+    }
+
+    /// <summary>A part of a message goes on as it came.</summary>
+    private async Task SendCutOffAsync(CancellationToken stop)
+    {
+        if (from.TakeCutOff() is not { } part)
+            return;
+        _sends = true;
+        try
+        {
+            await to.SendRawAsync(part.Bytes, part.Descriptors, stop).ConfigureAwait(false);
+        }
+        finally
+        {
+            foreach (SafeFileHandle descriptor in part.Descriptors)
+                descriptor.Dispose();
+        }
+
+        _sends = false;
     }
 
     private ProxySide Other => side == ProxySide.FrontEnd ? ProxySide.BackEnd : ProxySide.FrontEnd;

@@ -20,7 +20,8 @@ internal sealed class PassingMessage : IDisposable
 
     internal VhostUserHeader Header { get; set; }
 
-    internal byte[] Payload { get; set; }
+    /// <summary>Whoever is shown the message has the same bytes: a change is another payload.</summary>
+    internal ReadOnlyMemory<byte> Payload { get; set; }
 
     internal IReadOnlyList<SafeFileHandle> Descriptors => _descriptors;
 
@@ -59,7 +60,7 @@ internal sealed class PassingMessage : IDisposable
     {
         byte[] whole = new byte[VhostUserHeader.EncodedSize + Payload.Length];
         Header.Write(whole);
-        Payload.CopyTo(whole, VhostUserHeader.EncodedSize);
+        Payload.Span.CopyTo(whole.AsSpan(VhostUserHeader.EncodedSize));
         return to.SendRawAsync(whole.AsMemory(0, Math.Min(bytes, whole.Length)), AllDescriptors(), stop);
     }
 

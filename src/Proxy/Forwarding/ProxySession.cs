@@ -74,7 +74,7 @@ internal sealed class ProxySession : IDisposable
                 Channel = channel,
                 From = side,
                 Header = message.Header,
-                Payload = message.Payload.ToArray(),
+                Payload = message.Payload,
                 Descriptors = [.. message.Descriptors.Select(ProxyDescriptor.Of)],
                 At = _proxy.Elapsed,
             });

@@ -10,7 +10,7 @@ internal static class TraceText
 {
     private static readonly CultureInfo _culture = CultureInfo.InvariantCulture;
 
-    /// <summary>For example <c>0.012345 F→B GET_FEATURES, 0 bytes</c>, and of a reply how long it took.</summary>
+    /// <summary>For example <c>0.012345 F→B GET_FEATURES, 0 bytes</c>, of a reply how long it took, and of each how long it was in the proxy.</summary>
     internal static string Of(ProxyMessage message)
     {
         StringBuilder text = new(160);
@@ -22,6 +22,7 @@ internal static class TraceText
             text.Append(" [").AppendJoin(", ", message.Descriptors.Select(Of)).Append(']');
         if (message.RoundTrip is { } took)
             text.Append(_culture, $" (after {took.TotalMicroseconds:0} µs)");
+        text.Append(_culture, $" +{message.Held.TotalMicroseconds:0} µs");
         if (message.Change.Length > 0)
             text.Append(" → ").Append(message.Change);
         if (message.Fault.Length > 0)

@@ -4,6 +4,7 @@ using Vhost.Proxy;
 namespace Vhost.Tool;
 
 /// <summary>A message of a trace for <c>--json</c>. Times in microseconds.</summary>
+/// <remarks>Not the line of a recording: that is a file format, which says no more than is played again and leaves out zeros; this has the names of all <c>--json</c>, and what the proxy has found out (name, round trip, held, change).</remarks>
 internal sealed record TracedMessageReport
 {
     public required long Number { get; init; }

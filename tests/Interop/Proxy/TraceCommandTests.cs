@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using Vhost.Interop.Tests.Guests;
 using Vhost.Tests.Support;
 
@@ -34,6 +35,7 @@ public sealed class TraceCommandTests : IDisposable
         outcome.Errors.Should().BeEmpty();
         await ImageCheck.ShouldBeCleanAsync(image);
         outcome.OutputText.Should().Contain("F→B SET_VRING_KICK").And.Contain("ring 0 started").And.Contain("ring 0 stopped at").And.Contain("Added by the proxy").And.NotContain("malformed").And.NotContain("request ");
+        outcome.Output.Where(static line => line.Contains("F→B", StringComparison.Ordinal) || line.Contains("B→F", StringComparison.Ordinal)).Should().NotBeEmpty().And.OnlyContain(static line => Regex.IsMatch(line, @" \+\d+ µs( →|$)"), "what the proxy adds stands with each message");
         new FileInfo(_folder.File("capture")).Length.Should().BeGreaterThan(1000);
 
         await using ChildProcess again = await StorageDaemon.ExportAsync(image, _folder.File("again"));
@@ -56,6 +58,7 @@ public sealed class TraceCommandTests : IDisposable
         ChildProcess.Outcome outcome = await trace.EndAsync();
         JsonElement[] lines = [.. outcome.Output.Select(static line => JsonDocument.Parse(line).RootElement)];
         lines.Where(static line => line.TryGetProperty("fault", out _)).Select(static line => line.GetProperty("fault").GetString()).Should().Equal("set=0:00@GET_FEATURES:reply", "close@GET_CONFIG");
+        lines[..^1].Should().OnlyContain(static line => line.GetProperty("held").GetDouble() > 0);
         lines[^1].GetProperty("ended").GetString().Should().Contain("fault");
     }
 
