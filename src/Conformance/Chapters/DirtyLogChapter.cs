@@ -33,7 +33,7 @@ internal static class DirtyLogChapter
         { "whole-page", Must, "A buffer of exactly one page marks it", static peer => BufferAsync(peer, 0, 4096, 1), _block },
         { "last-byte", Must, "A buffer that ends with a page marks it", static peer => BufferAsync(peer, Page - 512, 512, 1), _block },
         { "not-next", Should, "The pages around a buffer are not marked", NotNextAsync, _block },
-        { "not-read", Should, "A page that the device only reads is not marked", NotReadAsync, _block },
+        { "not-read", Should, "A page that the device only reads is not marked", NotReadAsync, _block with { NotFeatures = (VirtioFeatures)(ulong)VirtioBlkFeatures.ReadOnly } },
         { "not-before", Should, "Nothing is marked before LOG_ALL is acknowledged", NotBeforeAsync },
         { "not-after", Should, "Nothing is marked after LOG_ALL was taken back", NotAfterAsync },
         { "replaced", Must, "A new log takes the place of the old one while rings run", ReplacedAsync, null, Base },

@@ -65,7 +65,7 @@ internal static class IotlbChapter
             ("type-unknown", "of type 255", false, CaseIommu.Whole(0, Page) with { Type = (VhostUserIotlbType)255 }),
             ("permission-none", "without permission", false, CaseIommu.Whole(0, Page, VhostUserIotlbPermission.None)),
             ("permission-unknown", "with permission 255", false, CaseIommu.Whole(0, Page, (VhostUserIotlbPermission)255)),
-            ("odd", "that is not aligned to pages", false, CaseIommu.Whole(1, 3)),
+            ("odd", "that is not aligned to pages", false, CaseIommu.Whole(All - Page + 1, 3)),
         ];
         foreach ((string id, string what, bool refused, VhostUserIotlb message) in said)
             chapter.Add($"b32-{id}", Robustness, $"B32: An IOTLB message {what} is {(refused ? "refused" : "borne or refused")}", peer => HostileAsync(peer, refused, message), null, Message);

@@ -1,0 +1,96 @@
+using Vhost.Conformance.Tests.Mutants;
+using Vhost.Tests.Support;
+
+namespace Vhost.Conformance.Tests;
+
+/// <summary>A back-end that serves nobody any more: the case that did it is blamed, and the run goes on to its end.</summary>
+public sealed class RestartTests : IAsyncDisposable
+{
+    private static readonly TimeSpan _patience = TimeSpan.FromSeconds(5);
+
+    private readonly TempSocket _place = new();
+    private readonly string _wanted = Path.GetTempFileName();
+    private HandBackend _backend = new(Sin.UnknownMessageWedges);
+    private int _started = 1;
+
+    public async ValueTask DisposeAsync()
+    {
+        await _backend.DisposeAsync();
+        File.Delete(_place.Path);
+        File.Delete(_wanted);
+        _place.Dispose();
+    }
+
+    [Fact]
+    public async Task Without_a_command_the_rest_is_skipped_and_says_since_when()
+    {
+        Point();
+        ConformanceReport report = await RunAsync(null);
+        int wedged = Index(report, ConformanceVerdict.Wedged);
+        report.Results[wedged].Severity.Should().Be(ConformanceSeverity.Critical);
+        report.Results[wedged].Dialogue.Should().Contain(static line => line.From == DialogueSpeaker.Note && line.Text.Contains("still serve"));
+        report.Results.Skip(wedged + 1).Should().NotBeEmpty()
+            .And.OnlyContain(result => result.Verdict == ConformanceVerdict.Skip);
+        report.Results.Skip(wedged + 1).Select(static result => result.Reason).Should().Contain(reason => reason.Contains(report.Results[wedged].Case.Id));
+        report.Restarts.Should().Be(0);
+    }
+
+    [Fact]
+    public async Task With_a_command_the_run_goes_on_at_the_one_that_it_started()
+    {
+        Point();
+        File.Delete(_wanted);
+        using CancellationTokenSource ended = new();
+        Task starting = StartWhenWantedAsync(ended.Token);
+        ConformanceReport report = await RunAsync($"touch {_wanted}; while [ -e {_wanted} ]; do sleep 0.01; done");
+        await ended.CancelAsync();
+        await starting;
+        report.Restarts.Should().Be(_started - 1).And.BePositive();
+        report.CountOf(ConformanceVerdict.Wedged).Should().Be(report.Restarts, "each start again was for one case");
+        report.Results[^1].Verdict.Should().NotBe(ConformanceVerdict.Skip);
+    }
+
+    [Fact]
+    public async Task A_command_that_fails_is_told_in_the_reason()
+    {
+        Point();
+        ConformanceReport report = await RunAsync("exit 3");
+        report.Results[^1].Verdict.Should().Be(ConformanceVerdict.Skip);
+        report.Results[^1].Reason.Should().Contain("ended with 3");
+    }
+
+    private static int Index(ConformanceReport report, ConformanceVerdict verdict) => report.Results.ToList().FindIndex(result => result.Verdict == verdict);
+
+    private Task<ConformanceReport> RunAsync(string? command) => new BackendSuite(new()
+    {
+        SocketPath = _place.Path,
+        Device = "blk",
+        Only = "hostile-control/b05-*,ring-states/serves",
+        Timeout = TimeSpan.FromMilliseconds(500),
+        RestartCommand = command,
+    }).RunAsync();
+
+    private async Task StartWhenWantedAsync(CancellationToken ended)
+    {
+        while (!ended.IsCancellationRequested)
+        {
+            if (File.Exists(_wanted))
+            {
+                await _backend.DisposeAsync();
+                _backend = new HandBackend(Sin.UnknownMessageWedges);
+                _started++;
+                Point();
+                File.Delete(_wanted);
+            }
+
+            await Task.Delay(5, CancellationToken.None);
+        }
+    }
+
+    /// <summary>The place of the socket stays the same, whoever is behind it.</summary>
+    private void Point()
+    {
+        File.Delete(_place.Path);
+        File.CreateSymbolicLink(_place.Path, _backend.SocketPath);
+    }
+}
