@@ -6,6 +6,8 @@ namespace Vhost.Conformance;
 /// <summary>Runs one case after the other, each with the next connection of the front-end.</summary>
 internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUserListener listener) : IAsyncDisposable
 {
+    private static readonly FrontendCase _settling = new(new("settling", "", "", "", ConformanceLevel.Should), static peer => peer.ServedAsync());
+
     private readonly Patience _patience = new(options.Timeout);
     private string? _gone;
     private VhostUserConnection? _next;
@@ -59,15 +61,22 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
         if (connection is null)
             return Absent(process);
         CaseFinding finding;
+        bool wide;
         FrontendPeer peer = new(connection, options.Device, dialogue, _patience);
         await using (peer.ConfigureAwait(false))
+        {
             finding = await PlayAsync(examined, peer).ConfigureAwait(false);
-        return process is null ? await ReturnsAsync(examined, finding, dialogue, cancellationToken).ConfigureAwait(false) : finding;
+            wide = peer.Script.OffersMoreThan(new BackendScript(options.Device));
+        }
+
+        return process is null ? await ReturnsAsync(examined, finding, wide, dialogue, cancellationToken).ConfigureAwait(false) : finding;
     }
 
     /// <summary>A front-end that is there for all cases connects again after each; that it does not is the finding of the case before which it still did.</summary>
-    private async Task<CaseFinding> ReturnsAsync(FrontendCase examined, CaseFinding finding, Dialogue dialogue, CancellationToken cancellationToken)
+    private async Task<CaseFinding> ReturnsAsync(FrontendCase examined, CaseFinding finding, bool wide, Dialogue dialogue, CancellationToken cancellationToken)
     {
+        if (wide)
+            await SettleAsync(cancellationToken).ConfigureAwait(false);
         _next = await AcceptAsync(cancellationToken).ConfigureAwait(false);
         if (_next is not null)
             return finding;
@@ -76,6 +85,19 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
         return finding.Verdict == ConformanceVerdict.Fail
             ? finding with { Lost = true }
             : new(ConformanceVerdict.Wedged, "the front-end connects again", "it does not");
+    }
+
+    /// <summary>
+    /// A front-end may hold a back-end that comes back to all that was negotiated with it before (F05), and give it up for a new one if it offers less. Where a case offered more than others, it
+    /// does so with a connection that no case looks at.
+    /// </summary>
+    private async Task SettleAsync(CancellationToken cancellationToken)
+    {
+        if (await AcceptAsync(cancellationToken).ConfigureAwait(false) is not { } connection)
+            return;
+        FrontendPeer peer = new(connection, options.Device, new Dialogue(), _patience);
+        await using (peer.ConfigureAwait(false))
+            await PlayAsync(_settling, peer).ConfigureAwait(false);
     }
 
     private static async Task<CaseFinding> PlayAsync(FrontendCase examined, FrontendPeer peer)
