@@ -36,6 +36,9 @@ internal sealed class BackendScript
     /// <summary>Does something else than an honest back-end about a message. True: nothing is left to be done about it.</summary>
     public Func<FrontendPeer, ReceivedMessage, Task<bool>>? Instead { get; set; }
 
+    /// <summary>Whether it offers a feature that another script does not.</summary>
+    public bool OffersMoreThan(BackendScript other) => (Features & ~other.Features) != 0 || (Protocol & ~other.Protocol) != 0;
+
     /// <summary>Does something else about one kind of message.</summary>
     public void On(VhostUserRequest request, Func<FrontendPeer, ReceivedMessage, Task> act) => Instead = async (peer, message) =>
     {

@@ -1,3 +1,4 @@
+using Vhost.Protocol;
 using static Vhost.Conformance.ConformanceLevel;
 
 namespace Vhost.Conformance;
@@ -14,7 +15,11 @@ internal static class CompletionsChapter
         { "f11-length", Robustness, "A used length of 2^32-1 does no harm", static peer => LyingAsync(peer, static (ring, chain) => ring.Use(chain.Head, uint.MaxValue)) },
         { "f12-jump", Robustness, "A used index that jumps does no harm", static peer => LyingAsync(peer, static (ring, _) => ring.Publish((ushort)(ring.UsedIndex + 1000))) },
         { "f12-back", Robustness, "A used index that goes back does no harm", static peer => LyingAsync(peer, static (ring, _) => ring.Publish((ushort)(ring.UsedIndex - 1))) },
-        { "f19-calls", Robustness, "A call descriptor that is signalled without end does no harm", CallsAsync },
+        { "f14-event", Robustness, "A wish for kicks that makes no sense does no harm", EventAsync, "", "virtio: Split Virtqueues, Available Buffer Notification Suppression" },
+        { "f15-descriptors", Robustness, "A back-end that writes into the descriptor table does no harm", static peer => LyingAsync(peer, static (ring, chain) => Overwrite(ring, chain, 0xff)), "", "virtio: Split Virtqueues, The Virtqueue Descriptor Table" },
+        { "f15-descriptors-zero", Robustness, "A back-end that clears the descriptor table does no harm", static peer => LyingAsync(peer, static (ring, chain) => Overwrite(ring, chain, 0)), "", "virtio: Split Virtqueues, The Virtqueue Descriptor Table" },
+        { "f15-available", Robustness, "A back-end that writes into the available ring does no harm", static peer => LyingAsync(peer, OverwriteAvailable), "", "virtio: Split Virtqueues, The Virtqueue Available Ring" },
+        { "f19-calls", Robustness, "A call descriptor that is signalled without end, and for nothing, does no harm", CallsAsync },
     };
 
     private static void Twice(DeviceRing ring, DeviceChain chain)
@@ -23,42 +28,71 @@ internal static class CompletionsChapter
         ring.Use(chain.Head, chain.Writable);
     }
 
+    private static void Overwrite(DeviceRing ring, DeviceChain chain, byte with)
+    {
+        ring.OverwriteDescriptors(with);
+        ring.Use(chain.Head, chain.Writable);
+    }
+
+    private static void OverwriteAvailable(DeviceRing ring, DeviceChain chain)
+    {
+        ring.OverwriteAvailable(ushort.MaxValue);
+        ring.Use(chain.Head, chain.Writable);
+    }
+
+    private static async Task EventAsync(FrontendPeer peer)
+    {
+        peer.Script.Features |= VirtioFeatures.EventIndex;
+        peer.Play();
+        await peer.UntilAsync(() => peer.WithRing(static _ => true), "a ring is started").ConfigureAwait(false);
+        if ((peer.State.Features & VirtioFeatures.EventIndex) == 0)
+            throw Expect.Skipped("the front-end does not acknowledge EVENT_IDX");
+        for (ushort wish = 0x7fff; wish > 0x7000 && !peer.HasLeft; wish -= 0x333)
+        {
+            peer.WithRing(ring =>
+            {
+                ring.WishKickAfter((ushort)(ring.AvailableIndex + wish));
+                return false;
+            });
+            int served = peer.Served;
+            await peer.HoldsAsync(() => peer.Served > served, peer.Patience.Quiet).ConfigureAwait(false);
+        }
+
+        await peer.MayLeaveAsync().ConfigureAwait(false);
+    }
+
     private static async Task LyingAsync(FrontendPeer peer, Action<DeviceRing, DeviceChain> lie)
     {
         peer.Script.ServesRings = false;
         peer.Play();
-        DeviceRing? ring = null;
-        DeviceChain? chain = null;
-        await peer.UntilAsync(() => TryTake(peer, out ring, out chain), "a ring is started, and a request in it").ConfigureAwait(false);
-        peer.Note($"ring {ring!.Index}: the suite lies about chain {chain!.Head}");
+        await peer.UntilAsync(() => peer.WithRing(ring => TryLie(peer, ring, lie)), "a ring is started, and a request in it").ConfigureAwait(false);
+        await peer.MayLeaveAsync().ConfigureAwait(false);
+    }
+
+    private static bool TryLie(FrontendPeer peer, DeviceRing ring, Action<DeviceRing, DeviceChain> lie)
+    {
+        if (ring.TryTake() is not { } chain)
+            return false;
+        peer.Note($"ring {ring.Index}: the suite lies about chain {chain.Head}");
         lie(ring, chain);
         peer.Call(ring.Index);
-        await peer.HoldsAsync(() => peer.HasLeft, 10 * peer.Patience.Quiet).ConfigureAwait(false);
-        if (peer.HasLeft)
-            peer.NoteRefusal("the front-end ended the connection");
+        return true;
     }
 
     private static async Task CallsAsync(FrontendPeer peer)
     {
         await peer.ServedAsync().ConfigureAwait(false);
+        uint called = peer.Said.First(static message => message.Request == VhostUserRequest.SetVringKick).Ring;
+        peer.Script.ServesRings = false; // calls with nothing to tell
         for (int i = 0; i < 10_000; i++)
-            peer.Call(peer.Rings[0].Index);
-        await peer.HoldsAsync(() => peer.HasLeft, peer.Patience.Quiet).ConfigureAwait(false);
-        Expect.That(!peer.HasLeft, "the front-end goes on", "it ended the connection");
-    }
-
-    private static bool TryTake(FrontendPeer peer, out DeviceRing? ring, out DeviceChain? chain)
-    {
-        foreach (DeviceRing running in peer.Rings)
         {
-            if (running.TryTake() is { } taken)
-            {
-                (ring, chain) = (running, taken);
-                return true;
-            }
+            peer.Call(called);
+            if (i % 100 == 0)
+                await Task.Delay(1).ConfigureAwait(false);
         }
 
-        (ring, chain) = (null, null);
-        return false;
+        peer.Script.ServesRings = true;
+        await peer.HoldsAsync(() => peer.HasLeft, peer.Patience.Quiet).ConfigureAwait(false);
+        Expect.That(!peer.HasLeft, "the front-end goes on", "it ended the connection");
     }
 }

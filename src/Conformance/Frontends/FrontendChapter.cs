@@ -17,8 +17,9 @@ internal sealed class FrontendChapter(string name, string section) : IEnumerable
     /// <param name="title">What the front-end is expected to do.</param>
     /// <param name="run">Plays the back-end.</param>
     /// <param name="device">The kind of device; empty: any.</param>
-    public void Add(string id, ConformanceLevel level, string title, Func<FrontendPeer, Task> run, string device = "") =>
-        _cases.Add(new(new($"{name}/{id}", name, title, DefaultSection, level), run) { Device = device });
+    /// <param name="section">The part of the specification that it stands on; null: the chapter's.</param>
+    public void Add(string id, ConformanceLevel level, string title, Func<FrontendPeer, Task> run, string device = "", string? section = null) =>
+        _cases.Add(new(new($"{name}/{id}", name, title, section ?? DefaultSection, level), run) { Device = device });
 
     public IEnumerator<FrontendCase> GetEnumerator() => _cases.GetEnumerator();
 

@@ -9,6 +9,8 @@ internal static class FrontendChapters
         .. OffersChapter.Cases,
         .. RefusalsChapter.Cases,
         .. RepliesChapter.Cases,
+        .. AreasChapter.Cases,
+        .. ChannelChapter.Cases,
         .. LossChapter.Cases,
         .. CompletionsChapter.Cases,
     ];

@@ -4,14 +4,18 @@ using Vhost.Protocol;
 namespace Vhost.Conformance;
 
 /// <summary>Runs one case after the other, each with the next connection of the front-end.</summary>
-internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUserListener listener)
+internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUserListener listener) : IAsyncDisposable
 {
+    private static readonly FrontendCase _settling = new(new("settling", "", "", "", ConformanceLevel.Should), static peer => peer.ServedAsync());
+
     private readonly Patience _patience = new(options.Timeout);
     private string? _gone;
-    private string _last = "";
+    private VhostUserConnection? _next;
 
     /// <summary>The program that connected, where the system tells.</summary>
     public string Program { get; private set; } = "";
+
+    public ValueTask DisposeAsync() => _next?.DisposeAsync() ?? ValueTask.CompletedTask;
 
     public async Task<ConformanceResult> RunAsync(FrontendCase examined, CancellationToken cancellationToken)
     {
@@ -24,7 +28,6 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
         CaseFinding finding = await (options.StartCommand is { } command
             ? StartedAsync(examined, dialogue, command, cancellationToken)
             : ConnectedAsync(examined, dialogue, null, cancellationToken)).ConfigureAwait(false);
-        _last = examined.Description.Id;
         return finding.Verdict == ConformanceVerdict.Skip ? Skipped(examined, finding.Came) : new()
         {
             Case = examined.Description,
@@ -53,12 +56,48 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
 
     private async Task<CaseFinding> ConnectedAsync(FrontendCase examined, Dialogue dialogue, FrontendProcess? process, CancellationToken cancellationToken)
     {
-        VhostUserConnection? connection = await AcceptAsync(cancellationToken).ConfigureAwait(false);
+        VhostUserConnection? connection = _next ?? await AcceptAsync(cancellationToken).ConfigureAwait(false);
+        _next = null;
         if (connection is null)
             return Absent(process);
+        CaseFinding finding;
+        bool wide;
         FrontendPeer peer = new(connection, options.Device, dialogue, _patience);
         await using (peer.ConfigureAwait(false))
-            return await PlayAsync(examined, peer).ConfigureAwait(false);
+        {
+            finding = await PlayAsync(examined, peer).ConfigureAwait(false);
+            wide = peer.Script.OffersMoreThan(new BackendScript(options.Device));
+        }
+
+        return process is null ? await ReturnsAsync(examined, finding, wide, dialogue, cancellationToken).ConfigureAwait(false) : finding;
+    }
+
+    /// <summary>A front-end that is there for all cases connects again after each; that it does not is the finding of the case before which it still did.</summary>
+    private async Task<CaseFinding> ReturnsAsync(FrontendCase examined, CaseFinding finding, bool wide, Dialogue dialogue, CancellationToken cancellationToken)
+    {
+        if (wide)
+            await SettleAsync(cancellationToken).ConfigureAwait(false);
+        _next = await AcceptAsync(cancellationToken).ConfigureAwait(false);
+        if (_next is not null)
+            return finding;
+        _gone = $"the front-end did not connect again after {examined.Description.Id}, and there is no --start-command";
+        dialogue.Note("the front-end does not connect again");
+        return finding.Verdict == ConformanceVerdict.Fail
+            ? finding with { Lost = true }
+            : new(ConformanceVerdict.Wedged, "the front-end connects again", "it does not");
+    }
+
+    /// <summary>
+    /// A front-end may hold a back-end that comes back to all that was negotiated with it before (F05), and give it up for a new one if it offers less. Where a case offered more than others, it
+    /// does so with a connection that no case looks at.
+    /// </summary>
+    private async Task SettleAsync(CancellationToken cancellationToken)
+    {
+        if (await AcceptAsync(cancellationToken).ConfigureAwait(false) is not { } connection)
+            return;
+        FrontendPeer peer = new(connection, options.Device, new Dialogue(), _patience);
+        await using (peer.ConfigureAwait(false))
+            await PlayAsync(_settling, peer).ConfigureAwait(false);
     }
 
     private static async Task<CaseFinding> PlayAsync(FrontendCase examined, FrontendPeer peer)
@@ -93,13 +132,10 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
 
     private CaseFinding Absent(FrontendProcess? process)
     {
-        string after = _last.Length == 0 ? "" : $" after {_last}";
         if (process is not null)
             return new(ConformanceVerdict.Fail, "the front-end connects", process.HasEnded ? "it ended before it connected" : "it does not connect") { Lost = true };
-        _gone = $"the front-end did not connect again{after}, and there is no --start-command";
-        return _last.Length == 0
-            ? new(ConformanceVerdict.Skip, "", "no front-end connected")
-            : new(ConformanceVerdict.Wedged, "the front-end connects again", $"it does not{after}");
+        _gone = "no front-end connected";
+        return new(ConformanceVerdict.Skip, "", _gone);
     }
 
     /// <summary>What the front-end of the last case still tried before it was ended is not the next one's.</summary>

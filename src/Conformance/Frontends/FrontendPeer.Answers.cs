@@ -39,6 +39,7 @@ internal sealed partial class FrontendPeer
     {
         if (OwnReplyTo(message) is { } reply)
         {
+            Offer(message);
             await ReplyAsync(message, reply).ConfigureAwait(false);
             return;
         }
@@ -50,7 +51,16 @@ internal sealed partial class FrontendPeer
             await AcknowledgeAsync(message).ConfigureAwait(false);
     }
 
-    private byte[]? OwnReplyTo(ReceivedMessage message) => (VhostUserRequest)message.Header.Request switch
+    private void Offer(ReceivedMessage question)
+    {
+        if (question.Header.Request == (uint)VhostUserRequest.GetFeatures)
+            State = State with { Offered = Script.Features };
+        else if (question.Header.Request == (uint)VhostUserRequest.GetProtocolFeatures)
+            State = State with { OfferedProtocol = Script.Protocol };
+    }
+
+    /// <summary>What an honest back-end replies; null: it acknowledges at most.</summary>
+    public byte[]? OwnReplyTo(ReceivedMessage message) => (VhostUserRequest)message.Header.Request switch
     {
         VhostUserRequest.GetFeatures => BackendPeer.U64((ulong)Script.Features),
         VhostUserRequest.GetProtocolFeatures => BackendPeer.U64((ulong)Script.Protocol),

@@ -6,8 +6,6 @@ namespace Vhost.Conformance;
 /// <content>Memory and rings of the front-end, and the requests in them.</content>
 internal sealed partial class FrontendPeer
 {
-    private const byte Done = 0;
-
     /// <summary>Tells the driver that something was used.</summary>
     public void Call(uint ring)
     {
@@ -15,21 +13,48 @@ internal sealed partial class FrontendPeer
             DescriptionOf(ring).Call?.Signal();
     }
 
+    /// <summary>Whether a ring has been kicked since this was asked last.</summary>
+    public bool TakeKick(uint ring)
+    {
+        lock (_gate)
+            return DescriptionOf(ring).Kick?.TryConsume() == true;
+    }
+
+    /// <summary>Whether a ring is to be looked at without kicks.</summary>
+    public bool IsPolled(uint ring)
+    {
+        lock (_gate)
+            return DescriptionOf(ring).Kick is null;
+    }
+
+    /// <summary>Does something with a ring that runs, while it cannot be stopped. False: none runs, or the act had nothing to do.</summary>
+    public bool WithRing(Func<DeviceRing, bool> act)
+    {
+        lock (_gate)
+            return _rings.Values.OrderBy(static ring => ring.Index).Any(act);
+    }
+
     /// <summary>Serves what waits in the rings, as the device that is played would.</summary>
     private void ServeRings()
     {
         if (!Script.ServesRings)
             return;
-        foreach (DeviceRing ring in Rings)
+        lock (_gate) // a ring that is stopped is not served while it goes
         {
-            if (Device == "net" && ring.Index % 2 == 0)
-                continue; // receive buffers wait for packets, of which there are none
-            while (ring.TryTake() is { } chain)
-            {
-                ring.Use(chain.Head, Serve(ring, chain));
-                Served++;
-                Call(ring.Index);
-            }
+            foreach (DeviceRing ring in Rings)
+                ServeRing(ring);
+        }
+    }
+
+    private void ServeRing(DeviceRing ring)
+    {
+        if (Device == "net" && ring.Index % 2 == 0)
+            return; // receive buffers wait for packets, of which there are none
+        while (ring.TryTake() is { } chain)
+        {
+            ring.Use(chain.Head, Serve(ring, chain));
+            Served++;
+            Call(ring.Index);
         }
     }
 
@@ -37,9 +62,18 @@ internal sealed partial class FrontendPeer
     {
         if (Device == "net")
             return 0;
+        if (Device == "blk")
+            Request(chain);
         foreach (ChainBuffer buffer in chain.Buffers.Where(static buffer => buffer.IsWritable))
             ring.WriteBytes(buffer.Address, new byte[buffer.Length]); // a disk of zeroes, and a status byte that says so
-        return Device == "blk" && chain.Writable == 0 ? throw Expect.Failed("a request with a status byte", "none") : chain.Writable + Done;
+        return chain.Writable;
+    }
+
+    private static void Request(DeviceChain chain)
+    {
+        long readable = chain.Buffers.Where(static buffer => !buffer.IsWritable).Sum(static buffer => buffer.Length);
+        Expect.That(readable >= VirtioBlkRequestHeader.Size, $"a request with a header of {VirtioBlkRequestHeader.Size} bytes", $"{readable} bytes");
+        Expect.That(chain.Writable > 0, "a request with a status byte", "none");
     }
 
     private void TakeMemory(ReceivedMessage message)
@@ -84,7 +118,7 @@ internal sealed partial class FrontendPeer
             _descriptions[index] = description;
             bool runs = description.Runs(State) && _memory is not null;
             if (runs && !_rings.ContainsKey(index))
-                _rings[index] = new DeviceRing(index, description.Size, _memory!, description.Address, (ushort)description.Base);
+                _rings[index] = new DeviceRing(index, description, _memory!, State, Script.ServesRings);
             else if (!runs && _rings.Remove(index, out DeviceRing? ring))
                 ring.Dispose();
         }
@@ -106,10 +140,12 @@ internal sealed partial class FrontendPeer
             VhostUserRequest.SetVringNum => (state.Index, DescriptionOf(state.Index) with { Size = state.Num }),
             VhostUserRequest.SetVringBase => (state.Index, DescriptionOf(state.Index) with { Base = state.Num }),
             VhostUserRequest.SetVringEnable => (state.Index, DescriptionOf(state.Index) with { IsEnabled = state.Num == 1 }),
-            VhostUserRequest.SetVringKick => (ring, DescriptionOf(ring) with { HasKick = true }),
-            _ => (ring, DescriptionOf(ring) with { Call = message.Descriptors.Count == 1 ? Own(EventNotifier.Duplicate(message.Descriptors[0])) : null }),
+            VhostUserRequest.SetVringKick => (ring, DescriptionOf(ring) with { HasKick = true, Kick = NotifierOf(message) }),
+            _ => (ring, DescriptionOf(ring) with { Call = NotifierOf(message) }),
         };
     }
+
+    private EventNotifier? NotifierOf(ReceivedMessage message) => message.Descriptors.Count == 1 ? Own(EventNotifier.Duplicate(message.Descriptors[0])) : null;
 
     private void Forget()
     {

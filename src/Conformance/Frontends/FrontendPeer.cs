@@ -15,9 +15,10 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
     private readonly Lock _gate = new();
     private readonly List<SaidMessage> _said = [];
     private readonly List<IDisposable> _owned = [];
+    private readonly List<Conversation> _channels = [];
     private readonly CancellationTokenSource _stop = new();
     private Task _pump = Task.CompletedTask;
-    private Exception? _broken;
+    private CaseEndedException? _broken;
 
     public FrontendPeer(VhostUserConnection connection, string device, Dialogue dialogue, Patience patience)
     {
@@ -75,18 +76,17 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
     public async Task<bool> HoldsAsync(Func<bool> holds, TimeSpan time)
     {
         long begun = Stopwatch.GetTimestamp();
-        while (!holds())
+        while (true)
         {
-            bool left = HasLeft;
-            if (_broken is CaseEndedException broken)
+            bool left = HasLeft, late = Stopwatch.GetElapsedTime(begun) > time;
+            bool held = holds();
+            if (_broken is { } broken)
                 throw Expect.Failed(broken.Expected, broken.Came);
-            if ((left && !holds()) || Stopwatch.GetElapsedTime(begun) > time)
-                return false;
+            if (held || left || late)
+                return held;
             ServeRings();
             await Task.Delay(1).ConfigureAwait(false);
         }
-
-        return true;
     }
 
     /// <summary>Plays until the front-end has a ring enabled, running, and served once.</summary>
@@ -96,20 +96,29 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
         await UntilAsync(() => Served > 0, "a ring is started, and a request in it").ConfigureAwait(false);
     }
 
-    /// <summary>What a hostile answer must lead to: the front-end ends the connection, or itself. The verdict is REJECT.</summary>
-    public async Task RefusesAsync(string what)
-    {
-        if (!await HoldsAsync(() => HasLeft).ConfigureAwait(false))
-            throw Expect.Failed($"the front-end takes {what} for an error and ends the connection", "it goes on as if nothing had happened");
-        NoteRefusal("the front-end ended the connection");
-    }
-
     /// <summary>What a hostile answer may lead to: the front-end goes on to its requests (PASS), ends the connection (REJECT), or waits.</summary>
     public async Task ToleratesAsync()
     {
         await HoldsAsync(() => Served > 0).ConfigureAwait(false);
         if (HasLeft)
             NoteRefusal("the front-end ended the connection");
+    }
+
+    /// <summary>Lets the front-end make of it what it will, for a time: ends the connection (REJECT), or goes on.</summary>
+    public async Task MayLeaveAsync()
+    {
+        await HoldsAsync(() => HasLeft, 10 * Patience.Quiet).ConfigureAwait(false);
+        if (HasLeft)
+            NoteRefusal("the front-end ended the connection");
+    }
+
+    /// <summary>Speaks on a socket that the front-end has handed over for requests.</summary>
+    public Conversation Channel(SafeFileHandle handed)
+    {
+        Conversation channel = new(VhostUserConnection.Adopt(Libc.Duplicate(handed)), VhostUserChannel.Backend, "back-end", _dialogue, Patience.Answer);
+        lock (_gate)
+            _channels.Add(channel);
+        return channel;
     }
 
     public T Own<T>(T owned)
@@ -126,6 +135,8 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
         await _main.DisposeAsync().ConfigureAwait(false);
         await _pump.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         Forget();
+        foreach (Conversation channel in _channels)
+            await channel.DisposeAsync().ConfigureAwait(false);
         foreach (IDisposable owned in _owned)
             owned.Dispose();
         _stop.Dispose();
@@ -141,9 +152,17 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
                     await HandleAsync(message).ConfigureAwait(false);
             }
         }
-        catch (Exception failure) when (failure is CaseEndedException or ObjectDisposedException or VhostUserException or IOException)
+        catch (ObjectDisposedException)
         {
-            _broken = failure;
+            // The case has ended the connection.
+        }
+        catch (CaseEndedException ended)
+        {
+            _broken = ended;
+        }
+        catch (Exception failure) when (failure is VhostUserException or IOException or ArgumentException or OverflowException)
+        {
+            _broken = Expect.Failed("memory, rings and descriptors that can be used", failure.Message);
         }
     }
 

@@ -44,6 +44,7 @@ public sealed class FrontendSuite
         VhostUserListener listener = VhostUserListener.Listen(_options.SocketPath);
         await using ConfiguredAsyncDisposable closing = listener.ConfigureAwait(false);
         FrontendExamination examination = new(_options, listener);
+        await using ConfiguredAsyncDisposable leaving = examination.ConfigureAwait(false);
         List<ConformanceResult> results = [];
         foreach (FrontendCase examined in FrontendChapters.All.Where(examined => CasePattern.Matches(_options.Only, examined.Description.Id)))
         {

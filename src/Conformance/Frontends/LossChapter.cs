@@ -20,6 +20,8 @@ internal static class LossChapter
         }
 
         chapter.Add("f16-running", Robustness, "A back-end that dies while its rings run does no harm", RunningAsync);
+        chapter.Add("f16-half-reply", Robustness, "A back-end that dies within a reply does no harm", HalfReplyAsync);
+        chapter.Add("f16-in-flight", Robustness, "A back-end that dies with a request does no harm", InFlightAsync);
         chapter.Add("f16-silent", Robustness, "A back-end that falls silent does no harm", SilentAsync);
         return chapter;
     }
@@ -36,7 +38,33 @@ internal static class LossChapter
             return true;
         };
         peer.Play();
+        await peer.HoldsAsync(() => peer.HasLeft || peer.Served > 0).ConfigureAwait(false);
+        await peer.HoldsAsync(() => peer.HasLeft, 10 * peer.Patience.Quiet).ConfigureAwait(false);
+        if (said < last)
+            throw Expect.Skipped($"the front-end says {said} messages only");
+    }
+
+    private static async Task HalfReplyAsync(FrontendPeer peer)
+    {
+        peer.Script.On(VhostUserRequest.GetFeatures, static async (peer, message) =>
+        {
+            byte[] header = new byte[VhostUserHeader.EncodedSize];
+            message.Header.AsReply(VhostUserU64.Size).Write(header);
+            await peer.Main.SendRawAsync(header.AsMemory(0, header.Length / 2), "half of a header").ConfigureAwait(false);
+            peer.Note("the suite ends the connection");
+            await peer.Main.DisposeAsync().ConfigureAwait(false);
+        });
+        peer.Play();
         await peer.HoldsAsync(() => peer.HasLeft).ConfigureAwait(false);
+    }
+
+    private static async Task InFlightAsync(FrontendPeer peer)
+    {
+        peer.Script.ServesRings = false;
+        peer.Play();
+        await peer.UntilAsync(() => peer.WithRing(static ring => ring.TryTake() is not null), "a ring is started, and a request in it").ConfigureAwait(false);
+        peer.Note("the suite ends the connection");
+        await peer.Main.DisposeAsync().ConfigureAwait(false);
     }
 
     private static async Task RunningAsync(FrontendPeer peer)
@@ -48,8 +76,18 @@ internal static class LossChapter
 
     private static async Task SilentAsync(FrontendPeer peer)
     {
-        peer.Script.Instead = static (_, message) => Task.FromResult(message.Header.Request == (uint)VhostUserRequest.GetProtocolFeatures);
+        bool asked = false;
+        peer.Script.On(VhostUserRequest.GetProtocolFeatures, (_, _) =>
+        {
+            asked = true;
+            return Task.CompletedTask;
+        });
         peer.Play();
-        await peer.HoldsAsync(() => peer.HasLeft, 10 * peer.Patience.Quiet).ConfigureAwait(false);
+        await peer.HoldsAsync(() => asked).ConfigureAwait(false);
+        if (!asked)
+            throw Expect.Skipped("the front-end does not ask for protocol features");
+        await peer.HoldsAsync(() => peer.HasLeft).ConfigureAwait(false); // a front-end may give up, or wait for longer than the suite does
+        if (peer.HasLeft)
+            peer.NoteRefusal("the front-end ended the connection");
     }
 }

@@ -20,6 +20,10 @@ internal static class OffersChapter
             { "f06-no-queues", Robustness, "A back-end that says it has no queue does no harm", static peer => OfferingAsync(peer, static script => script.Queues = 0) },
             { "f06-many-queues", Robustness, "A back-end that says it has 2^64-1 queues does no harm", static peer => OfferingAsync(peer, static script => script.Queues = ulong.MaxValue) },
             { "f06-no-slots", Robustness, "A back-end that says it has no memory slot does no harm", static peer => OfferingAsync(peer, static script => script.Slots = 0) },
+            { "one-slot", Must, "A back-end with one memory slot is given one region, or is refused", OneSlotAsync, "", "vhost-user: VHOST_USER_GET_MAX_MEM_SLOTS" },
+            { "f05-fewer-features", Must, "A virtio feature that other back-ends offer is not used with one that does not", static peer => OfferingAsync(peer, static script => script.Features &= ~VirtioFeatures.IndirectDescriptors) },
+            { "f05-every-feature", Robustness, "A back-end that offers every feature bit does no harm", static peer => EveryAsync(peer, static script => script.Features = (VirtioFeatures)ulong.MaxValue) },
+            { "f05-every-protocol-bit", Robustness, "A back-end that offers every protocol bit does no harm", static peer => EveryAsync(peer, static script => script.Protocol = (VhostUserProtocolFeatures)ulong.MaxValue) },
             { "f06-many-slots", Robustness, "A back-end that says it has 2^64-1 memory slots does no harm", static peer => OfferingAsync(peer, static script => script.Slots = ulong.MaxValue) },
         };
         for (int bit = 0; bit < 24; bit++)
@@ -37,8 +41,7 @@ internal static class OffersChapter
         peer.Script.Features &= ~VirtioFeatures.VhostUserProtocolFeatures;
         peer.Play();
         await peer.ToleratesAsync().ConfigureAwait(false);
-        foreach (SaidMessage message in peer.Said)
-            Expect.That(message.Request is not (VhostUserRequest.GetProtocolFeatures or VhostUserRequest.SetProtocolFeatures), "no question for protocol features", message.Name);
+        FrontendRules.JudgeAll(peer);
     }
 
     private static async Task OfferingAsync(FrontendPeer peer, Action<BackendScript> change)
@@ -46,6 +49,30 @@ internal static class OffersChapter
         change(peer.Script);
         peer.Play();
         await peer.ToleratesAsync().ConfigureAwait(false);
+        FrontendRules.JudgeAll(peer);
+    }
+
+    private static async Task OneSlotAsync(FrontendPeer peer)
+    {
+        peer.Script.Slots = 1;
+        peer.Play();
+        await peer.ToleratesAsync().ConfigureAwait(false);
+        if (!peer.Said.Any(static message => message.Request == VhostUserRequest.GetMaxMemSlots))
+            throw Expect.Skipped("the front-end does not ask for the number of slots");
+        SaidMemory memory = new(peer);
+        foreach (SaidMessage message in peer.Said)
+            memory.Judge(message);
+        Expect.That(memory.Most <= 1, "at most one region at once", $"{memory.Most}");
+    }
+
+    /// <summary>The suite cannot play all that there is: what the front-end does then is looked at until its rings are started.</summary>
+    private static async Task EveryAsync(FrontendPeer peer, Action<BackendScript> change)
+    {
+        change(peer.Script);
+        peer.Script.ServesRings = false;
+        peer.Play();
+        await peer.HoldsAsync(() => peer.Said.Any(static message => message.Request == VhostUserRequest.SetVringKick)).ConfigureAwait(false);
+        await peer.MayLeaveAsync().ConfigureAwait(false);
     }
 
     private static async Task UnknownFeaturesAsync(FrontendPeer peer)
@@ -69,6 +96,7 @@ internal static class OffersChapter
         peer.Script.Protocol &= ~withheld;
         peer.Play();
         await peer.ToleratesAsync().ConfigureAwait(false);
+        FrontendRules.JudgeAll(peer);
         foreach (SaidMessage message in peer.Said)
         {
             bool known = MessageContracts.TryGet(message.Request, out MessageContract? contract);

@@ -12,6 +12,9 @@ internal static class RefusalsChapter
         VhostUserRequest.SetVringAddr, VhostUserRequest.SetVringKick, VhostUserRequest.SetVringCall, VhostUserRequest.SetVringEnable, VhostUserRequest.SetOwner,
     ];
 
+    /// <summary>What no ring can be started without.</summary>
+    private static readonly VhostUserRequest[] _vital = [VhostUserRequest.SetFeatures, VhostUserRequest.SetMemTable, VhostUserRequest.AddMemReg, VhostUserRequest.SetVringNum, VhostUserRequest.SetVringAddr];
+
     public static FrontendChapter Cases { get; } = Create();
 
     private static FrontendChapter Create()
@@ -24,7 +27,7 @@ internal static class RefusalsChapter
         {
             string name = MessageContracts.NameOf(request);
             string word = name["VHOST_USER_".Length..].ToLowerInvariant().Replace('_', '-');
-            chapter.Add($"f20-{word}", Robustness, $"A back-end that refuses {name} does no harm", peer => RefusingAsync(peer, refused => refused == request));
+            chapter.Add($"f20-{word}", Robustness, _vital.Contains(request) ? $"No ring is started with a back-end that refuses {name}" : $"A back-end that refuses {name} does no harm", peer => RefusingAsync(peer, refused => refused == request));
         }
 
         return chapter;
@@ -32,12 +35,14 @@ internal static class RefusalsChapter
 
     private static async Task RefusingAsync(FrontendPeer peer, Predicate<VhostUserRequest> refuses)
     {
-        bool asked = false;
+        bool asked = false, vital = false, started = false;
         peer.Script.Instead = async (_, message) =>
         {
+            started |= vital && message.Header.Request == (uint)VhostUserRequest.SetVringKick;
             if (!message.Header.NeedsReply || !refuses((VhostUserRequest)message.Header.Request))
                 return false;
             asked = true;
+            vital |= _vital.Contains((VhostUserRequest)message.Header.Request);
             await peer.AcknowledgeAsync(message, 1).ConfigureAwait(false);
             return true;
         };
@@ -45,8 +50,7 @@ internal static class RefusalsChapter
         await peer.HoldsAsync(() => peer.Served > 0 || asked).ConfigureAwait(false);
         if (!asked)
             throw Expect.Skipped("the front-end asks for no acknowledgement of it");
-        await peer.HoldsAsync(() => peer.HasLeft, 10 * peer.Patience.Quiet).ConfigureAwait(false);
-        if (peer.HasLeft)
-            peer.NoteRefusal("the front-end ended the connection");
+        await peer.MayLeaveAsync().ConfigureAwait(false);
+        Expect.That(peer.HasLeft || !started, "the front-end does not start a ring after that", "SET_VRING_KICK came, and it stays");
     }
 }

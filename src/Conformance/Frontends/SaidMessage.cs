@@ -22,6 +22,9 @@ internal sealed record SaidMessage(VhostUserHeader Header, byte[] Payload, SaidD
 
     public ulong U64 => Payload.Length == VhostUserU64.Size ? BitConverter.ToUInt64(Payload) : throw Expect.Failed($"{Name} of 8 bytes", $"{Payload.Length} bytes");
 
+    /// <summary>The second word of a message about a ring.</summary>
+    public uint Num => Payload.Length == VhostUserVringState.Size ? BitConverter.ToUInt32(Payload, sizeof(uint)) : throw Expect.Failed($"{Name} of 8 bytes", $"{Payload.Length} bytes");
+
     /// <summary>Which ring a message about a ring names; of others nonsense.</summary>
     public uint Ring => Payload.Length < sizeof(uint) ? uint.MaxValue : BitConverter.ToUInt32(Payload) & (IsDescriptorWord ? DescriptorWordRing : uint.MaxValue);
 

@@ -1,0 +1,74 @@
+using System.Net.Sockets;
+using Vhost.Protocol;
+using Vhost.Tests.Support;
+
+namespace Vhost.Conformance.Tests;
+
+// The channel on which the back-end may ask for things. Nothing is done for it here, and each request is answered where it wants that.
+internal sealed partial class HandFrontendSession
+{
+    private VhostUserConnection? _channel;
+    private Task _serving = Task.CompletedTask;
+    private volatile bool _channelCrash;
+
+    private async Task HandOverChannelAsync()
+    {
+        using TempSocket path = new();
+        await using VhostUserListener listener = VhostUserListener.Listen(path.Path);
+        using Socket theirs = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        await theirs.ConnectAsync(new UnixDomainSocketEndPoint(path.Path), _stop);
+        _channel = await listener.AcceptAsync(_stop);
+        await TellAsync(VhostUserRequest.SetBackendReqFd, [], theirs.SafeHandle);
+        _serving = ServeChannelAsync(_channel);
+    }
+
+    private async Task ServeChannelAsync(VhostUserConnection channel)
+    {
+        int asked = 0;
+        try
+        {
+            while (await channel.ReceiveAsync(_stop) is { } request)
+            {
+                using (request)
+                    await AnswerAsync(channel, request.Header, ++asked);
+            }
+
+            _channelCrash |= _sin == FrontendSin.DiesOfChannelEnd;
+        }
+        catch (VhostUserException broken)
+        {
+            _channelCrash |= _sin == FrontendSin.DiesOfBrokenChannel || (_sin == FrontendSin.DiesOfHugeRequest && broken is VhostUserProtocolException);
+        }
+        catch (Exception e) when (e is HandLeavesException or ObjectDisposedException or OperationCanceledException or IOException)
+        {
+        }
+
+        await channel.DisposeAsync();
+    }
+
+    private async Task AnswerAsync(VhostUserConnection channel, VhostUserHeader request, int asked)
+    {
+        bool known = request.Request is (uint)VhostUserBackendRequest.ConfigChangeMsg;
+        _channelCrash |= _sin switch
+        {
+            FrontendSin.DiesOfUnknownRequest => request.Request == 200,
+            FrontendSin.DiesOfOtherVersionRequest => (request.Flags & VhostUserHeaderFlags.VersionMask) != VhostUserHeaderFlags.Version1,
+            FrontendSin.DiesOfUnwantedReply => request.IsReply,
+            FrontendSin.DiesOfStorm => asked > 500,
+            FrontendSin.DiesOfHostNotifier => request.Request == (uint)VhostUserBackendRequest.VringHostNotifierMsg,
+            _ => false,
+        };
+        Require((request.Flags & ~VhostUserHeaderFlags.NeedReply) == VhostUserHeaderFlags.Version1, "requests of version 1");
+        if (!request.NeedsReply) return;
+        byte[] result = U64(known || _sin == FrontendSin.GrantsUnknownRequest ? 0UL : 1);
+        await channel.SendAsync(request.AsReply(result.Length), result, default, _stop);
+    }
+
+    private async ValueTask CloseChannelAsync()
+    {
+        if (_channel is null) return;
+        await _channel.DisposeAsync();
+        await _serving;
+        if (_channelCrash) throw new HandCrashException();
+    }
+}
