@@ -99,8 +99,7 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
     /// <summary>What a hostile answer may lead to: the front-end goes on to its requests (PASS), ends the connection (REJECT), or waits.</summary>
     public async Task ToleratesAsync()
     {
-        await HoldsAsync(() => Served > 0).ConfigureAwait(false);
-        if (HasLeft)
+        if (!await HoldsAsync(() => Served > 0).ConfigureAwait(false) && HasLeft)
             NoteRefusal("the front-end ended the connection");
     }
 

@@ -1,5 +1,4 @@
 using Vhost.Frontend;
-using Vhost.Protocol;
 using Vhost.Tests.Support;
 
 namespace Vhost.Conformance.Tests;
