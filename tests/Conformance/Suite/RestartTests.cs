@@ -10,7 +10,7 @@ public sealed class RestartTests : IAsyncDisposable
 
     private readonly TempSocket _place = new();
     private readonly string _wanted = Path.GetTempFileName();
-    private HandBackend _backend = new(Sin.UnknownMessageWedges);
+    private HandBackend _backend = new(Sin.HugeIndexStopsListening);
     private int _started = 1;
 
     public async ValueTask DisposeAsync()
@@ -65,7 +65,7 @@ public sealed class RestartTests : IAsyncDisposable
     {
         SocketPath = _place.Path,
         Device = "blk",
-        Only = "hostile-control/b05-*,ring-states/serves",
+        Only = "hostile-control/b13-*,hostile-rings/split-r02*",
         Timeout = TimeSpan.FromMilliseconds(500),
         RestartCommand = command,
     }).RunAsync();
@@ -77,7 +77,7 @@ public sealed class RestartTests : IAsyncDisposable
             if (File.Exists(_wanted))
             {
                 await _backend.DisposeAsync();
-                _backend = new HandBackend(Sin.UnknownMessageWedges);
+                _backend = new HandBackend(Sin.HugeIndexStopsListening);
                 _started++;
                 Point();
                 File.Delete(_wanted);
