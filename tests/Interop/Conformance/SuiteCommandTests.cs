@@ -9,6 +9,8 @@ public sealed class SuiteCommandTests : IDisposable
     /// <summary>Chapters that need no peer to be started again, and no long waits: the whole is for the published results.</summary>
     private const string Short = "negotiation,ring-states,split-rings,notifications,backend-channel,status";
 
+    private static readonly TimeSpan _patience = TimeSpan.FromMinutes(4);
+
     private readonly TempFolder _folder = new();
 
     public void Dispose() => _folder.Dispose();
@@ -47,7 +49,12 @@ public sealed class SuiteCommandTests : IDisposable
         Peers.Require(TestpmdCommand.Program, TestpmdCommand.Package);
         TestpmdCommand command = new()
         {
-            Role = TestpmdRole.Backend, SocketPath = _folder.File("s"), ForwardMode = "rxonly", Listens = true, Processor = Math.Min(1, Environment.ProcessorCount - 1), Name = Path.GetFileName(_folder.Path),
+            Role = TestpmdRole.Backend,
+            SocketPath = _folder.File("s"),
+            ForwardMode = "rxonly",
+            Listens = true,
+            Processor = Math.Min(1, Environment.ProcessorCount - 1),
+            Name = Path.GetFileName(_folder.Path),
         };
         await using Testpmd testpmd = await Testpmd.StartAsync(command);
         JsonElement report = await RunAsync("test", "--socket", command.SocketPath, "--only", Short);
@@ -99,7 +106,8 @@ public sealed class SuiteCommandTests : IDisposable
 
     private static async Task<JsonElement> RunAsync(params IEnumerable<string> arguments)
     {
-        ChildProcess.Outcome outcome = await ToolProcess.RunAsync([.. arguments, "--json"]);
+        await using ChildProcess suite = ToolProcess.Start([.. arguments, "--json"]);
+        ChildProcess.Outcome outcome = await suite.EndAsync(_patience);
         outcome.Errors.Should().BeEmpty();
         return ToolProcess.Parse(outcome);
     }

@@ -35,7 +35,7 @@ public sealed class TraceCommandTests : IDisposable
         outcome.Errors.Should().BeEmpty();
         await ImageCheck.ShouldBeCleanAsync(image);
         outcome.OutputText.Should().Contain("F→B SET_VRING_KICK").And.Contain("ring 0 started").And.Contain("ring 0 stopped at").And.Contain("Added by the proxy").And.NotContain("malformed").And.NotContain("request ");
-        outcome.Output.Where(static line => line.Contains("F→B", StringComparison.Ordinal) || line.Contains("B→F", StringComparison.Ordinal)).Should().NotBeEmpty().And.OnlyContain(static line => Regex.IsMatch(line, @" \+\d+ µs( →|$)"), "what the proxy adds stands with each message");
+        outcome.Output.Where(static line => line.Contains("F→B", StringComparison.Ordinal) || line.Contains("B→F", StringComparison.Ordinal)).Should().NotBeEmpty().And.OnlyContain(static line => Regex.IsMatch(line, @" \+\d+ µs( →|$)", RegexOptions.ExplicitCapture, TimeSpan.FromSeconds(1)), "what the proxy adds stands with each message");
         new FileInfo(_folder.File("capture")).Length.Should().BeGreaterThan(1000);
 
         await using ChildProcess again = await StorageDaemon.ExportAsync(image, _folder.File("again"));
