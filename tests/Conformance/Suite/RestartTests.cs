@@ -4,7 +4,7 @@ using Vhost.Tests.Support;
 namespace Vhost.Conformance.Tests;
 
 /// <summary>A back-end that serves nobody any more: the case that did it is blamed, and the run goes on to its end.</summary>
-public sealed class RestartTests : IAsyncDisposable
+public sealed class RestartTests : IAsyncLifetime
 {
     private static readonly TimeSpan _patience = TimeSpan.FromSeconds(5);
 
@@ -13,7 +13,9 @@ public sealed class RestartTests : IAsyncDisposable
     private HandBackend _backend = new(Sin.HugeIndexStopsListening);
     private int _started = 1;
 
-    public async ValueTask DisposeAsync()
+    public Task InitializeAsync() => Task.CompletedTask;
+
+    public async Task DisposeAsync()
     {
         await _backend.DisposeAsync();
         File.Delete(_place.Path);
