@@ -4,7 +4,7 @@ using Vhost.Tests.Support;
 namespace Vhost.Conformance.Tests;
 
 /// <summary>A back-end that serves nobody any more: the case that did it is blamed, and the run goes on to its end.</summary>
-public sealed class RestartTests : IAsyncLifetime
+public sealed class RestartTests : IAsyncLifetime, IDisposable
 {
     private static readonly TimeSpan _patience = TimeSpan.FromSeconds(5);
 
@@ -20,8 +20,9 @@ public sealed class RestartTests : IAsyncLifetime
         await _backend.DisposeAsync();
         File.Delete(_place.Path);
         File.Delete(_wanted);
-        _place.Dispose();
     }
+
+    public void Dispose() => _place.Dispose();
 
     [Fact]
     public async Task Without_a_command_the_rest_is_skipped_and_says_since_when()
