@@ -47,7 +47,7 @@ internal static class ConfigurationChapter
             { "b30-set-shorter", Robustness, "B30: SET_CONFIG whose payload is shorter than its size says is refused", static peer => SetOddAsync(peer, 0, 8, 0, 4, true), null, Writing },
             { "b30-set-longer", Robustness, "B30: SET_CONFIG whose payload is longer than its size says is borne or refused", static peer => SetOddAsync(peer, 0, 4, 0, 8, false), null, Writing },
             { "b30-set-flags", Robustness, "B30: SET_CONFIG with flags that nobody knows is borne or refused", static peer => SetOddAsync(peer, 0, 4, uint.MaxValue, 4, false), null, Writing },
-            { "b30-set-migration", Robustness, "SET_CONFIG with the flag of live migration is borne or refused", static peer => SetOddAsync(peer, 0, 4, 1, 4, false), null, Writing },
+            { "set-migration", Must, "SET_CONFIG with the flag of live migration takes the bytes that are there, read-only fields too", SetMigrationAsync, null, Writing },
         };
         foreach (uint at in (uint[])[1, 2, 3, 4, 7, 8])
             chapter.Add($"offset-{at}", Must, $"Reading from offset {at} gives the bytes that are there", peer => OffsetAsync(peer, at));
@@ -123,6 +123,15 @@ internal static class ConfigurationChapter
     {
         byte[] first = await WholeAsync(peer).ConfigureAwait(false);
         await SameAsync(peer, first).ConfigureAwait(false);
+    }
+
+    private static async Task SetMigrationAsync(BackendPeer peer)
+    {
+        byte[] whole = await WholeAsync(peer).ConfigureAwait(false);
+        byte[] payload = Request(0, (uint)whole.Length, (uint)VhostUserConfigFlags.LiveMigration, whole.Length);
+        whole.CopyTo(payload, VhostUserConfig.HeaderSize);
+        await peer.AcceptedAsync(VhostUserRequest.SetConfig, payload).ConfigureAwait(false);
+        await SameAsync(peer, whole).ConfigureAwait(false);
     }
 
     private static async Task NextAsync(BackendPeer peer)

@@ -32,6 +32,7 @@ internal static class DescriptorsChapter
                 chapter.Add($"{word}-{kind}", Robustness, $"{MessageContracts.NameOf(request)} with {OddKinds.Named(kind)} does no harm", peer => OddAsync(peer, request, BackendPeer.RingWord(0), open));
         }
 
+        chapter.Add("call-replaced-is-closed", Robustness, "A call descriptor that another one replaces is closed at once", ReplacedAsync);
         foreach ((string kind, Func<SafeFileHandle> open) in OddKinds.All)
             chapter.Add($"set-mem-table-{kind}", Robustness, $"VHOST_USER_SET_MEM_TABLE with {OddKinds.Named(kind)} for memory is refused", peer => OddMemoryAsync(peer, open));
         chapter.Add("most-of-the-kernel", Robustness, "253 descriptors with one message are closed", peer => SurplusAsync(peer, VhostUserRequest.GetFeatures, null, VhostUserConnection.MaxDescriptors));
@@ -72,6 +73,18 @@ internal static class DescriptorsChapter
         await ExpectClosedAsync(peer, watch).ConfigureAwait(false);
     }
 
+    private static async Task ReplacedAsync(BackendPeer peer)
+    {
+        await FramingChapter.ReadyAsync(peer, VhostUserRequest.SetVringCall).ConfigureAwait(false);
+        DescriptorWatch watch = peer.Own(new DescriptorWatch());
+        EventNotifier call = peer.Own(new EventNotifier());
+        await peer.ToleratedAsync(VhostUserRequest.SetVringCall, BackendPeer.RingWord(0), watch.Give(1)).ConfigureAwait(false);
+        if (peer.Refusal is not null)
+            return;
+        await peer.AcceptedAsync(VhostUserRequest.SetVringCall, BackendPeer.RingWord(0), call.Descriptor).ConfigureAwait(false);
+        Expect.That(watch.AreClosed(peer.Patience), "the peer closes the descriptor that was replaced", "it keeps it open");
+    }
+
     private static async Task OddAsync(BackendPeer peer, VhostUserRequest request, byte[] payload, Func<SafeFileHandle> open)
     {
         await FramingChapter.ReadyAsync(peer, request).ConfigureAwait(false);
@@ -87,6 +100,6 @@ internal static class DescriptorsChapter
     private static async Task ExpectClosedAsync(BackendPeer peer, DescriptorWatch watch)
     {
         await peer.CloseAsync().ConfigureAwait(false);
-        Expect.That(watch.AreClosed(5 * peer.Quiet), "the peer holds none of the descriptors once the connection has ended", "it keeps one open");
+        Expect.That(watch.AreClosed(peer.Patience), "the peer holds none of the descriptors once the connection has ended", "it keeps one open");
     }
 }

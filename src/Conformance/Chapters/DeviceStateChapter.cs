@@ -190,6 +190,7 @@ internal static class DeviceStateChapter
         await peer.NegotiateAsync().ConfigureAwait(false);
         Answer answer = await peer.SayAsync(VhostUserRequest.CheckDeviceState).ConfigureAwait(false);
         Expect.That(answer.Kind is AnswerKind.Replied or AnswerKind.Ended, "an answer, or the end of the connection", answer.Text);
+        Expect.That(answer.Kind == AnswerKind.Ended || answer.Payload.Length == VhostUserU64.Size, "an answer of 8 bytes, or the end of the connection", answer.Text);
         if (answer.Kind == AnswerKind.Ended || BitConverter.ToUInt64(answer.Payload) != 0)
             peer.NoteRefusal(answer.Text);
     }

@@ -28,6 +28,8 @@ internal static partial class MemoryChapter
         chapter.Add("slots-all", Must, "As many regions can be added as GET_MAX_MEM_SLOTS says (up to 32)", SlotsAllAsync, SlotNeeds, Slots);
         chapter.Add("slot-table", Should, "A region can be added to and removed from a table", SlotTableAsync, SlotNeeds, Slots);
         chapter.Add("slot-offset-ignored", Should, "A region is removed by its addresses and size, whatever mmap offset the message says", SlotOffsetIgnoredAsync, SlotNeeds, Slots);
+        chapter.Add("slot-other-size", Should, "A region is not removed by its guest address alone: REM_MEM_REG with another size is refused", static peer => SlotOtherAsync(peer, static region => region with { Size = region.Size / 2 }), SlotNeeds, Slots);
+        chapter.Add("slot-other-user-address", Should, "A region is not removed by its guest address alone: REM_MEM_REG with another user address is refused", static peer => SlotOtherAsync(peer, static region => region with { UserAddress = new(region.UserAddress.Value + Page) }), SlotNeeds, Slots);
         chapter.Add("slot-removed-descriptor", Should, "REM_MEM_REG with a descriptor is borne or refused", SlotRemovedDescriptorAsync, SlotNeeds, Slots);
         chapter.Add("b22-beyond-slots", Robustness, "B22: One region more than GET_MAX_MEM_SLOTS says is refused", BeyondSlotsAsync, SlotNeeds, Slots);
         chapter.Add("b22-unknown", Robustness, "B22: Removing a region that is not there is refused", UnknownAsync, SlotNeeds, Slots);
@@ -175,6 +177,12 @@ internal static partial class MemoryChapter
     {
         await ServeAddedAsync(peer, [new(0, 8 * Mega), new(Far, 4 * Mega, 16 * Page)]).ConfigureAwait(false);
         await peer.AcceptedAsync(VhostUserRequest.RemMemReg, BackendPeer.Bytes(new VhostUserSingleRegion(peer.Memory.Regions[1] with { MmapOffset = 0 }))).ConfigureAwait(false);
+    }
+
+    private static async Task SlotOtherAsync(BackendPeer peer, Func<VhostUserMemoryRegion, VhostUserMemoryRegion> bend)
+    {
+        await ServeAddedAsync(peer, _pair).ConfigureAwait(false);
+        await peer.RefusedAsync(VhostUserRequest.RemMemReg, BackendPeer.Bytes(new VhostUserSingleRegion(bend(peer.Memory.Regions[1])))).ConfigureAwait(false);
     }
 
     private static async Task SlotRemovedDescriptorAsync(BackendPeer peer)

@@ -53,6 +53,7 @@ internal static class NegotiationChapter
             { "protocol-twice", Should, "SET_PROTOCOL_FEATURES with the same bits may come twice", ProtocolTwiceAsync, _acks, Protocol },
             { "protocol-unoffered", Robustness, "B25: SET_PROTOCOL_FEATURES with a bit that is not offered is refused or the bit is ignored", ProtocolUnofferedAsync, _bit30, Protocol },
             { "inband-orphan", Should, "INBAND_NOTIFICATIONS without BACKEND_REQ ends the connection", InbandOrphanAsync, _bit30 with { Protocol = VhostUserProtocolFeatures.InbandNotifications }, Protocol },
+            { "need-reply-next", Should, "What one front-end negotiated does not hold for the next: NEED_REPLY is ignored until REPLY_ACK is negotiated again", NeedReplyNextAsync, new() { Protocol = VhostUserProtocolFeatures.ReplyAck }, "vhost-user: REPLY_ACK" },
             { "need-reply-unagreed", Should, "B07: NEED_REPLY is ignored while REPLY_ACK is not negotiated", NeedReplyUnagreedAsync, null, "vhost-user: REPLY_ACK" },
             { "queue-number", Should, "GET_QUEUE_NUM answers between 1 and 256", QueueNumberAsync, _queues, QueueNumber },
             { "queue-number-stays", Must, "GET_QUEUE_NUM answers the same each time it is asked", QueueNumberStaysAsync, _queues, QueueNumber },
@@ -273,6 +274,17 @@ internal static class NegotiationChapter
         await peer.NegotiateAsync(new() { WithoutProtocol = VhostUserProtocolFeatures.ReplyAck }).ConfigureAwait(false);
         await peer.Main.SendAsync((uint)VhostUserRequest.SetVringNum, BackendPeer.NeedReply, BackendPeer.RingState(0, BackendPeer.UsualRingSize)).ConfigureAwait(false);
         Answer answer = await peer.HearAsync((uint)VhostUserRequest.SetVringNum).ConfigureAwait(false);
+        Expect.That(answer.Kind is AnswerKind.Silent or AnswerKind.Ended, "no acknowledgement without REPLY_ACK", answer.Text);
+    }
+
+    private static async Task NeedReplyNextAsync(BackendPeer peer)
+    {
+        await peer.NegotiateAsync().ConfigureAwait(false);
+        await peer.BarrierAsync().ConfigureAwait(false);
+        await peer.CloseAsync().ConfigureAwait(false);
+        BackendPeer next = await peer.ConnectAnotherAsync().ConfigureAwait(false);
+        await next.Main.SendAsync((uint)VhostUserRequest.SetVringNum, BackendPeer.NeedReply, BackendPeer.RingState(0, BackendPeer.UsualRingSize)).ConfigureAwait(false);
+        Answer answer = await next.HearAsync((uint)VhostUserRequest.SetVringNum).ConfigureAwait(false);
         Expect.That(answer.Kind is AnswerKind.Silent or AnswerKind.Ended, "no acknowledgement without REPLY_ACK", answer.Text);
     }
 

@@ -17,6 +17,8 @@ internal static class RingStatesChapter
         { "serves-many", Must, "A ring is served over many turns of its indices", ServesManyAsync },
         { "enable-before-kick", Must, "A ring may be enabled before it is started", EnableBeforeKickAsync },
         { "kick-before-enable", Must, "A kick that comes before the ring is enabled is not lost", KickBeforeEnableAsync },
+        { "enable-starts-nothing", Must, "A ring that is enabled and has no kick descriptor is not served", EnableStartsNothingAsync, CaseNeeds.Working with { Features = VirtioFeatures.VhostUserProtocolFeatures }, Kicks },
+        { "polled", Should, "A ring whose kick is said to need no descriptor (bit 8) is polled", PolledAsync, null, Kicks },
         { "waiting-at-start", Should, "What is available when a ring is started is served, though no kick follows", WaitingAtStartAsync, null, Kicks },
         { "waiting-at-enable", Should, "What is available when a ring is enabled is served, though no kick follows", WaitingAtEnableAsync },
         { "begins-disabled", Should, "With protocol features a started ring has no effect until it is enabled", BeginsDisabledAsync, CaseNeeds.Working with { Features = VirtioFeatures.VhostUserProtocolFeatures } },
@@ -47,6 +49,7 @@ internal static class RingStatesChapter
         { "stop-one", Must, "Stopping one ring leaves the others running", StopOneAsync, _twoRings },
         { "rings-apart", Must, "Each ring has its own base, kick and call", RingsApartAsync, _twoRings },
         { "disable-one", Must, "Disabling one ring leaves the others running", DisableOneAsync, _twoRings },
+        { "enable-one", Should, "Enabling one ring leaves another disabled", EnableOneAsync, _twoRings },
     };
 
     private static async Task ServesManyAsync(BackendPeer peer)
@@ -299,7 +302,39 @@ internal static class RingStatesChapter
     {
         DriverRing ring = await peer.ServeAsync().ConfigureAwait(false);
         await peer.AcceptedAsync(VhostUserRequest.SetVringCall, BackendPeer.RingWord(ring.Index, noDescriptor: true)).ConfigureAwait(false);
+        ring.Call.TryConsume();
         await peer.WorkAsync(ring).ConfigureAwait(false);
+        Expect.That(!ring.Call.Wait(peer.Quiet), "no call on the descriptor that was taken away", "it is signalled");
+    }
+
+    private static async Task EnableStartsNothingAsync(BackendPeer peer)
+    {
+        DriverRing ring = await DescribedAsync(peer).ConfigureAwait(false);
+        await peer.EnableAsync(ring).ConfigureAwait(false);
+        ring.Offer(peer.Device.NewWork(peer.Memory).Chain);
+        await peer.IdleAsync(ring, "a ring that was not started is not served").ConfigureAwait(false);
+    }
+
+    private static async Task PolledAsync(BackendPeer peer)
+    {
+        DriverRing ring = await DescribedAsync(peer).ConfigureAwait(false);
+        await peer.AcceptedAsync(VhostUserRequest.SetVringKick, BackendPeer.RingWord(ring.Index, noDescriptor: true)).ConfigureAwait(false);
+        await peer.EnableAsync(ring).ConfigureAwait(false);
+        await peer.BarrierAsync().ConfigureAwait(false);
+        Work work = peer.Device.NewWork(peer.Memory);
+        uint id = ring.Offer(work.Chain);
+        await BackendPeer.FinishAsync(ring, work, id, "a polled ring is served without a kick").ConfigureAwait(false);
+    }
+
+    private static async Task EnableOneAsync(BackendPeer peer)
+    {
+        (DriverRing first, DriverRing second) = await TwoRingsAsync(peer).ConfigureAwait(false);
+        await peer.EnableAsync(first, false).ConfigureAwait(false);
+        await peer.EnableAsync(second).ConfigureAwait(false);
+        await peer.BarrierAsync().ConfigureAwait(false);
+        first.Offer(peer.Device.NewWork(peer.Memory).Chain);
+        first.Notify();
+        await peer.IdleAsync(first, "the disabled ring has no effect").ConfigureAwait(false);
     }
 
     private static async Task KickReplacedAsync(BackendPeer peer)

@@ -30,6 +30,7 @@ internal static class StatusChapter
         { "ready-kept-running", Must, "The status is kept while rings run", ReadyKeptAsync, _working },
         { "zero-then-serves", Must, "After a status of 0 the device is set up again on the same connection", ZeroThenServesAsync, _working },
         { "zero-after-stop", Must, "A status of 0 after the rings were stopped is served, as new QEMUs say it", ZeroAfterStopAsync, _working },
+        { "zero-stops", Must, "After a status of 0 no ring is served", ZeroStopsAsync, _working },
         { "zero-before-stop", Must, "GET_VRING_BASE is answered after a status of 0, as QEMU 7.2 asks it", ZeroBeforeStopAsync, _working },
         { "next", Should, "The next front-end finds a status of 0", NextAsync },
         { "unknown-bits", Robustness, "A status with bits that nobody knows is borne or refused", UnknownBitsAsync },
@@ -137,6 +138,17 @@ internal static class StatusChapter
         await StopAllAsync(peer).ConfigureAwait(false);
         await SetAsync(peer, 0).ConfigureAwait(false);
         await ExpectAsync(peer, 0).ConfigureAwait(false);
+    }
+
+    private static async Task ZeroStopsAsync(BackendPeer peer)
+    {
+        DriverRing ring = await peer.ServeAsync().ConfigureAwait(false);
+        await peer.WorkAsync(ring).ConfigureAwait(false);
+        await SetAsync(peer, 0).ConfigureAwait(false);
+        await peer.BarrierAsync().ConfigureAwait(false);
+        ring.Offer(peer.Device.NewWork(peer.Memory).Chain);
+        ring.Notify();
+        await peer.IdleAsync(ring, "a ring is not served after the device was reset").ConfigureAwait(false);
     }
 
     private static async Task ZeroBeforeStopAsync(BackendPeer peer)

@@ -9,10 +9,13 @@ internal sealed class BlockModel : DeviceModel
 
     public override string Name => "blk";
 
+    // What no disk holds by chance: a read that leaves it has read nothing.
+    private const byte Unread = 0xA5;
+
     public override Work NewWork(CaseMemory memory)
     {
-        ulong data = memory.Allocate(SectorSize);
-        return Request(memory, (uint)VirtioBlkRequestType.In, 0, [new(data, SectorSize, true)]);
+        ulong data = Place(memory, SectorSize);
+        return Read(memory, data, SectorSize, [new(data, SectorSize, true)]);
     }
 
     public override Work? NewWorkOf(CaseMemory memory, int buffers)
@@ -23,7 +26,34 @@ internal sealed class BlockModel : DeviceModel
             return HeaderAndRest(memory);
         int pieces = buffers - 2;
         int length = (pieces + SectorSize - 1) / SectorSize * SectorSize;
-        return Request(memory, (uint)VirtioBlkRequestType.In, 0, Cut(memory.Allocate(length), length, pieces, true));
+        ulong data = Place(memory, length);
+        return Read(memory, data, length, Cut(data, length, pieces, true));
+    }
+
+    private static ulong Place(CaseMemory memory, int length)
+    {
+        ulong data = memory.Allocate(length);
+        memory.Fill(data, length, Unread);
+        return data;
+    }
+
+    private static Work Read(CaseMemory memory, ulong data, int length, params ReadOnlySpan<ChainBuffer> buffers)
+    {
+        Work request = Request(memory, (uint)VirtioBlkRequestType.In, 0, buffers);
+        return request with
+        {
+            Check = used =>
+            {
+                request.Check(used);
+                ExpectRead(memory, data, length);
+            },
+        };
+    }
+
+    private static void ExpectRead(CaseMemory memory, ulong data, int length)
+    {
+        for (int at = 0; at < length; at += SectorSize)
+            Expect.That(memory.ReadBytes(data + (ulong)at, SectorSize).AsSpan().ContainsAnyExcept(Unread), "the sectors that were read", $"sector {at / SectorSize} of the buffer is as it was");
     }
 
     /// <summary>A request that is expected to succeed.</summary>
@@ -51,10 +81,14 @@ internal sealed class BlockModel : DeviceModel
     private static Work HeaderAndRest(CaseMemory memory)
     {
         ulong header = memory.Allocate(16);
-        ulong rest = memory.Allocate(SectorSize + 1);
+        ulong rest = Place(memory, SectorSize + 1);
         memory.WriteBytes(header, new byte[16]);
         memory.Write(rest + SectorSize, (byte)0xEE);
-        return new([new(header, 16, false), new(rest, SectorSize + 1, true)], _ => Expect.Equal((byte)0, memory.Read<byte>(rest + SectorSize), "the status byte"))
+        return new([new(header, 16, false), new(rest, SectorSize + 1, true)], _ =>
+        {
+            Expect.Equal((byte)0, memory.Read<byte>(rest + SectorSize), "the status byte");
+            ExpectRead(memory, rest, SectorSize);
+        })
         {
             Written = SectorSize + 1,
         };

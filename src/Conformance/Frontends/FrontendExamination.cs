@@ -113,7 +113,7 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
         {
             return new(ended.Verdict, ended.Expected, ended.Came);
         }
-        catch (Exception failure) when (failure is VhostUserException or IOException)
+        catch (Exception failure) when (failure is not OutOfMemoryException)
         {
             return new(ConformanceVerdict.Fail, "a front-end whose memory and messages can be used", failure.Message);
         }
@@ -134,8 +134,7 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
     {
         if (process is not null)
             return new(ConformanceVerdict.Fail, "the front-end connects", process.HasEnded ? "it ended before it connected" : "it does not connect") { Lost = true };
-        _gone = "no front-end connected";
-        return new(ConformanceVerdict.Skip, "", _gone);
+        throw new VhostUserTimeoutException($"{options.SocketPath}: no front-end connected within {options.Timeout.TotalSeconds:0.###} s.");
     }
 
     /// <summary>What the front-end of the last case still tried before it was ended is not the next one's.</summary>

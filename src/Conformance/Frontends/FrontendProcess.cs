@@ -7,6 +7,7 @@ namespace Vhost.Conformance;
 internal sealed class FrontendProcess : IAsyncDisposable
 {
     private const int FirstSignalCode = 128;
+    private const int LastSignal = 64;
 
     private readonly Process _shell;
 
@@ -15,7 +16,7 @@ internal sealed class FrontendProcess : IAsyncDisposable
     public bool HasEnded => _shell.HasExited;
 
     /// <summary>The signal that ended it; null: none did.</summary>
-    public int? CrashSignal => _shell.HasExited && _shell.ExitCode > FirstSignalCode ? _shell.ExitCode - FirstSignalCode : null;
+    public int? CrashSignal => _shell.HasExited && _shell.ExitCode is > FirstSignalCode and <= FirstSignalCode + LastSignal ? _shell.ExitCode - FirstSignalCode : null;
 
     /// <summary>Starts a command with <c>/bin/sh -c</c>; what it prints is dropped.</summary>
     /// <exception cref="InvalidOperationException">There is no shell.</exception>

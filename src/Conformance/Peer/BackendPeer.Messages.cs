@@ -157,9 +157,10 @@ internal sealed partial class BackendPeer
     // GET_CONFIG is refused by a reply without content, GET_INFLIGHT_FD and what is like it by one without a descriptor; others have no such word.
     private static bool IsRefusal(uint code, byte[] payload) => (VhostUserRequest)code switch
     {
-        VhostUserRequest.GetConfig => payload.Length is 0 or 12 || BitConverter.ToUInt32(payload, 4) == 0,
+        VhostUserRequest.GetConfig => payload.Length is 0 or 12 || (payload.Length > 12 && BitConverter.ToUInt32(payload, 4) == 0),
         VhostUserRequest.SetDeviceStateFd => payload.Length == VhostUserU64.Size && (BitConverter.ToUInt64(payload) & 0xff) != 0,
         VhostUserRequest.GetInflightFd => payload.Length < 8 || BitConverter.ToUInt64(payload) == 0,
+        VhostUserRequest.CheckDeviceState or VhostUserRequest.PostcopyEnd => payload.Length == VhostUserU64.Size && BitConverter.ToUInt64(payload) != 0,
         VhostUserRequest.GetSharedObject => true,
         _ => payload.Length == 0,
     };

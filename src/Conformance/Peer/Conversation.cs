@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
@@ -77,8 +78,14 @@ internal sealed class Conversation(VhostUserConnection connection, VhostUserChan
     {
         try
         {
+            long begun = Stopwatch.GetTimestamp();
             while (await TryReceiveAsync("the end of the connection").ConfigureAwait(false) is { } message)
+            {
                 message.Dispose();
+                if (Stopwatch.GetElapsedTime(begun) > patience)
+                    return false;
+            }
+
             return true;
         }
         catch (CaseEndedException)

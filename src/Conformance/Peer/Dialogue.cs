@@ -6,10 +6,11 @@ namespace Vhost.Conformance;
 /// <summary>What is said during one case. Both channels of several connections may speak at once.</summary>
 internal sealed class Dialogue
 {
-    private const int MostLines = 400;
+    private const int MostOfEachEnd = 200;
 
     private readonly Lock _gate = new();
-    private readonly List<DialogueLine> _lines = [];
+    private readonly List<DialogueLine> _first = [];
+    private readonly Queue<DialogueLine> _last = [];
     private readonly long _begun = Stopwatch.GetTimestamp();
     private int _left;
 
@@ -19,7 +20,7 @@ internal sealed class Dialogue
         get
         {
             lock (_gate)
-                return _left == 0 ? [.. _lines] : [.. _lines, new(Stopwatch.GetElapsedTime(_begun), DialogueSpeaker.Note, "main", $"… and {_left} more lines")];
+                return _left == 0 ? [.. _first, .. _last] : [.. _first, new(_first[^1].At, DialogueSpeaker.Note, "main", $"… {_left} lines are left out …"), .. _last];
         }
     }
 
@@ -32,10 +33,18 @@ internal sealed class Dialogue
     {
         lock (_gate)
         {
-            if (_lines.Count == MostLines)
-                _left++;
-            else
-                _lines.Add(new(Stopwatch.GetElapsedTime(_begun), from, channel, text));
+            DialogueLine line = new(Stopwatch.GetElapsedTime(_begun), from, channel, text);
+            if (_first.Count < MostOfEachEnd)
+            {
+                _first.Add(line);
+                return;
+            }
+
+            _last.Enqueue(line);
+            if (_last.Count <= MostOfEachEnd)
+                return;
+            _last.Dequeue();
+            _left++;
         }
     }
 }

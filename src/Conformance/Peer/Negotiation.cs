@@ -16,7 +16,7 @@ internal sealed record Negotiation
 
     /// <summary>Protocol features to acknowledge where they are offered.</summary>
     public VhostUserProtocolFeatures Protocol { get; init; } =
-        VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.MultiQueue | VhostUserProtocolFeatures.Config | VhostUserProtocolFeatures.ConfigureMemSlots;
+        VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.MultiQueue | VhostUserProtocolFeatures.Config;
 
     /// <summary>Features that are left out although the needs name them or they are usual.</summary>
     public VirtioFeatures Without { get; init; }

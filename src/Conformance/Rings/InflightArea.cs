@@ -1,29 +1,33 @@
+using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 
 namespace Vhost.Conformance;
 
-/// <summary>An area for requests in flight, as the front-end keeps it, with the layout of split rings (vhost-user: Inflight I/O tracking). The back-end may write it at any time.</summary>
+/// <summary>
+/// An area for requests in flight, as the front-end keeps it, with the layout of split rings (vhost-user: Inflight I/O tracking). The back-end may write it at any time, and it is the back-end's file:
+/// it is read and written as a file, not mapped, since one that shrinks would end this process.
+/// </summary>
 internal sealed class InflightArea : IDisposable
 {
     private const int Header = 16;
     private const int Entry = 16;
+    private const ulong Most = 16 << 20;
 
-    private readonly CaseMemory _memory;
-    private readonly SharedMemory _file;
+    private readonly SafeFileHandle _file;
 
-    /// <summary>Maps what a reply to GET_INFLIGHT_FD names. The descriptor stays the caller's.</summary>
+    /// <summary>Keeps what a reply to GET_INFLIGHT_FD names. The descriptor stays the caller's.</summary>
     public InflightArea(VhostUserInflight said, SafeFileHandle descriptor)
     {
+        Expect.That(said.MmapSize <= Most && said.MmapOffset <= Most, $"an area of at most {Most} bytes", $"{said.MmapSize} bytes at {said.MmapOffset}");
         Said = said;
-        _file = SharedMemory.Map(Libc.Duplicate(descriptor), said.MmapOffset, said.MmapSize);
-        _memory = new CaseMemory(_file);
+        _file = Libc.Duplicate(descriptor);
     }
 
     /// <summary>What the reply said, which goes back with SET_INFLIGHT_FD.</summary>
     public VhostUserInflight Said { get; }
 
-    public SafeFileHandle Descriptor => _file.Descriptor;
+    public SafeFileHandle Descriptor => _file;
 
     /// <summary>The fewest bytes that hold the entries of so many rings of a size.</summary>
     public static ulong LeastSize(int rings, int size) => (ulong)rings * (ulong)(Header + (Entry * size));
@@ -31,38 +35,58 @@ internal sealed class InflightArea : IDisposable
     /// <summary>Bytes from the area of one ring to that of the next.</summary>
     public int Stride => (int)(Said.MmapSize / Said.QueueCount);
 
-    public byte[] Contents => _memory.ReadBytes(0, (int)Said.MmapSize);
+    public byte[] Contents => ReadBytes(0, (int)Said.MmapSize);
 
-    public ushort Version(int ring) => _memory.Read<ushort>(At(ring) + 8);
+    public ushort Version(int ring) => Read<ushort>(At(ring) + 8);
 
-    public ushort DescriptorCount(int ring) => _memory.Read<ushort>(At(ring) + 10);
+    public ushort DescriptorCount(int ring) => Read<ushort>(At(ring) + 10);
 
-    public ushort UsedIndex(int ring) => _memory.Read<ushort>(At(ring) + 14);
+    public ushort UsedIndex(int ring) => Read<ushort>(At(ring) + 14);
 
-    public bool IsInFlight(int ring, uint head) => _memory.Read<byte>(EntryOf(ring, head)) != 0;
+    public bool IsInFlight(int ring, uint head) => Read<byte>(EntryOf(ring, head)) != 0;
 
     /// <summary>Writes the header of a ring's area as a back-end left it that is gone.</summary>
     public void Leave(int ring, ushort size, ushort usedIndex, ushort lastBatchHead, ushort version = 1)
     {
-        _memory.Write(At(ring) + 8, version);
-        _memory.Write(At(ring) + 10, size);
-        _memory.Write(At(ring) + 12, lastBatchHead);
-        _memory.Write(At(ring) + 14, usedIndex);
+        Write(At(ring) + 8, version);
+        Write(At(ring) + 10, size);
+        Write(At(ring) + 12, lastBatchHead);
+        Write(At(ring) + 14, usedIndex);
     }
 
     /// <summary>Marks a request as in flight.</summary>
     public void Mark(int ring, uint head, ulong counter, ushort next = 0)
     {
-        _memory.Write(EntryOf(ring, head), (byte)1);
-        _memory.Write(EntryOf(ring, head) + 6, next);
-        _memory.Write(EntryOf(ring, head) + 8, counter);
+        Write(EntryOf(ring, head), (byte)1);
+        Write(EntryOf(ring, head) + 6, next);
+        Write(EntryOf(ring, head) + 8, counter);
     }
 
-    public void Fill(ReadOnlySpan<byte> bytes) => _memory.WriteBytes(0, bytes);
+    public void Fill(ReadOnlySpan<byte> bytes) => RandomAccess.Write(_file, bytes, (long)Said.MmapOffset);
 
-    public void Dispose() => _memory.Dispose();
+    public void Dispose() => _file.Dispose();
 
-    private ulong At(int ring) => (ulong)ring * (ulong)Stride;
+    private long At(int ring) => (long)ring * Stride;
 
-    private ulong EntryOf(int ring, uint head) => At(ring) + Header + (Entry * head);
+    private long EntryOf(int ring, uint head) => At(ring) + Header + (Entry * (long)head);
+
+    private T Read<T>(long at)
+        where T : unmanaged
+    {
+        T value = default;
+        Span<byte> bytes = MemoryMarshal.AsBytes(new Span<T>(ref value));
+        ReadBytes(at, bytes.Length).CopyTo(bytes);
+        return value;
+    }
+
+    private byte[] ReadBytes(long at, int length)
+    {
+        byte[] bytes = new byte[length];
+        int read = RandomAccess.Read(_file, bytes, (long)Said.MmapOffset + at);
+        Expect.That(read == length, $"an area of {Said.MmapSize} bytes, as the reply says", $"its file ends at byte {at + read}");
+        return bytes;
+    }
+
+    private void Write<T>(long at, T value)
+        where T : unmanaged => RandomAccess.Write(_file, MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)), (long)Said.MmapOffset + at);
 }

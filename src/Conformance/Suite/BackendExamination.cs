@@ -56,9 +56,14 @@ internal sealed class BackendExamination(BackendSuiteOptions options)
         {
             return new(ended.Verdict, ended.Expected, ended.Came);
         }
-        catch (Exception failure) when (failure is VhostUserException or LinuxException)
+        catch (Exception failure) when (failure is VhostUserException)
         {
             return new(ConformanceVerdict.Fail, "a connection", failure.Message);
+        }
+        catch (Exception failure) when (failure is not OutOfMemoryException)
+        {
+            // Nothing that a peer says may end the run; what the case did not think of is a fault of the case, and says so.
+            return new(ConformanceVerdict.Fail, "what the case can judge", $"the case itself failed: {failure.GetType().Name}: {failure.Message}");
         }
     }
 

@@ -11,7 +11,6 @@ namespace Vhost.Conformance;
 public sealed class BackendSuite
 {
     private readonly BackendSuiteOptions _options;
-    private readonly BackendExamination _examination;
 
     /// <summary>Makes a suite for one back-end.</summary>
     /// <param name="options">Where it is and how it is examined.</param>
@@ -24,7 +23,6 @@ public sealed class BackendSuite
         if (!Cases.Any(description => CasePattern.Matches(options.Only, description.Id)))
             throw new ArgumentException($"No case has the pattern '{options.Only}'.", nameof(options));
         _options = options;
-        _examination = new BackendExamination(options);
     }
 
     /// <summary>All cases, in the order in which they run.</summary>
@@ -41,11 +39,12 @@ public sealed class BackendSuite
         DateTimeOffset startedAt = DateTimeOffset.Now;
         long begun = Stopwatch.GetTimestamp();
         BackendProfile profile = await BackendProfiler.AskAsync(_options).ConfigureAwait(false);
+        BackendExamination examination = new(_options);
         List<ConformanceResult> results = [];
         foreach (BackendCase examined in BackendChapters.All.Where(examined => CasePattern.Matches(_options.Only, examined.Description.Id)))
         {
             cancellationToken.ThrowIfCancellationRequested();
-            ConformanceResult result = await _examination.RunAsync(examined, profile).ConfigureAwait(false);
+            ConformanceResult result = await examination.RunAsync(examined, profile).ConfigureAwait(false);
             results.Add(result with { Command = CommandFor(examined.Description, profile) });
             progress?.Report(results[^1]);
         }
@@ -57,7 +56,7 @@ public sealed class BackendSuite
             StartedAt = startedAt,
             Elapsed = Stopwatch.GetElapsedTime(begun),
             Seed = _options.Seed,
-            Restarts = _examination.Restarts,
+            Restarts = examination.Restarts,
             Environment = RunEnvironment.Describe(),
         };
     }

@@ -22,7 +22,7 @@ internal static class RestartCommand
         }
         catch (OperationCanceledException)
         {
-            shell.Kill();
+            shell.Kill(entireProcessTree: true);
             return $"the restart command did not return within {_patience.TotalSeconds:0} s";
         }
     }
@@ -31,7 +31,7 @@ internal static class RestartCommand
     {
         try
         {
-            return Process.Start(new ProcessStartInfo("/bin/sh") { ArgumentList = { "-c", command }, UseShellExecute = false });
+            return Process.Start(new ProcessStartInfo("/bin/sh") { ArgumentList = { "-c", $"exec 0</dev/null 1>&2; {command}" }, UseShellExecute = false });
         }
         catch (Win32Exception)
         {

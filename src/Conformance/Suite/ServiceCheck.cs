@@ -26,8 +26,9 @@ internal static class ServiceCheck
                 await ServeOnceAsync(peer).ConfigureAwait(false);
                 return new(ConformanceVerdict.Pass, "", "");
             }
-            catch (CaseEndedException ended)
+            catch (Exception failure) when (failure is not OutOfMemoryException)
             {
+                CaseEndedException ended = failure as CaseEndedException ?? Expect.Failed("a session", failure.Message);
                 return await IsGoneAsync(socket, patience).ConfigureAwait(false)
                     ? new(ConformanceVerdict.Fail, "", $"the back-end is gone (expected {ended.Expected}, {ended.Came})")
                     : new(ConformanceVerdict.Wedged, "", $"the back-end listens but does not serve (expected {ended.Expected}, {ended.Came})");

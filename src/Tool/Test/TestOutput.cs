@@ -16,10 +16,25 @@ internal static class TestOutput
     internal static async Task<int> RunAsync(Func<IProgress<ConformanceResult>?, Task<ConformanceReport>> run, string[] reports, bool json)
     {
         ConformanceReport report = await run(json ? null : new Printer());
-        foreach (string path in reports)
-            await ConformanceReportFile.WriteAsync(report, path);
         ToolOutput.PrintLine(json ? ConformanceJson.Write(report) : Totals(report));
-        return report.Succeeded ? 0 : 1;
+        bool written = true;
+        foreach (string path in reports)
+            written &= await WriteAsync(report, path);
+        return report.Succeeded && written ? 0 : 1;
+    }
+
+    private static async Task<bool> WriteAsync(ConformanceReport report, string path)
+    {
+        try
+        {
+            await ConformanceReportFile.WriteAsync(report, path);
+            return true;
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            ToolOutput.PrintError($"--report '{path}': {failure.Message}");
+            return false;
+        }
     }
 
     private static string Totals(ConformanceReport report) => string.Create(
