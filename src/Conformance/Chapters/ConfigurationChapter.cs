@@ -128,7 +128,7 @@ internal static class ConfigurationChapter
     private static async Task SetMigrationAsync(BackendPeer peer)
     {
         byte[] whole = await WholeAsync(peer).ConfigureAwait(false);
-        byte[] payload = Request(0, (uint)whole.Length, (uint)VhostUserConfigFlags.LiveMigration, whole.Length);
+        byte[] payload = Request(0, (uint)whole.Length, (uint)VhostUserConfigFlags.Migration, whole.Length);
         whole.CopyTo(payload, VhostUserConfig.HeaderSize);
         await peer.AcceptedAsync(VhostUserRequest.SetConfig, payload).ConfigureAwait(false);
         await SameAsync(peer, whole).ConfigureAwait(false);

@@ -57,37 +57,13 @@ internal static class DeviceStateChapter
     private static async Task<byte[]> SaveAsync(BackendPeer peer)
     {
         SafeFileHandle end = await BeginAsync(peer, VhostUserTransferDirection.Save).ConfigureAwait(false);
-        using MemoryStream state = new();
-        FileStream pipe = new(end, FileAccess.Read, 0);
-        await using (pipe.ConfigureAwait(false))
-        {
-            using CancellationTokenSource enough = new(peer.Patience);
-            try
-            {
-                await pipe.CopyToAsync(state, enough.Token).WaitAsync(peer.Patience).ConfigureAwait(false);
-            }
-            catch (Exception late) when (late is OperationCanceledException or TimeoutException)
-            {
-                throw Expect.Failed("the state up to its end", "the end does not come");
-            }
-        }
-
+        byte[] state = await StatePipe.ReadAsync(end, peer.Patience).ConfigureAwait(false);
         await CheckAsync(peer).ConfigureAwait(false);
-        return state.ToArray();
+        return state;
     }
 
     private static async Task CheckAsync(BackendPeer peer) =>
         Expect.Equal(0UL, await peer.AskU64Async(VhostUserRequest.CheckDeviceState).ConfigureAwait(false), "the answer to CHECK_DEVICE_STATE");
-
-    private static async Task GiveAsync(SafeFileHandle end, byte[] state, int piece = int.MaxValue)
-    {
-        FileStream pipe = new(end, FileAccess.Write, 0);
-        await using (pipe.ConfigureAwait(false))
-        {
-            for (int at = 0; at < state.Length; at += Math.Min(piece, state.Length))
-                await pipe.WriteAsync(state.AsMemory(at, Math.Min(piece, state.Length - at))).ConfigureAwait(false);
-        }
-    }
 
     private static async Task SaveNewAsync(BackendPeer peer)
     {
@@ -130,7 +106,7 @@ internal static class DeviceStateChapter
         await peer.CloseAsync().ConfigureAwait(false);
         BackendPeer next = await peer.ConnectAnotherAsync().ConfigureAwait(false);
         await next.NegotiateAsync().ConfigureAwait(false);
-        await GiveAsync(await BeginAsync(next, VhostUserTransferDirection.Load).ConfigureAwait(false), state).ConfigureAwait(false);
+        await StatePipe.WriteAsync(await BeginAsync(next, VhostUserTransferDirection.Load).ConfigureAwait(false), state, int.MaxValue, next.Patience).ConfigureAwait(false);
         await CheckAsync(next).ConfigureAwait(false);
         await next.ShareMemoryAsync().ConfigureAwait(false);
         await next.WorkAsync(await next.StartRingsAsync().ConfigureAwait(false)).ConfigureAwait(false);
@@ -139,7 +115,7 @@ internal static class DeviceStateChapter
     private static async Task LoadSameAsync(BackendPeer peer)
     {
         byte[] state = await WorkedAndSavedAsync(peer).ConfigureAwait(false);
-        await GiveAsync(await BeginAsync(peer, VhostUserTransferDirection.Load).ConfigureAwait(false), state).ConfigureAwait(false);
+        await StatePipe.WriteAsync(await BeginAsync(peer, VhostUserTransferDirection.Load).ConfigureAwait(false), state, int.MaxValue, peer.Patience).ConfigureAwait(false);
         await CheckAsync(peer).ConfigureAwait(false);
         await peer.WorkAsync(await peer.StartRingsAsync().ConfigureAwait(false)).ConfigureAwait(false);
     }
@@ -147,7 +123,7 @@ internal static class DeviceStateChapter
     private static async Task LoadSlowAsync(BackendPeer peer)
     {
         byte[] state = await WorkedAndSavedAsync(peer).ConfigureAwait(false);
-        await GiveAsync(await BeginAsync(peer, VhostUserTransferDirection.Load).ConfigureAwait(false), state, Math.Max(1, state.Length / 256)).ConfigureAwait(false);
+        await StatePipe.WriteAsync(await BeginAsync(peer, VhostUserTransferDirection.Load).ConfigureAwait(false), state, Math.Max(1, state.Length / 256), peer.Patience).ConfigureAwait(false);
         await CheckAsync(peer).ConfigureAwait(false);
     }
 
@@ -156,7 +132,7 @@ internal static class DeviceStateChapter
         byte[] state = await WorkedAndSavedAsync(peer).ConfigureAwait(false);
         if (state.Length < 2)
             throw Expect.Skipped("the state is empty");
-        await GiveAsync(await BeginAsync(peer, VhostUserTransferDirection.Load).ConfigureAwait(false), state[..(state.Length / 2)]).ConfigureAwait(false);
+        await StatePipe.WriteAsync(await BeginAsync(peer, VhostUserTransferDirection.Load).ConfigureAwait(false), state[..(state.Length / 2)], int.MaxValue, peer.Patience).ConfigureAwait(false);
         await NotLoadedAsync(peer).ConfigureAwait(false);
     }
 
@@ -165,7 +141,7 @@ internal static class DeviceStateChapter
         await peer.NegotiateAsync().ConfigureAwait(false);
         byte[] garbage = new byte[1024];
         peer.Random.NextBytes(garbage);
-        await GiveAsync(await BeginAsync(peer, VhostUserTransferDirection.Load).ConfigureAwait(false), garbage).ConfigureAwait(false);
+        await StatePipe.WriteAsync(await BeginAsync(peer, VhostUserTransferDirection.Load).ConfigureAwait(false), garbage, int.MaxValue, peer.Patience).ConfigureAwait(false);
         await NotLoadedAsync(peer).ConfigureAwait(false);
     }
 

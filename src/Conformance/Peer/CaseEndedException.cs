@@ -8,4 +8,7 @@ internal sealed class CaseEndedException(ConformanceVerdict verdict, string expe
     public string Expected => expected;
 
     public string Came => came;
+
+    /// <summary>Whether the peer did harm: it wrote where it must not, or exposed what it must not.</summary>
+    public bool IsHarm { get; init; }
 }

@@ -27,6 +27,9 @@ internal static class Expect
 
     public static CaseEndedException Failed(string expected, string came) => new(ConformanceVerdict.Fail, expected, came);
 
+    /// <summary>As <see cref="Failed"/>, where the peer did harm: memory is not as it was.</summary>
+    public static CaseEndedException Harmed(string expected, string came) => new(ConformanceVerdict.Fail, expected, came) { IsHarm = true };
+
     /// <summary>What the case needs is not there, which shows only while it runs.</summary>
     public static CaseEndedException Skipped(string reason) => new(ConformanceVerdict.Skip, "", reason);
 

@@ -12,6 +12,6 @@ public enum ConformanceSeverity
     /// <summary>A rule is broken that honest peers stand on.</summary>
     High,
 
-    /// <summary>The peer died or serves nobody any more.</summary>
+    /// <summary>The peer died, serves nobody any more, or wrote where it must not.</summary>
     Critical,
 }

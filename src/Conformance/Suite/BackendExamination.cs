@@ -54,7 +54,7 @@ internal sealed class BackendExamination(BackendSuiteOptions options)
         }
         catch (CaseEndedException ended)
         {
-            return new(ended.Verdict, ended.Expected, ended.Came);
+            return new(ended.Verdict, ended.Expected, ended.Came) { IsHarm = ended.IsHarm };
         }
         catch (Exception failure) when (failure is VhostUserException)
         {

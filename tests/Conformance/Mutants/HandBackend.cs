@@ -70,7 +70,7 @@ public sealed class HandBackend : IAsyncDisposable
 
     private VhostUserConnectionOptions ConnectionOptions() => new()
     {
-        MaxPayload = Is(Sin.SwallowsOversizeMessage) ? 1 << 20 : VhostUserHeader.MaxPayloadSize,
+        MaxPayload = VhostUserHeader.MaxPayloadSize,
         MessageTimeout = Is(Sin.MishandlesMessageInPieces) ? TimeSpan.FromMilliseconds(1) : TimeSpan.FromSeconds(10),
     };
 
@@ -83,7 +83,6 @@ public sealed class HandBackend : IAsyncDisposable
                 VhostUserConnection connection = await _listener.AcceptAsync(Stopping);
                 Task session = Task.Run(() => ServeAsync(connection));
                 _sessions.Add(session);
-                if (Is(Sin.SilentPeerBlocksOthers)) await session;
                 if (Is(Sin.ServesOnePeerOnly)) return;
             }
         }

@@ -20,7 +20,7 @@ internal sealed class HandChain(HandSession session, ushort id)
 
     public void Add(ulong address, uint length, bool writable)
     {
-        if (!writable && _writable.Count > 0 && !session.Is(Sin.AcceptsReadableBehindWritable))
+        if (!writable && _writable.Count > 0)
             throw new HandFaultException("a readable descriptor behind a writable one");
         session.Space.Locate(address, length, writable, writable ? _writable : _readable);
         if (writable) WritableLength += length;

@@ -17,7 +17,7 @@ internal sealed class HandChannel(HandSession session) : IAsyncDisposable
         }
         catch (Exception e) when (e is IOException or ArgumentException)
         {
-            return session.Is(Sin.AcceptsAnythingAsChannel);
+            return false;
         }
 
         if (old is not null && !session.Is(Sin.KeepsOldChannel)) _ = old.DisposeAsync().AsTask();

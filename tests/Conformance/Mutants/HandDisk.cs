@@ -98,7 +98,7 @@ internal sealed class HandDisk(HandBackend backend, bool readOnly)
     private VirtioBlkStatus Identify(HandChain chain, ulong length, out ulong filled)
     {
         byte[] id = new byte[VirtioBlkRequestHeader.IdSize];
-        if (!backend.Is(Sin.EmptyId)) Encoding.ASCII.GetBytes("hand-written", id);
+        Encoding.ASCII.GetBytes("hand-written", id);
         filled = Math.Min(length, (ulong)id.Length);
         chain.Write(0, id.AsSpan(0, (int)filled));
         return VirtioBlkStatus.Ok;
@@ -106,7 +106,7 @@ internal sealed class HandDisk(HandBackend backend, bool readOnly)
 
     private bool IsInside(ref ulong sector, ulong length)
     {
-        if (length % Sector != 0 && !backend.Is(Sin.AcceptsPartOfSector)) return false;
+        if (length % Sector != 0) return false;
         if (backend.Is(Sin.WrapsSectorNumber)) sector %= Capacity / Sector;
         return length <= Capacity && sector <= (Capacity - length) / Sector;
     }

@@ -53,7 +53,6 @@ internal sealed class HandInflight : IDisposable
         }
 
         found.Sort();
-        if (_session.Is(Sin.ResubmitsInWrongOrder)) found.Reverse();
         _counter = Math.Max(_counter, found.Count == 0 ? 0 : found.Max(static f => f.Counter) + 1);
         return [.. found.Select(static f => f.Head)];
     }

@@ -12,7 +12,7 @@ internal sealed class HandLog(HandSession session) : IDisposable
     public bool TrySetBase(VhostUserLog said, SafeFileHandle descriptor)
     {
         ulong last = session.Space.Table.Regions is [.., var top] ? top.GuestAddress.Value + (top.Size - 1) : 0;
-        if (said.MmapSize < (last / DirtyLog.PageSize / 8) + 1 && !session.Is(Sin.AcceptsSmallLog))
+        if (said.MmapSize < (last / DirtyLog.PageSize / 8) + 1)
         {
             descriptor.Dispose();
             return false;

@@ -119,7 +119,7 @@ internal sealed class HandPackedRing : HandRing
 
     private HandChain Known(HandChain chain)
     {
-        bool known = chain.Id < Size || Session.Is(Sin.AcceptsIdBeyondRing);
+        bool known = chain.Id < Size;
         return known ? chain : throw new HandFaultException($"identifier {chain.Id} of {Size}");
     }
 

@@ -64,16 +64,16 @@ internal abstract class HandRing(HandSession session, HandVring vring)
     /// <summary>Adds what an indirect table lists; both formats have the same length and flags there.</summary>
     protected void AddTable(HandChain chain, ulong table, uint bytes, uint room, bool linked)
     {
-        if (!session.Has(VirtioFeatures.IndirectDescriptors) && !session.Is(Sin.AcceptsIndirectUnasked)) throw new HandFaultException("indirect descriptors are not negotiated");
-        if (bytes == 0 || (bytes % 16 != 0 && !session.Is(Sin.AcceptsOddTable))) throw new HandFaultException("length of an indirect table");
+        if (!session.Has(VirtioFeatures.IndirectDescriptors)) throw new HandFaultException("indirect descriptors are not negotiated");
+        if (bytes == 0 || bytes % 16 != 0) throw new HandFaultException("length of an indirect table");
         uint count = bytes / 16;
-        if (count > room && !session.Is(Sin.AcceptsLongChain)) throw new HandFaultException("an indirect table longer than the ring");
+        if (count > room) throw new HandFaultException("an indirect table longer than the ring");
         uint index = 0;
         for (uint steps = 0; steps < count; steps++)
         {
             Raw entry = Space.Entry<Raw>(table + (16UL * index));
             ushort flags = linked ? entry.Third : entry.Fourth;
-            if ((flags & Indirect) != 0 && !session.Is(Sin.AcceptsNestedTable)) throw new HandFaultException("an indirect table in an indirect table");
+            if ((flags & Indirect) != 0) throw new HandFaultException("an indirect table in an indirect table");
             chain.Add(entry.Address, entry.Length, (flags & Writable) != 0);
             if (linked && (flags & Next) == 0) return;
             index = linked && !session.Is(Sin.ReadsTableInOrder) ? entry.Fourth : index + 1;

@@ -41,7 +41,7 @@ internal sealed partial class HandSession
         _refusedFeatures = (features & ~_state.Offered) != 0 && !Is(Sin.AcceptsUnofferedFeature);
         bool running = _vrings.Any(static v => v.IsStarted) && (changed & ~VirtioFeatures.LogAll) != 0;
         if (_refusedFeatures && Is(Sin.AppliesRefusedFeatures)) _state = _state with { Features = features & _state.Offered };
-        if (_refusedFeatures || (running && !Is(Sin.ChangesFeaturesWhileRunning))) return HandAnswer.Refused;
+        if (_refusedFeatures || running) return HandAnswer.Refused;
         if (Is(Sin.ForgetsFeatures)) return HandAnswer.Done;
         if (Is(Sin.DropsPackedBit)) features &= ~VirtioFeatures.RingPacked;
         _state = _state with { Features = features };
@@ -57,7 +57,7 @@ internal sealed partial class HandSession
     private HandAnswer SetProtocolFeatures(ulong value)
     {
         VhostUserProtocolFeatures features = (VhostUserProtocolFeatures)value;
-        if ((features & ~_state.OfferedProtocol) != 0 && !Is(Sin.AcceptsUnofferedProtocolFeature)) return HandAnswer.Refused;
+        if ((features & ~_state.OfferedProtocol) != 0) return HandAnswer.Refused;
         if (!_askedProtocol && Is(Sin.WantsProtocolFeaturesAsked)) return HandAnswer.Refused;
         _state = _state with { Protocol = features };
         return HandAnswer.Done;
@@ -82,7 +82,7 @@ internal sealed partial class HandSession
     {
         if (!VhostUserConfig.TryRead(message.Payload, out VhostUserConfig said, out ReadOnlySpan<byte> window) || said.Size == 0) return false;
         if ((ulong)said.Offset + said.Size > HandDisk.ConfigSize) return Is(Sin.WritesConfigBeyondEnd);
-        if (said.Flags > VhostUserConfigFlags.Migration) return Is(Sin.AcceptsUnknownConfigFlags);
+        if (said.Flags > VhostUserConfigFlags.Migration) return false;
         bool migrates = said.Flags == VhostUserConfigFlags.Migration && !Is(Sin.RefusesMigratedConfig);
         bool writable = said is { Offset: VirtioBlkConfig.WriteBackOffset, Size: 1 } && window[0] <= 1;
         if (!writable && !migrates) return Is(Sin.AcceptsReadOnlyField);
@@ -93,7 +93,7 @@ internal sealed partial class HandSession
 
     private HandAnswer SetStatus(ulong value)
     {
-        if (value > byte.MaxValue && !Is(Sin.AcceptsWideStatus)) return HandAnswer.Refused;
+        if (value > byte.MaxValue) return HandAnswer.Refused;
         if (value == 0 && !Is(Sin.StatusZeroDoesNotReset)) StopAll();
         VirtioDeviceStatus status = (VirtioDeviceStatus)value;
         if (_refusedFeatures && !Is(Sin.KeepsFeaturesOk)) status &= ~VirtioDeviceStatus.FeaturesOk;

@@ -8,34 +8,20 @@ internal sealed partial class HandSession
     /// <summary>A header that breaks the protocol itself ends the connection: what follows it cannot be trusted.</summary>
     private bool IsSound(VhostUserHeader header)
     {
-        VhostUserHeader seen = Forgive(header);
-        bool fits = MessageValidator.CheckHeader(seen).IsValid || (Is(Sin.SwallowsOversizeMessage) && seen.PayloadSize > VhostUserHeader.MaxPayloadSize);
         if (Is(Sin.WantsOwnerFirst) && _handled == 0 && header.Request != (uint)VhostUserRequest.SetOwner) return false;
-        return fits && !seen.IsReply;
+        return MessageValidator.CheckHeader(header).IsValid && !header.IsReply;
     }
 
     private bool IsAllowed(VhostUserMessage message)
     {
-        VhostUserHeader header = Forgive(message.Header);
+        VhostUserHeader header = message.Header;
         int descriptors = message.DescriptorCount;
         if (!MessageContracts.TryGet(VhostUserChannel.Main, header.Request, out MessageContract? contract) || !IsServed(contract)) return false;
-        NegotiatedState state = Is(Sin.ServesWithoutNegotiation) ? _state with { Protocol = OfferedProtocolFeatures } : _state;
         if (Is(Sin.AcceptsWrongPayloadSize) && !contract.Payload.Contains(header.PayloadSize)) header = header with { PayloadSize = (uint)contract.MinPayload };
-        if (Is(Sin.AcceptsDescriptorWithPlainMessage) && contract.MaxDescriptors == 0) descriptors = 0;
         if (Is(Sin.AcceptsNineRegions) && header is { Request: (uint)VhostUserRequest.SetMemTable, PayloadSize: 296 })
             (header, descriptors) = (header with { PayloadSize = 264 }, Math.Min(descriptors, 8));
-        if (Is(Sin.AcceptsSurplusKick) && header.Request == (uint)VhostUserRequest.SetVringKick) descriptors = Math.Min(descriptors, 1);
         if (Is(Sin.AcceptsChannelWithoutDescriptor) && header.Request == (uint)VhostUserRequest.SetBackendReqFd) descriptors = 1;
-        return MessageValidator.CheckRequest(VhostUserChannel.Main, header, descriptors, state).IsValid;
-    }
-
-    private VhostUserHeader Forgive(VhostUserHeader header)
-    {
-        VhostUserHeaderFlags flags = header.Flags;
-        if (Is(Sin.AcceptsOtherVersion)) flags = (flags & ~VhostUserHeaderFlags.VersionMask) | VhostUserHeaderFlags.Version1;
-        if (Is(Sin.AcceptsReplyAsRequest)) flags &= ~VhostUserHeaderFlags.Reply;
-        if (Is(Sin.AcceptsReservedFlags)) flags &= (VhostUserHeaderFlags)0xf;
-        return header with { Flags = flags };
+        return MessageValidator.CheckRequest(VhostUserChannel.Main, header, descriptors, _state).IsValid;
     }
 
     /// <summary>Requests of protocol features that are not offered are as unknown as codes that are not assigned.</summary>

@@ -18,7 +18,6 @@ internal sealed partial class HandSession
         int descriptors = Math.Min(message.DescriptorCount, VhostUserMemoryTable.MaxRegions);
         if (descriptors < table.Count && !Is(Sin.AcceptsRegionWithoutDescriptor)) return false;
         if (descriptors > table.Count && !Is(Sin.AcceptsSurplusRegionDescriptor)) return false;
-        if (table.Count == 0 && Is(Sin.RefusesEmptyTable)) return false;
         List<GuestMemoryRegion> regions = [];
         for (int i = 0; i < Math.Min(table.Count, descriptors); i++)
         {
@@ -61,7 +60,6 @@ internal sealed partial class HandSession
     {
         try
         {
-            if (said.Size == 0 && Is(Sin.AcceptsEmptyRegion)) return true;
             SharedMemory memory = SharedMemory.Map(descriptor, Is(Sin.IgnoresMmapOffset) ? 0 : said.MmapOffset, said.Size);
             into.Add(new GuestMemoryRegion(said.GuestAddress, memory, said.UserAddress));
             return true;
@@ -138,7 +136,7 @@ internal sealed partial class HandSession
     }
 
     private bool IsUsable(VhostUserInflight area) => area.QueueSize is > 0 and <= MaxQueueSize
-        && area.QueueCount is > 0 and var count && (count <= HandBackend.QueueCount || Is(Sin.AreaForQueuesBeyondLast));
+        && area.QueueCount is > 0 and var count && count <= HandBackend.QueueCount;
 
     private bool TryTranslation(VhostUserIotlb said)
     {
@@ -146,7 +144,7 @@ internal sealed partial class HandSession
         {
             VhostUserIotlbType.Update => Iotlb.TryUpdate(said),
             VhostUserIotlbType.Invalidate => Iotlb.TryInvalidate(said),
-            _ => Is(Sin.AcceptsUnknownTranslation),
+            _ => false,
         };
         if (done && said.Type == VhostUserIotlbType.Update && !Is(Sin.TranslationWakesNothing)) ServeAll();
         return done;

@@ -27,10 +27,10 @@ internal sealed partial class HandSession
         if (!TryFind(said.Index, out HandVring? vring)) return Is(Sin.AcceptsRingBeyondLast);
         if (!IsFree(vring)) return false;
         if (said.Num == 0) return Is(Sin.AcceptsSizeZero);
-        if (said.Num > MaxQueueSize) return Is(Sin.AcceptsHugeSize);
+        if (said.Num > MaxQueueSize) return false;
         bool two = BitOperations.IsPow2(said.Num);
         bool packed = Has(VirtioFeatures.RingPacked);
-        if (!two && (packed ? Is(Sin.RefusesOddPackedSize) : !Is(Sin.AcceptsOddSplitSize))) return false;
+        if (!two && (!packed || Is(Sin.RefusesOddPackedSize))) return false;
         vring.Size = said.Num;
         return true;
     }
@@ -39,12 +39,12 @@ internal sealed partial class HandSession
     {
         const ulong TablePart = 15;
         if (!TryFind(said.Index, out HandVring? vring)) return false;
-        if ((said.Flags & ~VhostUserVringAddress.LogUsedRing) != 0) return Is(Sin.AcceptsUnknownRingFlags);
+        if ((said.Flags & ~VhostUserVringAddress.LogUsedRing) != 0) return false;
         bool same = vring.Address is { } old && old with { Flags = said.Flags, LogGuestAddress = said.LogGuestAddress } == said;
         if (!same && !IsFree(vring)) return false;
         ulong available = Has(VirtioFeatures.RingPacked) ? 3UL : 1;
         bool aligned = (said.DescriptorTable.Value & TablePart) == 0 && (said.AvailableRing.Value & available) == 0 && (said.UsedRing.Value & 3) == 0;
-        if (!aligned && !Is(Sin.AcceptsMisalignedRing)) return false;
+        if (!aligned) return false;
         vring.Address = said;
         return true;
     }
@@ -52,7 +52,7 @@ internal sealed partial class HandSession
     private bool TrySetBase(VhostUserVringState said)
     {
         if (!TryFind(said.Index, out HandVring? vring) || !IsFree(vring)) return false;
-        if (!Has(VirtioFeatures.RingPacked) && said.Num > ushort.MaxValue && !Is(Sin.AcceptsWideSplitBase)) return false;
+        if (!Has(VirtioFeatures.RingPacked) && said.Num > ushort.MaxValue) return false;
         if (!Is(Sin.IgnoresBase)) vring.Base = said.Num;
         return true;
     }
@@ -70,7 +70,7 @@ internal sealed partial class HandSession
 
     private bool TryEnable(VhostUserVringState said)
     {
-        if (!TryFind(said.Index, out HandVring? vring) || (said.Num > 1 && !Is(Sin.AcceptsEnableTwo))) return false;
+        if (!TryFind(said.Index, out HandVring? vring) || said.Num > 1) return false;
         foreach (HandVring other in _vrings)
         {
             if (other == vring || Is(Sin.EnablesAllRings)) other.Enable(said.Num != 0);
@@ -82,12 +82,12 @@ internal sealed partial class HandSession
     private bool TrySetNotifier(VhostUserMessage message)
     {
         VhostUserVringDescriptor said = Read<VhostUserVringDescriptor>(message);
-        if ((said.HasReservedBits && !Is(Sin.AcceptsReservedRingBits)) || !TryFind(said.Index, out HandVring? vring)) return false;
+        if (said.HasReservedBits || !TryFind(said.Index, out HandVring? vring)) return false;
         int expected = said.NoDescriptor ? 0 : 1;
-        if (message.DescriptorCount < expected && !Is(Sin.TakesMissingDescriptorForPolling)) return false;
-        if (message.DescriptorCount > expected && said.NoDescriptor && !Is(Sin.AcceptsDescriptorDespiteFlag)) return false;
+        if (message.DescriptorCount < expected) return false;
+        if (message.DescriptorCount > expected && said.NoDescriptor) return false;
         EventNotifier? notifier = null;
-        if (message.DescriptorCount > 0 && !TryTakeNotifier(message, out notifier)) return Is(Sin.AcceptsAnythingAsNotifier);
+        if (message.DescriptorCount > 0 && !TryTakeNotifier(message, out notifier)) return false;
         return TrySetNotifier((VhostUserRequest)message.Header.Request, vring, notifier);
     }
 

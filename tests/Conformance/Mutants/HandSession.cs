@@ -139,7 +139,7 @@ internal sealed partial class HandSession : IAsyncDisposable
     {
         HandAnswer answer = allowed ? Dispatch(message) : HandAnswer.Refused;
         if (!allowed && Is(Sin.UnknownMessageWedges) && !MessageContracts.TryGet(VhostUserChannel.Main, message.Header.Request, out _)) IsWedged = true;
-        return !answer.IsDone && Is(Sin.SwallowsOversizeMessage) && message.Header.PayloadSize > VhostUserHeader.MaxPayloadSize ? HandAnswer.Done : answer;
+        return answer;
     }
 
     /// <summary>Descriptors that came with a message that was refused; without the sin they are closed with it.</summary>

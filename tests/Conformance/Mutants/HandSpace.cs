@@ -57,7 +57,6 @@ internal sealed class HandSpace(HandSession session) : IDisposable
     public bool HasRing(ulong at, ulong length)
     {
         if (session.UsesIommu) return true;
-        if (session.Is(Sin.AcceptsUnmappedRing)) return true;
         for (ulong offset = 0; offset < length; offset += Page)
         {
             if (!IsUser(at + offset)) return false;

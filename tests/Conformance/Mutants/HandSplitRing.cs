@@ -83,7 +83,7 @@ internal sealed class HandSplitRing(HandSession session, HandVring vring, uint p
         ushort available = Space.Ring<ushort>(At.AvailableRing.Value + 2);
         if (!IsBehind(available)) return false;
         if (Session.Is(Sin.SmallestRingDead) && Size <= 2) return false;
-        if ((ushort)(available - _next) > Size && !Session.Is(Sin.IgnoresIndexJump)) throw new HandFaultException($"available index {available} runs ahead of {_next}");
+        if ((ushort)(available - _next) > Size) throw new HandFaultException($"available index {available} runs ahead of {_next}");
         head = Space.Ring<ushort>(At.AvailableRing.Value + 4 + (2 * (_next % Size)));
         if (Session.Is(Sin.ReducesHead)) head = (ushort)(head % Size);
         return head < Size ? true : throw new HandFaultException($"head {head} of {Size}");
@@ -100,7 +100,7 @@ internal sealed class HandSplitRing(HandSession session, HandVring vring, uint p
             if ((flags & Indirect) != 0 && !Session.Is(Sin.IgnoresIndirect))
             {
                 if (steps > 0 && Session.Is(Sin.RefusesTableBehindDescriptors)) throw new HandFaultException("descriptors and a table");
-                if ((flags & Next) != 0 && !Session.Is(Sin.AcceptsTableWithNext)) throw new HandFaultException("INDIRECT and NEXT");
+                if ((flags & Next) != 0) throw new HandFaultException("INDIRECT and NEXT");
                 AddTable(chain, descriptor.Address, descriptor.Length, Size - steps, linked: true);
                 return chain;
             }

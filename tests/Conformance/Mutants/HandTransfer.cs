@@ -94,7 +94,7 @@ internal sealed class HandTransfer(HandSession session)
     private bool Accept(ReadOnlySpan<byte> state)
     {
         if (state.Length != Size || BinaryPrimitives.ReadUInt64LittleEndian(state) != Magic || state[8] > 1) return false;
-        if (!session.Is(Sin.ForgetsLoadedState)) session.Backend.Disk.WriteBack = state[8];
+        session.Backend.Disk.WriteBack = state[8];
         return true;
     }
 }

@@ -193,7 +193,6 @@ internal sealed class HandVring(HandSession session, int index) : IDisposable
 
     private void Break()
     {
-        if (session.Is(Sin.BrokenRingEndsSession)) session.End();
         if (session.Is(Sin.BrokenRingWedgesAll)) session.IsWedged = true;
         IsBroken = true;
         if (!session.Is(Sin.TellsNoError)) Error?.Signal();
