@@ -25,7 +25,7 @@ internal static class StatePipe
             if (read > 0)
                 state.Write(piece, 0, read);
             else if (read != -Libc.EAGAIN)
-                throw Expect.Failed("a stream that can be read", ErrnoNames.Describe(-read));
+                throw Expect.Failed("a stream that can be read", ErrnoNames.Of(-read));
             Expect.That(state.Length <= MostBytes, $"a state of at most {MostBytes >> 20} MiB", "more");
             Expect.That(Stopwatch.GetElapsedTime(begun) < patience, "the state up to its end", "the end does not come");
             if (read < 0)
@@ -44,7 +44,7 @@ internal static class StatePipe
             if (written == -Libc.EPIPE)
                 return false;
             if (written < 0 && written != -Libc.EAGAIN)
-                throw Expect.Failed("a stream that can be written", ErrnoNames.Describe(-written));
+                throw Expect.Failed("a stream that can be written", ErrnoNames.Of(-written));
             state = state[Math.Max(0, written)..];
             Expect.That(Stopwatch.GetElapsedTime(begun) < patience, "the state is read", "it is not");
             if (written < 0)
