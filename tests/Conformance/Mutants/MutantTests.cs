@@ -28,7 +28,7 @@ public sealed class MutantTests(ITestOutputHelper output)
     public async Task A_back_end_without_a_sin_passes(bool readOnly)
     {
         await using HandBackend backend = new(readOnly: readOnly);
-        ConformanceReport report = await Suite(backend, "*", TimeSpan.FromSeconds(2)).RunAsync();
+        ConformanceReport report = await Suite(backend, readOnly ? "block,configuration,dirty-log,status" : "*", TimeSpan.FromSeconds(2)).RunAsync();
         report.Results.Where(static result => result.Verdict is ConformanceVerdict.Fail or ConformanceVerdict.Wedged)
             .Select(static result => $"{result.Case.Id}: expected {result.Expected}; {result.Came}").Should().BeEmpty();
         backend.Surprises.Should().BeEmpty();

@@ -70,10 +70,10 @@ public sealed class SuiteCommandTests : IDisposable
         string qemu = Peers.Require("qemu-system-x86_64", "qemu-system-x86");
         string start = $"exec {qemu} -accel tcg -M q35,memory-backend=mem -m 128M -object memory-backend-memfd,id=mem,size=128M,share=on -display none -serial none -monitor none -no-reboot -nic none "
             + $"-chardev socket,id=c0,path={_folder.File("f")} -device vhost-user-blk-pci,chardev=c0,bootindex=0";
-        JsonElement report = await RunAsync("test-frontend", "--socket-path", _folder.File("f"), "--only", "conduct,replies", "--timeout", "20", "--start-command", start);
+        JsonElement report = await RunAsync("test-frontend", "--socket-path", _folder.File("f"), "--only", "conduct", "--timeout", "20", "--start-command", start);
         report.GetProperty("peer").GetProperty("role").GetString().Should().Be("front-end");
         Failures(report).Where(static id => id.StartsWith("conduct/", StringComparison.Ordinal)).Should().BeEmpty();
-        NotSkipped(report).Should().BeGreaterThan(30);
+        NotSkipped(report).Should().BeGreaterThanOrEqualTo(20);
     }
 
     [Fact]
