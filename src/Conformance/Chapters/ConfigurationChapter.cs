@@ -47,7 +47,7 @@ internal static class ConfigurationChapter
             { "b30-set-shorter", Robustness, "B30: SET_CONFIG whose payload is shorter than its size says is refused", static peer => SetOddAsync(peer, 0, 8, 0, 4, true), null, Writing },
             { "b30-set-longer", Robustness, "B30: SET_CONFIG whose payload is longer than its size says is borne or refused", static peer => SetOddAsync(peer, 0, 4, 0, 8, false), null, Writing },
             { "b30-set-flags", Robustness, "B30: SET_CONFIG with flags that nobody knows is borne or refused", static peer => SetOddAsync(peer, 0, 4, uint.MaxValue, 4, false), null, Writing },
-            { "set-migration", Must, "SET_CONFIG with the flag of live migration takes the bytes that are there, read-only fields too", SetMigrationAsync, null, Writing },
+            { "set-migration", Should, "SET_CONFIG of the bytes that are there, with the flag of live migration, is borne or refused, and changes nothing", SetMigrationAsync, null, Writing },
         };
         foreach (uint at in (uint[])[1, 2, 3, 4, 7, 8])
             chapter.Add($"offset-{at}", Must, $"Reading from offset {at} gives the bytes that are there", peer => OffsetAsync(peer, at));
@@ -130,8 +130,9 @@ internal static class ConfigurationChapter
         byte[] whole = await WholeAsync(peer).ConfigureAwait(false);
         byte[] payload = Request(0, (uint)whole.Length, (uint)VhostUserConfigFlags.Migration, whole.Length);
         whole.CopyTo(payload, VhostUserConfig.HeaderSize);
-        await peer.AcceptedAsync(VhostUserRequest.SetConfig, payload).ConfigureAwait(false);
-        await SameAsync(peer, whole).ConfigureAwait(false);
+        await peer.ToleratedAsync(VhostUserRequest.SetConfig, payload).ConfigureAwait(false);
+        if (!peer.Main.IsClosed)
+            await SameAsync(peer, whole).ConfigureAwait(false);
     }
 
     private static async Task NextAsync(BackendPeer peer)

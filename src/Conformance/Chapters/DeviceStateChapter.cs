@@ -132,7 +132,7 @@ internal static class DeviceStateChapter
         byte[] state = await WorkedAndSavedAsync(peer).ConfigureAwait(false);
         if (state.Length < 2)
             throw Expect.Skipped("the state is empty");
-        await StatePipe.WriteAsync(await BeginAsync(peer, VhostUserTransferDirection.Load).ConfigureAwait(false), state[..(state.Length / 2)], int.MaxValue, peer.Patience).ConfigureAwait(false);
+        await StatePipe.WriteAsync(await BeginAsync(peer, VhostUserTransferDirection.Load).ConfigureAwait(false), state.AsMemory(0, state.Length / 2), int.MaxValue, peer.Patience).ConfigureAwait(false);
         await NotLoadedAsync(peer).ConfigureAwait(false);
     }
 

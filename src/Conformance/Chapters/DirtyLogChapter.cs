@@ -43,6 +43,7 @@ internal static class DirtyLogChapter
         { "larger", Must, "A log may be larger than the memory needs", LargerAsync, null, Base },
         { "log-descriptor", Must, "SET_LOG_FD is taken", LogDescriptorAsync, null, "vhost-user: VHOST_USER_SET_LOG_FD" },
         { "b26-nothing", Robustness, "B26: A log of size 0 is borne or refused", static peer => HostileAsync(peer, 0, 0, false), null, Base },
+        { "b26-no-descriptor", Robustness, "A log whose memory does not come with it is refused", NoDescriptorAsync, null, Base },
         { "b26-wraps", Robustness, "B26: A log whose offset and size wrap is refused", static peer => HostileAsync(peer, 8192, ulong.MaxValue - 4095, true), null, Base },
         { "b26-beyond-file", Robustness, "B26: A log that is larger than its file is borne or refused", static peer => HostileAsync(peer, 1UL << 40, 0, false), null, Base },
         { "b26-offset-beyond", Robustness, "B26: A log that begins beyond the end of its file is borne or refused", static peer => HostileAsync(peer, LogSize, 1UL << 32, false), null, Base },
@@ -333,6 +334,13 @@ internal static class DirtyLogChapter
             peer.NoteRefusal(answer.Text);
         if (answer.Kind != AnswerKind.Ended && await peer.GoesOnAsync().ConfigureAwait(false))
             await peer.WorkAsync(ring).ConfigureAwait(false);
+    }
+
+    private static async Task NoDescriptorAsync(BackendPeer peer)
+    {
+        await peer.NegotiateAsync().ConfigureAwait(false);
+        await peer.ShareMemoryAsync().ConfigureAwait(false);
+        await peer.RefusedAsync(VhostUserRequest.SetLogBase, BackendPeer.Bytes(new VhostUserLog(LogSize, 0))).ConfigureAwait(false);
     }
 
     private static async Task SmallAsync(BackendPeer peer)

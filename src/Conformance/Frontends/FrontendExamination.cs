@@ -20,28 +20,16 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
     public async Task<ConformanceResult> RunAsync(FrontendCase examined, CancellationToken cancellationToken)
     {
         if (examined.Device.Length > 0 && examined.Device != options.Device)
-            return Skipped(examined, $"for a {examined.Device} device only");
+            return CaseFinding.Skipped(examined.Description, $"for a {examined.Device} device only");
         if (_gone is not null)
-            return Skipped(examined, _gone);
+            return CaseFinding.Skipped(examined.Description, _gone);
         Dialogue dialogue = new();
         long begun = Stopwatch.GetTimestamp();
         CaseFinding finding = await (options.StartCommand is { } command
             ? StartedAsync(examined, dialogue, command, cancellationToken)
             : ConnectedAsync(examined, dialogue, null, cancellationToken)).ConfigureAwait(false);
-        return finding.Verdict == ConformanceVerdict.Skip ? Skipped(examined, finding.Came) : new()
-        {
-            Case = examined.Description,
-            Verdict = finding.Verdict,
-            Severity = finding.Severity(examined.Description.Level),
-            Expected = finding.Expected,
-            Came = finding.Came,
-            Dialogue = finding.Verdict == ConformanceVerdict.Pass ? [] : dialogue.Lines,
-            Elapsed = Stopwatch.GetElapsedTime(begun),
-        };
+        return finding.Of(examined.Description, dialogue, Stopwatch.GetElapsedTime(begun));
     }
-
-    private static ConformanceResult Skipped(FrontendCase examined, string reason) =>
-        new() { Case = examined.Description, Verdict = ConformanceVerdict.Skip, Reason = reason };
 
     private async Task<CaseFinding> StartedAsync(FrontendCase examined, Dialogue dialogue, string command, CancellationToken cancellationToken)
     {

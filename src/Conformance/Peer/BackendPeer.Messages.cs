@@ -154,10 +154,10 @@ internal sealed partial class BackendPeer
     private static bool HasOwnReply(uint code) =>
         MessageContracts.TryGet(VhostUserChannel.Main, code, out MessageContract? contract) && contract.Reply == ReplyRule.Always;
 
-    // GET_CONFIG is refused by a reply without content, GET_INFLIGHT_FD and what is like it by one without a descriptor; others have no such word.
+    // GET_CONFIG is refused by a reply without content or, where an acknowledgement was asked for, by a negative one; GET_INFLIGHT_FD by one without a size; others have no such word.
     private static bool IsRefusal(uint code, byte[] payload) => (VhostUserRequest)code switch
     {
-        VhostUserRequest.GetConfig => payload.Length is 0 or 12 || (payload.Length > 12 && BitConverter.ToUInt32(payload, 4) == 0),
+        VhostUserRequest.GetConfig => payload.Length is 0 or 12 || (payload.Length == VhostUserU64.Size && BitConverter.ToUInt64(payload) != 0) || (payload.Length > 12 && BitConverter.ToUInt32(payload, 4) == 0),
         VhostUserRequest.SetDeviceStateFd => payload.Length == VhostUserU64.Size && (BitConverter.ToUInt64(payload) & 0xff) != 0,
         VhostUserRequest.GetInflightFd => payload.Length < 8 || BitConverter.ToUInt64(payload) == 0,
         VhostUserRequest.CheckDeviceState or VhostUserRequest.PostcopyEnd => payload.Length == VhostUserU64.Size && BitConverter.ToUInt64(payload) != 0,

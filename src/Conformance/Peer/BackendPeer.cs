@@ -54,9 +54,9 @@ internal sealed partial class BackendPeer : IAsyncDisposable
 
     /// <summary>Connects. Throws what <see cref="VhostUserConnection.ConnectAsync"/> throws.</summary>
     public static async Task<BackendPeer> ConnectAsync(
-        string socket, BackendProfile profile, CaseNeeds needs, Dialogue dialogue, Patience patience, int seed = 0)
+        string socket, BackendProfile profile, CaseNeeds needs, Dialogue dialogue, Patience patience, int seed = 0, TimeSpan? retryFor = null)
     {
-        Conversation main = await OpenAsync(socket, "main", dialogue, patience).ConfigureAwait(false);
+        Conversation main = await OpenAsync(socket, "main", dialogue, patience, retryFor).ConfigureAwait(false);
         return new BackendPeer(socket, profile, needs, dialogue, patience, main) { Random = new Random(seed) };
     }
 
@@ -115,10 +115,10 @@ internal sealed partial class BackendPeer : IAsyncDisposable
         return channel;
     }
 
-    private static async Task<Conversation> OpenAsync(string socket, string channel, Dialogue dialogue, Patience patience)
+    private static async Task<Conversation> OpenAsync(string socket, string channel, Dialogue dialogue, Patience patience, TimeSpan? retryFor = null)
     {
         // A back-end that serves one front-end at a time may still be busy with the end of the one before.
-        VhostUserConnectOptions options = new() { RetryFor = patience.Answer, RetryDelay = TimeSpan.FromMilliseconds(2) };
+        VhostUserConnectOptions options = new() { RetryFor = retryFor ?? patience.Answer, RetryDelay = TimeSpan.FromMilliseconds(2) };
         VhostUserConnection connection = await VhostUserConnection.ConnectAsync(socket, options).ConfigureAwait(false);
         return new Conversation(connection, VhostUserChannel.Main, channel, dialogue, patience.Answer);
     }

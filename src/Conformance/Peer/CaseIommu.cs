@@ -110,6 +110,8 @@ internal sealed class CaseIommu : IDisposable
             return;
         }
 
+        if ((header.Flags & ~VhostUserHeaderFlags.NeedReply) != VhostUserHeaderFlags.Version1)
+            Unexpected ??= $"a miss with flags 0x{(uint)header.Flags:x}";
         _peer.Note($"the back-end misses 0x{miss.Address.Value:x} ({miss.Permission})");
         bool answers;
         lock (_gate)

@@ -46,14 +46,6 @@ internal sealed class CaseMemory : IDisposable
     /// <summary>Where the places of the rings begin; the first region unless a case says otherwise.</summary>
     public ulong RingsAt { get; set; }
 
-    /// <summary>Memory that somebody else made, at guest address 0.</summary>
-    public CaseMemory(SharedMemory file)
-    {
-        _regions.Add(new(new GuestAddress(0), file, new UserAddress(UserOffset)));
-        _memory = GuestMemory.Create([.. _regions]);
-        _lease = _memory.Acquire();
-    }
-
     /// <summary>The regions as messages name them.</summary>
     public IReadOnlyList<VhostUserMemoryRegion> Regions =>
         [.. _regions.Select(static region => new VhostUserMemoryRegion(region.GuestAddress, region.Size, region.UserAddress, region.Memory.DescriptorOffset))];

@@ -14,30 +14,14 @@ internal sealed class BackendExamination(BackendSuiteOptions options)
 
     public async Task<ConformanceResult> RunAsync(BackendCase examined, BackendProfile profile)
     {
-        if (examined.Needs.Missing(profile) is { } missing)
-            return Skipped(examined, missing);
-        if (_gone is not null)
-            return Skipped(examined, _gone);
+        if ((examined.Needs.Missing(profile) ?? _gone) is { } reason)
+            return CaseFinding.Skipped(examined.Description, reason);
         Dialogue dialogue = new();
         long begun = Stopwatch.GetTimestamp();
         CaseFinding finding = await PlayAsync(examined, profile, dialogue).ConfigureAwait(false);
-        if (finding.Verdict == ConformanceVerdict.Skip)
-            return Skipped(examined, finding.Came);
         finding = await AfterwardsAsync(examined, profile, dialogue, finding).ConfigureAwait(false);
-        return new()
-        {
-            Case = examined.Description,
-            Verdict = finding.Verdict,
-            Severity = finding.Severity(examined.Description.Level),
-            Expected = finding.Expected,
-            Came = finding.Came,
-            Dialogue = finding.Verdict == ConformanceVerdict.Pass ? [] : dialogue.Lines,
-            Elapsed = Stopwatch.GetElapsedTime(begun),
-        };
+        return finding.Of(examined.Description, dialogue, Stopwatch.GetElapsedTime(begun));
     }
-
-    private static ConformanceResult Skipped(BackendCase examined, string reason) =>
-        new() { Case = examined.Description, Verdict = ConformanceVerdict.Skip, Reason = reason };
 
     private async Task<CaseFinding> PlayAsync(BackendCase examined, BackendProfile profile, Dialogue dialogue)
     {

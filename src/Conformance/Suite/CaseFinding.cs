@@ -9,7 +9,22 @@ internal readonly record struct CaseFinding(ConformanceVerdict Verdict, string E
     /// <summary>Whether it wrote where it must not.</summary>
     public bool IsHarm { get; init; }
 
-    public ConformanceSeverity Severity(ConformanceLevel level) => Verdict switch
+    /// <summary>The finding as reports have it.</summary>
+    public ConformanceResult Of(ConformanceCase examined, Dialogue dialogue, TimeSpan elapsed) => Verdict == ConformanceVerdict.Skip ? Skipped(examined, Came) : new()
+    {
+        Case = examined,
+        Verdict = Verdict,
+        Severity = Severity(examined.Level),
+        Expected = Expected,
+        Came = Came,
+        Dialogue = Verdict == ConformanceVerdict.Pass ? [] : dialogue.Lines,
+        Elapsed = elapsed,
+    };
+
+    /// <summary>A case that does not concern the peer.</summary>
+    public static ConformanceResult Skipped(ConformanceCase examined, string reason) => new() { Case = examined, Verdict = ConformanceVerdict.Skip, Reason = reason };
+
+    private ConformanceSeverity Severity(ConformanceLevel level) => Verdict switch
     {
         ConformanceVerdict.Wedged => ConformanceSeverity.Critical,
         ConformanceVerdict.Fail when Lost || IsHarm => ConformanceSeverity.Critical,

@@ -12,7 +12,7 @@ internal static class ServiceCheck
         BackendPeer peer;
         try
         {
-            peer = await BackendPeer.ConnectAsync(socket, profile, CaseNeeds.Nothing, dialogue, patience).ConfigureAwait(false);
+            peer = await BackendPeer.ConnectAsync(socket, profile, CaseNeeds.Nothing, dialogue, patience, retryFor: 10 * patience.Quiet).ConfigureAwait(false);
         }
         catch (Exception failure) when (failure is VhostUserException or LinuxException)
         {

@@ -83,7 +83,7 @@ internal sealed partial class HandSession
         if (!VhostUserConfig.TryRead(message.Payload, out VhostUserConfig said, out ReadOnlySpan<byte> window) || said.Size == 0) return false;
         if ((ulong)said.Offset + said.Size > HandDisk.ConfigSize) return Is(Sin.WritesConfigBeyondEnd);
         if (said.Flags > VhostUserConfigFlags.Migration) return false;
-        bool migrates = said.Flags == VhostUserConfigFlags.Migration && !Is(Sin.RefusesMigratedConfig);
+        bool migrates = said.Flags == VhostUserConfigFlags.Migration;
         bool writable = said is { Offset: VirtioBlkConfig.WriteBackOffset, Size: 1 } && window[0] <= 1;
         if (!writable && !migrates) return Is(Sin.AcceptsReadOnlyField);
         int at = VirtioBlkConfig.WriteBackOffset - (int)said.Offset;

@@ -20,7 +20,7 @@ internal sealed partial class HandSession
         return vring is not null;
     }
 
-    private bool IsFree(HandVring vring) => !vring.IsStarted || Is(Sin.ChangesRingWhileRunning);
+    private bool IsFree(HandVring vring) => !vring.IsStarted;
 
     private bool TrySetSize(VhostUserVringState said)
     {

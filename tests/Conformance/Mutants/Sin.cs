@@ -219,9 +219,6 @@ public enum Sin
     /// <summary>The index of a ring is judged with all of its 32 bits.</summary>
     CutsIndexTo16Bits,
 
-    /// <summary>Size, base and addresses of a running ring do not change.</summary>
-    ChangesRingWhileRunning,
-
     /// <summary>A kick descriptor that replaces another is listened to.</summary>
     KeepsOldKick,
 
@@ -368,9 +365,6 @@ public enum Sin
 
     /// <summary>SET_CONFIG of a field that drivers may not write is refused.</summary>
     AcceptsReadOnlyField,
-
-    /// <summary>SET_CONFIG with the migration flag takes every field.</summary>
-    RefusesMigratedConfig,
 
     /// <summary>What SET_CONFIG wrote is read back.</summary>
     ForgetsConfig,
