@@ -106,6 +106,7 @@ internal static partial class HostileControlChapter
     {
         if (bytes.Length > 0)
             await peer.Main.SendRawAsync(bytes, "the last words").ConfigureAwait(false);
+        await peer.Main.LeaveAsync().ConfigureAwait(false);
         await peer.CloseAsync().ConfigureAwait(false);
     }
 

@@ -94,6 +94,14 @@ internal sealed class Conversation(VhostUserConnection connection, VhostUserChan
         }
     }
 
+    /// <summary>Says nothing more, and waits until the peer has noticed: whether it serves afterwards is asked only then. A peer that does not end its own side has until the patience of the run ends.</summary>
+    public async Task LeaveAsync()
+    {
+        dialogue.Note("the suite has said its last", channel);
+        connection.EndSending();
+        _ = await EndsAsync().ConfigureAwait(false);
+    }
+
     public ValueTask DisposeAsync() => connection.DisposeAsync();
 
     private ReceivedMessage Taken(VhostUserMessage message)
