@@ -1,10 +1,11 @@
 #!/bin/bash
 # Runs the conformance suite several times against a released peer, and compares the runs case by case.
 #
-#   tests/conformance.sh PEER... [--runs N] [--quick] [--no-build]
+#   tests/conformance.sh PEER... [--runs N] [--timeout N] [--quick] [--no-build]
 #
 # PEER: qemu-storage-daemon, testpmd (DPDK), own-blk, own-net, or all. Each is started in a folder of its own, with a command that starts
-# it again when a case has ended it, and is stopped at the end. --runs: how often (3). --quick: a few chapters, in which no peer ends.
+# it again when a case has ended it, and is stopped at the end. --runs: how often (3). --timeout: seconds to wait for an answer (2); a machine
+# that is busy needs more. --quick: a few chapters, in which no peer ends.
 # Results: out/conformance/PEER/run-1.json, run-1.html and so on. The exit code is 0 only when all runs of all peers give the same
 # verdicts; 1: they differ; 2: the command line makes no sense; 3: a peer is not installed, does not start, or a run did not end.
 set -u -o pipefail
@@ -15,13 +16,14 @@ export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_SKIP_FIRST_TIME_EXPE
 wrong() { echo "tests/conformance.sh: $1 See tests/conformance.sh --help." >&2; exit 2; }
 
 known="qemu-storage-daemon testpmd own-blk own-net"
-peers=() runs=3 only='*' build=yes
+peers=() runs=3 timeout=2 only='*' build=yes
 while [ $# -gt 0 ]; do
   case "$1" in
     --runs) runs=${2-}; shift; [[ $runs =~ ^[1-9][0-9]?$ ]] || wrong "--runs '$runs': must be a number from 1 to 99." ;;
+    --timeout) timeout=${2-}; shift; [[ $timeout =~ ^[1-9][0-9]?$ ]] || wrong "--timeout '$timeout': must be a number from 1 to 99." ;;
     --quick) only='negotiation,split-rings,status' ;;
     --no-build) build=no ;;
-    -h|--help) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    -h|--help) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     all) read -ra peers <<< "$known" ;;
     -*) wrong "unknown option '$1'." ;;
     *) [[ " $known " == *" $1 "* ]] || wrong "unknown peer '$1': must be one of $known, or all."; peers+=("$1") ;;
@@ -117,7 +119,7 @@ run() {
   local -a baseline=()
   [ "$number" -eq 1 ] || { baseline=(--baseline "$results/run-1.json"); ends=" 0 4 "; }
   "$folder/start" || { echo "$peer does not start." >&2; return 3; }
-  dotnet "$tool" test --socket "$folder/s" --device "$(device_of "$peer")" --only "$only" --restart-command "exec '$folder/start'" \
+  dotnet "$tool" test --socket "$folder/s" --device "$(device_of "$peer")" --only "$only" --timeout "$timeout" --restart-command "exec '$folder/start'" \
     --json --report "$results/run-$number.html" "${baseline[@]}" > "$json" 2> "$results/run-$number.log"
   code=$?
   stop_peer

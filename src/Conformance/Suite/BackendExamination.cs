@@ -6,6 +6,9 @@ namespace Vhost.Conformance;
 internal sealed class BackendExamination(BackendSuiteOptions options, BackendProfile profile)
 {
     private readonly Patience _patience = new(options.Timeout);
+
+    /// <summary>That a peer serves nobody any more is a grave thing to say of one that is only slow.</summary>
+    private readonly Patience _longPatience = new(3 * options.Timeout);
     private string? _gone;
     private ExaminedCase? _before;
 
@@ -35,7 +38,7 @@ internal sealed class BackendExamination(BackendSuiteOptions options, BackendPro
     {
         now.Finding = await PlayAsync(now.Case, now.Dialogue).WaitAsync(cancellationToken).ConfigureAwait(false);
         now.NotePeer();
-        now.Service = await ServiceCheck.RunAsync(options.SocketPath, profile, now.Dialogue, _patience).WaitAsync(cancellationToken).ConfigureAwait(false);
+        now.Service = await ServiceCheck.RunAsync(options.SocketPath, profile, now.Dialogue, _longPatience).WaitAsync(cancellationToken).ConfigureAwait(false);
     }
 
     private async Task<CaseFinding> PlayAsync(BackendCase examined, Dialogue dialogue)
@@ -134,7 +137,7 @@ internal sealed class BackendExamination(BackendSuiteOptions options, BackendPro
         Restarts++;
         string? failure = await RestartCommand.RunAsync(command, cancellationToken).ConfigureAwait(false);
         CaseFinding service = failure is null
-            ? await ServiceCheck.RunAsync(options.SocketPath, profile, new Dialogue(), _patience).WaitAsync(cancellationToken).ConfigureAwait(false)
+            ? await ServiceCheck.RunAsync(options.SocketPath, profile, new Dialogue(), _longPatience).WaitAsync(cancellationToken).ConfigureAwait(false)
             : new(ConformanceVerdict.Fail, "", failure);
         if (service.Verdict != ConformanceVerdict.Pass)
             _gone = $"the back-end is gone since {id}, and the restart command did not bring it back: {service.Came}";
