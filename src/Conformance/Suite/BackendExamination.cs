@@ -29,7 +29,7 @@ internal sealed class BackendExamination(BackendSuiteOptions options, BackendPro
         if (now.Service.Verdict != ConformanceVerdict.Pass)
             await LostAsync(now, cancellationToken).ConfigureAwait(false);
         cancellationToken.ThrowIfCancellationRequested();
-        _before = now.Finding.Lost || now.Finding.Verdict == ConformanceVerdict.Skip ? null : now;
+        _before = now.Finding.Lost ? null : now;
         return now.Result();
     }
 

@@ -171,6 +171,23 @@ public sealed class SuiteCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task A_second_signal_ends_a_run_at_once()
+    {
+        await using ChildProcess serving = await ServeEntropyAsync();
+        (await ChildProcess.RunAsync("mkfifo", _folder.File("unread"))).ExitCode.Should().Be(0);
+        string arguments = $"test --socket '{_folder.File("rng")}' --device rng --json --report '{_folder.File("r.json")}'";
+        await using ChildProcess suite = ToolProcess.StartShell($"exec dotnet '{ToolProcess.Assembly}' {arguments} > '{_folder.File("unread")}'");
+        await using FileStream unread = new(_folder.File("unread"), FileMode.Open, FileAccess.Read);
+        await serving.ErrorLineAsync("refused"); // by then the suite has begun
+
+        suite.Signal(UnixSignal.Terminate);
+        await Eventually.TrueAsync(() => File.Exists(_folder.File("r.json")));
+        suite.Signal(UnixSignal.Terminate); // while it prints what nobody reads
+
+        (await suite.EndAsync()).ExitCode.Should().Be(143);
+    }
+
+    [Fact]
     public async Task A_suite_that_waits_for_a_front_end_is_stopped_too()
     {
         await using ChildProcess suite = ToolProcess.Start("test-frontend", "--socket-path", _folder.File("f"), "--timeout", "600", "--report", _folder.File("f.json"));

@@ -11,6 +11,7 @@ public sealed partial class ReadmeTests
     private const string End = "<!-- support:end -->\n";
 
     private static readonly string _path = RepositoryRoot.File("README.md");
+    private static readonly TimeSpan _patience = TimeSpan.FromMinutes(2);
     private static readonly string[] _withRecipes = [_path, RepositoryRoot.File("docs", "conformance", "README.md")];
 
     public static TheoryData<string> Recipes => [.. Find().Select(recipe => recipe.Script)];
@@ -40,7 +41,8 @@ public sealed partial class ReadmeTests
         File.SetUnixFileMode(folder.File("vhost-user"), UnixFileMode.UserRead | UnixFileMode.UserExecute);
 
         // Job control, so that %1 is known; without it the background job would also ignore signals from the keyboard.
-        ChildProcess.Outcome outcome = await ChildProcess.RunAsync("bash", "-c", $"set -e -m\ncd '{folder.Path}'\nPATH=$PWD:$PATH\n{script}");
+        await using ChildProcess run = ChildProcess.Start("bash", "-c", $"set -e -m\ncd '{folder.Path}'\nPATH=$PWD:$PATH\n{script}");
+        ChildProcess.Outcome outcome = await run.EndAsync(_patience);
 
         outcome.ExitCode.Should().Be(0, $"{script}\n{string.Join('\n', outcome.Errors)}\n{outcome.OutputText}");
     }
