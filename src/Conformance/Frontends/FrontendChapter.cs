@@ -19,7 +19,7 @@ internal sealed class FrontendChapter(string name, string section) : IEnumerable
     /// <param name="device">The kind of device; empty: any.</param>
     /// <param name="section">The part of the specification that it stands on; null: the chapter's.</param>
     public void Add(string id, ConformanceLevel level, string title, Func<FrontendPeer, Task> run, string device = "", string? section = null) =>
-        _cases.Add(new(new($"{name}/{id}", name, title, section ?? DefaultSection, level), run) { Device = device });
+        _cases.Add(new(new($"{name}/{id}", name, title, section ?? DefaultSection, level) { Needs = device.Length == 0 ? [] : [$"a {device} device"] }, run) { Device = device });
 
     public IEnumerator<FrontendCase> GetEnumerator() => _cases.GetEnumerator();
 

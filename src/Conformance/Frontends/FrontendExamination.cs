@@ -28,6 +28,7 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
         CaseFinding finding = await (options.StartCommand is { } command
             ? StartedAsync(examined, dialogue, command, cancellationToken)
             : ConnectedAsync(examined, dialogue, null, cancellationToken)).ConfigureAwait(false);
+        cancellationToken.ThrowIfCancellationRequested();
         return finding.Of(examined.Description, dialogue, Stopwatch.GetElapsedTime(begun));
     }
 
@@ -48,15 +49,8 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
         _next = null;
         if (connection is null)
             return Absent(process);
-        CaseFinding finding;
-        bool wide;
-        FrontendPeer peer = new(connection, options.Device, dialogue, _patience);
-        await using (peer.ConfigureAwait(false))
-        {
-            finding = await PlayAsync(examined, peer).ConfigureAwait(false);
-            wide = peer.Script.OffersMoreThan(new BackendScript(options.Device));
-        }
-
+        // A case that is given up ends by itself, and lets its connection go then.
+        (CaseFinding finding, bool wide) = await PlayedAsync(examined, connection, dialogue).WaitAsync(cancellationToken).ConfigureAwait(false);
         return process is null ? await ReturnsAsync(examined, finding, wide, dialogue, cancellationToken).ConfigureAwait(false) : finding;
     }
 
@@ -83,9 +77,17 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
     {
         if (await AcceptAsync(cancellationToken).ConfigureAwait(false) is not { } connection)
             return;
-        FrontendPeer peer = new(connection, options.Device, new Dialogue(), _patience);
+        await PlayedAsync(_settling, connection, new Dialogue()).WaitAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    private async Task<(CaseFinding Finding, bool OffersMore)> PlayedAsync(FrontendCase examined, VhostUserConnection connection, Dialogue dialogue)
+    {
+        FrontendPeer peer = new(connection, options.Device, dialogue, _patience);
         await using (peer.ConfigureAwait(false))
-            await PlayAsync(_settling, peer).ConfigureAwait(false);
+        {
+            CaseFinding finding = await PlayAsync(examined, peer).ConfigureAwait(false);
+            return (finding, peer.Script.OffersMoreThan(new BackendScript(options.Device)));
+        }
     }
 
     private static async Task<CaseFinding> PlayAsync(FrontendCase examined, FrontendPeer peer)

@@ -9,6 +9,8 @@ internal sealed class FrontendProcess : IAsyncDisposable
     private const int FirstSignalCode = 128;
     private const int LastSignal = 64;
 
+    private static readonly TimeSpan _mostForEnd = TimeSpan.FromSeconds(5);
+
     private readonly Process _shell;
 
     private FrontendProcess(Process shell) => _shell = shell;
@@ -48,11 +50,10 @@ internal sealed class FrontendProcess : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         if (!_shell.HasExited)
-        {
-            _shell.Kill(entireProcessTree: true);
-            await _shell.WaitForExitAsync().ConfigureAwait(false);
-        }
+            ProcessTree.Kill(_shell);
 
+        // What it left behind may hold its output for ever.
+        await EndedAsync(_mostForEnd).ConfigureAwait(false);
         _shell.Dispose();
     }
 }

@@ -11,32 +11,35 @@ namespace Vhost.Conformance;
 /// <remarks>Threading: one run at a time; the progress is reported from the run.</remarks>
 public sealed class FrontendSuite
 {
-    private static readonly string[] _devices = ["blk", "net", "rng"];
-
     private readonly FrontendSuiteOptions _options;
 
     /// <summary>Makes a suite for one front-end.</summary>
     /// <param name="options">Where it connects and how it is examined.</param>
-    /// <exception cref="ArgumentException">The device is unknown, or no case has the pattern.</exception>
+    /// <exception cref="ArgumentException">The path is empty, the device unknown, the timeout out of range, or no case is meant by the pattern.</exception>
     public FrontendSuite(FrontendSuiteOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
-        if (!_devices.Contains(options.Device, StringComparer.Ordinal))
-            throw new ArgumentException($"Device '{options.Device}': must be one of {string.Join(", ", _devices)}.", nameof(options));
-        if (!Cases.Any(description => CasePattern.Matches(options.Only, description.Id)))
-            throw new ArgumentException($"No case has the pattern '{options.Only}'.", nameof(options));
+        RunLimits.Check(options.SocketPath, options.Device, Devices, options.Timeout);
+        Selected = ConformanceCase.Select(Cases, options.Only);
         _options = options;
     }
 
     /// <summary>All cases, in the order in which they run.</summary>
     public static IReadOnlyList<ConformanceCase> Cases { get; } = [.. FrontendChapters.All.Select(static examined => examined.Description)];
 
+    /// <summary>The words for <see cref="FrontendSuiteOptions.Device"/>.</summary>
+    public static IReadOnlyList<string> Devices { get; } = ["blk", "net", "rng"];
+
+    /// <summary>The cases that were asked for, in the order in which they run.</summary>
+    public IReadOnlyList<ConformanceCase> Selected { get; }
+
     /// <summary>Runs the cases that were asked for.</summary>
     /// <param name="progress">Hears of each finding at once; may be null.</param>
-    /// <param name="cancellationToken">Ends the run after the case that is under way.</param>
+    /// <param name="cancellationToken">
+    /// Stops the run. The case that is under way is given up and not judged, the ones behind it are not run; the report has them as skipped, and says that it was stopped.
+    /// </param>
     /// <returns>The findings.</returns>
-    /// <exception cref="VhostUserException">The socket cannot be listened on.</exception>
-    /// <exception cref="OperationCanceledException">The run was cancelled.</exception>
+    /// <exception cref="VhostUserException">The socket cannot be listened on, or no front-end connected at all.</exception>
     public async Task<ConformanceReport> RunAsync(IProgress<ConformanceResult>? progress = null, CancellationToken cancellationToken = default)
     {
         DateTimeOffset startedAt = DateTimeOffset.Now;
@@ -45,24 +48,35 @@ public sealed class FrontendSuite
         await using ConfiguredAsyncDisposable closing = listener.ConfigureAwait(false);
         FrontendExamination examination = new(_options, listener);
         await using ConfiguredAsyncDisposable leaving = examination.ConfigureAwait(false);
-        List<ConformanceResult> results = [];
-        foreach (FrontendCase examined in FrontendChapters.All.Where(examined => CasePattern.Matches(_options.Only, examined.Description.Id)))
-        {
-            cancellationToken.ThrowIfCancellationRequested();
-            ConformanceResult result = await examination.RunAsync(examined, cancellationToken).ConfigureAwait(false);
-            results.Add(result with { Command = CommandFor(examined.Description) });
-            progress?.Report(results[^1]);
-        }
-
+        RunFindings findings = new(Selected, progress, CommandFor);
+        await RunAsync(examination, findings, cancellationToken).ConfigureAwait(false);
         return new ConformanceReport
         {
             Peer = new() { Role = "front-end", Socket = _options.SocketPath, Device = _options.Device, Program = examination.Program },
-            Results = results,
+            Results = findings.Results,
             StartedAt = startedAt,
             Elapsed = Stopwatch.GetElapsedTime(begun),
             Seed = 0,
+            Stopped = findings.Stopped,
             Environment = RunEnvironment.Describe(),
         };
+    }
+
+    private async Task RunAsync(FrontendExamination examination, RunFindings findings, CancellationToken cancellationToken)
+    {
+        HashSet<ConformanceCase> selected = [.. Selected];
+        try
+        {
+            foreach (FrontendCase examined in FrontendChapters.All.Where(examined => selected.Contains(examined.Description)))
+            {
+                findings.Begin(cancellationToken);
+                findings.Add(await examination.RunAsync(examined, cancellationToken).ConfigureAwait(false));
+            }
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+            findings.Stop();
+        }
     }
 
     private string CommandFor(ConformanceCase description)

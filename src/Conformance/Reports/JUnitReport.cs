@@ -73,6 +73,7 @@ internal static class JUnitReport
         ("peer.queues", Number(report.Peer.Queues)),
         ("seed", Number(report.Seed)),
         ("restarts", Number(report.Restarts)),
+        ("stopped", report.Stopped ? "true" : "false"),
         .. report.Environment.Select(pair => ($"environment.{pair.Key}", pair.Value)),
     ];
 

@@ -10,6 +10,33 @@ internal static class JsonReport
 
     internal static string Serialize(ConformanceReport report) => JsonSerializer.Serialize(Of(report), ReportJson.Default.ReportEntry);
 
+    /// <summary>The cases alone, as a run would ask for them.</summary>
+    internal static string Serialize(IEnumerable<ConformanceCase> cases) => JsonSerializer.Serialize(
+        new ListEntry([.. cases.Select(static one => new RuleEntry(one.Id, one.Chapter, one.Level.Word(), one.Title, one.Section, [.. one.Needs]))]),
+        ReportJson.Default.ListEntry);
+
+    /// <summary>Of a report that was written before, the verdict of each case.</summary>
+    internal static IReadOnlyDictionary<string, ConformanceVerdict> Verdicts(string json)
+    {
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(json);
+            Dictionary<string, ConformanceVerdict> verdicts = new(StringComparer.Ordinal);
+            foreach (JsonElement one in document.RootElement.GetProperty("cases").EnumerateArray())
+                verdicts[one.GetProperty("id").GetString()!] = Verdict(one.GetProperty("verdict").GetString());
+            return verdicts;
+        }
+        catch (Exception failure) when (failure is JsonException or KeyNotFoundException or InvalidOperationException or ArgumentException)
+        {
+            throw new FormatException($"This is no report in JSON: {failure.Message}", failure);
+        }
+    }
+
+    private static ConformanceVerdict Verdict(string? word) => ReportWords.Verdicts
+        .Where(verdict => verdict.Word() == word)
+        .Select(static verdict => (ConformanceVerdict?)verdict)
+        .FirstOrDefault() ?? throw new FormatException($"This is no report in JSON: '{word}' is no verdict.");
+
     private static ReportEntry Of(ConformanceReport report) => new(
         report.Peer,
         Environment(report),
@@ -17,6 +44,7 @@ internal static class JsonReport
         report.StartedAt,
         Seconds(report.Elapsed),
         report.Restarts,
+        report.Stopped,
         [.. report.Results.Select(Of)],
         ReportWords.Verdicts.ToDictionary(verdict => verdict.Word(), report.CountOf, StringComparer.Ordinal));
 
@@ -51,6 +79,7 @@ internal sealed record ReportEntry(
     DateTimeOffset StartedAt,
     double Seconds,
     int Restarts,
+    bool Stopped,
     CaseEntry[] Cases,
     Dictionary<string, int> Totals);
 
@@ -70,10 +99,17 @@ internal sealed record CaseEntry(
     string Command,
     LineEntry[] Dialogue);
 
+/// <summary>Cases without findings.</summary>
+internal sealed record ListEntry(RuleEntry[] Cases);
+
+/// <summary>A case without a finding.</summary>
+internal sealed record RuleEntry(string Id, string Chapter, string Level, string Title, string Section, string[] Needs);
+
 /// <summary>A line of a dialogue.</summary>
 internal sealed record LineEntry(double At, string From, string Channel, string Text);
 
 /// <summary>How it is written.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower)]
 [JsonSerializable(typeof(ReportEntry))]
+[JsonSerializable(typeof(ListEntry))]
 internal sealed partial class ReportJson : JsonSerializerContext;

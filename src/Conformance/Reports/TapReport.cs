@@ -19,6 +19,8 @@ internal static class TapReport
         ConformancePeer peer = report.Peer;
         writer.WriteLine(VisibleText.OnOneLine($"# peer: {peer.Device} {peer.Role} at {peer.Socket} {peer.Program}").TrimEnd());
         writer.WriteLine(string.Create(CultureInfo.InvariantCulture, $"# seed: {report.Seed}, restarts: {report.Restarts}, started: {report.StartedAt:O}, seconds: {report.Elapsed.InSeconds()}"));
+        if (report.Stopped)
+            writer.WriteLine("# incomplete: the run was stopped");
         foreach (KeyValuePair<string, string> pair in report.Environment)
             writer.WriteLine(VisibleText.OnOneLine($"# {pair.Key}: {pair.Value}"));
     }

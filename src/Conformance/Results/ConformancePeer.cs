@@ -12,7 +12,7 @@ public sealed record ConformancePeer
     /// <summary>The device that it was taken for, for example <c>blk</c>.</summary>
     public required string Device { get; init; }
 
-    /// <summary>The program behind the socket, where the system tells; otherwise empty.</summary>
+    /// <summary>The program behind the socket as the system names it: of its file name, or of what it calls itself, the first 15 characters (<c>qemu-storage-da</c>). Empty where the system does not tell. It may have chosen any characters.</summary>
     public string Program { get; init; } = "";
 
     /// <summary>The feature bits that it offers, by name.</summary>

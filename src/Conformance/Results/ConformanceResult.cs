@@ -24,7 +24,10 @@ public sealed record ConformanceResult
     /// <summary>What was said, in order. Of a verdict of <see cref="ConformanceVerdict.Pass"/> and <see cref="ConformanceVerdict.Skip"/>: empty.</summary>
     public IReadOnlyList<DialogueLine> Dialogue { get; init; } = [];
 
-    /// <summary>How long the case took.</summary>
+    /// <summary>
+    /// How long the case took: its own connections, the check after it whether the peer still serves, and, where that failed, the start of the peer again. Of a case that was run a second time because
+    /// of the one before, both times. Of a skipped one: nothing.
+    /// </summary>
     public TimeSpan Elapsed { get; init; }
 
     /// <summary>The command line that runs this case alone.</summary>

@@ -1,33 +1,65 @@
-using System.Diagnostics;
 using Vhost.Protocol;
 
 namespace Vhost.Conformance;
 
 /// <summary>Runs one case after the other and looks after each whether the back-end still serves.</summary>
-internal sealed class BackendExamination(BackendSuiteOptions options)
+internal sealed class BackendExamination(BackendSuiteOptions options, BackendProfile profile)
 {
     private readonly Patience _patience = new(options.Timeout);
+
+    /// <summary>That a peer serves nobody any more is a grave thing to say of one that is only slow.</summary>
+    private readonly Patience _longPatience = new(3 * options.Timeout);
     private string? _gone;
+    private ExaminedCase? _before;
 
     /// <summary>How often the back-end was started again.</summary>
     public int Restarts { get; private set; }
 
-    public async Task<ConformanceResult> RunAsync(BackendCase examined, BackendProfile profile)
+    /// <summary>A finding of the case before that has changed because of what the last one met; null: none has.</summary>
+    public ConformanceResult? Amended { get; private set; }
+
+    /// <summary>Gives a verdict on one case. A case that is given up by <paramref name="cancellationToken"/> ends by itself, within the time that it waits for answers.</summary>
+    public async Task<ConformanceResult> RunAsync(BackendCase examined, CancellationToken cancellationToken)
     {
+        Amended = null;
         if ((examined.Needs.Missing(profile) ?? _gone) is { } reason)
             return CaseFinding.Skipped(examined.Description, reason);
-        Dialogue dialogue = new();
-        long begun = Stopwatch.GetTimestamp();
-        CaseFinding finding = await PlayAsync(examined, profile, dialogue).ConfigureAwait(false);
-        finding = await AfterwardsAsync(examined, profile, dialogue, finding).ConfigureAwait(false);
-        return finding.Of(examined.Description, dialogue, Stopwatch.GetElapsedTime(begun));
+        ExaminedCase now = new(examined);
+        await MeetAsync(now, cancellationToken).ConfigureAwait(false);
+        if (now.Service.Verdict != ConformanceVerdict.Pass)
+            await LostAsync(now, cancellationToken).ConfigureAwait(false);
+        cancellationToken.ThrowIfCancellationRequested();
+        _before = now.Finding.Lost ? null : now;
+        return now.Result();
     }
 
-    private async Task<CaseFinding> PlayAsync(BackendCase examined, BackendProfile profile, Dialogue dialogue)
+    /// <summary>The case, and whether the back-end serves afterwards.</summary>
+    private async Task MeetAsync(ExaminedCase now, CancellationToken cancellationToken)
+    {
+        now.Finding = await PlayAsync(now.Case, now.Dialogue).WaitAsync(cancellationToken).ConfigureAwait(false);
+        now.NotePeer();
+        now.Service = await ServiceCheck.RunAsync(options.SocketPath, profile, now.Dialogue, _longPatience).WaitAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    private async Task<CaseFinding> PlayAsync(BackendCase examined, Dialogue dialogue)
+    {
+        BackendPeer peer;
+        try
+        {
+            peer = await BackendPeer.ConnectAsync(options.SocketPath, profile, examined.Needs, dialogue, _patience, options.Seed).ConfigureAwait(false);
+        }
+        catch (Exception failure) when (failure is VhostUserException or LinuxException)
+        {
+            return new(ConformanceVerdict.Fail, "a connection", failure.Message) { IsUnmet = true };
+        }
+
+        return await PlayAsync(examined, peer).ConfigureAwait(false);
+    }
+
+    private static async Task<CaseFinding> PlayAsync(BackendCase examined, BackendPeer peer)
     {
         try
         {
-            BackendPeer peer = await BackendPeer.ConnectAsync(options.SocketPath, profile, examined.Needs, dialogue, _patience, options.Seed).ConfigureAwait(false);
             await using (peer.ConfigureAwait(false))
             {
                 await examined.RunAsync(peer).ConfigureAwait(false);
@@ -51,19 +83,50 @@ internal sealed class BackendExamination(BackendSuiteOptions options)
         }
     }
 
-    /// <summary>A case of which the back-end does not recover has failed, whatever it found itself.</summary>
-    private async Task<CaseFinding> AfterwardsAsync(BackendCase examined, BackendProfile profile, Dialogue dialogue, CaseFinding finding)
+    /// <summary>
+    /// A case of which the back-end does not recover has failed, whatever it found itself. But one to which the back-end said nothing from the beginning may have met a dead one: what the case before
+    /// did can show only after its own check. Such a case is run again at the back-end that was started again, and if that one survives it, the case before is the one that has failed.
+    /// </summary>
+    private async Task LostAsync(ExaminedCase now, CancellationToken cancellationToken)
     {
-        const string expected = "the back-end serves the next front-end";
-        CaseFinding service = await ServiceCheck.RunAsync(options.SocketPath, profile, dialogue, _patience).ConfigureAwait(false);
-        if (service.Verdict == ConformanceVerdict.Pass)
-            return finding;
-        await RestartAsync(examined.Description.Id, profile).ConfigureAwait(false);
-        string before = finding.Came.Length == 0 ? "" : $"{finding.Came}; then ";
-        return new(service.Verdict, finding.Verdict == ConformanceVerdict.Fail ? finding.Expected : expected, before + service.Came) { Lost = true };
+        ExaminedCase? suspect = now.PeerSpoke ? null : _before;
+        bool unmet = suspect is not null && now.Finding.IsUnmet;
+        await RestartAsync(unmet ? suspect!.Id : now.Id, cancellationToken).ConfigureAwait(false);
+        if (suspect is null)
+            now.Blame();
+        else if (_gone is null)
+            await AgainAsync(now, suspect, cancellationToken).ConfigureAwait(false);
+        else if (unmet)
+            Acquit(now, suspect, new(ConformanceVerdict.Skip, "", _gone), now.Service);
+        else
+            now.Blame();
     }
 
-    private async Task RestartAsync(string id, BackendProfile profile)
+    private async Task AgainAsync(ExaminedCase now, ExaminedCase suspect, CancellationToken cancellationToken)
+    {
+        CaseFinding first = now.Service;
+        now.Dialogue.Note($"the back-end said nothing from the beginning of this case: it may have been lost after {suspect.Id}. The case is run again, at the back-end that was started again");
+        await MeetAsync(now, cancellationToken).ConfigureAwait(false);
+        if (now.Service.Verdict == ConformanceVerdict.Pass)
+        {
+            Acquit(now, suspect, now.Finding, first);
+            return;
+        }
+
+        await RestartAsync(now.Id, cancellationToken).ConfigureAwait(false);
+        now.Blame();
+    }
+
+    private void Acquit(ExaminedCase now, ExaminedCase suspect, CaseFinding finding, CaseFinding service)
+    {
+        now.Finding = finding;
+        suspect.Dialogue.Note($"the back-end served once more, and did not when {now.Id} began");
+        suspect.Service = service with { Came = $"{service.Came}; it was found by {now.Id}, which is not to blame" };
+        suspect.Blame();
+        Amended = suspect.Result();
+    }
+
+    private async Task RestartAsync(string id, CancellationToken cancellationToken)
     {
         if (options.RestartCommand is not { } command)
         {
@@ -72,9 +135,9 @@ internal sealed class BackendExamination(BackendSuiteOptions options)
         }
 
         Restarts++;
-        string? failure = await RestartCommand.RunAsync(command).ConfigureAwait(false);
+        string? failure = await RestartCommand.RunAsync(command, cancellationToken).ConfigureAwait(false);
         CaseFinding service = failure is null
-            ? await ServiceCheck.RunAsync(options.SocketPath, profile, new Dialogue(), _patience).ConfigureAwait(false)
+            ? await ServiceCheck.RunAsync(options.SocketPath, profile, new Dialogue(), _longPatience).WaitAsync(cancellationToken).ConfigureAwait(false)
             : new(ConformanceVerdict.Fail, "", failure);
         if (service.Verdict != ConformanceVerdict.Pass)
             _gone = $"the back-end is gone since {id}, and the restart command did not bring it back: {service.Came}";

@@ -3,21 +3,27 @@ namespace Vhost.Conformance;
 /// <summary>How a back-end is examined.</summary>
 public sealed record BackendSuiteOptions
 {
-    /// <summary>The socket on which the back-end listens.</summary>
+    /// <summary>The socket on which the back-end listens: a path of 1 to 107 bytes in UTF-8, from the current folder if it does not begin with <c>/</c>. A link is followed each time a case connects.</summary>
     public required string SocketPath { get; init; }
 
     /// <summary>What kind of device it is: <c>blk</c>, <c>net</c>, <c>rng</c>, <c>console</c>, <c>fs</c>, <c>generic</c> (nothing is known), or <c>auto</c> (guessed from its features).</summary>
     public string Device { get; init; } = "auto";
 
-    /// <summary>Which cases: an id, or a pattern with <c>*</c> and <c>?</c>. Default: all.</summary>
+    /// <summary>Which cases: see <see cref="ConformanceCase.Select"/>. Default: all.</summary>
     public string Only { get; init; } = "*";
 
-    /// <summary>What random contents are made from.</summary>
+    /// <summary>What random contents are made from; any number.</summary>
     public int Seed { get; init; } = 1;
 
-    /// <summary>How long an answer is waited for. Default: 2 seconds.</summary>
+    /// <summary>
+    /// How long something that must come is waited for: an answer, an interrupt, a connection. More than nothing, at most an hour. Default: 2 seconds. A peer that is right is not examined faster with
+    /// less, and one that does not answer costs this for each case. What must not come is waited for 60 milliseconds whatever this says.
+    /// </summary>
     public TimeSpan Timeout { get; init; } = TimeSpan.FromSeconds(2);
 
-    /// <summary>A command for <c>/bin/sh -c</c> that starts the back-end again and returns once its socket listens; null: there is none, and cases after its death are skipped.</summary>
+    /// <summary>
+    /// A command for <c>/bin/sh -c</c> that starts the back-end again and returns once its socket listens, within 60 seconds; null: there is none, and cases after its death are skipped. It ends the
+    /// old one, which may still be alive. It has nothing to read, and what it prints goes to standard error.
+    /// </summary>
     public string? RestartCommand { get; init; }
 }

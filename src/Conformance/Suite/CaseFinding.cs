@@ -6,6 +6,9 @@ internal readonly record struct CaseFinding(ConformanceVerdict Verdict, string E
     /// <summary>Whether the peer served nobody afterwards.</summary>
     public bool Lost { get; init; }
 
+    /// <summary>Whether nobody took the connection of the case, which has said nothing then.</summary>
+    public bool IsUnmet { get; init; }
+
     /// <summary>Whether it wrote where it must not.</summary>
     public bool IsHarm { get; init; }
 

@@ -52,4 +52,24 @@ internal sealed record CaseNeeds
             return "it offers all that this belongs to";
         return Queues > Math.Max(peer.Queues, peer.Device.Rings) ? $"it has fewer than {Queues} queues" : null;
     }
+
+    /// <summary>The same for people and lists: what is needed, each in a few words.</summary>
+    public IReadOnlyList<string> InWords()
+    {
+        List<string> words = [];
+        if (Device.Length > 0)
+            words.Add($"a {Device} device");
+        if (Work)
+            words.Add("a device of which the suite knows what it does");
+        words.AddRange(Names((ulong)Features, DeviceFeatureNames.Of(Device)));
+        words.AddRange(Names((ulong)Protocol, FeatureNames.OfProtocolBit));
+        if (Queues > 0)
+            words.Add(Queues == 1 ? "1 queue" : $"{Queues} queues");
+        words.AddRange(Names((ulong)NotFeatures, DeviceFeatureNames.Of(Device)).Select(static name => $"not {name}"));
+        if (AnyMissing is { } all)
+            words.Add($"not all of: {string.Join(", ", all.InWords())}");
+        return words;
+    }
+
+    private static IEnumerable<string> Names(ulong bits, Func<int, string> nameOfBit) => Enumerable.Range(0, 64).Where(bit => (bits >> bit & 1) != 0).Select(nameOfBit);
 }

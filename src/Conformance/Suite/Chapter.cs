@@ -20,7 +20,7 @@ internal sealed class Chapter(string name, string section, CaseNeeds? needs = nu
     /// <param name="needs">Whom it concerns; null: whom the chapter concerns.</param>
     /// <param name="section">The part of the specification; null: the chapter's.</param>
     public void Add(string id, ConformanceLevel level, string title, Func<BackendPeer, Task> run, CaseNeeds? needs = null, string? section = null) =>
-        _cases.Add(new(new($"{name}/{id}", name, title, section ?? DefaultSection, level), needs ?? DefaultNeeds, run));
+        _cases.Add(new(new($"{name}/{id}", name, title, section ?? DefaultSection, level) { Needs = (needs ?? DefaultNeeds).InWords() }, needs ?? DefaultNeeds, run));
 
     public IEnumerator<BackendCase> GetEnumerator() => _cases.GetEnumerator();
 

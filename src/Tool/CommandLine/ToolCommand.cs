@@ -14,7 +14,7 @@ internal static class ToolCommand
     internal static RootCommand Build()
     {
         RootCommand root = new(
-            "Probes, reads, writes, measures, serves and watches vhost-user devices. Exit code: 0 success, 1 failure, 2 wrong command line.")
+            "Probes, reads, writes, measures, serves and watches vhost-user devices. Exit code: 0 success, 1 failure, 2 wrong command line; test and test-frontend have more.")
         {
             ProbeCommand.Build(),
             Block(),

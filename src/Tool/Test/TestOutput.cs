@@ -1,61 +1,102 @@
-using System.Globalization;
 using Vhost.Conformance;
 
 namespace Vhost.Tool;
 
 /// <summary>Runs a suite and prints what it finds while it runs.</summary>
-internal static class TestOutput
+internal sealed class TestOutput(IReadOnlyList<string> reports, string? baseline, bool json)
 {
-    internal static int List(IEnumerable<ConformanceCase> cases, string only)
+    private readonly ReportFiles _files = new(reports);
+
+    internal static void List(IReadOnlyList<ConformanceCase> cases, bool json)
     {
-        foreach (ConformanceCase description in cases.Where(description => ConformanceCase.Matches(only, description.Id)))
-            ToolOutput.PrintLine($"{description.Id}  [{description.Level.ToString().ToLowerInvariant()}]  {description.Title}");
-        return 0;
+        foreach (string line in json ? [ConformanceJson.Write(cases)] : cases.Select(ConformanceText.Rule))
+            ToolOutput.PrintLine(line);
     }
 
-    internal static async Task<int> RunAsync(Func<IProgress<ConformanceResult>?, Task<ConformanceReport>> run, string[] reports, bool json)
+    /// <summary>The exit code.</summary>
+    internal async Task<int> RunAsync(TestRun run, CancellationToken stop)
     {
-        ConformanceReport report = await run(json ? null : new Printer());
-        ToolOutput.PrintLine(json ? ConformanceJson.Write(report) : Totals(report));
-        bool written = true;
-        foreach (string path in reports)
-            written &= await WriteAsync(report, path);
-        return report.Succeeded && written ? 0 : 1;
+        _files.Check();
+        ConformanceBaseline? earlier = baseline is null ? null : await ReadAsync(baseline, stop);
+        Printer? printer = json ? null : new();
+        ConformanceReport report;
+        try
+        {
+            printer?.Print(ConformanceText.Header(await run.AskAsync(stop), run.Cases));
+            report = await run.RunAsync(printer, stop);
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            ToolOutput.PrintError("Interrupted before the first case.");
+            return TestExitCode.Stopped;
+        }
+
+        return await EndAsync(report, earlier?.Compare(report), printer);
     }
 
-    private static async Task<bool> WriteAsync(ConformanceReport report, string path)
+    /// <summary>What could not be printed is the last thing that is told, when the reports are written.</summary>
+    private async Task<int> EndAsync(ConformanceReport report, IReadOnlyList<ConformanceDifference>? differences, Printer? printer)
+    {
+        bool written = await _files.WriteAsync(report);
+        if (printer?.Failure is { } failure)
+            throw new ToolException(failure.Message, failure);
+        foreach (string line in differences?.Select(ConformanceText.Difference) ?? [])
+            Tell($"differs: {line}");
+        foreach (string line in json ? [ConformanceJson.Write(report)] : ConformanceText.Summary(report))
+            ToolOutput.PrintLine(line);
+        return written ? Code(report, differences) : TestExitCode.Failure;
+    }
+
+    private static int Code(ConformanceReport report, IReadOnlyList<ConformanceDifference>? differences)
+    {
+        if (report.Stopped)
+            return TestExitCode.Stopped;
+        if (report.Judged == 0)
+            return TestExitCode.NothingJudged;
+        if (differences is not null)
+            return differences.Count == 0 ? TestExitCode.Success : TestExitCode.Differs;
+        return report.Succeeded ? TestExitCode.Success : TestExitCode.Failure;
+    }
+
+    private static async Task<ConformanceBaseline> ReadAsync(string path, CancellationToken stop)
     {
         try
         {
-            await ConformanceReportFile.WriteAsync(report, path);
-            return true;
+            return ConformanceBaseline.Parse(await File.ReadAllTextAsync(path, stop));
         }
-        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException or FormatException)
         {
-            ToolOutput.PrintError($"--report '{path}': {failure.Message}");
-            return false;
+            throw new ToolException($"--baseline '{path}': {failure.Message}", failure);
         }
     }
 
-    private static string Totals(ConformanceReport report) => string.Create(
-        CultureInfo.InvariantCulture,
-        $"{string.Join(", ", Enum.GetValues<ConformanceVerdict>().Select(verdict => $"{Word(verdict)} {report.CountOf(verdict)}"))} in {report.Elapsed.TotalSeconds:0.0} s");
+    /// <summary>With <c>--json</c>, standard output has one object and nothing else.</summary>
+    private void Tell(string line)
+    {
+        if (json)
+            ToolOutput.PrintNotice(line);
+        else
+            ToolOutput.PrintLine(line);
+    }
 
-    private static string Word(ConformanceVerdict verdict) => verdict.ToString().ToUpperInvariant();
-
-    /// <summary>One line a case; of those that failed also the dialogue.</summary>
+    /// <summary>A disk that is full, or whoever reads no more, does not end the run: the reports are still to be written.</summary>
     private sealed class Printer : IProgress<ConformanceResult>
     {
-        public void Report(ConformanceResult value)
+        internal IOException? Failure { get; private set; }
+
+        public void Report(ConformanceResult value) => Print(ConformanceText.Finding(value));
+
+        internal void Print(IReadOnlyList<string> lines)
         {
-            if (value.Verdict is ConformanceVerdict.Skip)
-                return;
-            ToolOutput.PrintLine($"{Word(value.Verdict),-6} {value.Case.Id}  {value.Elapsed.TotalMilliseconds:0} ms");
-            if (value.Verdict is ConformanceVerdict.Pass or ConformanceVerdict.Reject)
-                return;
-            ToolOutput.PrintLine($"       expected {value.Expected}; {value.Came}");
-            foreach (DialogueLine line in value.Dialogue)
-                ToolOutput.PrintLine(string.Create(CultureInfo.InvariantCulture, $"       {line.At.TotalMilliseconds,9:0.00} {line.From,-5} {line.Channel}: {line.Text}"));
+            try
+            {
+                foreach (string line in Failure is null ? lines : [])
+                    ToolOutput.PrintLine(line);
+            }
+            catch (IOException failure)
+            {
+                Failure = failure;
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ public sealed class JsonReportTests
     [Fact]
     public void The_object_has_these_fields()
     {
-        Names(_whole).Should().Equal("peer", "environment", "seed", "started_at", "seconds", "restarts", "cases", "totals");
+        Names(_whole).Should().Equal("peer", "environment", "seed", "started_at", "seconds", "restarts", "stopped", "cases", "totals");
         Names(_whole.GetProperty("peer")).Should().Equal("role", "socket", "device", "program", "features", "protocol_features", "queues");
         Names(_whole.GetProperty("cases")[0]).Should()
             .Equal("id", "chapter", "level", "title", "section", "verdict", "severity", "expected", "came", "reason", "seconds", "command", "dialogue");
@@ -63,6 +63,15 @@ public sealed class JsonReportTests
     [Fact]
     public void Nothing_found_is_an_empty_list() =>
         JsonDocument.Parse(ConformanceJson.Write(SampleReport.Empty)).RootElement.GetProperty("cases").GetArrayLength().Should().Be(0);
+
+    [Fact]
+    public void Cases_are_listed_with_what_they_need()
+    {
+        JsonElement list = JsonDocument.Parse(ConformanceJson.Write(BackendSuite.Cases)).RootElement.GetProperty("cases");
+        list.GetArrayLength().Should().Be(BackendSuite.Cases.Count);
+        Names(list[0]).Should().Equal("id", "chapter", "level", "title", "section", "needs");
+        list.EnumerateArray().Single(static one => one.GetProperty("id").GetString() == "block/id").GetProperty("needs").EnumerateArray().Select(static need => need.GetString()).Should().Contain("a blk device");
+    }
 
     private static JsonElement Case(string id) => _whole.GetProperty("cases").EnumerateArray().Single(one => one.GetProperty("id").GetString() == id);
 

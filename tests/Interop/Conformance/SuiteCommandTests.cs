@@ -80,9 +80,13 @@ public sealed class SuiteCommandTests : IDisposable
     public async Task What_cannot_be_run_is_said_in_one_line()
     {
         (await ToolProcess.RunAsync("test")).ShouldFail(2).Should().Contain("--socket").And.Contain("--list");
-        (await ToolProcess.RunAsync("test", "--socket", _folder.File("nobody"), "--only", "no/such-case")).ShouldFail(1).Should().Contain("no/such-case");
+        (await ToolProcess.RunAsync("test", "--socket", _folder.File("nobody"), "--only", "status,no/such-case")).ShouldFail(2).Should().Contain("'no/such-case'").And.Contain("hostile-rings");
         (await ToolProcess.RunAsync("test", "--socket", _folder.File("nobody"), "--report", "report.pdf")).ShouldFail(2).Should().Contain(".html").And.Contain("report.pdf");
-        (await ToolProcess.RunAsync("test", "--socket", _folder.File("nobody"), "--device", "teapot")).ShouldFail(1).Should().Contain("teapot").And.Contain("generic");
+        (await ToolProcess.RunAsync("test", "--socket", _folder.File("nobody"), "--device", "teapot")).ShouldFail(2).Should().Contain("teapot").And.Contain("generic");
+        (await ToolProcess.RunAsync("test-frontend", "--socket-path", _folder.File("nobody"), "--device", "auto")).ShouldFail(2).Should().Contain("auto").And.Contain("rng");
+        (await ToolProcess.RunAsync("test", "--list", "--only", "no/such-case")).ShouldFail(2).Should().Contain("no/such-case");
+        (await ToolProcess.RunAsync("test", "--socket", _folder.File("nobody"), "--baseline", _folder.File("no.json"))).ShouldFail(1).Should().Contain("no.json");
+        (await ToolProcess.RunAsync("test", "--socket", _folder.File("nobody"), "--report", "/proc/no/report.xml")).ShouldFail(1).Should().Contain("/proc/no/report.xml", "that is said before the run, not after it");
         (await ToolProcess.RunAsync("test", "--socket", _folder.File("nobody"), "--timeout", "1")).ShouldFail(1).Should().Contain("nobody");
     }
 
@@ -93,6 +97,129 @@ public sealed class SuiteCommandTests : IDisposable
         all.Output.Should().HaveCountGreaterThan(450).And.OnlyHaveUniqueItems();
         ChildProcess.Outcome some = await ToolProcess.RunAsync("test", "--list", "--only", "ring-states/base*");
         some.Output.Should().HaveCount(2).And.OnlyContain(static line => line.StartsWith("ring-states/base", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task The_cases_are_listed_as_one_object()
+    {
+        JsonElement list = await ToolProcess.JsonAsync("test", "--list", "--only", "ring-states/base*");
+        list.GetProperty("cases").EnumerateArray().Select(static one => one.GetProperty("id").GetString()).Should().HaveCount(2).And.OnlyContain(static id => id!.StartsWith("ring-states/base"));
+        JsonElement others = await ToolProcess.JsonAsync("test-frontend", "--list");
+        others.GetProperty("cases").GetArrayLength().Should().BeGreaterThan(80);
+    }
+
+    [Fact]
+    public async Task A_run_says_whom_it_examines_and_why_cases_were_skipped()
+    {
+        await using ChildProcess serving = await ServeEntropyAsync();
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync("test", "--socket", _folder.File("rng"), "--device", "rng", "--only", "status,console", "--timeout", "10");
+        outcome.ExitCode.Should().Be(0);
+        outcome.Output[0].Should().StartWith("rng back-end (").And.EndWith($") at {_folder.File("rng")}");
+        outcome.Output.Should().Contain(static line => line.StartsWith("features: ", StringComparison.Ordinal))
+            .And.Contain(static line => line.StartsWith("PASS   status/", StringComparison.Ordinal))
+            .And.Contain(static line => line.EndsWith(" skipped: for a console device only", StringComparison.Ordinal));
+        outcome.Output[^1].Should().StartWith("PASS ").And.Contain("FAIL 0");
+    }
+
+    [Fact]
+    public async Task A_run_that_judges_nothing_is_no_success()
+    {
+        await using ChildProcess serving = await ServeEntropyAsync();
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync("test", "--socket", _folder.File("rng"), "--device", "rng", "--only", "console");
+        outcome.ExitCode.Should().Be(3);
+        outcome.Output[^1].Should().StartWith("PASS 0, REJECT 0, FAIL 0, WEDGED 0, SKIP ");
+    }
+
+    [Fact]
+    public async Task A_run_is_compared_with_an_earlier_one()
+    {
+        await using ChildProcess serving = await ServeEntropyAsync();
+        string[] run = ["test", "--socket", _folder.File("rng"), "--device", "rng", "--only", "status,console", "--timeout", "10"];
+        (await ToolProcess.RunAsync([.. run, "--report", _folder.File("known.json")])).ExitCode.Should().Be(0);
+        ChildProcess.Outcome same = await ToolProcess.RunAsync([.. run, "--baseline", _folder.File("known.json")]);
+        same.ExitCode.Should().Be(0);
+        same.OutputText.Should().NotContain("differs");
+
+        string known = await File.ReadAllTextAsync(_folder.File("known.json"));
+        await File.WriteAllTextAsync(_folder.File("known.json"), known.Replace("\"PASS\",\"severity\"", "\"FAIL\",\"severity\"", StringComparison.Ordinal));
+        ChildProcess.Outcome other = await ToolProcess.RunAsync([.. run, "--baseline", _folder.File("known.json")]);
+        other.ExitCode.Should().Be(4);
+        other.Output.Should().Contain("differs: status/fresh: PASS, was FAIL");
+        ChildProcess.Outcome json = await ToolProcess.RunAsync([.. run, "--baseline", _folder.File("known.json"), "--json"]);
+        json.ExitCode.Should().Be(4);
+        ToolProcess.Parse(json).GetProperty("stopped").GetBoolean().Should().BeFalse();
+        json.Errors.Should().Contain("vhost-user: differs: status/fresh: PASS, was FAIL");
+    }
+
+    [Theory]
+    [InlineData(UnixSignal.Interrupt)]
+    [InlineData(UnixSignal.Terminate)]
+    public async Task A_run_that_is_stopped_writes_what_it_has_found(int signal)
+    {
+        await using ChildProcess serving = await ServeEntropyAsync();
+        await using ChildProcess suite = ToolProcess.Start("test", "--socket", _folder.File("rng"), "--device", "rng", "--report", _folder.File("r.json"), "--report", _folder.File("r.xml"));
+        await suite.OutputLineAsync("PASS ");
+        suite.Signal(signal);
+        ChildProcess.Outcome outcome = await suite.EndAsync();
+
+        outcome.ExitCode.Should().Be(130);
+        outcome.Output.Should().Contain("The run was stopped before its end.").And.Contain(static line => line.EndsWith(" skipped: not run: the run was stopped", StringComparison.Ordinal));
+        using JsonDocument report = JsonDocument.Parse(await File.ReadAllTextAsync(_folder.File("r.json")));
+        report.RootElement.GetProperty("stopped").GetBoolean().Should().BeTrue();
+        Count(report.RootElement, "PASS").Should().BePositive();
+        (await File.ReadAllTextAsync(_folder.File("r.xml"))).Should().Contain("not run: the run was stopped");
+    }
+
+    [Fact]
+    public async Task A_second_signal_ends_a_run_at_once()
+    {
+        await using ChildProcess serving = await ServeEntropyAsync();
+        (await ChildProcess.RunAsync("mkfifo", _folder.File("unread"))).ExitCode.Should().Be(0);
+        string arguments = $"test --socket '{_folder.File("rng")}' --device rng --json --report '{_folder.File("r.json")}'";
+        await using ChildProcess suite = ToolProcess.StartShell($"exec dotnet '{ToolProcess.Assembly}' {arguments} > '{_folder.File("unread")}'");
+        await using FileStream unread = new(_folder.File("unread"), FileMode.Open, FileAccess.Read);
+        await serving.ErrorLineAsync("refused"); // by then the suite has begun
+
+        suite.Signal(UnixSignal.Terminate);
+        await Eventually.TrueAsync(() => File.Exists(_folder.File("r.json")));
+        suite.Signal(UnixSignal.Terminate); // while it prints what nobody reads
+
+        (await suite.EndAsync()).ExitCode.Should().Be(143);
+    }
+
+    [Fact]
+    public async Task A_suite_that_waits_for_a_front_end_is_stopped_too()
+    {
+        await using ChildProcess suite = ToolProcess.Start("test-frontend", "--socket-path", _folder.File("f"), "--timeout", "600", "--report", _folder.File("f.json"));
+        await Eventually.TrueAsync(() => File.Exists(_folder.File("f")));
+        ChildProcess.Outcome outcome = await suite.TerminateAsync();
+        outcome.ExitCode.Should().Be(130);
+        outcome.Output[0].Should().Be($"blk front-end at {_folder.File("f")}");
+        File.Exists(_folder.File("f.json")).Should().BeTrue();
+    }
+
+    [SkippableFact]
+    public async Task The_script_for_released_peers_compares_its_runs()
+    {
+        Skip.IfNot(ToolProcess.Assembly.Contains("/Release/", StringComparison.Ordinal), "the script runs the command of the Release configuration");
+        string script = RepositoryRoot.File("tests", "conformance.sh");
+        await using ChildProcess run = ChildProcess.Start(script, "own-blk", "--quick", "--runs", "2", "--no-build");
+        ChildProcess.Outcome outcome = await run.EndAsync(_patience);
+        outcome.ExitCode.Should().Be(0, string.Join(" | ", outcome.Errors));
+        outcome.Output[0].Should().MatchRegex("^own-blk, run 1: [1-9][0-9]* cases not SKIP; PASS [1-9][0-9]*, REJECT [0-9]+, FAIL 0, WEDGED 0, SKIP [0-9]+; [0-9.]+ s; 0 restarts$");
+        outcome.Output[^1].Should().Be("All runs agree: own-blk");
+        File.Exists(RepositoryRoot.File("out", "conformance", "own-blk", "run-2.html")).Should().BeTrue();
+
+        (await ChildProcess.RunAsync(script, "tape")).ExitCode.Should().Be(2);
+        (await ChildProcess.RunAsync(script, "own-blk", "--runs", "none")).ExitCode.Should().Be(2);
+        (await ChildProcess.RunAsync(script, "--help")).OutputText.Should().Contain("qemu-storage-daemon").And.NotContain("#");
+    }
+
+    private async Task<ChildProcess> ServeEntropyAsync()
+    {
+        ChildProcess serving = ToolProcess.Start("serve", "rng", "--socket-path", _folder.File("rng"));
+        await serving.ErrorLineAsync("serving");
+        return serving;
     }
 
     private async Task<JsonElement> OwnAsync(string device, params string[] server)

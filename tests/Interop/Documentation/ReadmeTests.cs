@@ -3,7 +3,7 @@ using Vhost.Tests.Support;
 
 namespace Vhost.Interop.Tests.Documentation;
 
-/// <summary>What README.md says is so.</summary>
+/// <summary>What README.md says is so, and what the documents on the conformance suite say can be done.</summary>
 [System.Runtime.Versioning.SupportedOSPlatform("linux")]
 public sealed partial class ReadmeTests
 {
@@ -11,6 +11,8 @@ public sealed partial class ReadmeTests
     private const string End = "<!-- support:end -->\n";
 
     private static readonly string _path = RepositoryRoot.File("README.md");
+    private static readonly TimeSpan _patience = TimeSpan.FromMinutes(2);
+    private static readonly string[] _withRecipes = [_path, RepositoryRoot.File("docs", "conformance", "README.md")];
 
     public static TheoryData<string> Recipes => [.. Find().Select(recipe => recipe.Script)];
 
@@ -39,7 +41,8 @@ public sealed partial class ReadmeTests
         File.SetUnixFileMode(folder.File("vhost-user"), UnixFileMode.UserRead | UnixFileMode.UserExecute);
 
         // Job control, so that %1 is known; without it the background job would also ignore signals from the keyboard.
-        ChildProcess.Outcome outcome = await ChildProcess.RunAsync("bash", "-c", $"set -e -m\ncd '{folder.Path}'\nPATH=$PWD:$PATH\n{script}");
+        await using ChildProcess run = ChildProcess.Start("bash", "-c", $"set -e -m\ncd '{folder.Path}'\nPATH=$PWD:$PATH\n{script}");
+        ChildProcess.Outcome outcome = await run.EndAsync(_patience);
 
         outcome.ExitCode.Should().Be(0, $"{script}\n{string.Join('\n', outcome.Errors)}\n{outcome.OutputText}");
     }
@@ -47,7 +50,7 @@ public sealed partial class ReadmeTests
     [Fact]
     public void Links_lead_somewhere()
     {
-        foreach (string document in Directory.EnumerateFiles(RepositoryRoot.File("docs"), "*.md").Append(_path).Append(RepositoryRoot.File("CONTRIBUTING.md")))
+        foreach (string document in Directory.EnumerateFiles(RepositoryRoot.File("docs"), "*.md", SearchOption.AllDirectories).Append(_path).Append(RepositoryRoot.File("CONTRIBUTING.md")))
         {
             foreach (Match link in Link().Matches(File.ReadAllText(document)))
             {
@@ -58,7 +61,7 @@ public sealed partial class ReadmeTests
     }
 
     private static IReadOnlyList<(string Needs, string Script)> Find() =>
-        [.. Recipe().Matches(File.ReadAllText(_path)).Select(match => (match.Groups["needs"].Value, match.Groups["script"].Value))];
+        [.. _withRecipes.SelectMany(static path => Recipe().Matches(File.ReadAllText(path))).Select(match => (match.Groups["needs"].Value, match.Groups["script"].Value))];
 
     [GeneratedRegex(@"<!-- recipe(?:: (?<needs>\S+))? -->\n```sh\n(?<script>.*?)```", RegexOptions.Singleline, 10_000)]
     private static partial Regex Recipe();

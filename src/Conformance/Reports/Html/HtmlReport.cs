@@ -45,11 +45,12 @@ internal static class HtmlReport
     private static void WriteHeader(HtmlText html, ConformanceReport report)
     {
         ConformancePeer peer = report.Peer;
+        ConformanceVerdict outcome = !report.Succeeded ? ConformanceVerdict.Fail : report.Judged == 0 || report.Stopped ? ConformanceVerdict.Skip : ConformanceVerdict.Pass;
         html.Write($"""
             <header>
             <p class="kind">vhost-user conformance</p>
             <h1>{Name(peer)}</h1>
-            <p class="outcome {(report.Succeeded ? "pass" : "fail")}"><span class="mark" aria-hidden="true">{(report.Succeeded ? "✓" : "✗")}</span> {Outcome(report)}</p>
+            <p class="outcome {Class(outcome)}"><span class="mark" aria-hidden="true">{Mark(outcome)}</span> {Outcome(report)}</p>
             <dl class="facts">
 
             """);
@@ -234,6 +235,10 @@ internal static class HtmlReport
 
     private static string Outcome(ConformanceReport report) =>
         report.Results.Count == 0 ? "No case ran"
+        : report.Stopped ? $"Incomplete: the run was stopped; {Bad(report)} of {report.Judged} cases until then"
+        : report.Judged == 0 ? $"Nothing could be judged: all {report.Results.Count} cases were skipped"
         : report.Succeeded ? $"Conforms: none of {report.Results.Count} cases failed"
-        : $"{report.CountOf(ConformanceVerdict.Fail)} failed, {report.CountOf(ConformanceVerdict.Wedged)} wedged of {report.Results.Count} cases";
+        : $"{Bad(report)} of {report.Results.Count} cases";
+
+    private static string Bad(ConformanceReport report) => $"{report.CountOf(ConformanceVerdict.Fail)} failed, {report.CountOf(ConformanceVerdict.Wedged)} wedged";
 }

@@ -1,0 +1,16 @@
+namespace Vhost.Conformance;
+
+/// <summary>What both suites demand of their options.</summary>
+internal static class RunLimits
+{
+    private static readonly TimeSpan _longest = TimeSpan.FromHours(1);
+
+    public static void Check(string socketPath, string device, IReadOnlyList<string> devices, TimeSpan timeout)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(socketPath);
+        if (!devices.Contains(device, StringComparer.Ordinal))
+            throw new ArgumentException($"Device '{device}': must be one of {string.Join(", ", devices)}.", nameof(device));
+        if (timeout <= TimeSpan.Zero || timeout > _longest)
+            throw new ArgumentOutOfRangeException(nameof(timeout), timeout, "A timeout is longer than nothing, and at most an hour.");
+    }
+}

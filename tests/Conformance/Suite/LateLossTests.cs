@@ -1,0 +1,97 @@
+using Vhost.Conformance.Tests.Mutants;
+
+namespace Vhost.Conformance.Tests;
+
+/// <summary>A back-end that is lost only after it has passed the check behind a case: not the next case is blamed, but the one before.</summary>
+public sealed class LateLossTests : IAsyncLifetime
+{
+    private readonly PointedSocket _place = new();
+    private readonly HandBackend _backend = new();
+    private readonly List<ConformanceResult> _heard = [];
+
+    public Task InitializeAsync()
+    {
+        _place.Point(_backend.SocketPath);
+        return Task.CompletedTask;
+    }
+
+    public async Task DisposeAsync()
+    {
+        await _place.DisposeAsync();
+        await _backend.DisposeAsync();
+    }
+
+    [Fact]
+    public async Task The_next_case_is_run_again_where_the_back_end_died()
+    {
+        ConformanceReport report = await RunAsync(_place.PointNowhere, $"ln -sf {_backend.SocketPath} {_place.Path}");
+
+        report.Results[0].Verdict.Should().Be(ConformanceVerdict.Fail);
+        report.Results[0].Severity.Should().Be(ConformanceSeverity.Critical);
+        report.Results[0].Came.Should().Contain("gone").And.Contain(report.Results[1].Case.Id);
+        report.Results[0].Dialogue[^1].Text.Should().Be($"the back-end served once more, and did not when {report.Results[1].Case.Id} began");
+        report.Results.Skip(1).Should().OnlyContain(static result => result.Verdict == ConformanceVerdict.Pass);
+        report.Restarts.Should().Be(1);
+    }
+
+    [Fact]
+    public async Task And_where_it_lives_but_serves_no_more()
+    {
+        ConformanceReport report = await RunAsync(_place.PointToMute, $"ln -sf {_backend.SocketPath} {_place.Path}");
+
+        report.Results[0].Verdict.Should().Be(ConformanceVerdict.Wedged);
+        report.Results.Skip(1).Should().OnlyContain(static result => result.Verdict == ConformanceVerdict.Pass);
+        report.Restarts.Should().Be(1);
+    }
+
+    [Fact]
+    public async Task Whoever_looks_on_hears_of_the_case_before_once_more()
+    {
+        ConformanceReport report = await RunAsync(_place.PointNowhere, $"ln -sf {_backend.SocketPath} {_place.Path}");
+
+        _heard.Select(static result => (result.Case.Id, result.Verdict)).Take(3).Should().Equal(
+            (report.Results[0].Case.Id, ConformanceVerdict.Pass),
+            (report.Results[0].Case.Id, ConformanceVerdict.Fail),
+            (report.Results[1].Case.Id, ConformanceVerdict.Pass));
+        _heard[1].Command.Should().Be(_heard[0].Command).And.NotBeEmpty();
+    }
+
+    [Fact]
+    public async Task Without_a_command_the_case_that_met_nobody_is_skipped()
+    {
+        ConformanceReport report = await RunAsync(_place.PointNowhere, null);
+
+        report.Results[0].Verdict.Should().Be(ConformanceVerdict.Fail);
+        report.Results.Skip(1).Should().OnlyContain(static result => result.Verdict == ConformanceVerdict.Skip);
+        report.Results[1].Reason.Should().Contain($"gone since {report.Results[0].Case.Id}");
+    }
+
+    [Fact]
+    public async Task Without_a_command_a_case_that_did_speak_to_it_keeps_the_blame()
+    {
+        ConformanceReport report = await RunAsync(_place.PointToMute, null);
+
+        report.Results[0].Verdict.Should().Be(ConformanceVerdict.Pass);
+        report.Results[1].Verdict.Should().Be(ConformanceVerdict.Wedged);
+        report.Results[2].Reason.Should().Contain($"gone since {report.Results[1].Case.Id}");
+    }
+
+    /// <summary>Something happens to the back-end when the first case has its verdict.</summary>
+    private Task<ConformanceReport> RunAsync(Action happens, string? command)
+    {
+        BackendSuite suite = new(new()
+        {
+            SocketPath = _place.Path,
+            Device = "blk",
+            Only = "ring-states/kick-before-enable,ring-states/restart,ring-states/disable",
+            Timeout = TimeSpan.FromMilliseconds(500),
+            RestartCommand = command,
+        });
+        return suite.RunAsync(new Hears(result =>
+        {
+            _heard.Add(result);
+            if (_heard.Count == 1)
+                happens();
+        }));
+    }
+}
