@@ -12,6 +12,22 @@ internal static class AcknowledgementsChapter
     private static readonly CaseNeeds _acks = new() { Protocol = VhostUserProtocolFeatures.ReplyAck };
     private static readonly CaseNeeds _working = CaseNeeds.Working with { Protocol = VhostUserProtocolFeatures.ReplyAck };
 
+    private static readonly Negotiation _unagreed = new() { WithoutProtocol = VhostUserProtocolFeatures.ReplyAck };
+
+    /// <summary>What has no reply of its own and can be said honestly after the memory table.</summary>
+    private static readonly VhostUserRequest[] _settings =
+    [
+        VhostUserRequest.SetFeatures, VhostUserRequest.SetProtocolFeatures, VhostUserRequest.SetMemTable, VhostUserRequest.SetVringNum, VhostUserRequest.SetVringAddr, VhostUserRequest.SetVringBase,
+        VhostUserRequest.SetVringKick, VhostUserRequest.SetVringCall, VhostUserRequest.SetVringErr, VhostUserRequest.SetVringEnable, VhostUserRequest.SetLogFd, VhostUserRequest.SendRarp,
+        VhostUserRequest.NetSetMtu, VhostUserRequest.SetBackendReqFd, VhostUserRequest.SetConfig, VhostUserRequest.ResetDevice, VhostUserRequest.AddMemReg, VhostUserRequest.RemMemReg, VhostUserRequest.SetStatus,
+    ];
+
+    private static readonly VhostUserRequest[] _questions =
+    [
+        VhostUserRequest.GetFeatures, VhostUserRequest.GetProtocolFeatures, VhostUserRequest.GetQueueNum, VhostUserRequest.GetVringBase, VhostUserRequest.GetConfig, VhostUserRequest.GetMaxMemSlots,
+        VhostUserRequest.GetStatus, VhostUserRequest.GetInflightFd,
+    ];
+
     public static Chapter Cases { get; } = Build();
 
     private static Chapter Build()
@@ -19,34 +35,32 @@ internal static class AcknowledgementsChapter
         Chapter chapter = new("acknowledgements", Section, _acks)
         {
             { "flags", Must, "An acknowledgement has the code of its message, the flags 5 and 8 bytes", FlagsAsync },
-            { "refusal", Must, "A message that fails is acknowledged with something else than 0, or ends the connection", RefusalAsync },
+            { "refusal", Must, "B19: A memory table without descriptors is acknowledged with something else than 0, or ends the connection", RefusalAsync },
             { "refusal-ring", Should, "A size of 0 for a ring is acknowledged with something else than 0, or ends the connection", RefusalRingAsync },
             { "own-failing", Should, "GET_CONFIG that fails is answered without contents, also with NEED_REPLY", OwnFailingAsync, _acks with { Protocol = VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.Config } },
             { "pipelined", Must, "Messages that are sent one after the other without waiting are answered in their order", PipelinedAsync },
             { "pipelined-mixed", Must, "Acknowledgements and replies come in the order of their messages", PipelinedMixedAsync },
             { "pipelined-ring", Must, "A ring that is described and started in one go is served, and each message answered", PipelinedRingAsync, _working },
             { "after-disable", Should, "Once it is acknowledged that a ring is disabled it is not served", AfterDisableAsync, _working with { Features = VirtioFeatures.VhostUserProtocolFeatures } },
-            { "after-call", Must, "Once a new call descriptor is acknowledged the old one is not signalled", AfterCallAsync, _working },
-            { "after-table", Must, "Once a new table is acknowledged work is done in it", AfterTableAsync, _working },
             { "after-removal", Must, "Once it is acknowledged that a region is removed its addresses can be used anew", AfterRemovalAsync, _working with { Protocol = VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.ConfigureMemSlots } },
             { "log-once", Must, "SET_LOG_BASE is answered once, without NEED_REPLY", static peer => LogAsync(peer, BackendPeer.Plain), Log() },
             { "log-once-asked", Must, "SET_LOG_BASE is answered once, with NEED_REPLY", static peer => LogAsync(peer, BackendPeer.NeedReply), Log() },
         };
-        foreach (Honest honest in HonestMessages())
+        foreach ((VhostUserRequest request, string word, MessageContract contract) in MessageNeeds.All)
         {
-            string name = MessageContracts.NameOf(honest.Request)["VHOST_USER_".Length..];
-            string id = name.ToLowerInvariant().Replace('_', '-');
-            chapter.Add($"once-{id}", Must, $"{name} with NEED_REPLY is answered once, with 0", peer => OnceAsync(peer, honest), With(honest.Needs));
-            chapter.Add($"silent-{id}", Must, $"{name} without NEED_REPLY is not answered", peer => SilentAsync(peer, honest), honest.Needs);
-            chapter.Add($"unagreed-{id}", Must, $"{name} is not answered without REPLY_ACK and NEED_REPLY", peer => UnagreedAsync(peer, honest), honest.Needs);
-        }
-
-        foreach ((VhostUserRequest request, CaseNeeds needs) in Questions())
-        {
-            string name = MessageContracts.NameOf(request)["VHOST_USER_".Length..];
-            string id = name.ToLowerInvariant().Replace('_', '-');
-            chapter.Add($"own-{id}", Must, $"{name} with NEED_REPLY is answered once, with its own reply", peer => OwnAsync(peer, request, false), With(needs));
-            chapter.Add($"own-flags-{id}", Should, $"The reply to {name} with NEED_REPLY has the flags 5", peer => OwnAsync(peer, request, true), With(needs));
+            string name = contract.Name["VHOST_USER_".Length..];
+            CaseNeeds needs = With(Needs(request, contract));
+            if (_settings.Contains(request))
+            {
+                chapter.Add($"once-{word}", Must, $"{name} with NEED_REPLY is answered once, with 0", peer => OnceAsync(peer, request), needs);
+                chapter.Add($"silent-{word}", Must, $"{name} without NEED_REPLY is not answered", peer => SilentAsync(peer, request, new()), needs);
+                chapter.Add($"unagreed-{word}", Must, $"{name} is not answered without REPLY_ACK and NEED_REPLY", peer => SilentAsync(peer, request, _unagreed), Needs(request, contract));
+            }
+            else if (_questions.Contains(request))
+            {
+                chapter.Add($"own-{word}", Must, $"{name} with NEED_REPLY is answered once, with its own reply", peer => OwnAsync(peer, request, false), needs);
+                chapter.Add($"own-flags-{word}", Should, $"The reply to {name} with NEED_REPLY has the flags 5", peer => OwnAsync(peer, request, true), needs);
+            }
         }
 
         return chapter;
@@ -56,114 +70,35 @@ internal static class AcknowledgementsChapter
 
     private static CaseNeeds With(CaseNeeds needs) => needs with { Protocol = needs.Protocol | VhostUserProtocolFeatures.ReplyAck };
 
-    private static CaseNeeds Of(VhostUserProtocolFeatures protocol) => new() { Protocol = protocol };
+    // The only field of the configuration space that is known to be writable is that of a disk.
+    private static CaseNeeds Needs(VhostUserRequest request, MessageContract contract) => request == VhostUserRequest.SetConfig
+        ? MessageNeeds.Of(contract) with { Device = "blk", Features = (VirtioFeatures)(ulong)VirtioBlkFeatures.ConfigWriteCache }
+        : MessageNeeds.Of(contract);
 
-    /// <summary>A message that can be said honestly after the negotiation and the memory table.</summary>
-    private sealed record Honest(VhostUserRequest Request, CaseNeeds Needs, Func<BackendPeer, ReadOnlyMemory<byte>> Payload, Func<BackendPeer, SafeHandle[]>? Descriptors = null, Func<BackendPeer, Task>? Before = null);
-
-    private static IEnumerable<Honest> HonestMessages()
+    private static async Task OnceAsync(BackendPeer peer, VhostUserRequest request)
     {
-        CaseNeeds nothing = CaseNeeds.Nothing;
-        CaseNeeds bit30 = new() { Features = VirtioFeatures.VhostUserProtocolFeatures };
-        yield return new(VhostUserRequest.SetFeatures, nothing, static peer => BackendPeer.U64((ulong)peer.State.Features));
-        yield return new(VhostUserRequest.SetProtocolFeatures, bit30, static peer => BackendPeer.U64((ulong)peer.State.Protocol));
-        yield return new(VhostUserRequest.SetMemTable, nothing, static peer => peer.Memory.Table, static peer => peer.Memory.Descriptors);
-        yield return new(VhostUserRequest.SetVringNum, nothing, static peer => BackendPeer.RingState(0, BackendPeer.UsualRingSize));
-        yield return new(VhostUserRequest.SetVringAddr, nothing, static peer => BackendPeer.Bytes(peer.NewRing(0).Address));
-        yield return new(VhostUserRequest.SetVringBase, nothing, static peer => BackendPeer.RingState(0, 0));
-        yield return new(VhostUserRequest.SetVringKick, nothing, static peer => BackendPeer.RingWord(0), Event, static peer => peer.DescribeAsync(peer.NewRing(0)));
-        yield return new(VhostUserRequest.SetVringCall, nothing, static peer => BackendPeer.RingWord(0), Event);
-        yield return new(VhostUserRequest.SetVringErr, nothing, static peer => BackendPeer.RingWord(0), Event);
-        yield return new(VhostUserRequest.SetVringEnable, bit30, static peer => BackendPeer.RingState(0, 0));
-        yield return new(VhostUserRequest.SetLogFd, new() { Features = VirtioFeatures.LogAll }, static peer => default, Event);
-        yield return new(VhostUserRequest.SendRarp, Of(VhostUserProtocolFeatures.Rarp), static peer => BackendPeer.U64(0x0000_0302_0100_0002));
-        yield return new(VhostUserRequest.NetSetMtu, Of(VhostUserProtocolFeatures.NetMtu) with { Features = (VirtioFeatures)(1UL << 3) }, static peer => BackendPeer.U64(1500));
-        yield return new(VhostUserRequest.SetBackendReqFd, Of(VhostUserProtocolFeatures.BackendReq), static peer => default, Socket);
-        yield return new(VhostUserRequest.SetConfig, Of(VhostUserProtocolFeatures.Config) with { Device = "blk", Features = (VirtioFeatures)(1UL << 11) }, static peer => Writeback());
-        yield return new(VhostUserRequest.ResetDevice, Of(VhostUserProtocolFeatures.ResetDevice), static peer => default);
-        yield return new(VhostUserRequest.AddMemReg, Of(VhostUserProtocolFeatures.ConfigureMemSlots), static peer => More(peer, out _), static peer => { More(peer, out SafeHandle[] file); return file; });
-        yield return new(VhostUserRequest.RemMemReg, Of(VhostUserProtocolFeatures.ConfigureMemSlots), static peer => BackendPeer.Bytes(new VhostUserSingleRegion(peer.Memory.Regions[0])));
-        yield return new(VhostUserRequest.SetStatus, Of(VhostUserProtocolFeatures.Status), static peer => BackendPeer.U64(11));
-    }
-
-    private static IEnumerable<(VhostUserRequest Request, CaseNeeds Needs)> Questions()
-    {
-        yield return (VhostUserRequest.GetFeatures, CaseNeeds.Nothing);
-        yield return (VhostUserRequest.GetProtocolFeatures, new() { Features = VirtioFeatures.VhostUserProtocolFeatures });
-        yield return (VhostUserRequest.GetQueueNum, Of(VhostUserProtocolFeatures.MultiQueue));
-        yield return (VhostUserRequest.GetVringBase, CaseNeeds.Nothing);
-        yield return (VhostUserRequest.GetConfig, Of(VhostUserProtocolFeatures.Config));
-        yield return (VhostUserRequest.GetMaxMemSlots, Of(VhostUserProtocolFeatures.ConfigureMemSlots));
-        yield return (VhostUserRequest.GetStatus, Of(VhostUserProtocolFeatures.Status));
-        yield return (VhostUserRequest.GetInflightFd, Of(VhostUserProtocolFeatures.InflightShmFd));
-    }
-
-    private static SafeHandle[] Event(BackendPeer peer) => [peer.Own(new EventNotifier()).Descriptor];
-
-    private static SafeHandle[] Socket(BackendPeer peer)
-    {
-        (VhostUserConnection ours, Microsoft.Win32.SafeHandles.SafeFileHandle theirs) = VhostUserConnection.CreatePairWithHandle("back-end channel");
-        peer.Own(new Held(ours));
-        return [peer.Own(theirs)];
-    }
-
-    private sealed class Held(VhostUserConnection connection) : IDisposable
-    {
-        public void Dispose() => connection.Abort();
-    }
-
-    private static byte[] Writeback() => [32, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1];
-
-    private static byte[] More(BackendPeer peer, out SafeHandle[] file)
-    {
-        CaseMemory more = peer.Own(new CaseMemory(new CaseRegion(1UL << 32, 1 << 20)));
-        file = more.Descriptors;
-        return BackendPeer.Bytes(new VhostUserSingleRegion(more.Regions[0]));
-    }
-
-    private static async Task<BackendPeer> ReadyAsync(BackendPeer peer, Negotiation? choice = null)
-    {
-        await peer.NegotiateAsync(choice).ConfigureAwait(false);
-        await peer.ShareMemoryAsync().ConfigureAwait(false);
-        return peer;
-    }
-
-    private static async Task OnceAsync(BackendPeer peer, Honest honest)
-    {
-        await ReadyAsync(peer).ConfigureAwait(false);
-        await SayHonestAsync(peer, honest, BackendPeer.NeedReply).ConfigureAwait(false);
-        Answer answer = await peer.HearAsync((uint)honest.Request).ConfigureAwait(false);
+        Answer answer = await HonestAsync(peer, request, new(), BackendPeer.NeedReply).ConfigureAwait(false);
         Expect.That(answer.Kind == AnswerKind.Accepted, "one acknowledgement, of 0", answer.Text);
         await peer.BarrierAsync().ConfigureAwait(false);
     }
 
-    private static async Task SilentAsync(BackendPeer peer, Honest honest)
+    private static async Task SilentAsync(BackendPeer peer, VhostUserRequest request, Negotiation choice)
     {
-        await ReadyAsync(peer).ConfigureAwait(false);
-        await SayHonestAsync(peer, honest, BackendPeer.Plain).ConfigureAwait(false);
-        Answer answer = await peer.HearAsync((uint)honest.Request).ConfigureAwait(false);
+        Answer answer = await HonestAsync(peer, request, choice, BackendPeer.Plain).ConfigureAwait(false);
         Expect.That(answer.Kind == AnswerKind.Silent, "no answer, and the connection goes on", answer.Text);
     }
 
-    private static async Task UnagreedAsync(BackendPeer peer, Honest honest)
+    private static async Task<Answer> HonestAsync(BackendPeer peer, VhostUserRequest request, Negotiation choice, VhostUserHeaderFlags flags)
     {
-        await ReadyAsync(peer, new() { WithoutProtocol = VhostUserProtocolFeatures.ReplyAck }).ConfigureAwait(false);
-        await SayHonestAsync(peer, honest, BackendPeer.Plain).ConfigureAwait(false);
-        Answer answer = await peer.HearAsync((uint)honest.Request).ConfigureAwait(false);
-        Expect.That(answer.Kind == AnswerKind.Silent, "no answer, and the connection goes on", answer.Text);
-    }
-
-    private static async Task SayHonestAsync(BackendPeer peer, Honest honest, VhostUserHeaderFlags flags)
-    {
-        if (honest.Before is { } before)
-            await before(peer).ConfigureAwait(false);
-        await peer.Main.SendAsync((uint)honest.Request, flags, honest.Payload(peer), honest.Descriptors?.Invoke(peer) ?? []).ConfigureAwait(false);
+        HonestMessage message = await HonestMessage.BeforeAsync(peer, request, choice).ConfigureAwait(false);
+        await peer.Main.SendAsync((uint)request, flags, message.Payload, message.Descriptors).ConfigureAwait(false);
+        return await peer.HearAsync((uint)request).ConfigureAwait(false);
     }
 
     private static async Task OwnAsync(BackendPeer peer, VhostUserRequest request, bool strictly)
     {
-        await ReadyAsync(peer).ConfigureAwait(false);
-        await peer.Main.SendAsync((uint)request, BackendPeer.NeedReply, QuestionPayload(request)).ConfigureAwait(false);
+        HonestMessage message = await HonestMessage.BeforeAsync(peer, request).ConfigureAwait(false);
+        await peer.Main.SendAsync((uint)request, BackendPeer.NeedReply, message.Payload, message.Descriptors).ConfigureAwait(false);
         using ReceivedMessage reply = await peer.Main.ReceiveAsync($"a reply to {MessageContracts.NameOf(request)}").ConfigureAwait(false);
         Expect.Equal((uint)request, reply.Header.Request, "the code of the reply");
         Expect.That((reply.Header.Flags & VhostUserHeaderFlags.Reply) != 0, "the flag REPLY", $"flags 0x{(uint)reply.Header.Flags:x}");
@@ -172,17 +107,9 @@ internal static class AcknowledgementsChapter
         await peer.BarrierAsync().ConfigureAwait(false);
     }
 
-    private static byte[] QuestionPayload(VhostUserRequest request) => request switch
-    {
-        VhostUserRequest.GetVringBase => BackendPeer.RingState(0, 0),
-        VhostUserRequest.GetConfig => [0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        VhostUserRequest.GetInflightFd => BackendPeer.Bytes(new VhostUserInflight(0, 0, 1, BackendPeer.UsualRingSize)),
-        _ => [],
-    };
-
     private static async Task FlagsAsync(BackendPeer peer)
     {
-        await ReadyAsync(peer).ConfigureAwait(false);
+        await peer.BeginAsync().ConfigureAwait(false);
         await peer.Main.SendAsync((uint)VhostUserRequest.SetVringNum, BackendPeer.NeedReply, BackendPeer.RingState(0, BackendPeer.UsualRingSize)).ConfigureAwait(false);
         using ReceivedMessage reply = await peer.ReplyToAsync(VhostUserRequest.SetVringNum).ConfigureAwait(false);
         Expect.Equal(0UL, reply.U64, "the acknowledgement");
@@ -196,13 +123,13 @@ internal static class AcknowledgementsChapter
 
     private static async Task RefusalRingAsync(BackendPeer peer)
     {
-        await ReadyAsync(peer).ConfigureAwait(false);
+        await peer.BeginAsync().ConfigureAwait(false);
         await peer.RefusedAsync(VhostUserRequest.SetVringNum, BackendPeer.RingState(0, 0)).ConfigureAwait(false);
     }
 
     private static async Task OwnFailingAsync(BackendPeer peer)
     {
-        await ReadyAsync(peer).ConfigureAwait(false);
+        await peer.BeginAsync().ConfigureAwait(false);
         byte[] payload = new byte[12 + 257];
         BitConverter.TryWriteBytes(payload.AsSpan(4), 257u);
         await peer.Main.SendAsync((uint)VhostUserRequest.GetConfig, BackendPeer.NeedReply, payload).ConfigureAwait(false);
@@ -211,7 +138,7 @@ internal static class AcknowledgementsChapter
 
     private static async Task PipelinedAsync(BackendPeer peer)
     {
-        await ReadyAsync(peer).ConfigureAwait(false);
+        await peer.BeginAsync().ConfigureAwait(false);
         VhostUserRequest[] order = [VhostUserRequest.SetVringNum, VhostUserRequest.SetVringBase, VhostUserRequest.SetVringNum, VhostUserRequest.SetVringBase, VhostUserRequest.SetVringBase, VhostUserRequest.SetVringNum];
         foreach (VhostUserRequest request in order)
             await peer.Main.SendAsync((uint)request, BackendPeer.NeedReply, BackendPeer.RingState(0, request == VhostUserRequest.SetVringNum ? (uint)BackendPeer.UsualRingSize : 0)).ConfigureAwait(false);
@@ -221,7 +148,7 @@ internal static class AcknowledgementsChapter
 
     private static async Task PipelinedMixedAsync(BackendPeer peer)
     {
-        await ReadyAsync(peer).ConfigureAwait(false);
+        await peer.BeginAsync().ConfigureAwait(false);
         for (int i = 0; i < 8; i++)
         {
             await peer.Main.SendAsync((uint)VhostUserRequest.SetVringNum, BackendPeer.NeedReply, BackendPeer.RingState(0, BackendPeer.UsualRingSize)).ConfigureAwait(false);
@@ -244,8 +171,7 @@ internal static class AcknowledgementsChapter
 
     private static async Task PipelinedRingAsync(BackendPeer peer)
     {
-        await ReadyAsync(peer).ConfigureAwait(false);
-        DriverRing ring = await peer.StartOtherRingsAsync().ConfigureAwait(false);
+        DriverRing ring = await peer.BeginRingsAsync().ConfigureAwait(false);
         uint index = (uint)ring.Index;
         (VhostUserRequest Request, byte[] Payload, SafeHandle[] Descriptors)[] words =
         [
@@ -275,30 +201,6 @@ internal static class AcknowledgementsChapter
             await peer.IdleAsync(ring, "a disabled ring has no effect").ConfigureAwait(false);
     }
 
-    private static async Task AfterCallAsync(BackendPeer peer)
-    {
-        DriverRing ring = await peer.ServeAsync().ConfigureAwait(false);
-        await peer.WorkAsync(ring).ConfigureAwait(false);
-        EventNotifier call = peer.Own(new EventNotifier());
-        await peer.AcceptedAsync(VhostUserRequest.SetVringCall, BackendPeer.RingWord(ring.Index), call.Descriptor).ConfigureAwait(false);
-        ring.Call.TryConsume();
-        await peer.WorkAsync(ring).ConfigureAwait(false);
-        Expect.That(call.Wait(peer.Patience), "the new call descriptor is signalled", "it is not");
-        Expect.That(!ring.Call.TryConsume(), "the old call descriptor is not signalled", "it is");
-    }
-
-    private static async Task AfterTableAsync(BackendPeer peer)
-    {
-        peer.UseMemory(new CaseRegion(0, 8 << 20), new CaseRegion(1UL << 32, 4 << 20));
-        await peer.NegotiateAsync().ConfigureAwait(false);
-        await peer.ShareRegionsAsync(0).ConfigureAwait(false);
-        DriverRing ring = await peer.StartRingsAsync().ConfigureAwait(false);
-        await peer.WorkAsync(ring).ConfigureAwait(false);
-        await peer.ShareRegionsAsync(0, 1).ConfigureAwait(false);
-        peer.Memory.AllocateFrom(1UL << 32);
-        await peer.WorkAsync(ring).ConfigureAwait(false);
-    }
-
     private static async Task AfterRemovalAsync(BackendPeer peer)
     {
         peer.UseMemory(new CaseRegion(0, 8 << 20), new CaseRegion(1UL << 32, 4 << 20));
@@ -315,7 +217,7 @@ internal static class AcknowledgementsChapter
 
     private static async Task LogAsync(BackendPeer peer, VhostUserHeaderFlags flags)
     {
-        await ReadyAsync(peer).ConfigureAwait(false);
+        await peer.BeginAsync().ConfigureAwait(false);
         CaseMemory log = peer.Own(new CaseMemory(new CaseRegion(0, 1 << 16)));
         await peer.Main.SendAsync((uint)VhostUserRequest.SetLogBase, flags, BackendPeer.Bytes(new VhostUserLog(1 << 16, 0)), log.Descriptors).ConfigureAwait(false);
         Answer answer = await peer.HearAsync((uint)VhostUserRequest.SetLogBase).ConfigureAwait(false);

@@ -127,7 +127,7 @@ internal static class BlockChapter
         byte[] contents = disk.NewPattern(BlockFraming.Sectors);
         byte[] request = [.. BlockDisk.Header((uint)VirtioBlkRequestType.Out, Area), .. contents];
         ChainBuffer status = disk.Status();
-        ChainBuffer[] chain = [.. BlockFraming.Cut(disk.Readable(request), framing.Pieces(request.Length)), status];
+        ChainBuffer[] chain = [.. disk.Readable(request).Cut(framing.Pieces(request.Length)), status];
         Expect.Equal(BlockDisk.Ok, await disk.FinishAsync(status.Address, chain).ConfigureAwait(false), "the status of a write");
         await disk.ExpectAsync(Area, contents, "what was written").ConfigureAwait(false);
     }
@@ -140,7 +140,7 @@ internal static class BlockChapter
         ChainBuffer header = disk.Readable(BlockDisk.Header((uint)VirtioBlkRequestType.In, Area));
         ChainBuffer answer = disk.Writable(contents.Length + 1);
         disk.Memory.Write(answer.Address + (ulong)contents.Length, BlockDisk.Untouched);
-        ChainBuffer[] chain = [.. BlockFraming.Cut(header, framing.Pieces((int)header.Length)), .. BlockFraming.Cut(answer, framing.Pieces((int)answer.Length))];
+        ChainBuffer[] chain = [.. header.Cut(framing.Pieces((int)header.Length)), .. answer.Cut(framing.Pieces((int)answer.Length))];
         Expect.Equal(BlockDisk.Ok, await disk.FinishAsync(answer.Address + (ulong)contents.Length, chain).ConfigureAwait(false), "the status of a read");
         Expect.Bytes(contents, disk.Memory.ReadBytes(answer.Address, contents.Length), "what was written");
     }
@@ -195,7 +195,7 @@ internal static class BlockChapter
         BlockDisk disk = await BlockDisk.OpenAsync(peer).ConfigureAwait(false);
         ChainBuffer id = disk.Writable(VirtioBlkRequestHeader.IdSize);
         disk.Memory.Fill(id.Address, VirtioBlkRequestHeader.IdSize, 0xC5);
-        Expect.Equal(BlockDisk.Ok, await disk.DoAsync(VirtioBlkRequestType.GetId, 0, BlockFraming.Cut(id, [7, 1, 12])).ConfigureAwait(false), "the status of GET_ID");
+        Expect.Equal(BlockDisk.Ok, await disk.DoAsync(VirtioBlkRequestType.GetId, 0, id.Cut([7, 1, 12])).ConfigureAwait(false), "the status of GET_ID");
         ExpectId(disk.Memory.ReadBytes(id.Address, VirtioBlkRequestHeader.IdSize), filled: false);
     }
 
@@ -313,10 +313,8 @@ internal static class BlockChapter
 
     private static async Task<(BlockDisk First, BlockDisk Second)> TwoAsync(BackendPeer peer)
     {
-        BlockDisk first = await BlockDisk.OpenAsync(peer).ConfigureAwait(false);
-        DriverRing ring = peer.NewRing(1);
-        await peer.StartAsync(ring).ConfigureAwait(false);
-        return (first, new BlockDisk(peer, ring));
+        (DriverRing first, DriverRing second) = await peer.ServeTwoAsync().ConfigureAwait(false);
+        return (new BlockDisk(peer, first), new BlockDisk(peer, second));
     }
 
     private static async Task CapacityAsync(BackendPeer peer)

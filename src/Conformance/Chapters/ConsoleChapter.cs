@@ -20,14 +20,13 @@ internal static class ConsoleChapter
         DriverRing ring = await peer.ServeAsync().ConfigureAwait(false);
         ulong at = peer.Memory.Allocate(length);
         peer.Memory.Fill(at, length, (byte)'.');
-        Work work = new(BlockFraming.Cut(new(at, (uint)length, false), [.. Enumerable.Repeat(length / pieces, pieces - 1)]), static _ => { });
+        Work work = new(new ChainBuffer(at, (uint)length, false).Cut([.. Enumerable.Repeat(length / pieces, pieces - 1)]), static _ => { });
         await RingWork.KickAndFinishAsync(ring, work, ring.Offer(work.Chain), "what is printed is taken").ConfigureAwait(false);
     }
 
     private static async Task PostedAsync(BackendPeer peer)
     {
-        await peer.NegotiateAsync().ConfigureAwait(false);
-        await peer.ShareMemoryAsync().ConfigureAwait(false);
+        await peer.BeginAsync().ConfigureAwait(false);
         DriverRing input = peer.NewRing(0);
         await peer.StartAsync(input).ConfigureAwait(false);
         DriverRing output = peer.NewRing(1);
@@ -46,7 +45,7 @@ internal static class ConsoleChapter
         DriverRing ring = await peer.ServeAsync().ConfigureAwait(false);
         ring.Offer(new ChainBuffer(peer.Memory.Allocate(1), 0, false));
         ring.Notify();
-        if (await ring.TryUsedAsync(2 * peer.Quiet).ConfigureAwait(false) is null)
+        if (await ring.TryServedAsync(peer.Quiet).ConfigureAwait(false) is null)
             peer.NoteRefusal("the chain was not used");
     }
 }

@@ -12,7 +12,6 @@ internal static class EntropyChapter
         { "large", Must, "A buffer of a megabyte is filled, at least in part", static peer => FillAsync(peer, 1 << 20, 1) },
         { "pieces", Must, "A request of several buffers is filled from the first one on", static peer => FillAsync(peer, 100, 7) },
         { "differs", Must, "Two requests are filled with different bytes", DiffersAsync },
-        { "beside", Must, "Nothing is written beside the buffer", BesideAsync },
         { "readable", Robustness, "The device withstands a buffer that it may only read, and does not change it", ReadableAsync },
     };
 
@@ -32,22 +31,13 @@ internal static class EntropyChapter
         Expect.That(both < 16 || !first.AsSpan(0, both).SequenceEqual(second.AsSpan(0, both)), "different bytes", "the same again");
     }
 
-    private static async Task BesideAsync(BackendPeer peer)
-    {
-        DriverRing ring = await peer.ServeAsync().ConfigureAwait(false);
-        Canaries canaries = new(peer.Memory);
-        Work work = canaries.Surround(() => peer.Device.NewWork(peer.Memory));
-        await RingWork.KickAndFinishAsync(ring, work, ring.Offer(work.Chain)).ConfigureAwait(false);
-        canaries.Check();
-    }
-
     private static async Task ReadableAsync(BackendPeer peer)
     {
         DriverRing ring = await peer.ServeAsync().ConfigureAwait(false);
         ChainBuffer buffer = new(peer.Memory.Allocate(64), 64, false);
         ring.Offer(buffer);
         ring.Notify();
-        if (await ring.TryUsedAsync(2 * peer.Quiet).ConfigureAwait(false) is { } used)
+        if (await ring.TryServedAsync(peer.Quiet).ConfigureAwait(false) is { } used)
             Expect.Equal(0u, used.Length, "the used length");
         else
             peer.NoteRefusal("the request was not answered");
@@ -58,7 +48,7 @@ internal static class EntropyChapter
     {
         ulong at = peer.Memory.Allocate(length);
         int[] cuts = [.. Enumerable.Repeat(length / pieces, pieces - 1)];
-        Work work = new(BlockFraming.Cut(new(at, (uint)length, true), cuts), static _ => { });
+        Work work = new(new ChainBuffer(at, (uint)length, true).Cut(cuts), static _ => { });
         ring.Offer(work.Chain);
         ring.Notify();
         UsedBuffer used = await ring.UsedAsync("random bytes come").ConfigureAwait(false);

@@ -13,29 +13,23 @@ internal static class GatesChapter
         Chapter chapter = new("gates", "vhost-user: Feature negotiation, Protocol features");
         foreach ((VhostUserRequest request, string word, MessageContract contract) in MessageNeeds.All.Where(static row => MessageNeeds.HasGate(row.Contract)))
         {
-            chapter.Add($"{word}-not-offered", Robustness, $"{contract.Name} is refused by a back-end that does not offer what it belongs to", peer => SayAsync(peer, request), NotOffered(contract));
-            chapter.Add($"{word}-not-acknowledged", Robustness, $"{contract.Name} does no harm when what it belongs to was not acknowledged", peer => UnacknowledgedAsync(peer, request, contract), Offered(contract));
+            chapter.Add($"{word}-not-offered", Robustness, $"{contract.Name} does no harm to a back-end that does not offer what it belongs to", peer => SayAsync(peer, request, new()), NotOffered(contract));
+            chapter.Add($"{word}-not-acknowledged", Robustness, $"{contract.Name} does no harm when what it belongs to was not acknowledged", peer => SayAsync(peer, request, Without(contract)), MessageNeeds.Of(contract));
         }
 
         return chapter;
     }
 
-    private static async Task SayAsync(BackendPeer peer, VhostUserRequest request)
+    /// <summary>Who does not know a message owes it no reply.</summary>
+    private static async Task SayAsync(BackendPeer peer, VhostUserRequest request, Negotiation choice)
     {
-        await FramingChapter.ReadyAsync(peer, request).ConfigureAwait(false);
-        HonestMessage message = HonestMessage.Of(peer, request);
-        await peer.RefusedAsync(request, message.Payload, message.Descriptors).ConfigureAwait(false);
+        HonestMessage message = await HonestMessage.BeforeAsync(peer, request, choice).ConfigureAwait(false);
+        Answer answer = await peer.SayAsync(request, message.Payload, message.Descriptors).ConfigureAwait(false);
+        if (answer.Kind is AnswerKind.Refused or AnswerKind.Ended)
+            peer.NoteRefusal(answer.Text);
     }
 
-    private static async Task UnacknowledgedAsync(BackendPeer peer, VhostUserRequest request, MessageContract contract)
-    {
-        await peer.NegotiateAsync(new() { Without = contract.RequiredFeatures, WithoutProtocol = contract.RequiredProtocolFeatures }).ConfigureAwait(false);
-        HonestMessage message = HonestMessage.Of(peer, request);
-        await peer.ToleratedAsync(request, message.Payload, message.Descriptors).ConfigureAwait(false);
-    }
+    private static Negotiation Without(MessageContract contract) => new() { Without = contract.RequiredFeatures, WithoutProtocol = contract.RequiredProtocolFeatures };
 
-    private static CaseNeeds NotOffered(MessageContract contract) =>
-        new() { AnyMissing = MessageNeeds.Of(contract) };
-
-    private static CaseNeeds Offered(MessageContract contract) => MessageNeeds.Of(contract);
+    private static CaseNeeds NotOffered(MessageContract contract) => new() { AnyMissing = MessageNeeds.Of(contract) };
 }

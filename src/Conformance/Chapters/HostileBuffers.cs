@@ -9,17 +9,15 @@ internal sealed record HostileBuffer(string Id, string What, Func<RawDescriptor,
 /// <summary>Buffers outside memory, of impossible lengths, in the ring itself, or with the wrong flags (R05, R06, R09).</summary>
 internal static class HostileBuffers
 {
-    private const ulong End = 8 << 20;
-    private const ulong Nowhere = 1UL << 40;
 
     public static IReadOnlyList<HostileBuffer> Kinds { get; } =
     [
         new("wraps", "that goes over the end of the address space", static one => one with { Address = ulong.MaxValue - 7, Length = Math.Max(one.Length, 16) }),
         new("top", "at the last address there is", static one => one with { Address = ulong.MaxValue, Length = 1 }),
-        new("nowhere", "where there is no memory", static one => one with { Address = Nowhere }),
-        new("crosses-end", "that goes over the end of its region", static one => one with { Address = End - 1, Length = Math.Max(one.Length, 2) }),
+        new("nowhere", "where there is no memory", static one => one with { Address = CaseMemory.Nowhere }),
+        new("crosses-end", "that goes over the end of its region", static one => one with { Address = CaseMemory.StandardSize - 1, Length = Math.Max(one.Length, 2) }),
         new("empty", "of no bytes", static one => one with { Length = 0 }),
-        new("empty-nowhere", "of no bytes where there is no memory", static one => one with { Address = Nowhere, Length = 0 }),
+        new("empty-nowhere", "of no bytes where there is no memory", static one => one with { Address = CaseMemory.Nowhere, Length = 0 }),
         new("huge", "of 2^32 - 1 bytes", static one => one with { Length = uint.MaxValue }),
         new("user-address", "that is named by its user address", static one => one with { Address = one.Address + CaseMemory.UserOffset }),
     ];
@@ -27,7 +25,7 @@ internal static class HostileBuffers
     public static async Task RunAsync(BackendPeer peer, HostileBuffer kind, int which)
     {
         HostileScene scene = await HostileScene.BeginAsync(peer).ConfigureAwait(false);
-        scene.Guard(End - 4096, 4096);
+        scene.Guard(CaseMemory.StandardSize - 4096, 4096);
         RawDescriptor[] chain = scene.VictimDescriptors;
         if (which >= chain.Length)
             throw Expect.Skipped($"the device has no request of {which + 1} buffers");
@@ -53,7 +51,7 @@ internal static class HostileBuffers
     {
         const ulong hole = 4 << 20;
         const ulong behind = 6 << 20;
-        CaseMemory memory = peer.UseMemory(new CaseRegion(0, hole), new CaseRegion(behind, End - behind));
+        CaseMemory memory = peer.UseMemory(new CaseRegion(0, hole), new CaseRegion(behind, CaseMemory.StandardSize - behind));
         HostileScene scene = await HostileScene.BeginAsync(peer).ConfigureAwait(false);
         scene.Guard(behind, 4096);
         scene.Guard(hole - 4096, 4096);

@@ -14,7 +14,6 @@ internal static partial class HostileControlChapter
         chapter.Add("b36-second", Robustness, "B36: A second front-end does not disturb the first", SecondAsync, CaseNeeds.Working);
         chapter.Add("b37-unread", Robustness, "B37: A thousand questions whose answers are read late are all answered, or the connection ended", UnreadAsync);
         chapter.Add("b37-unread-left", Robustness, "B37: A front-end that leaves before it reads a thousand answers is borne", UnreadLeftAsync);
-        chapter.Add("b38-running", Robustness, "B38: A front-end that leaves while its rings run is borne", LeftRunningAsync, CaseNeeds.Working);
         for (int i = 0; i < 5; i++)
         {
             int seed = i;
@@ -48,8 +47,7 @@ internal static partial class HostileControlChapter
 
     private static async Task SayTwoAsync(BackendPeer peer, VhostUserRequest request, ulong value)
     {
-        await peer.NegotiateAsync().ConfigureAwait(false);
-        await peer.ShareMemoryAsync().ConfigureAwait(false);
+        await peer.BeginAsync().ConfigureAwait(false);
         await peer.ToleratedAsync(request, BackendPeer.U64(value)).ConfigureAwait(false);
     }
 
@@ -59,8 +57,7 @@ internal static partial class HostileControlChapter
         byte[] session = new byte[size];
         session.AsSpan().Fill(0xff);
         Answer answer = await peer.SayAsync(VhostUserRequest.CreateCryptoSession, session).ConfigureAwait(false);
-        if (answer.Kind != AnswerKind.Replied)
-            peer.NoteRefusal(answer.Text);
+        peer.Tolerated((uint)VhostUserRequest.CreateCryptoSession, answer);
     }
 
     private static async Task ResetWorkingAsync(BackendPeer peer)
@@ -69,7 +66,7 @@ internal static partial class HostileControlChapter
         for (int i = 0; i < 4; i++)
             ring.Offer(peer.Device.NewWork(peer.Memory).Chain);
         ring.Notify();
-        await peer.AcceptedAsync(VhostUserRequest.ResetDevice).ConfigureAwait(false);
+        await peer.ResetDeviceAsync().ConfigureAwait(false);
         await peer.BarrierAsync().ConfigureAwait(false);
     }
 
@@ -128,16 +125,6 @@ internal static partial class HostileControlChapter
         await peer.CloseAsync().ConfigureAwait(false);
     }
 
-    private static async Task LeftRunningAsync(BackendPeer peer)
-    {
-        DriverRing ring = await peer.ServeAsync().ConfigureAwait(false);
-        await peer.WorkAsync(ring).ConfigureAwait(false);
-        for (int i = 0; i < 4; i++)
-            ring.Offer(peer.Device.NewWork(peer.Memory).Chain);
-        ring.Notify();
-        await peer.CloseAsync().ConfigureAwait(false);
-    }
-
     private static async Task BytesAsync(BackendPeer peer, int seed)
     {
         byte[] bytes = new byte[4096];
@@ -149,8 +136,7 @@ internal static partial class HostileControlChapter
     private static async Task MessagesAsync(BackendPeer peer, int seed)
     {
         Random random = Noise(peer, seed);
-        await peer.NegotiateAsync().ConfigureAwait(false);
-        await peer.ShareMemoryAsync().ConfigureAwait(false);
+        await peer.BeginAsync().ConfigureAwait(false);
         for (int i = 0; i < 50; i++)
         {
             byte[] payload = new byte[random.Next(0, 64)];

@@ -97,6 +97,7 @@ internal static partial class HostileControlChapter
     private static async Task JoinedAsync(BackendPeer peer)
     {
         byte[] question = Message(VhostUserRequest.GetFeatures, []);
+        await peer.SendAsync(VhostUserRequest.SetOwner).ConfigureAwait(false);
         await peer.Main.SendRawAsync((byte[])[.. question, .. question, .. question], "GET_FEATURES three times").ConfigureAwait(false);
         for (int i = 0; i < 3; i++)
             (await peer.ReplyToAsync(VhostUserRequest.GetFeatures).ConfigureAwait(false)).Dispose();

@@ -3,7 +3,22 @@ namespace Vhost.Conformance;
 /// <summary>Indices and links of split rings that lead nowhere (R01 to R04).</summary>
 internal static class HostileIndexes
 {
-    public static Task FarAsync(BackendPeer peer) => IndexAsync(peer, static ring => (ushort)(ring.AvailableIndex + ring.Size + 1));
+    /// <summary>Many front-ends, one after the other: what an index breaks in a back-end that takes it may show only when a later one comes.</summary>
+    public static async Task FarAsync(BackendPeer peer)
+    {
+        const int times = 8;
+        BackendPeer current = peer;
+        for (int i = 0; i < times; i++)
+        {
+            if (i > 0)
+                current = await peer.ConnectAnotherAsync().ConfigureAwait(false);
+            await IndexAsync(current, static ring => (ushort)(ring.AvailableIndex + ring.Size + 1)).ConfigureAwait(false);
+            await current.CloseAsync().ConfigureAwait(false);
+        }
+
+        if (current.Refusal is { } refusal)
+            peer.NoteRefusal(refusal);
+    }
 
     public static Task HalfAsync(BackendPeer peer) => IndexAsync(peer, static ring => (ushort)(ring.AvailableIndex + 0x8000));
 

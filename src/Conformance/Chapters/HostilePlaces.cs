@@ -9,9 +9,7 @@ internal static class HostilePlaces
 
     public static async Task UnalignedAsync(BackendPeer peer, int part)
     {
-        await peer.NegotiateAsync().ConfigureAwait(false);
-        await peer.ShareMemoryAsync().ConfigureAwait(false);
-        DriverRing ring = await peer.StartOtherRingsAsync().ConfigureAwait(false);
+        DriverRing ring = await peer.BeginRingsAsync().ConfigureAwait(false);
         await peer.SendAsync(VhostUserRequest.SetVringNum, BackendPeer.RingState((uint)ring.Index, (uint)ring.Size)).ConfigureAwait(false);
         await peer.SendAsync(VhostUserRequest.SetVringBase, BackendPeer.RingState((uint)ring.Index, ring.Base)).ConfigureAwait(false);
         await peer.ToleratedAsync(VhostUserRequest.SetVringAddr, BackendPeer.Bytes(Moved(ring, part))).ConfigureAwait(false);
@@ -29,7 +27,7 @@ internal static class HostilePlaces
     {
         HostileScene scene = await HostileScene.BeginAsync(peer).ConfigureAwait(false);
         scene.Offer(scene.VictimDescriptors);
-        Fill(scene.Ring.Kick);
+        await FillAsync(peer, scene.Ring.Kick).ConfigureAwait(false);
         await scene.EndAsync().ConfigureAwait(false);
     }
 
@@ -38,7 +36,7 @@ internal static class HostilePlaces
         HostileScene scene = await HostileScene.BeginAsync(peer).ConfigureAwait(false);
         await peer.BarrierAsync().ConfigureAwait(false);
         scene.Ring.Call.TryConsume();
-        Fill(scene.Ring.Call);
+        await FillAsync(peer, scene.Ring.Call).ConfigureAwait(false);
         scene.Offer(scene.VictimDescriptors);
         await scene.EndAsync().ConfigureAwait(false);
     }
@@ -89,17 +87,21 @@ internal static class HostilePlaces
         return scene;
     }
 
-    private static void Fill(EventNotifier counter)
+    /// <summary>Writers of a counter without room wait if whoever has the descriptor wants it so: then it is emptied for them, so that this one never does.</summary>
+    private static async Task FillAsync(BackendPeer peer, EventNotifier counter)
     {
-        counter.TryConsume();
-        try
+        const int tries = 100;
+        for (int i = 0; i < tries; i++)
         {
-            RandomAccess.Write(counter.Descriptor, BitConverter.GetBytes(Full), 0);
+            counter.TryConsume();
+            Task<int> write = Task.Run(() => Libc.Write(counter.Descriptor, BitConverter.GetBytes(Full)));
+            while (await Task.WhenAny(write, Task.Delay(peer.Quiet)).ConfigureAwait(false) != write)
+                counter.TryConsume();
+            if (await write.ConfigureAwait(false) > 0)
+                return;
         }
-        catch (IOException)
-        {
-            // The device has signalled it meanwhile, and it does not hold so much more.
-        }
+
+        throw Expect.Skipped("the suite cannot fill the counter of its own descriptor");
     }
 
     private static VhostUserVringAddress Moved(DriverRing ring, int part)

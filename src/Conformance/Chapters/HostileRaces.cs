@@ -13,14 +13,13 @@ internal sealed record HostileRace(string Id, string What, bool InTable, Func<ul
 internal static class HostileRaces
 {
     private const int Rounds = 150;
-    private const ulong Nowhere = 1UL << 40;
 
     public static IReadOnlyList<HostileRace> Kinds { get; } =
     [
         new("length", "the length of a descriptor", false, static (entry, _) => entry + 8, 4, uint.MaxValue),
-        new("address", "the address of a descriptor", false, static (entry, _) => entry, 8, Nowhere),
+        new("address", "the address of a descriptor", false, static (entry, _) => entry, 8, CaseMemory.Nowhere),
         new("table-length", "the length of a descriptor in a table", true, static (entry, _) => entry + 8, 4, uint.MaxValue),
-        new("table-address", "the address of a descriptor in a table", true, static (entry, _) => entry, 8, Nowhere),
+        new("table-address", "the address of a descriptor in a table", true, static (entry, _) => entry, 8, CaseMemory.Nowhere),
         new("table-flags", "the flags of a descriptor in a table", true, static (entry, scene) => entry + (scene.Ring.IsPacked ? 14u : 12u), 2, 0x7),
         new("header", "the first word of a request", false, static (_, scene) => scene.Victim.Chain[0].Address, 4, uint.MaxValue),
     ];

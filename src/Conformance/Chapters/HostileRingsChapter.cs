@@ -31,7 +31,7 @@ internal static class HostileRingsChapter
 
     private static void AddSplit(Chapter chapter)
     {
-        Add("split-r01-index-far", "an available index that jumps by more than the ring", HostileIndexes.FarAsync);
+        Add("split-r01-index-far", "an available index that jumps by more than the ring, of front-end after front-end", HostileIndexes.FarAsync);
         Add("split-r01-index-half", "an available index that jumps by 32768", HostileIndexes.HalfAsync);
         Add("split-r01-index-back", "an available index that goes back", HostileIndexes.BackAsync);
         Add("split-r02-head-beyond", "a head just beyond the table", static peer => HostileIndexes.HeadAsync(peer, BackendPeer.UsualRingSize));
@@ -126,7 +126,7 @@ internal static class HostileRingsChapter
 
         chapter.Add($"{format}-r18-kick-full", Robustness, "The device withstands a kick descriptor whose counter is full", HostilePlaces.KickFullAsync, needs);
         chapter.Add($"{format}-r18-call-full", Robustness, "The device withstands a call descriptor whose counter is full", HostilePlaces.CallFullAsync, needs);
-        chapter.Add($"{format}-r19-close", Robustness, "The device withstands a front-end that goes while requests are under way", HostilePlaces.CloseAsync, needs);
+        chapter.Add($"{format}-r19-close", Robustness, "B38: The device withstands a front-end that goes while requests are under way", HostilePlaces.CloseAsync, needs);
         chapter.Add($"{format}-r19-stop", Robustness, "The device withstands a stop while requests are under way", HostilePlaces.StopAsync, needs);
         chapter.Add($"{format}-r19-disable", Robustness, "The device withstands that a ring is disabled while requests are under way", HostilePlaces.DisableAsync, needs with { Features = needs.Features | VirtioFeatures.VhostUserProtocolFeatures });
         chapter.Add($"{format}-r19-region-gone", Robustness, "The device withstands a memory table without the region in which requests are under way", HostilePlaces.RegionGoneAsync, needs);

@@ -62,7 +62,7 @@ internal sealed class HostileScene
     public async Task EndAsync()
     {
         Ring.Notify();
-        if (await Ring.TryUsedAsync(2 * Peer.Quiet).ConfigureAwait(false) is not { } used)
+        if (await Ring.TryServedAsync(Peer.Quiet).ConfigureAwait(false) is not { } used)
             Peer.NoteRefusal("the chain was not used");
         else
             Judge(used);

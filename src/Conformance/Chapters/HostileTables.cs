@@ -9,8 +9,6 @@ internal sealed record HostileTable(string Id, string What, Func<ulong, uint, (u
 /// <summary>Tables of descriptors that break the rules (R07).</summary>
 internal static class HostileTables
 {
-    private const ulong End = 8 << 20;
-    private const ulong Nowhere = 1UL << 40;
 
     public static IReadOnlyList<HostileTable> Kinds { get; } =
     [
@@ -19,8 +17,8 @@ internal static class HostileTables
         new("ragged", "whose length is no multiple of 16", static (at, length) => (at, length + 1)),
         new("huge", "of almost 4 GiB", static (at, _) => (at, 0xffff_fff0)),
         new("long", "of 65537 descriptors", static (at, _) => (at, 16 * 65_537)),
-        new("nowhere", "where there is no memory", static (_, length) => (Nowhere, length)),
-        new("crosses-end", "that goes over the end of its region", static (_, length) => (End - 8, Math.Max(length, 16))),
+        new("nowhere", "where there is no memory", static (_, length) => (CaseMemory.Nowhere, length)),
+        new("crosses-end", "that goes over the end of its region", static (_, length) => (CaseMemory.StandardSize - 8, Math.Max(length, 16))),
         new("wraps", "that goes over the end of the address space", static (_, length) => (ulong.MaxValue - 15, Math.Max(length, 32))),
         new("in-ring", "that is the ring itself", static (_, length) => (0, length)),
     ];
@@ -72,7 +70,7 @@ internal static class HostileTables
     public static async Task TwoRegionsAsync(BackendPeer peer)
     {
         const ulong border = 4 << 20;
-        _ = peer.UseMemory(new CaseRegion(0, border), new CaseRegion(border, End - border));
+        _ = peer.UseMemory(new CaseRegion(0, border), new CaseRegion(border, CaseMemory.StandardSize - border));
         HostileScene scene = await HostileScene.BeginAsync(peer).ConfigureAwait(false);
         RawDescriptor[] chain = scene.VictimDescriptors;
         Write(scene, border - 16, chain);

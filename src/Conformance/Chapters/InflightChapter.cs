@@ -18,11 +18,10 @@ internal static class InflightChapter
     {
         Chapter chapter = new("inflight", "vhost-user: Inflight I/O tracking", _needs)
         {
-            { "get", Must, "GET_INFLIGHT_FD answers with a descriptor", static async peer => await NegotiatedAreaAsync(peer).ConfigureAwait(false), null, Getting },
+            { "get", Must, "GET_INFLIGHT_FD answers with a descriptor, also before memory is shared", static async peer => await NegotiatedAreaAsync(peer).ConfigureAwait(false), null, Getting },
             { "get-zeroed", Must, "A new area is filled with zeroes", ZeroedAsync, null, Getting },
             { "get-echo", Must, "The reply to GET_INFLIGHT_FD names the rings and the size that were asked for", EchoAsync, null, Getting },
             { "get-twice", Must, "GET_INFLIGHT_FD may be asked twice", TwiceAsync, null, Getting },
-            { "get-before-features", Should, "GET_INFLIGHT_FD may be asked before memory is shared", static async peer => await NegotiatedAreaAsync(peer).ConfigureAwait(false), null, Getting },
             { "set", Must, "SET_INFLIGHT_FD hands an area back", SetAsync, null, Setting },
             { "set-before-size", Should, "SET_INFLIGHT_FD may come before SET_VRING_NUM", SetBeforeSizeAsync, null, Setting },
             { "set-after-size", Must, "SET_INFLIGHT_FD may come after SET_VRING_NUM", SetAfterSizeAsync, null, Setting },
@@ -332,8 +331,7 @@ internal static class InflightChapter
     private static async Task RestartAsync(BackendPeer peer)
     {
         (SplitDriverRing ring, InflightArea area) = await WorkedAsync(peer, 2).ConfigureAwait(false);
-        for (uint index = 0; index < peer.Device.Rings; index++)
-            (await peer.AskForAsync(VhostUserRequest.GetVringBase, BackendPeer.RingState(index, 0)).ConfigureAwait(false)).Dispose();
+        await peer.StopAllAsync().ConfigureAwait(false);
         await HandBackAsync(peer, area).ConfigureAwait(false);
         await StartOthersAsync(peer, peer).ConfigureAwait(false);
         await peer.StartAsync(ring).ConfigureAwait(false);
@@ -361,15 +359,14 @@ internal static class InflightChapter
     {
         await next.IdleAsync(ring, "nothing is done that was done before").ConfigureAwait(false);
         Work work = first.Device.NewWork(first.Memory);
-        uint id = ring.Offer(work.Chain);
-        ring.Notify();
-        await BackendPeer.FinishAsync(ring, work, id, "work is done on the next connection").ConfigureAwait(false);
+        await RingWork.KickAndFinishAsync(ring, work, ring.Offer(work.Chain), "work is done on the next connection").ConfigureAwait(false);
     }
 
     private static async Task AskHostileAsync(BackendPeer peer, ushort rings, ushort size)
     {
         await peer.NegotiateAsync().ConfigureAwait(false);
         Answer answer = await peer.SayAsync(VhostUserRequest.GetInflightFd, BackendPeer.Bytes(new VhostUserInflight(0, 0, rings, size))).ConfigureAwait(false);
+        peer.ExpectAnswer((uint)VhostUserRequest.GetInflightFd, answer);
         if (answer.Kind != AnswerKind.Replied || answer.Descriptors == 0)
             peer.NoteRefusal(answer.Text);
     }
@@ -405,9 +402,6 @@ internal static class InflightChapter
         await peer.SendAsync(VhostUserRequest.SetInflightFd, BackendPeer.Bytes(said), area.Descriptor).ConfigureAwait(false);
         await peer.DescribeAsync(ring, 1).ConfigureAwait(false);
         await peer.SayRingAsync(ring, "KICK ENABLE").ConfigureAwait(false);
-        ring.Notify();
-        if (await ring.TryUsedAsync(peer.Quiet).ConfigureAwait(false) is null)
-            peer.Note("the ring is not served");
-        _ = await peer.GoesOnAsync().ConfigureAwait(false);
+        await peer.UsedOrNotAsync(ring).ConfigureAwait(false);
     }
 }

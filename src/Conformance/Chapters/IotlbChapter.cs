@@ -6,7 +6,6 @@ namespace Vhost.Conformance;
 /// <summary>Addresses that an IOMMU translates.</summary>
 internal static class IotlbChapter
 {
-    private const ulong All = 8 << 20;
     private const ulong Page = 4096;
     private const ulong Buffers = 0x40_0000;
     private const string Message = "vhost-user: VHOST_USER_IOTLB_MSG";
@@ -36,9 +35,9 @@ internal static class IotlbChapter
             { "missed-late", Must, "Work is done once what was missed is told, however late", MissedLateAsync },
             { "missed-answers", Must, "Messages are answered while something is missed", MissedAnswersAsync },
             { "missed-stops", Must, "A ring is stopped while something is missed", MissedStopsAsync },
-            { "updated", Must, "An update is acknowledged", static peer => AcknowledgedAsync(peer, CaseIommu.Whole(0, All)), null, Message },
+            { "updated", Must, "An update is acknowledged", static peer => AcknowledgedAsync(peer, CaseIommu.Whole(0, CaseMemory.StandardSize)), null, Message },
             { "updated-twice", Must, "The same update may come twice", UpdatedTwiceAsync, null, Message },
-            { "invalidated", Must, "The end of a translation is acknowledged", static peer => AcknowledgedAsync(peer, CaseIommu.Without(0, All)), null, Message },
+            { "invalidated", Must, "The end of a translation is acknowledged", static peer => AcknowledgedAsync(peer, CaseIommu.Without(0, CaseMemory.StandardSize)), null, Message },
             { "invalidated-all", Must, "The end of all translations is acknowledged", InvalidatedAllAsync, null, Message },
             { "invalidated-missed", Must, "What was invalidated is missed again", InvalidatedMissedAsync },
             { "invalidated-often", Must, "Fifty times everything is invalidated while a ring runs", InvalidatedOftenAsync },
@@ -56,7 +55,7 @@ internal static class IotlbChapter
         (string Id, string What, bool Refused, VhostUserIotlb Said)[] said =
         [
             ("beyond-memory", "to memory that is not there", false, CaseIommu.Whole(1UL << 40, Page)),
-            ("across-end", "across the end of the memory", false, CaseIommu.Whole(All - Page, 2 * Page)),
+            ("across-end", "across the end of the memory", false, CaseIommu.Whole(CaseMemory.StandardSize - Page, 2 * Page)),
             ("size-zero", "of size 0", false, CaseIommu.Whole(0, Page) with { Size = 0 }),
             ("address-wraps", "whose addresses wrap", true, CaseIommu.Whole(0, Page) with { Address = new(ulong.MaxValue - 10) }),
             ("user-wraps", "whose user addresses wrap", true, CaseIommu.Whole(0, 2 * Page) with { UserAddress = new(ulong.MaxValue - 10) }),
@@ -65,7 +64,7 @@ internal static class IotlbChapter
             ("type-unknown", "of type 255", false, CaseIommu.Whole(0, Page) with { Type = (VhostUserIotlbType)255 }),
             ("permission-none", "without permission", false, CaseIommu.Whole(0, Page, VhostUserIotlbPermission.None)),
             ("permission-unknown", "with permission 255", false, CaseIommu.Whole(0, Page, (VhostUserIotlbPermission)255)),
-            ("odd", "that is not aligned to pages", false, CaseIommu.Whole(All - Page + 1, 3)),
+            ("odd", "that is not aligned to pages", false, CaseIommu.Whole(CaseMemory.StandardSize - Page + 1, 3)),
         ];
         foreach ((string id, string what, bool refused, VhostUserIotlb message) in said)
             chapter.Add($"b32-{id}", Robustness, $"B32: An IOTLB message {what} is {(refused ? "refused" : "borne or refused")}", peer => HostileAsync(peer, refused, message), null, Message);
@@ -101,7 +100,7 @@ internal static class IotlbChapter
     {
         CaseIommu iommu = await NegotiateAsync(peer, answers).ConfigureAwait(false);
         if (known)
-            await TellAsync(peer, CaseIommu.Whole(0, All)).ConfigureAwait(false);
+            await TellAsync(peer, CaseIommu.Whole(0, CaseMemory.StandardSize)).ConfigureAwait(false);
         return (await StartRingsAsync(peer).ConfigureAwait(false), iommu);
     }
 
@@ -117,7 +116,7 @@ internal static class IotlbChapter
     {
         uint id = ring.Offer(Shifted(work.Chain));
         ring.Notify();
-        return BackendPeer.FinishAsync(ring, work, id, awaited);
+        return RingWork.FinishAsync(ring, work, id, awaited);
     }
 
     private static Work Read(BackendPeer peer, ulong at, uint length) => BlockModel.Request(peer.Memory, (uint)VirtioBlkRequestType.In, 0, [new(at, length, true)]);
@@ -139,7 +138,7 @@ internal static class IotlbChapter
     private static async Task KnownPiecesAsync(BackendPeer peer)
     {
         _ = await NegotiateAsync(peer, answers: true).ConfigureAwait(false);
-        for (ulong at = 0; at < All; at += 64 * Page)
+        for (ulong at = 0; at < CaseMemory.StandardSize; at += 64 * Page)
             await TellAsync(peer, CaseIommu.Whole(at, 64 * Page)).ConfigureAwait(false);
         await WorkAsync(peer, await StartRingsAsync(peer).ConfigureAwait(false)).ConfigureAwait(false);
     }
@@ -164,7 +163,7 @@ internal static class IotlbChapter
         await WorkAsync(peer, ring).ConfigureAwait(false);
         foreach (VhostUserIotlb miss in iommu.Misses)
         {
-            Expect.That(miss.Address.Value is >= CaseIommu.Shift and < CaseIommu.Shift + All, "a miss of an address that the driver used", $"0x{miss.Address.Value:x}");
+            Expect.That(miss.Address.Value is >= CaseIommu.Shift and < CaseIommu.Shift + CaseMemory.StandardSize, "a miss of an address that the driver used", $"0x{miss.Address.Value:x}");
             Expect.That((uint)miss.Permission is >= 1 and <= 3, "a permission of 1, 2 or 3", $"{(uint)miss.Permission}");
         }
     }
@@ -197,7 +196,7 @@ internal static class IotlbChapter
         ring.Notify();
         await peer.IdleAsync(ring, "nothing is done without translations").ConfigureAwait(false);
         await iommu.AnswerAsync().ConfigureAwait(false);
-        await BackendPeer.FinishAsync(ring, work, id, "work is done once its translations are told").ConfigureAwait(false);
+        await RingWork.FinishAsync(ring, work, id, "work is done once its translations are told").ConfigureAwait(false);
     }
 
     private static async Task MissedAnswersAsync(BackendPeer peer)
@@ -227,14 +226,14 @@ internal static class IotlbChapter
     private static async Task UpdatedTwiceAsync(BackendPeer peer)
     {
         (DriverRing ring, _) = await ServeAsync(peer, known: true).ConfigureAwait(false);
-        await TellAsync(peer, CaseIommu.Whole(0, All)).ConfigureAwait(false);
+        await TellAsync(peer, CaseIommu.Whole(0, CaseMemory.StandardSize)).ConfigureAwait(false);
         await WorkAsync(peer, ring).ConfigureAwait(false);
     }
 
     private static async Task InvalidatedAllAsync(BackendPeer peer)
     {
         _ = await NegotiateAsync(peer, answers: true).ConfigureAwait(false);
-        await TellAsync(peer, CaseIommu.Whole(0, All)).ConfigureAwait(false);
+        await TellAsync(peer, CaseIommu.Whole(0, CaseMemory.StandardSize)).ConfigureAwait(false);
         await TellAsync(peer, new(new(0), ulong.MaxValue, new(0), VhostUserIotlbPermission.None, VhostUserIotlbType.Invalidate)).ConfigureAwait(false);
     }
 
@@ -243,7 +242,7 @@ internal static class IotlbChapter
         (DriverRing ring, CaseIommu iommu) = await ServeAsync(peer, known: true).ConfigureAwait(false);
         await WorkAsync(peer, ring).ConfigureAwait(false);
         int before = iommu.Misses.Count;
-        await TellAsync(peer, CaseIommu.Without(0, All)).ConfigureAwait(false);
+        await TellAsync(peer, CaseIommu.Without(0, CaseMemory.StandardSize)).ConfigureAwait(false);
         await WorkAsync(peer, ring).ConfigureAwait(false);
         Expect.That(iommu.Misses.Count > before, "what was invalidated is missed", "nothing was missed");
     }
@@ -253,7 +252,7 @@ internal static class IotlbChapter
         (DriverRing ring, _) = await ServeAsync(peer, known: true).ConfigureAwait(false);
         for (int i = 0; i < 50; i++)
         {
-            await peer.SendAsync(VhostUserRequest.IotlbMsg, BackendPeer.Bytes(CaseIommu.Without(0, All))).ConfigureAwait(false);
+            await peer.SendAsync(VhostUserRequest.IotlbMsg, BackendPeer.Bytes(CaseIommu.Without(0, CaseMemory.StandardSize))).ConfigureAwait(false);
             await WorkAsync(peer, ring).ConfigureAwait(false);
         }
     }

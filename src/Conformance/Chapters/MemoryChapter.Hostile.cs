@@ -13,7 +13,6 @@ internal static partial class MemoryChapter
         chapter.Add("b19-count-huge", Robustness, "B19: A table that counts 2^32-1 regions is refused", static peer => CountAsync(peer, uint.MaxValue), CaseNeeds.Nothing);
         chapter.Add("b19-count-more", Robustness, "B19: A table that counts more regions than it has is refused", static peer => CountAsync(peer, 2), CaseNeeds.Nothing);
         chapter.Add("b19-nine", Robustness, "B19: A table of nine regions with eight descriptors is refused", NineAsync, CaseNeeds.Nothing);
-        chapter.Add("b19-no-descriptor", Robustness, "B19: A table without descriptors is refused", static peer => TableAsync(peer, true, static region => [region], 0), CaseNeeds.Nothing);
         chapter.Add("b19-fewer-descriptors", Robustness, "B19: A table with fewer descriptors than regions is refused", static peer => TableAsync(peer, true, static region => [region with { Size = Mega }, Part(region, 4 * Mega)], 1), CaseNeeds.Nothing);
         chapter.Add("b19-more-descriptors", Robustness, "B19: A table with more descriptors than regions is refused", static peer => TableAsync(peer, true, static region => [region], 2), CaseNeeds.Nothing);
         AddTable(chapter, "size-zero", false, "a region of no size", static region => region with { Size = 0 });

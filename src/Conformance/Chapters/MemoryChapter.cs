@@ -17,7 +17,6 @@ internal static partial class MemoryChapter
 
     private static readonly (string Id, string Title, CaseRegion[] Regions)[] _layouts =
     [
-        ("one", "one region", [new(0, 8 * Mega)]),
         ("two", "two regions with a gap between them", _pair),
         ("three", "three regions of different sizes", [new(0, 8 * Mega), new(16 * Mega, 2 * Mega), new(Far, 64 * Page)]),
         ("eight", "eight regions", [.. Enumerable.Range(0, 8).Select(static i => new CaseRegion((ulong)i * 64 * Mega, 4 * Mega))]),
@@ -121,9 +120,7 @@ internal static partial class MemoryChapter
     private static async Task ReadAsync(BackendPeer peer, DriverRing ring, ulong at, uint length)
     {
         Work work = BlockModel.Request(peer.Memory, (uint)VirtioBlkRequestType.In, 0, [new(at, length, true)]);
-        uint id = ring.Offer(work.Chain);
-        ring.Notify();
-        await BackendPeer.FinishAsync(ring, work, id, $"{length} bytes are read to 0x{at:x}").ConfigureAwait(false);
+        await RingWork.KickAndFinishAsync(ring, work, ring.Offer(work.Chain), $"{length} bytes are read to 0x{at:x}").ConfigureAwait(false);
     }
 
     private static Task OneFileAsync(BackendPeer peer) => PartsAsync(peer, static whole =>
@@ -245,9 +242,7 @@ internal static partial class MemoryChapter
         byte[] table = CaseMemory.TableOf(peer.Memory.Regions[0], other.Regions[0]);
         await peer.AcceptedAsync(VhostUserRequest.SetMemTable, table, peer.Memory.Descriptors[0], other.Descriptors[0]).ConfigureAwait(false);
         Work work = peer.Device.NewWork(other);
-        uint id = ring.Offer(work.Chain);
-        ring.Notify();
-        await BackendPeer.FinishAsync(ring, work, id, "work is done in the new file").ConfigureAwait(false);
+        await RingWork.KickAndFinishAsync(ring, work, ring.Offer(work.Chain), "work is done in the new file").ConfigureAwait(false);
     }
 
     private static async Task StoppedAsync(BackendPeer peer)

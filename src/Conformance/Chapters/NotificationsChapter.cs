@@ -121,25 +121,12 @@ internal static class NotificationsChapter
 
     private static async Task OwnCallAsync(BackendPeer peer)
     {
-        (DriverRing ring, DriverRing other) = await TwoRingsAsync(peer).ConfigureAwait(false);
+        (DriverRing ring, DriverRing other) = await peer.ServeTwoAsync().ConfigureAwait(false);
+        await peer.WorkAsync(ring).ConfigureAwait(false);
         await peer.BarrierAsync().ConfigureAwait(false);
         other.Call.TryConsume();
         await peer.WorkManyAsync(ring, 4, 1).ConfigureAwait(false);
         await ExpectNoCallAsync(peer, other, "only the ring that used something is called for").ConfigureAwait(false);
-    }
-
-    private static async Task<(DriverRing Work, DriverRing Other)> TwoRingsAsync(BackendPeer peer)
-    {
-        await peer.NegotiateAsync().ConfigureAwait(false);
-        await peer.ShareMemoryAsync().ConfigureAwait(false);
-        int otherIndex = peer.Device.WorkRing == 0 ? 1 : 0;
-        DriverRing other = peer.NewRing(otherIndex);
-        await peer.StartAsync(other).ConfigureAwait(false);
-        DriverRing work = peer.NewRing(peer.Device.WorkRing);
-        await peer.StartAsync(work).ConfigureAwait(false);
-        await peer.DriverReadyAsync().ConfigureAwait(false);
-        await peer.WorkAsync(work).ConfigureAwait(false);
-        return (work, other);
     }
 
     private static async Task IdleKickAsync(BackendPeer peer)
@@ -282,7 +269,7 @@ internal static class NotificationsChapter
     {
         await peer.WorkManyAsync(ring, 1).ConfigureAwait(false);
         await peer.BarrierAsync().ConfigureAwait(false);
-        await Task.Delay(peer.Quiet / 2).ConfigureAwait(false);
+        await Task.Delay(peer.Quiet).ConfigureAwait(false);
         ring.Call.TryConsume();
     }
 

@@ -8,7 +8,6 @@ internal static class PackedRingsChapter
     private const string Used = "virtio: Packed Virtqueues, Structure Size and Alignment, Descriptor Flags";
     private const string Bases = "vhost-user: VHOST_USER_SET_VRING_BASE, VHOST_USER_GET_VRING_BASE";
 
-
     public static Chapter Cases { get; } = Create();
 
     private static Chapter Create()

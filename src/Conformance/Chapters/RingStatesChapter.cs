@@ -40,7 +40,7 @@ internal static class RingStatesChapter
         { "begins-anew", Must, "A ring of the next connection begins at its own base, not where that of the last one stood", BeginsAnewAsync, null, Bases },
         { "address-before-size", Should, "The addresses of a ring may be said before its size", AddressBeforeSizeAsync },
         { "call-after-kick", Must, "A ring whose call descriptor comes after its kick descriptor is served", CallAfterKickAsync },
-        { "call-replaced", Must, "A call descriptor that is replaced while the ring runs is signalled from then on", CallReplacedAsync, null, "vhost-user: VHOST_USER_SET_VRING_CALL" },
+        { "call-replaced", Must, "A call descriptor that replaces another while the ring runs is signalled from then on, and the other is not", CallReplacedAsync, null, "vhost-user: VHOST_USER_SET_VRING_CALL" },
         { "call-none", Must, "A ring whose call descriptor is taken away is served without notifications", CallNoneAsync, null, "vhost-user: VHOST_USER_SET_VRING_CALL" },
         { "kick-replaced", Must, "A kick descriptor that is replaced while the ring runs is heard from then on", KickReplacedAsync, null, Kicks },
         { "error-descriptor", Must, "A ring may have an error descriptor", ErrorDescriptorAsync, null, "vhost-user: VHOST_USER_SET_VRING_ERR" },
@@ -76,7 +76,7 @@ internal static class RingStatesChapter
         ring.Notify();
         await peer.BarrierAsync().ConfigureAwait(false);
         await peer.EnableAsync(ring).ConfigureAwait(false);
-        await BackendPeer.FinishAsync(ring, work, id, "what was kicked before the ring was enabled is served after it").ConfigureAwait(false);
+        await RingWork.FinishAsync(ring, work, id, "what was kicked before the ring was enabled is served after it").ConfigureAwait(false);
     }
 
     private static async Task WaitingAtStartAsync(BackendPeer peer)
@@ -86,7 +86,7 @@ internal static class RingStatesChapter
         uint id = ring.Offer(work.Chain);
         await peer.EnableAsync(ring).ConfigureAwait(false);
         await peer.SendKickAsync(ring).ConfigureAwait(false);
-        await BackendPeer.FinishAsync(ring, work, id, "the ring is looked at when it is started").ConfigureAwait(false);
+        await RingWork.FinishAsync(ring, work, id, "the ring is looked at when it is started").ConfigureAwait(false);
     }
 
     private static async Task WaitingAtEnableAsync(BackendPeer peer)
@@ -96,7 +96,7 @@ internal static class RingStatesChapter
         Work work = peer.Device.NewWork(peer.Memory);
         uint id = ring.Offer(work.Chain);
         await peer.EnableAsync(ring).ConfigureAwait(false);
-        await BackendPeer.FinishAsync(ring, work, id, "the ring is looked at when it is enabled").ConfigureAwait(false);
+        await RingWork.FinishAsync(ring, work, id, "the ring is looked at when it is enabled").ConfigureAwait(false);
     }
 
     private static async Task BeginsDisabledAsync(BackendPeer peer)
@@ -133,7 +133,7 @@ internal static class RingStatesChapter
         }
 
         await peer.EnableAsync(ring).ConfigureAwait(false);
-        await BackendPeer.FinishAsync(ring, work, id, "what waited in the disabled ring is served once it is enabled").ConfigureAwait(false);
+        await RingWork.FinishAsync(ring, work, id, "what waited in the disabled ring is served once it is enabled").ConfigureAwait(false);
     }
 
     private static async Task EnableTwiceAsync(BackendPeer peer)
@@ -151,8 +151,7 @@ internal static class RingStatesChapter
 
     private static async Task StopBeforeStartAsync(BackendPeer peer)
     {
-        await peer.NegotiateAsync().ConfigureAwait(false);
-        await peer.ShareMemoryAsync().ConfigureAwait(false);
+        await peer.BeginAsync().ConfigureAwait(false);
         DriverRing ring = peer.NewRing(peer.Device.WorkRing);
         _ = await peer.StopAsync(ring).ConfigureAwait(false);
         await peer.BarrierAsync().ConfigureAwait(false);
@@ -247,9 +246,7 @@ internal static class RingStatesChapter
 
     private static async Task BaseAsync(BackendPeer peer, ushort at)
     {
-        await peer.NegotiateAsync().ConfigureAwait(false);
-        await peer.ShareMemoryAsync().ConfigureAwait(false);
-        DriverRing ring = await peer.StartOtherRingsAsync().ConfigureAwait(false);
+        DriverRing ring = await peer.BeginRingsAsync().ConfigureAwait(false);
         ring.StartAt(at);
         await peer.StartAsync(ring).ConfigureAwait(false);
         for (int i = 0; i < 4; i++)
@@ -270,9 +267,7 @@ internal static class RingStatesChapter
 
     private static async Task AddressBeforeSizeAsync(BackendPeer peer)
     {
-        await peer.NegotiateAsync().ConfigureAwait(false);
-        await peer.ShareMemoryAsync().ConfigureAwait(false);
-        DriverRing ring = await peer.StartOtherRingsAsync().ConfigureAwait(false);
+        DriverRing ring = await peer.BeginRingsAsync().ConfigureAwait(false);
         await peer.AcceptedAsync(VhostUserRequest.SetVringAddr, BackendPeer.Bytes(ring.Address)).ConfigureAwait(false);
         await peer.StartAsync(ring).ConfigureAwait(false);
         await peer.WorkAsync(ring).ConfigureAwait(false);
@@ -294,8 +289,10 @@ internal static class RingStatesChapter
         EventNotifier call = peer.Own(new EventNotifier());
         await peer.AcceptedAsync(VhostUserRequest.SetVringCall, BackendPeer.RingWord(ring.Index), call.Descriptor).ConfigureAwait(false);
         call.TryConsume();
+        ring.Call.TryConsume();
         await peer.WorkAsync(ring).ConfigureAwait(false);
         Expect.That(call.Wait(peer.Patience), "the new call descriptor is signalled", "it is not");
+        Expect.That(!ring.Call.TryConsume(), "the call descriptor that was replaced is not signalled", "it is");
     }
 
     private static async Task CallNoneAsync(BackendPeer peer)
@@ -323,7 +320,7 @@ internal static class RingStatesChapter
         await peer.BarrierAsync().ConfigureAwait(false);
         Work work = peer.Device.NewWork(peer.Memory);
         uint id = ring.Offer(work.Chain);
-        await BackendPeer.FinishAsync(ring, work, id, "a polled ring is served without a kick").ConfigureAwait(false);
+        await RingWork.FinishAsync(ring, work, id, "a polled ring is served without a kick").ConfigureAwait(false);
     }
 
     private static async Task EnableOneAsync(BackendPeer peer)
@@ -346,7 +343,7 @@ internal static class RingStatesChapter
         Work work = peer.Device.NewWork(peer.Memory);
         uint id = ring.Offer(work.Chain);
         kick.Signal();
-        await BackendPeer.FinishAsync(ring, work, id, "the new kick descriptor is heard").ConfigureAwait(false);
+        await RingWork.FinishAsync(ring, work, id, "the new kick descriptor is heard").ConfigureAwait(false);
     }
 
     private static async Task ErrorDescriptorAsync(BackendPeer peer)
@@ -398,11 +395,10 @@ internal static class RingStatesChapter
         await peer.WorkAsync(second).ConfigureAwait(false);
     }
 
+    /// <summary>Two rings that have done something already.</summary>
     private static async Task<(DriverRing First, DriverRing Second)> TwoRingsAsync(BackendPeer peer)
     {
-        DriverRing first = await peer.ServeAsync().ConfigureAwait(false);
-        DriverRing second = peer.NewRing(1);
-        await peer.StartAsync(second).ConfigureAwait(false);
+        (DriverRing first, DriverRing second) = await peer.ServeTwoAsync().ConfigureAwait(false);
         await peer.WorkAsync(first).ConfigureAwait(false);
         await peer.WorkAsync(second).ConfigureAwait(false);
         return (first, second);
@@ -411,9 +407,7 @@ internal static class RingStatesChapter
     /// <summary>Up to the moment before the work ring is started.</summary>
     private static async Task<DriverRing> DescribedAsync(BackendPeer peer)
     {
-        await peer.NegotiateAsync().ConfigureAwait(false);
-        await peer.ShareMemoryAsync().ConfigureAwait(false);
-        DriverRing ring = await peer.StartOtherRingsAsync().ConfigureAwait(false);
+        DriverRing ring = await peer.BeginRingsAsync().ConfigureAwait(false);
         await peer.DescribeAsync(ring).ConfigureAwait(false);
         await peer.DriverReadyAsync().ConfigureAwait(false);
         return ring;

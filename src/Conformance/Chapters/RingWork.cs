@@ -6,9 +6,7 @@ internal static class RingWork
     /// <summary>As <see cref="BackendPeer.ServeAsync"/>, with the work ring at a base.</summary>
     public static async Task<DriverRing> ServeAtAsync(this BackendPeer peer, uint at, int size = BackendPeer.UsualRingSize)
     {
-        await peer.NegotiateAsync().ConfigureAwait(false);
-        await peer.ShareMemoryAsync().ConfigureAwait(false);
-        DriverRing ring = await peer.StartOtherRingsAsync(size).ConfigureAwait(false);
+        DriverRing ring = await peer.BeginRingsAsync(null, size).ConfigureAwait(false);
         ring.StartAt(at);
         await peer.StartAsync(ring).ConfigureAwait(false);
         await peer.DriverReadyAsync().ConfigureAwait(false);
@@ -64,26 +62,47 @@ internal static class RingWork
         {
             UsedBuffer used = await ring.UsedAsync($"all chains of the batch are used, {offered.Count} more").ConfigureAwait(false);
             Expect.That(offered.Remove(used.Id, out Work? work), "each used id is that of a chain that is under way", $"{used.Id}");
-            Done(work, used);
+            work.Done(used);
         }
 
         Expect.That(!ring.TryTakeUsed(out UsedBuffer more), "each chain is used once", $"chain {more.Id} is used again");
     }
 
     /// <summary>Kicks and waits for one chain of work.</summary>
-    public static async Task KickAndFinishAsync(DriverRing ring, Work work, uint id, string awaited = "the device does its work")
+    public static Task KickAndFinishAsync(DriverRing ring, Work work, uint id, string awaited = "the device does its work")
     {
         ring.Notify();
-        UsedBuffer used = await ring.UsedAsync(awaited).ConfigureAwait(false);
-        Expect.Equal(id, used.Id, "the id of the used chain");
-        Done(work, used);
+        return FinishAsync(ring, work, id, awaited);
     }
 
-    /// <summary>The work is right, and the device claims no byte that it could not write.</summary>
-    public static void Done(Work work, UsedBuffer used)
+    /// <summary>Waits for one chain of work that was kicked for already, or needs no kick.</summary>
+    public static async Task FinishAsync(DriverRing ring, Work work, uint id, string awaited)
     {
-        Expect.That(used.Length <= work.Writable, $"a used length of at most {work.Writable} bytes, which is what the chain has for the device to write", $"{used.Length}");
-        work.Check(used);
+        UsedBuffer used = await ring.UsedAsync(awaited).ConfigureAwait(false);
+        Expect.Equal(id, used.Id, "the id of the used chain");
+        work.Done(used);
+    }
+
+    /// <summary>Work that the peer may do or leave after input that breaks the rules, as long as it answers or ends the connection.</summary>
+    public static async Task UsedOrNotAsync(this BackendPeer peer, DriverRing ring)
+    {
+        ring.Offer(peer.Device.NewWork(peer.Memory).Chain);
+        ring.Notify();
+        if (await ring.TryUsedAsync(peer.Quiet).ConfigureAwait(false) is null)
+            peer.Note("the ring is not served");
+        _ = await peer.GoesOnAsync().ConfigureAwait(false);
+    }
+
+    /// <summary>Negotiates, shares memory and starts the ring on which work is done and one more.</summary>
+    public static async Task<(DriverRing Work, DriverRing Other)> ServeTwoAsync(this BackendPeer peer, int size = BackendPeer.UsualRingSize)
+    {
+        await peer.BeginAsync().ConfigureAwait(false);
+        DriverRing other = peer.NewRing(peer.Device.WorkRing == 0 ? 1 : 0, size);
+        await peer.StartAsync(other).ConfigureAwait(false);
+        DriverRing work = peer.NewRing(peer.Device.WorkRing, size);
+        await peer.StartAsync(work).ConfigureAwait(false);
+        await peer.DriverReadyAsync().ConfigureAwait(false);
+        return (work, other);
     }
 
     public static void Add(Dictionary<uint, Work> offered, (uint Id, Work Work) chain) => offered[chain.Id] = chain.Work;

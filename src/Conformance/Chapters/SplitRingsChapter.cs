@@ -152,9 +152,7 @@ internal static class SplitRingsChapter
     {
         const int largest = 32_768;
         const int firstFreePlace = 2;
-        await peer.NegotiateAsync().ConfigureAwait(false);
-        await peer.ShareMemoryAsync().ConfigureAwait(false);
-        _ = await peer.StartOtherRingsAsync().ConfigureAwait(false);
+        _ = await peer.BeginRingsAsync().ConfigureAwait(false);
         SplitDriverRing ring = peer.NewSplitRing(peer.Device.WorkRing, largest, firstFreePlace);
         Answer size = await peer.SayAsync(VhostUserRequest.SetVringNum, BackendPeer.RingState((uint)ring.Index, largest)).ConfigureAwait(false);
         if (size.Kind is AnswerKind.Refused or AnswerKind.Ended)

@@ -6,10 +6,10 @@ namespace Vhost.Conformance;
 /// <summary>The device status, and the ways to begin anew.</summary>
 internal static class StatusChapter
 {
-    private const ulong Acknowledged = 1;
-    private const ulong Driver = 3;
-    private const ulong FeaturesOk = 11;
-    private const ulong Ready = 15;
+    private const VirtioDeviceStatus Acknowledged = VirtioDeviceStatus.Acknowledge;
+    private const VirtioDeviceStatus Driver = Acknowledged | VirtioDeviceStatus.Driver;
+    private const VirtioDeviceStatus FeaturesOk = Driver | VirtioDeviceStatus.FeaturesOk;
+    private const VirtioDeviceStatus Ready = FeaturesOk | VirtioDeviceStatus.DriverOk;
     private const string Reset = "vhost-user: VHOST_USER_RESET_DEVICE";
 
     private static readonly CaseNeeds _status = new() { Protocol = VhostUserProtocolFeatures.Status };
@@ -24,7 +24,7 @@ internal static class StatusChapter
         { "zero", Must, "A status of 0 resets it", ZeroAsync },
         { "features-ok", Must, "FEATURES_OK stays with features that were offered", static peer => KeptAsync(peer, FeaturesOk) },
         { "features-bad", Should, "FEATURES_OK does not stay with a feature that was not offered", FeaturesBadAsync },
-        { "failed", Should, "FAILED is kept", static peer => KeptAsync(peer, 0x80 | Driver) },
+        { "failed", Should, "FAILED is kept", static peer => KeptAsync(peer, VirtioDeviceStatus.Failed | Driver) },
         { "ready-serves", Must, "A device is served whose driver set DRIVER_OK", ReadyServesAsync, _working },
         { "ready-before-rings", Should, "DRIVER_OK may come before the rings are started", ReadyBeforeRingsAsync, _working },
         { "ready-kept-running", Must, "The status is kept while rings run", ReadyKeptAsync, _working },
@@ -45,10 +45,8 @@ internal static class StatusChapter
         { "reset-owner-running", Should, "RESET_OWNER while rings run is ignored or disables them; the session goes on", ResetOwnerAsync, CaseNeeds.Working, "vhost-user: VHOST_USER_RESET_OWNER" },
     };
 
-    private static Task SetAsync(BackendPeer peer, ulong status) => peer.AcceptedAsync(VhostUserRequest.SetStatus, BackendPeer.U64(status));
-
-    private static async Task ExpectAsync(BackendPeer peer, ulong status) =>
-        Expect.Equal(status, await peer.AskU64Async(VhostUserRequest.GetStatus).ConfigureAwait(false), "the status");
+    private static async Task ExpectAsync(BackendPeer peer, VirtioDeviceStatus status) =>
+        Expect.Equal((ulong)status, await peer.AskU64Async(VhostUserRequest.GetStatus).ConfigureAwait(false), "the status");
 
     private static async Task FreshAsync(BackendPeer peer)
     {
@@ -59,18 +57,18 @@ internal static class StatusChapter
     private static async Task OneByOneAsync(BackendPeer peer)
     {
         await peer.NegotiateAsync().ConfigureAwait(false);
-        foreach (ulong status in (ulong[])[Acknowledged, Driver, FeaturesOk, Ready])
+        foreach (VirtioDeviceStatus status in (VirtioDeviceStatus[])[Acknowledged, Driver, FeaturesOk, Ready])
         {
-            await SetAsync(peer, status).ConfigureAwait(false);
+            await peer.SetStatusAsync(status).ConfigureAwait(false);
             await ExpectAsync(peer, status).ConfigureAwait(false);
         }
     }
 
-    private static async Task KeptAsync(BackendPeer peer, ulong status)
+    private static async Task KeptAsync(BackendPeer peer, VirtioDeviceStatus status)
     {
         await peer.NegotiateAsync().ConfigureAwait(false);
-        await SetAsync(peer, Driver).ConfigureAwait(false);
-        await SetAsync(peer, status).ConfigureAwait(false);
+        await peer.SetStatusAsync(Driver).ConfigureAwait(false);
+        await peer.SetStatusAsync(status).ConfigureAwait(false);
         await ExpectAsync(peer, status).ConfigureAwait(false);
     }
 
@@ -83,7 +81,7 @@ internal static class StatusChapter
     private static async Task ZeroAsync(BackendPeer peer)
     {
         await KeptAsync(peer, FeaturesOk).ConfigureAwait(false);
-        await SetAsync(peer, 0).ConfigureAwait(false);
+        await peer.SetStatusAsync(0).ConfigureAwait(false);
         await ExpectAsync(peer, 0).ConfigureAwait(false);
     }
 
@@ -93,7 +91,8 @@ internal static class StatusChapter
         await peer.ToleratedAsync(VhostUserRequest.SetFeatures, BackendPeer.U64((ulong)peer.State.Features | (~(ulong)peer.Profile.Features & (1UL << 63)))).ConfigureAwait(false);
         if (peer.Refusal is not null)
             return;
-        await peer.SendAsync(VhostUserRequest.SetStatus, BackendPeer.U64(FeaturesOk)).ConfigureAwait(false);
+        await peer.SendAsync(VhostUserRequest.SetStatus, BackendPeer.U64((ulong)Driver)).ConfigureAwait(false);
+        await peer.SendAsync(VhostUserRequest.SetStatus, BackendPeer.U64((ulong)FeaturesOk)).ConfigureAwait(false);
         ulong status = await peer.AskU64Async(VhostUserRequest.GetStatus).ConfigureAwait(false);
         Expect.That((status & 8) == 0, "a status without FEATURES_OK", $"{status}");
     }
@@ -107,10 +106,9 @@ internal static class StatusChapter
 
     private static async Task ReadyBeforeRingsAsync(BackendPeer peer)
     {
-        await peer.NegotiateAsync().ConfigureAwait(false);
-        await peer.ShareMemoryAsync().ConfigureAwait(false);
-        foreach (ulong status in (ulong[])[Driver, FeaturesOk, Ready])
-            await SetAsync(peer, status).ConfigureAwait(false);
+        await peer.BeginAsync().ConfigureAwait(false);
+        foreach (VirtioDeviceStatus status in (VirtioDeviceStatus[])[Acknowledged, Driver, FeaturesOk, Ready])
+            await peer.SetStatusAsync(status).ConfigureAwait(false);
         await peer.WorkAsync(await peer.StartRingsAsync().ConfigureAwait(false)).ConfigureAwait(false);
     }
 
@@ -126,8 +124,8 @@ internal static class StatusChapter
     {
         DriverRing ring = await peer.ServeAsync().ConfigureAwait(false);
         await peer.WorkAsync(ring).ConfigureAwait(false);
-        await StopAllAsync(peer).ConfigureAwait(false);
-        await SetAsync(peer, 0).ConfigureAwait(false);
+        await peer.StopAllAsync().ConfigureAwait(false);
+        await peer.SetStatusAsync(0).ConfigureAwait(false);
         await SetUpAgainAsync(peer).ConfigureAwait(false);
     }
 
@@ -135,8 +133,8 @@ internal static class StatusChapter
     {
         DriverRing ring = await peer.ServeAsync().ConfigureAwait(false);
         await peer.WorkAsync(ring).ConfigureAwait(false);
-        await StopAllAsync(peer).ConfigureAwait(false);
-        await SetAsync(peer, 0).ConfigureAwait(false);
+        await peer.StopAllAsync().ConfigureAwait(false);
+        await peer.SetStatusAsync(0).ConfigureAwait(false);
         await ExpectAsync(peer, 0).ConfigureAwait(false);
     }
 
@@ -144,7 +142,7 @@ internal static class StatusChapter
     {
         DriverRing ring = await peer.ServeAsync().ConfigureAwait(false);
         await peer.WorkAsync(ring).ConfigureAwait(false);
-        await SetAsync(peer, 0).ConfigureAwait(false);
+        await peer.SetStatusAsync(0).ConfigureAwait(false);
         await peer.BarrierAsync().ConfigureAwait(false);
         ring.Offer(peer.Device.NewWork(peer.Memory).Chain);
         ring.Notify();
@@ -155,14 +153,8 @@ internal static class StatusChapter
     {
         DriverRing ring = await peer.ServeAsync().ConfigureAwait(false);
         await peer.WorkAsync(ring).ConfigureAwait(false);
-        await SetAsync(peer, 0).ConfigureAwait(false);
-        await StopAllAsync(peer).ConfigureAwait(false);
-    }
-
-    private static async Task StopAllAsync(BackendPeer peer)
-    {
-        for (uint index = 0; index < peer.Device.Rings; index++)
-            (await peer.AskForAsync(VhostUserRequest.GetVringBase, BackendPeer.RingState(index, 0)).ConfigureAwait(false)).Dispose();
+        await peer.SetStatusAsync(0).ConfigureAwait(false);
+        await peer.StopAllAsync().ConfigureAwait(false);
     }
 
     private static async Task NextAsync(BackendPeer peer)
@@ -180,18 +172,16 @@ internal static class StatusChapter
         _ = await peer.GoesOnAsync().ConfigureAwait(false);
     }
 
-    private static Task ResetDeviceAsync(BackendPeer peer) => peer.AcceptedAsync(VhostUserRequest.ResetDevice);
-
     private static async Task ResetAnsweredAsync(BackendPeer peer)
     {
         await peer.WorkAsync(await peer.ServeAsync().ConfigureAwait(false)).ConfigureAwait(false);
-        await ResetDeviceAsync(peer).ConfigureAwait(false);
+        await peer.ResetDeviceAsync().ConfigureAwait(false);
     }
 
     private static async Task ResetBeforeAsync(BackendPeer peer)
     {
         await peer.NegotiateAsync().ConfigureAwait(false);
-        await ResetDeviceAsync(peer).ConfigureAwait(false);
+        await peer.ResetDeviceAsync().ConfigureAwait(false);
         await SetUpAgainAsync(peer).ConfigureAwait(false);
     }
 
@@ -199,7 +189,7 @@ internal static class StatusChapter
     {
         DriverRing ring = await peer.ServeAsync().ConfigureAwait(false);
         await peer.WorkAsync(ring).ConfigureAwait(false);
-        await ResetDeviceAsync(peer).ConfigureAwait(false);
+        await peer.ResetDeviceAsync().ConfigureAwait(false);
         ring.Offer(peer.Device.NewWork(peer.Memory).Chain);
         ring.Notify();
         await peer.IdleAsync(ring, "a ring is not served after RESET_DEVICE").ConfigureAwait(false);
@@ -222,7 +212,7 @@ internal static class StatusChapter
     private static async Task ResetTwiceAsync(BackendPeer peer)
     {
         await ResetAnsweredAsync(peer).ConfigureAwait(false);
-        await ResetDeviceAsync(peer).ConfigureAwait(false);
+        await peer.ResetDeviceAsync().ConfigureAwait(false);
         await SetUpAgainAsync(peer).ConfigureAwait(false);
     }
 
@@ -232,7 +222,7 @@ internal static class StatusChapter
         for (int i = 0; i < 20; i++)
         {
             await SetUpAgainAsync(peer).ConfigureAwait(false);
-            await ResetDeviceAsync(peer).ConfigureAwait(false);
+            await peer.ResetDeviceAsync().ConfigureAwait(false);
         }
     }
 

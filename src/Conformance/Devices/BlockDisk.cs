@@ -68,7 +68,7 @@ internal sealed class BlockDisk(BackendPeer peer, DriverRing ring)
         ring.Notify();
         UsedBuffer used = await ring.UsedAsync("the request is answered").ConfigureAwait(false);
         Expect.Equal(id, used.Id, "the id of the used chain");
-        RingWork.Done(new(chain, static _ => { }), used);
+        new Work(chain, static _ => { }).Done(used);
         Written = used.Length;
         return Memory.Read<byte>(status);
     }
@@ -76,15 +76,16 @@ internal sealed class BlockDisk(BackendPeer peer, DriverRing ring)
     /// <summary>As <see cref="DoAsync(uint, ulong, ChainBuffer[])"/> for a request that breaks the rules. Null: it was not answered, which refuses it too.</summary>
     public async Task<byte?> TryAsync(ulong status, params ChainBuffer[] chain)
     {
+        await peer.WorkAsync(ring).ConfigureAwait(false);
         ring.Offer(chain);
         ring.Notify();
-        if (await ring.TryUsedAsync(2 * peer.Quiet).ConfigureAwait(false) is not { } used)
+        if (await ring.TryServedAsync(peer.Quiet).ConfigureAwait(false) is not { } used)
         {
             peer.NoteRefusal("the request was not answered");
             return null;
         }
 
-        RingWork.Done(new(chain, static _ => { }), used);
+        new Work(chain, static _ => { }).Done(used);
         return Memory.Read<byte>(status);
     }
 

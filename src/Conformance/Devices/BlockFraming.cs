@@ -21,22 +21,4 @@ internal sealed record BlockFraming(string Id, string What, Func<int, int[]> Pie
         new("odd-pieces", "when buffers end anywhere", static length => [.. Enumerable.Repeat(127, length / 127)]),
         new("last-byte", "when the last byte is apart", static length => [length - 1]),
     ];
-
-    /// <summary>A buffer as several, as far as it has bytes.</summary>
-    public static ChainBuffer[] Cut(ChainBuffer whole, ReadOnlySpan<int> lengths)
-    {
-        List<ChainBuffer> pieces = [];
-        uint at = 0;
-        foreach (int length in lengths)
-        {
-            uint piece = Math.Min((uint)length, whole.Length - at);
-            if (piece > 0)
-                pieces.Add(new(whole.Address + at, piece, whole.IsWritable));
-            at += piece;
-        }
-
-        if (at < whole.Length)
-            pieces.Add(new(whole.Address + at, whole.Length - at, whole.IsWritable));
-        return [.. pieces];
-    }
 }

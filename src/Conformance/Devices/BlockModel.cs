@@ -7,6 +7,9 @@ internal sealed class BlockModel : DeviceModel
 {
     public const int SectorSize = 512;
 
+    /// <summary>Where the configuration space has <c>writeback</c>, the only field that a driver may write.</summary>
+    public const uint WritebackAt = 32;
+
     public override string Name => "blk";
 
     // What no disk holds by chance: a read that leaves it has read nothing.

@@ -22,6 +22,9 @@ internal abstract class DeviceModel
     /// <summary>Whether a disabled ring of the device takes its buffers and drops them (network) rather than waiting (all others).</summary>
     public virtual bool DropsWhenDisabled => false;
 
+    /// <summary>Whether it has a configuration space for certain.</summary>
+    public virtual bool HasConfiguration => true;
+
     /// <summary>A request whose success shows.</summary>
     public abstract Work NewWork(CaseMemory memory);
 

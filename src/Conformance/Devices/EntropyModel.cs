@@ -7,6 +7,8 @@ internal sealed class EntropyModel : DeviceModel
 
     public override string Name => "rng";
 
+    public override bool HasConfiguration => false;
+
     public override Work NewWork(CaseMemory memory) => NewWorkOf(memory, 1)!;
 
     public override Work? NewWorkOf(CaseMemory memory, int buffers)

@@ -7,5 +7,7 @@ internal sealed class GenericModel : DeviceModel
 
     public override bool CanWork => false;
 
+    public override bool HasConfiguration => false;
+
     public override Work NewWork(CaseMemory memory) => throw Expect.Skipped("nothing is known of what this device does (--device)");
 }

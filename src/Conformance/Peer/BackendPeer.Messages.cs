@@ -110,19 +110,27 @@ internal sealed partial class BackendPeer
     public void Refused(uint code, Answer answer)
     {
         bool refused = answer.Kind is AnswerKind.Refused or AnswerKind.Ended
-            || (answer.Kind == AnswerKind.Silent && (!AcksReplies || HasOwnReply(code)))
+            || (answer.Kind == AnswerKind.Silent && !IsAnswerDue(code))
             || (answer.Kind == AnswerKind.Replied && IsRefusal(code, answer.Payload));
-        Expect.That(refused, $"{MessageContracts.NameOf(VhostUserChannel.Main, code)} is refused: a negative acknowledgement, or the end of the connection", answer.Text);
+        Expect.That(refused, $"{MessageContracts.NameOf(VhostUserChannel.Main, code)} is refused: a reply or an acknowledgement that says so, or the end of the connection", answer.Text);
         NoteRefusal(answer.Text);
     }
 
-    /// <summary>Says a message that the peer may carry out or refuse, as long as it goes on serving.</summary>
-    public async Task ToleratedAsync(VhostUserRequest request, ReadOnlyMemory<byte> payload = default, params SafeHandle[] descriptors)
+    /// <summary>Says a message that the peer may carry out or refuse, as long as it answers where an answer is due and goes on serving.</summary>
+    public async Task ToleratedAsync(VhostUserRequest request, ReadOnlyMemory<byte> payload = default, params SafeHandle[] descriptors) =>
+        Tolerated((uint)request, await SayAsync(request, payload, descriptors).ConfigureAwait(false));
+
+    /// <summary>As <see cref="ToleratedAsync"/>, of an answer that is there already.</summary>
+    public void Tolerated(uint code, Answer answer)
     {
-        Answer answer = await SayAsync(request, payload, descriptors).ConfigureAwait(false);
+        ExpectAnswer(code, answer);
         if (answer.Kind is AnswerKind.Refused or AnswerKind.Ended)
             NoteRefusal(answer.Text);
     }
+
+    /// <summary>Silence is no answer where one is due: to a message with a reply of its own, and to one for which an acknowledgement was asked.</summary>
+    public void ExpectAnswer(uint code, Answer answer) => Expect.That(
+        answer.Kind != AnswerKind.Silent || !IsAnswerDue(code), $"an answer to {MessageContracts.NameOf(VhostUserChannel.Main, code)}, or the end of the connection", answer.Text);
 
     /// <summary>Whether the connection goes on after input that may end it, which is a refusal. Asked twice: some peers answer one more message before they end.</summary>
     public async Task<bool> GoesOnAsync() =>
@@ -151,19 +159,24 @@ internal sealed partial class BackendPeer
         return false;
     }
 
+    // Of what SayAsync says: it asks for an acknowledgement wherever one can be had.
+    private bool IsAnswerDue(uint code) => AcksReplies || HasOwnReply(code);
+
     private static bool HasOwnReply(uint code) =>
         MessageContracts.TryGet(VhostUserChannel.Main, code, out MessageContract? contract) && contract.Reply == ReplyRule.Always;
 
-    // GET_CONFIG is refused by a reply without content or, where an acknowledgement was asked for, by a negative one; GET_INFLIGHT_FD by one without a size; others have no such word.
+    // GET_CONFIG is refused by a reply without content, GET_INFLIGHT_FD by one without a size, both also by a negative acknowledgement in place of the reply; others have no such word.
     private static bool IsRefusal(uint code, byte[] payload) => (VhostUserRequest)code switch
     {
-        VhostUserRequest.GetConfig => payload.Length is 0 or 12 || (payload.Length == VhostUserU64.Size && BitConverter.ToUInt64(payload) != 0) || (payload.Length > 12 && BitConverter.ToUInt32(payload, 4) == 0),
+        VhostUserRequest.GetConfig => payload.Length is 0 or 12 || IsNegative(payload) || (payload.Length > 12 && BitConverter.ToUInt32(payload, 4) == 0),
         VhostUserRequest.SetDeviceStateFd => payload.Length == VhostUserU64.Size && (BitConverter.ToUInt64(payload) & 0xff) != 0,
-        VhostUserRequest.GetInflightFd => payload.Length < 8 || BitConverter.ToUInt64(payload) == 0,
-        VhostUserRequest.CheckDeviceState or VhostUserRequest.PostcopyEnd => payload.Length == VhostUserU64.Size && BitConverter.ToUInt64(payload) != 0,
+        VhostUserRequest.GetInflightFd => payload.Length < 8 || IsNegative(payload) || BitConverter.ToUInt64(payload) == 0,
+        VhostUserRequest.CheckDeviceState or VhostUserRequest.PostcopyEnd => IsNegative(payload),
         VhostUserRequest.GetSharedObject => true,
         _ => payload.Length == 0,
     };
+
+    private static bool IsNegative(byte[] payload) => payload.Length == VhostUserU64.Size && BitConverter.ToUInt64(payload) != 0;
 
     private static Answer AnswerOf(uint code, ReceivedMessage reply)
     {

@@ -8,6 +8,12 @@ internal sealed partial class BackendPeer
     /// <summary>How many entries rings have unless a case says otherwise.</summary>
     public const int UsualRingSize = 16;
 
+    // virtio, Device Initialization
+    private static readonly VirtioDeviceStatus[] _driverSteps =
+        [VirtioDeviceStatus.Acknowledge, VirtioDeviceStatus.Driver, VirtioDeviceStatus.FeaturesOk, VirtioDeviceStatus.DriverOk];
+
+    private VirtioDeviceStatus _status;
+
     /// <summary>The words of a session up to SET_FEATURES, in QEMU's order. Acknowledged is what the case needs, and what is usual, where it is offered.</summary>
     public async Task NegotiateAsync(Negotiation? choice = null)
     {
@@ -19,6 +25,20 @@ internal sealed partial class BackendPeer
         if (choice.ProtocolFeatures && (offered & VirtioFeatures.VhostUserProtocolFeatures) != 0)
             await NegotiateProtocolAsync((choice.Protocol | _needs.Protocol) & ~choice.WithoutProtocol).ConfigureAwait(false);
         await SendAsync(VhostUserRequest.SetFeatures, U64((ulong)State.Features)).ConfigureAwait(false);
+    }
+
+    /// <summary>Negotiates and shares memory: what comes before anything is said of rings.</summary>
+    public async Task BeginAsync(Negotiation? choice = null)
+    {
+        await NegotiateAsync(choice).ConfigureAwait(false);
+        await ShareMemoryAsync().ConfigureAwait(false);
+    }
+
+    /// <summary>The same, with all rings started that the device needs but the one on which work is done, which is returned and which the peer knows nothing of yet.</summary>
+    public async Task<DriverRing> BeginRingsAsync(Negotiation? choice = null, int size = UsualRingSize)
+    {
+        await BeginAsync(choice).ConfigureAwait(false);
+        return await StartOtherRingsAsync(size).ConfigureAwait(false);
     }
 
     /// <summary>Tells the peer where the memory of the case is (SET_MEM_TABLE).</summary>
@@ -92,8 +112,7 @@ internal sealed partial class BackendPeer
     /// <summary>Negotiates, shares memory and starts all rings that the device needs. Returns the one on which work is done.</summary>
     public async Task<DriverRing> ServeAsync(Negotiation? choice = null, int size = UsualRingSize)
     {
-        await NegotiateAsync(choice).ConfigureAwait(false);
-        await ShareMemoryAsync().ConfigureAwait(false);
+        await BeginAsync(choice).ConfigureAwait(false);
         return await StartRingsAsync(size).ConfigureAwait(false);
     }
 
@@ -118,12 +137,37 @@ internal sealed partial class BackendPeer
         return NewRing(Device.WorkRing, size);
     }
 
-    /// <summary>With STATUS: the driver is ready, without which some back-ends start nothing.</summary>
+    /// <summary>Stops all rings that the device needs.</summary>
+    public async Task StopAllAsync()
+    {
+        for (uint index = 0; index < Device.Rings; index++)
+            (await AskForAsync(VhostUserRequest.GetVringBase, RingState(index, 0)).ConfigureAwait(false)).Dispose();
+    }
+
+    /// <summary>With STATUS: the driver becomes ready step by step, without which some back-ends start nothing. Steps that were taken before are not taken back.</summary>
     public async Task DriverReadyAsync()
     {
-        const ulong ready = (ulong)(VirtioDeviceStatus.Acknowledge | VirtioDeviceStatus.Driver | VirtioDeviceStatus.FeaturesOk | VirtioDeviceStatus.DriverOk);
-        if ((State.Protocol & VhostUserProtocolFeatures.Status) != 0)
-            await SendAsync(VhostUserRequest.SetStatus, U64(ready)).ConfigureAwait(false);
+        if ((State.Protocol & VhostUserProtocolFeatures.Status) == 0)
+            return;
+        foreach (VirtioDeviceStatus step in _driverSteps)
+        {
+            if ((_status & step) == 0)
+                await SendAsync(VhostUserRequest.SetStatus, U64((ulong)(_status |= step))).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Sets the device status, which must be carried out; 0 begins anew.</summary>
+    public Task SetStatusAsync(VirtioDeviceStatus status)
+    {
+        _status = status;
+        return AcceptedAsync(VhostUserRequest.SetStatus, U64((ulong)status));
+    }
+
+    /// <summary>Resets the device, which must be carried out; the driver begins anew.</summary>
+    public Task ResetDeviceAsync()
+    {
+        _status = 0;
+        return AcceptedAsync(VhostUserRequest.ResetDevice);
     }
 
     /// <summary>Serves once if the device can be made to do something; else says what every front-end says.</summary>
@@ -135,8 +179,7 @@ internal sealed partial class BackendPeer
             return;
         }
 
-        await NegotiateAsync(choice).ConfigureAwait(false);
-        await ShareMemoryAsync().ConfigureAwait(false);
+        await BeginAsync(choice).ConfigureAwait(false);
         await BarrierAsync().ConfigureAwait(false);
     }
 
@@ -148,17 +191,7 @@ internal sealed partial class BackendPeer
     public async Task WorkAsync(DriverRing ring, string awaited = "the device does its work")
     {
         Work work = Device.NewWork(Memory);
-        uint id = ring.Offer(work.Chain);
-        ring.Notify();
-        await FinishAsync(ring, work, id, awaited).ConfigureAwait(false);
-    }
-
-    /// <summary>Waits until work that was offered is done, and right.</summary>
-    public static async Task FinishAsync(DriverRing ring, Work work, uint id, string awaited)
-    {
-        UsedBuffer used = await ring.UsedAsync(awaited).ConfigureAwait(false);
-        Expect.Equal(id, used.Id, "the id of the used chain");
-        work.Check(used);
+        await RingWork.KickAndFinishAsync(ring, work, ring.Offer(work.Chain), awaited).ConfigureAwait(false);
     }
 
     /// <summary>The device must use nothing for a while, and is still there then.</summary>

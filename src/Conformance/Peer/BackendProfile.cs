@@ -10,6 +10,9 @@ namespace Vhost.Conformance;
 /// <param name="Program">The program behind the socket; empty: unknown.</param>
 internal sealed record BackendProfile(DeviceModel Device, VirtioFeatures Features, VhostUserProtocolFeatures Protocol, int Queues, string Program)
 {
+    /// <summary>Whether a network back-end was found to leave the control virtqueue to the front-end.</summary>
+    public bool LeavesCommands { get; set; }
+
     public bool Offers(VirtioFeatures features) => (Features & features) == features;
 
     public bool Offers(VhostUserProtocolFeatures features) => (Protocol & features) == features;

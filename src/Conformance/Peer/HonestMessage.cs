@@ -10,9 +10,21 @@ namespace Vhost.Conformance;
 internal readonly record struct HonestMessage(byte[] Payload, SafeHandle[] Descriptors)
 {
     private const ulong LogSize = 4096;
-    private const uint ConfigBytes = 4;
     private const ulong UsualMtu = 1500;
     private const int SmallCryptoSession = 632;
+
+    /// <summary>Says what comes before a message, and returns the message: negotiation and memory, but a postcopy is advised before there is memory.</summary>
+    public static async Task<HonestMessage> BeforeAsync(BackendPeer peer, VhostUserRequest request, Negotiation? choice = null)
+    {
+        await peer.NegotiateAsync(choice).ConfigureAwait(false);
+        if (request is not (VhostUserRequest.PostcopyAdvise or VhostUserRequest.PostcopyListen or VhostUserRequest.PostcopyEnd or VhostUserRequest.SetMemTable))
+            await peer.ShareMemoryAsync().ConfigureAwait(false);
+        if (request is VhostUserRequest.SetVringBase or VhostUserRequest.SetVringAddr)
+            await peer.SayRingAsync(peer.NewRing(0), "NUM").ConfigureAwait(false);
+        else if (request == VhostUserRequest.SetVringKick)
+            await peer.DescribeAsync(peer.NewRing(0)).ConfigureAwait(false);
+        return Of(peer, request);
+    }
 
     public static HonestMessage Of(BackendPeer peer, VhostUserRequest request) => request switch
     {
@@ -31,7 +43,8 @@ internal readonly record struct HonestMessage(byte[] Payload, SafeHandle[] Descr
         VhostUserRequest.NetSetMtu => Word(UsualMtu),
         VhostUserRequest.SetBackendReqFd or VhostUserRequest.GpuSetSocket => new([], [Socket(peer)]),
         VhostUserRequest.IotlbMsg => new(BackendPeer.Bytes(Translation), []),
-        VhostUserRequest.GetConfig or VhostUserRequest.SetConfig => Config(),
+        VhostUserRequest.GetConfig => Config(0, 0),
+        VhostUserRequest.SetConfig => peer.Device.Name == "blk" ? Config(BlockModel.WritebackAt, 1) : Config(0, 0),
         VhostUserRequest.CreateCryptoSession => new(new byte[SmallCryptoSession], []),
         VhostUserRequest.CloseCryptoSession => Word(0),
         VhostUserRequest.GetInflightFd => new(BackendPeer.Bytes(new VhostUserInflight(0, 0, 1, BackendPeer.UsualRingSize)), []),
@@ -52,10 +65,12 @@ internal readonly record struct HonestMessage(byte[] Payload, SafeHandle[] Descr
     private static HonestMessage Region(BackendPeer peer, CaseMemory memory) =>
         new(BackendPeer.Bytes(new VhostUserSingleRegion(memory.Regions[0])), memory.Descriptors);
 
-    private static HonestMessage Config()
+    // One byte: no device has less.
+    private static HonestMessage Config(uint offset, byte value)
     {
-        byte[] payload = new byte[VhostUserConfig.HeaderSize + ConfigBytes];
-        new VhostUserConfig(0, ConfigBytes, default).Write(payload.AsSpan(0, VhostUserConfig.HeaderSize));
+        byte[] payload = new byte[VhostUserConfig.HeaderSize + 1];
+        new VhostUserConfig(offset, 1, default).Write(payload.AsSpan(0, VhostUserConfig.HeaderSize));
+        payload[^1] = value;
         return new(payload, []);
     }
 

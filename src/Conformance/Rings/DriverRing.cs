@@ -18,6 +18,10 @@ internal abstract class DriverRing(RingPlace place, Dialogue dialogue, TimeSpan 
     /// <summary>The buffer is a table of descriptors.</summary>
     public const ushort Indirect = 4;
 
+    private static readonly TimeSpan _glance = TimeSpan.FromMilliseconds(1);
+
+    private bool _takesKicks;
+
     public int Index => place.Index;
 
     public int Size => place.Size;
@@ -37,6 +41,8 @@ internal abstract class DriverRing(RingPlace place, Dialogue dialogue, TimeSpan 
 
     /// <summary>What SET_VRING_BASE says of the ring as it stands: where the device goes on. Nothing may be under way.</summary>
     public abstract uint Base { get; }
+
+    private bool IsKickWaiting => Libc.Poll(Kick.Descriptor, Libc.POLLIN, 0) > 0;
 
     /// <summary>The first guest address of the ring.</summary>
     protected ulong At => place.At;
@@ -98,6 +104,7 @@ internal abstract class DriverRing(RingPlace place, Dialogue dialogue, TimeSpan 
             if (TryTakeUsed(out UsedBuffer used))
             {
                 dialogue.Note($"ring {Index}: used chain {used.Id}, {used.Length} bytes written");
+                _takesKicks = !IsKickWaiting;
                 return used;
             }
 
@@ -107,6 +114,24 @@ internal abstract class DriverRing(RingPlace place, Dialogue dialogue, TimeSpan 
             if (looks < 100)
                 await Task.Yield();
         }
+    }
+
+    /// <summary>
+    /// The next used chain of a device that need not use any. Null: it has taken the kick, and done nothing within <paramref name="quiet"/> of that. Whether a device takes kicks, or polls and leaves them
+    /// where they are, shows with each chain that it uses; one of which it has not shown has five times the time.
+    /// </summary>
+    public async Task<UsedBuffer?> TryServedAsync(TimeSpan quiet)
+    {
+        if (!_takesKicks)
+            return await TryUsedAsync(5 * quiet).ConfigureAwait(false);
+        long begun = Stopwatch.GetTimestamp();
+        while (IsKickWaiting && Stopwatch.GetElapsedTime(begun) < patience)
+        {
+            if (await TryUsedAsync(_glance).ConfigureAwait(false) is { } used)
+                return used;
+        }
+
+        return await TryUsedAsync(quiet).ConfigureAwait(false);
     }
 
     /// <summary>Takes the next used chain if there is one.</summary>

@@ -62,7 +62,7 @@ internal sealed class InflightArea : IDisposable
         Write(EntryOf(ring, head) + 8, counter);
     }
 
-    public void Fill(ReadOnlySpan<byte> bytes) => RandomAccess.Write(_file, bytes, (long)Said.MmapOffset);
+    public void Fill(ReadOnlySpan<byte> bytes) => WriteBytes(0, bytes);
 
     public void Dispose() => _file.Dispose();
 
@@ -82,11 +82,36 @@ internal sealed class InflightArea : IDisposable
     private byte[] ReadBytes(long at, int length)
     {
         byte[] bytes = new byte[length];
-        int read = RandomAccess.Read(_file, bytes, (long)Said.MmapOffset + at);
+        int read = Guarded(() => RandomAccess.Read(_file, bytes, (long)Said.MmapOffset + at), "read");
         Expect.That(read == length, $"an area of {Said.MmapSize} bytes, as the reply says", $"its file ends at byte {at + read}");
         return bytes;
     }
 
     private void Write<T>(long at, T value)
-        where T : unmanaged => RandomAccess.Write(_file, MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)), (long)Said.MmapOffset + at);
+        where T : unmanaged => WriteBytes(at, MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)));
+
+    private void WriteBytes(long at, ReadOnlySpan<byte> bytes)
+    {
+        byte[] written = bytes.ToArray();
+        _ = Guarded(
+            () =>
+            {
+                RandomAccess.Write(_file, written, (long)Said.MmapOffset + at);
+                return written.Length;
+            },
+            "written");
+    }
+
+    // The file is the peer's, and what it is no good for is the peer's fault.
+    private static int Guarded(Func<int> act, string what)
+    {
+        try
+        {
+            return act();
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException or NotSupportedException or ArgumentException)
+        {
+            throw Expect.Failed($"an area that can be {what}", failure.Message);
+        }
+    }
 }
