@@ -3,28 +3,14 @@ using Vhost.Conformance.Tests.Mutants;
 namespace Vhost.Conformance.Tests;
 
 /// <summary>A back-end that is lost only after it has passed the check behind a case: not the next case is blamed, but the one before.</summary>
-public sealed class LateLossTests : IAsyncLifetime
+public sealed class LateLossTests
 {
-    private readonly PointedSocket _place = new();
-    private readonly HandBackend _backend = new();
     private readonly List<ConformanceResult> _heard = [];
-
-    public Task InitializeAsync()
-    {
-        _place.Point(_backend.SocketPath);
-        return Task.CompletedTask;
-    }
-
-    public async Task DisposeAsync()
-    {
-        await _place.DisposeAsync();
-        await _backend.DisposeAsync();
-    }
 
     [Fact]
     public async Task The_next_case_is_run_again_where_the_back_end_died()
     {
-        ConformanceReport report = await RunAsync(_place.PointNowhere, $"ln -sf {_backend.SocketPath} {_place.Path}");
+        ConformanceReport report = await RunAsync(static place => place.PointNowhere(), restarts: true);
 
         report.Results[0].Verdict.Should().Be(ConformanceVerdict.Fail);
         report.Results[0].Severity.Should().Be(ConformanceSeverity.Critical);
@@ -37,7 +23,7 @@ public sealed class LateLossTests : IAsyncLifetime
     [Fact]
     public async Task And_where_it_lives_but_serves_no_more()
     {
-        ConformanceReport report = await RunAsync(_place.PointToMute, $"ln -sf {_backend.SocketPath} {_place.Path}");
+        ConformanceReport report = await RunAsync(static place => place.PointToMute(), restarts: true);
 
         report.Results[0].Verdict.Should().Be(ConformanceVerdict.Wedged);
         report.Results.Skip(1).Should().OnlyContain(static result => result.Verdict == ConformanceVerdict.Pass);
@@ -47,7 +33,7 @@ public sealed class LateLossTests : IAsyncLifetime
     [Fact]
     public async Task Whoever_looks_on_hears_of_the_case_before_once_more()
     {
-        ConformanceReport report = await RunAsync(_place.PointNowhere, $"ln -sf {_backend.SocketPath} {_place.Path}");
+        ConformanceReport report = await RunAsync(static place => place.PointNowhere(), restarts: true);
 
         _heard.Select(static result => (result.Case.Id, result.Verdict)).Take(3).Should().Equal(
             (report.Results[0].Case.Id, ConformanceVerdict.Pass),
@@ -59,7 +45,7 @@ public sealed class LateLossTests : IAsyncLifetime
     [Fact]
     public async Task Without_a_command_the_case_that_met_nobody_is_skipped()
     {
-        ConformanceReport report = await RunAsync(_place.PointNowhere, null);
+        ConformanceReport report = await RunAsync(static place => place.PointNowhere(), restarts: false);
 
         report.Results[0].Verdict.Should().Be(ConformanceVerdict.Fail);
         report.Results.Skip(1).Should().OnlyContain(static result => result.Verdict == ConformanceVerdict.Skip);
@@ -69,7 +55,7 @@ public sealed class LateLossTests : IAsyncLifetime
     [Fact]
     public async Task Without_a_command_a_case_that_did_speak_to_it_keeps_the_blame()
     {
-        ConformanceReport report = await RunAsync(_place.PointToMute, null);
+        ConformanceReport report = await RunAsync(static place => place.PointToMute(), restarts: false);
 
         report.Results[0].Verdict.Should().Be(ConformanceVerdict.Pass);
         report.Results[1].Verdict.Should().Be(ConformanceVerdict.Wedged);
@@ -77,21 +63,24 @@ public sealed class LateLossTests : IAsyncLifetime
     }
 
     /// <summary>Something happens to the back-end when the first case has its verdict.</summary>
-    private Task<ConformanceReport> RunAsync(Action happens, string? command)
+    private async Task<ConformanceReport> RunAsync(Action<PointedSocket> happens, bool restarts)
     {
+        await using PointedSocket place = new();
+        await using HandBackend backend = new();
+        place.Point(backend.SocketPath);
         BackendSuite suite = new(new()
         {
-            SocketPath = _place.Path,
+            SocketPath = place.Path,
             Device = "blk",
             Only = "ring-states/kick-before-enable,ring-states/restart,ring-states/disable",
             Timeout = TimeSpan.FromMilliseconds(500),
-            RestartCommand = command,
+            RestartCommand = restarts ? $"ln -sf {backend.SocketPath} {place.Path}" : null,
         });
-        return suite.RunAsync(new Hears(result =>
+        return await suite.RunAsync(new Hears(result =>
         {
             _heard.Add(result);
             if (_heard.Count == 1)
-                happens();
+                happens(place);
         }));
     }
 }

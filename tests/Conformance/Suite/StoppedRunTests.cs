@@ -1,5 +1,4 @@
 using Vhost.Conformance.Tests.Mutants;
-using Vhost.Protocol;
 using Vhost.Tests.Support;
 
 namespace Vhost.Conformance.Tests;
