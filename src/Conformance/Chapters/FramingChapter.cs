@@ -9,8 +9,9 @@ internal static class FramingChapter
     private const string Section = "vhost-user: Header, Front-end message types";
     private const int Surplus = 8;
 
-    // Whose replies have chapters of their own: one needs a key, one a kernel with userfaultfd, one a transfer before it.
-    private static readonly VhostUserRequest[] _repliesElsewhere = [VhostUserRequest.CreateCryptoSession, VhostUserRequest.PostcopyAdvise, VhostUserRequest.CheckDeviceState];
+    // Whose replies other chapters are about: one needs a key, one a kernel with userfaultfd, one a transfer before it, and one stops rings.
+    private static readonly VhostUserRequest[] _repliesElsewhere =
+        [VhostUserRequest.CreateCryptoSession, VhostUserRequest.PostcopyAdvise, VhostUserRequest.CheckDeviceState, VhostUserRequest.GetVringBase];
 
     public static Chapter Cases { get; } = Create();
 

@@ -26,7 +26,7 @@ internal static class RingStatesChapter
         { "disable", Should, "A ring that is disabled while it runs has no effect until it is enabled again", DisableAsync, CaseNeeds.Working with { Features = VirtioFeatures.VhostUserProtocolFeatures } },
         { "enable-twice", Must, "Enabling a ring that is enabled changes nothing", EnableTwiceAsync, CaseNeeds.Working with { Features = VirtioFeatures.VhostUserProtocolFeatures } },
         { "stop-fresh", Must, "GET_VRING_BASE of a ring that did nothing answers the base that was set", StopFreshAsync, null, Bases },
-        { "stop-before-start", Must, "GET_VRING_BASE is answered for a ring that was never started", StopBeforeStartAsync, null, Bases },
+        { "stop-before-start", Must, "GET_VRING_BASE is answered for a ring that was never started", StopBeforeStartAsync, CaseNeeds.Nothing, Bases },
         { "stop-at", Must, "GET_VRING_BASE answers where the ring stands", StopAtAsync, null, Bases },
         { "stop-twice", Must, "GET_VRING_BASE of a stopped ring answers the same again", StopTwiceAsync, null, Bases },
         { "stop-drains", Must, "GET_VRING_BASE answers after everything that was taken is used", StopDrainsAsync, null, Bases },
@@ -246,9 +246,7 @@ internal static class RingStatesChapter
 
     private static async Task BaseAsync(BackendPeer peer, ushort at)
     {
-        DriverRing ring = await peer.BeginRingsAsync().ConfigureAwait(false);
-        ring.StartAt(at);
-        await peer.StartAsync(ring).ConfigureAwait(false);
+        DriverRing ring = await peer.ServeAtAsync(at).ConfigureAwait(false);
         for (int i = 0; i < 4; i++)
             await peer.WorkAsync(ring).ConfigureAwait(false);
         await ExpectBaseAsync(peer, ring).ConfigureAwait(false);
@@ -270,6 +268,7 @@ internal static class RingStatesChapter
         DriverRing ring = await peer.BeginRingsAsync().ConfigureAwait(false);
         await peer.AcceptedAsync(VhostUserRequest.SetVringAddr, BackendPeer.Bytes(ring.Address)).ConfigureAwait(false);
         await peer.StartAsync(ring).ConfigureAwait(false);
+        await peer.DriverReadyAsync().ConfigureAwait(false);
         await peer.WorkAsync(ring).ConfigureAwait(false);
     }
 

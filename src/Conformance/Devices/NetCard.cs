@@ -45,14 +45,14 @@ internal sealed class NetCard
 
     public Task SendAsync(params ChainBuffer[] chain) => RingWork.KickAndFinishAsync(Transmit, NetModel.Send(chain), Transmit.Offer(chain), "the packet is taken");
 
-    /// <summary>Sends what breaks the rules: taken or not, it has written nothing.</summary>
+    /// <summary>Sends what breaks the rules: taken or not, it has written nothing. Known cards drop what they cannot send, and give its buffers back: that is waited for in full.</summary>
     public async Task TrySendAsync(params ChainBuffer[] chain)
     {
-        await Peer.WorkAsync(Transmit).ConfigureAwait(false);
+        uint most = (uint)chain.Where(static buffer => buffer.IsWritable).Sum(static buffer => buffer.Length);
         Transmit.Offer(chain);
         Transmit.Notify();
-        if (await Transmit.TryServedAsync(Peer.Quiet).ConfigureAwait(false) is { } used)
-            Expect.Equal(0u, used.Length, "the used length of a packet that was sent");
+        if (await Transmit.TryUsedAsync(Peer.Patience).ConfigureAwait(false) is { } used)
+            Expect.That(used.Length <= most, $"a used length of at most {most}, which is what the device could write", $"{used.Length}");
         else
             Peer.NoteRefusal("the packet was not taken");
     }
