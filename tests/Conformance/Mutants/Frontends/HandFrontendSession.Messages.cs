@@ -23,6 +23,7 @@ internal sealed partial class HandFrontendSession
             FrontendSin.DiesOfLossAtFirst => gone && _said <= 2,
             FrontendSin.DiesOfLossOnTheWayUp => gone && _said is > 6 and < 12,
             FrontendSin.DiesOfLossWhileRunning => gone && _asksForRing,
+            FrontendSin.DiesWithItsFirstRequest => gone && _asksForRing && Reads == 0,
             FrontendSin.DiesOfLossInsideReply => _incoming.IsFaulted && _said <= 2,
             FrontendSin.DiesOfRefusal => end.Message == Refused,
             FrontendSin.DiesOfHugeReply => end is VhostUserProtocolException && _said > 0,
