@@ -124,6 +124,7 @@ internal sealed partial class HandSession : IAsyncDisposable
 
     private async Task<bool> HandleAsync(VhostUserMessage message)
     {
+        if (Backend.IsDeaf) await Task.Delay(Timeout.Infinite, Stopping); // the sin: whoever connected meanwhile waits in vain
         NegotiatedState before = _state;
         VhostUserHeader header = message.Header;
         if (!IsSound(header)) return false;
