@@ -81,7 +81,7 @@ public sealed class MutantTests(ITestOutputHelper output)
         string[] catching = [.. (await ReadTableAsync()).Values.Select(static id => id.Split('/')[0])];
 
         concerned.Should().HaveCountGreaterThan(15);
-        concerned.Except(catching).Should().BeEmpty();
+        concerned.Except(catching, StringComparer.Ordinal).Should().BeEmpty();
     }
 
     private static async Task<Dictionary<string, string>> ReadTableAsync() =>

@@ -56,7 +56,7 @@ public sealed class FrontendMutantTests
 
     [Fact]
     public void Each_chapter_catches_a_mutant() =>
-        FrontendSuite.Cases.Select(static description => description.Chapter).Except(Written().Values.Select(static id => id.Split('/')[0])).Should().BeEmpty();
+        FrontendSuite.Cases.Select(static description => description.Chapter).Except(Written().Values.Select(static id => id.Split('/')[0]), StringComparer.Ordinal).Should().BeEmpty();
 
     private static IEnumerable<string> CasesFor(FrontendMutant mutant) => FrontendSuite.Cases
         .OrderBy(description => description.Chapter == mutant.Chapter ? 0 : 1)

@@ -117,7 +117,7 @@ internal sealed partial class HandFrontendSession
             throw new HandLeavesException($"no reply to {request}");
         }
 
-        if (_sin == FrontendSin.HangsAfterLateReply && Stopwatch.GetElapsedTime(begun).TotalMilliseconds > 200) await Task.Delay(Timeout.Infinite, _stop);
+        if (_sin == FrontendSin.HangsAfterLateReply && Stopwatch.GetElapsedTime(begun).TotalMilliseconds > 200) await Task.Delay(Timeout.Infinite, _stop); // the sin: it never goes on
         if (reply is null) throw new HandLeavesException("the back-end is gone");
         _incoming = ReceiveAsync();
         return reply;
