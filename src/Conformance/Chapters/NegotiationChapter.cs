@@ -33,6 +33,7 @@ internal static class NegotiationChapter
             { "version-1", Must, "VERSION_1 is offered", static peer => OfferedAsync(peer, VirtioFeatures.Version1), null, "virtio: Reserved Feature Bits" },
             { "features-known", Should, "Every feature bit offered that no device type owns has a name", FeaturesKnownAsync, null, "virtio: Reserved Feature Bits" },
             { "features-unoffered", Should, "SET_FEATURES with a bit that is not offered is refused", FeaturesUnofferedAsync, null, "virtio: Feature Bits" },
+            { "features-refused", Should, "SET_FEATURES that is refused changes nothing: the features before are in force", FeaturesRefusedAsync, CaseNeeds.Packed with { Protocol = VhostUserProtocolFeatures.ReplyAck }, "virtio: Feature Bits; vhost-user: VHOST_USER_PROTOCOL_F_REPLY_ACK" },
             { "features-twice", Should, "SET_FEATURES may come again before rings start, and the last one counts", FeaturesTwiceAsync },
             { "legacy", Should, "A front-end that does not acknowledge VERSION_1 is served or refused", LegacyAsync, null, "virtio: Legacy Interface: A Note on Feature Bits" },
             { "owner-twice", Robustness, "SET_OWNER twice is borne or refused", OwnerTwiceAsync },
@@ -140,12 +141,22 @@ internal static class NegotiationChapter
     private static async Task FeaturesUnofferedAsync(BackendPeer peer)
     {
         await peer.NegotiateAsync().ConfigureAwait(false);
-        VirtioFeatures unoffered = Unoffered(peer);
-        await peer.RefusedAsync(VhostUserRequest.SetFeatures, BackendPeer.U64((ulong)(peer.State.Features | unoffered))).ConfigureAwait(false);
+        await peer.RefusedAsync(VhostUserRequest.SetFeatures, BackendPeer.U64((ulong)(peer.State.Features | peer.UnofferedFeature()))).ConfigureAwait(false);
     }
 
-    private static VirtioFeatures Unoffered(BackendPeer peer) =>
-        Enumerable.Range(0, 64).Select(static i => (VirtioFeatures)(1UL << (63 - i))).First(bit => !peer.Profile.Offers(bit));
+    /// <summary>Split rings are agreed on; with what is refused they would be packed ones.</summary>
+    private static async Task FeaturesRefusedAsync(BackendPeer peer)
+    {
+        await peer.NegotiateAsync(new() { Without = VirtioFeatures.RingPacked }).ConfigureAwait(false);
+        VirtioFeatures wrong = peer.State.Features | VirtioFeatures.RingPacked | peer.UnofferedFeature();
+        Answer answer = await peer.SayAsync(VhostUserRequest.SetFeatures, BackendPeer.U64((ulong)wrong)).ConfigureAwait(false);
+        if (answer.Kind == AnswerKind.Ended)
+            peer.NoteRefusal(answer.Text);
+        else if (answer.Kind != AnswerKind.Refused)
+            throw Expect.Skipped("the back-end does not refuse it, which another case is about");
+        else
+            await ServedAsync(peer).ConfigureAwait(false);
+    }
 
     private static async Task FeaturesTwiceAsync(BackendPeer peer)
     {

@@ -40,6 +40,7 @@ internal static class NotificationsChapter
         chapter.Add($"{format}-own-call", Must, "Only the call descriptor of the ring that used something is signalled", OwnCallAsync, needs with { Queues = 2 });
         chapter.Add($"{format}-idle-kick", Should, "A kick of an empty ring is not answered by a call", IdleKickAsync, needs);
         chapter.Add($"{format}-no-error", Must, "The error descriptor is not signalled while all is well", NoErrorAsync, needs, "vhost-user: VHOST_USER_SET_VRING_ERR");
+        chapter.Add($"{format}-error", Should, "The error descriptor of a ring that cannot be served any more is signalled", ErrorAsync, needs, "vhost-user: VHOST_USER_SET_VRING_ERR");
     }
 
     private static void AddEvents(Chapter chapter, string format, CaseNeeds needs)
@@ -134,6 +135,19 @@ internal static class NotificationsChapter
         DriverRing ring = await WarmAsync(peer).ConfigureAwait(false);
         ring.Notify();
         await ExpectNoCallAsync(peer, ring, "there is no call without a used chain").ConfigureAwait(false);
+    }
+
+    private static async Task ErrorAsync(BackendPeer peer)
+    {
+        await peer.NegotiateAsync().ConfigureAwait(false);
+        await peer.ShareMemoryAsync().ConfigureAwait(false);
+        DriverRing ring = await peer.StartOtherRingsAsync().ConfigureAwait(false);
+        await peer.DescribeAsync(ring).ConfigureAwait(false);
+        await peer.AcceptedAsync(VhostUserRequest.SetVringErr, BackendPeer.RingWord(ring.Index), ring.Error.Descriptor).ConfigureAwait(false);
+        await peer.SayRingAsync(ring, "KICK ENABLE").ConfigureAwait(false);
+        await peer.DriverReadyAsync().ConfigureAwait(false);
+        await peer.WorkAsync(ring).ConfigureAwait(false);
+        await BrokenRing.IsToldAsync(peer, ring, () => Task.FromResult(ring.Error.TryConsume()), "the error descriptor is signalled, or the connection ends").ConfigureAwait(false);
     }
 
     private static async Task NoErrorAsync(BackendPeer peer)

@@ -23,7 +23,7 @@ internal static class StatusChapter
         { "stays", Must, "GET_STATUS answers the same each time it is asked", StaysAsync },
         { "zero", Must, "A status of 0 resets it", ZeroAsync },
         { "features-ok", Must, "FEATURES_OK stays with features that were offered", static peer => KeptAsync(peer, FeaturesOk) },
-        { "features-bad", Should, "FEATURES_OK does not stay with a feature that was not offered", FeaturesBadAsync },
+        { "features-bad", Should, "FEATURES_OK does not stay with a feature that was not offered, or the connection ends", FeaturesBadAsync },
         { "failed", Should, "FAILED is kept", static peer => KeptAsync(peer, VirtioDeviceStatus.Failed | Driver) },
         { "ready-serves", Must, "A device is served whose driver set DRIVER_OK", ReadyServesAsync, _working },
         { "ready-before-rings", Should, "DRIVER_OK may come before the rings are started", ReadyBeforeRingsAsync, _working },
@@ -32,6 +32,7 @@ internal static class StatusChapter
         { "zero-after-stop", Must, "A status of 0 after the rings were stopped is served, as new QEMUs say it", ZeroAfterStopAsync, _working },
         { "zero-stops", Must, "After a status of 0 no ring is served", ZeroStopsAsync, _working },
         { "zero-before-stop", Must, "GET_VRING_BASE is answered after a status of 0, as QEMU 7.2 asks it", ZeroBeforeStopAsync, _working },
+        { "broken", Should, "A device with a ring that cannot be served any more has NEEDS_RESET in its status", BrokenAsync, _working, "virtio: Device Status Field" },
         { "next", Should, "The next front-end finds a status of 0", NextAsync },
         { "unknown-bits", Robustness, "A status with bits that nobody knows is borne or refused", UnknownBitsAsync },
         { "reset-answered", Must, "RESET_DEVICE is acknowledged", ResetAnsweredAsync, _reset, Reset },
@@ -85,16 +86,30 @@ internal static class StatusChapter
         await ExpectAsync(peer, 0).ConfigureAwait(false);
     }
 
+    /// <summary>Without NEED_REPLY nothing but the status, or the end of the connection, tells the front-end that the features it acknowledged are not in force.</summary>
     private static async Task FeaturesBadAsync(BackendPeer peer)
     {
         await peer.NegotiateAsync().ConfigureAwait(false);
-        await peer.ToleratedAsync(VhostUserRequest.SetFeatures, BackendPeer.U64((ulong)peer.State.Features | (~(ulong)peer.Profile.Features & (1UL << 63)))).ConfigureAwait(false);
-        if (peer.Refusal is not null)
-            return;
         await peer.SendAsync(VhostUserRequest.SetStatus, BackendPeer.U64((ulong)Driver)).ConfigureAwait(false);
+        await peer.SendAsync(VhostUserRequest.SetFeatures, BackendPeer.U64((ulong)(peer.State.Features | peer.UnofferedFeature()))).ConfigureAwait(false);
         await peer.SendAsync(VhostUserRequest.SetStatus, BackendPeer.U64((ulong)FeaturesOk)).ConfigureAwait(false);
+        if (!await peer.GoesOnAsync().ConfigureAwait(false))
+            return;
         ulong status = await peer.AskU64Async(VhostUserRequest.GetStatus).ConfigureAwait(false);
-        Expect.That((status & 8) == 0, "a status without FEATURES_OK", $"{status}");
+        Expect.That((status & (ulong)VirtioDeviceStatus.FeaturesOk) == 0, "a status without FEATURES_OK", $"{status}");
+    }
+
+    private static async Task BrokenAsync(BackendPeer peer)
+    {
+        DriverRing ring = await peer.ServeAsync().ConfigureAwait(false);
+        await peer.WorkAsync(ring).ConfigureAwait(false);
+        await BrokenRing.IsToldAsync(peer, ring, () => NeedsResetAsync(peer), "NEEDS_RESET in the status, or the end of the connection").ConfigureAwait(false);
+    }
+
+    private static async Task<bool> NeedsResetAsync(BackendPeer peer)
+    {
+        Answer answer = await peer.SayAsync(VhostUserRequest.GetStatus).ConfigureAwait(false);
+        return answer.Payload is [var status, ..] && (status & (byte)VirtioDeviceStatus.NeedsReset) != 0;
     }
 
     private static async Task ReadyServesAsync(BackendPeer peer)

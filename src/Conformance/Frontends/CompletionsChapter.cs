@@ -3,8 +3,8 @@ using static Vhost.Conformance.ConformanceLevel;
 
 namespace Vhost.Conformance;
 
-/// <summary>Back-ends that use what they were not given, or say of it what is not so (F10 to F12, F14, F15, F19). What becomes of the driver is its own affair; the front-end must live.</summary>
-internal static class CompletionsChapter
+/// <summary>Back-ends that use what they were not given, or say of it what is not so (F10 to F15, F19). What becomes of the driver is its own affair; the front-end must live.</summary>
+internal static partial class CompletionsChapter
 {
     public static FrontendChapter Cases { get; } = new("completions", "virtio: Split Virtqueues, The Virtqueue Used Ring")
     {
@@ -20,21 +20,30 @@ internal static class CompletionsChapter
         { "f15-descriptors-zero", Robustness, "A back-end that clears the descriptor table does no harm", static peer => LyingAsync(peer, static (ring, chain) => Overwrite(ring, chain, 0)), "", "virtio: Split Virtqueues, The Virtqueue Descriptor Table" },
         { "f15-available", Robustness, "A back-end that writes into the available ring does no harm", static peer => LyingAsync(peer, OverwriteAvailable), "", "virtio: Split Virtqueues, The Virtqueue Available Ring" },
         { "f19-calls", Robustness, "A call descriptor that is signalled without end, and for nothing, does no harm", CallsAsync },
+        { "packed", Must, "Once RING_PACKED is acknowledged requests come in packed rings", PackedServedAsync, "", Packed },
+        { "f13-id-beyond", Robustness, "A used buffer id beyond the packed ring does no harm", static peer => LyingPackedAsync(peer, static (ring, chain) => ring.Use((ushort)ring.Size, chain.Writable)), "", Packed },
+        { "f13-not-in-flight", Robustness, "A used buffer id that is not in flight does no harm", static peer => LyingPackedAsync(peer, static (ring, chain) => ring.Use((ushort)((chain.Head + 1u) % ring.Size), chain.Writable)), "", Packed },
+        { "f13-twice", Robustness, "A buffer that is used twice does no harm", static peer => LyingPackedAsync(peer, static (ring, chain) => ring.UseTwice(chain, chain.Writable)), "", Packed },
+        { "f13-length", Robustness, "A used length of 2^32-1 in a packed ring does no harm", static peer => LyingPackedAsync(peer, static (ring, chain) => ring.Use(chain.Head, uint.MaxValue)), "", Packed },
+        { "f13-flags", Robustness, "Flags that say used, without a buffer id, do no harm", static peer => LyingPackedAsync(peer, static (ring, _) => ring.UseFlags(otherTurn: false)), "", Packed },
+        { "f13-turn", Robustness, "A used descriptor of the other turn does no harm", static peer => LyingPackedAsync(peer, static (ring, _) => ring.UseFlags(otherTurn: true)), "", Packed },
+        { "f13-place", Robustness, "A used descriptor that is written behind its place does no harm", static peer => LyingPackedAsync(peer, PackedBehind), "", Packed },
+        { "f13-descriptors", Robustness, "A back-end that writes over all descriptors of a packed ring does no harm", static peer => LyingPackedAsync(peer, static (ring, _) => ring.OverwriteDescriptors(0xff)), "", Packed },
     };
 
-    private static void Twice(DeviceRing ring, DeviceChain chain)
+    private static void Twice(SplitDeviceRing ring, DeviceChain chain)
     {
         ring.Use(chain.Head, chain.Writable);
         ring.Use(chain.Head, chain.Writable);
     }
 
-    private static void Overwrite(DeviceRing ring, DeviceChain chain, byte with)
+    private static void Overwrite(SplitDeviceRing ring, DeviceChain chain, byte with)
     {
         ring.OverwriteDescriptors(with);
         ring.Use(chain.Head, chain.Writable);
     }
 
-    private static void OverwriteAvailable(DeviceRing ring, DeviceChain chain)
+    private static void OverwriteAvailable(SplitDeviceRing ring, DeviceChain chain)
     {
         ring.OverwriteAvailable(ushort.MaxValue);
         ring.Use(chain.Head, chain.Writable);
@@ -51,7 +60,8 @@ internal static class CompletionsChapter
         {
             peer.WithRing(ring =>
             {
-                ring.WishKickAfter((ushort)(ring.AvailableIndex + wish));
+                SplitDeviceRing split = (SplitDeviceRing)ring;
+                split.WishKickAfter((ushort)(split.AvailableIndex + wish));
                 return false;
             });
             int served = peer.Served;
@@ -61,15 +71,16 @@ internal static class CompletionsChapter
         await peer.MayLeaveAsync().ConfigureAwait(false);
     }
 
-    private static async Task LyingAsync(FrontendPeer peer, Action<DeviceRing, DeviceChain> lie)
+    private static async Task LyingAsync(FrontendPeer peer, Action<SplitDeviceRing, DeviceChain> lie)
     {
         peer.Script.ServesRings = false;
         peer.Play();
-        await peer.UntilAsync(() => peer.WithRing(ring => TryLie(peer, ring, lie)), "a ring is started, and a request in it").ConfigureAwait(false);
+        await peer.UntilAsync(() => peer.WithRing(ring => TryLie(peer, (SplitDeviceRing)ring, lie)), "a ring is started, and a request in it").ConfigureAwait(false);
         await peer.MayLeaveAsync().ConfigureAwait(false);
     }
 
-    private static bool TryLie(FrontendPeer peer, DeviceRing ring, Action<DeviceRing, DeviceChain> lie)
+    private static bool TryLie<T>(FrontendPeer peer, T ring, Action<T, DeviceChain> lie)
+        where T : DeviceRing
     {
         if (ring.TryTake() is not { } chain)
             return false;

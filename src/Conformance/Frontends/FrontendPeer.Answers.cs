@@ -87,7 +87,7 @@ internal sealed partial class FrontendPeer
     {
         lock (_gate)
         {
-            uint stopped = _rings.Remove(index, out DeviceRing? ring) ? ring.Next : DescriptionOf(index).Base;
+            uint stopped = _rings.Remove(index, out DeviceRing? ring) ? ring.Base : DescriptionOf(index).Base;
             ring?.Dispose();
             _descriptions[index] = DescriptionOf(index) with { Base = stopped, HasKick = false };
             return BackendPeer.RingState(index, stopped);

@@ -52,7 +52,7 @@ internal sealed partial class FrontendPeer
             return; // receive buffers wait for packets, of which there are none
         while (ring.TryTake() is { } chain)
         {
-            ring.Use(chain.Head, Serve(ring, chain));
+            ring.Use(chain, Serve(ring, chain));
             Served++;
             Call(ring.Index);
         }
@@ -118,7 +118,7 @@ internal sealed partial class FrontendPeer
             _descriptions[index] = description;
             bool runs = description.Runs(State) && _memory is not null;
             if (runs && !_rings.ContainsKey(index))
-                _rings[index] = new DeviceRing(index, description, _memory!, State, Script.ServesRings);
+                _rings[index] = DeviceRing.Of(index, description, _memory!, State, Script.ServesRings);
             else if (!runs && _rings.Remove(index, out DeviceRing? ring))
                 ring.Dispose();
         }

@@ -52,6 +52,9 @@ internal sealed partial class BackendPeer : IAsyncDisposable
     /// <summary>In what allowed way the peer has refused what this case said; null: it has not.</summary>
     public string? Refusal { get; private set; }
 
+    /// <summary>A feature bit that the back-end does not offer, the highest one.</summary>
+    public VirtioFeatures UnofferedFeature() => Enumerable.Range(0, 64).Select(static i => (VirtioFeatures)(1UL << (63 - i))).First(bit => !Profile.Offers(bit));
+
     /// <summary>Connects. Throws what <see cref="VhostUserConnection.ConnectAsync"/> throws.</summary>
     public static async Task<BackendPeer> ConnectAsync(
         string socket, BackendProfile profile, CaseNeeds needs, Dialogue dialogue, Patience patience, int seed = 0, TimeSpan? retryFor = null)

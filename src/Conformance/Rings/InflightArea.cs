@@ -5,7 +5,7 @@ using Vhost.Protocol;
 namespace Vhost.Conformance;
 
 /// <summary>
-/// An area for requests in flight, as the front-end keeps it, with the layout of split rings (vhost-user: Inflight I/O tracking). The back-end may write it at any time, and it is the back-end's file:
+/// An area for requests in flight, as the front-end keeps it, with the layout of split rings; <see cref="PackedInflightArea"/> has that of packed ones (vhost-user: Inflight I/O tracking). The back-end may write it at any time, and it is the back-end's file:
 /// it is read and written as a file, not mapped, since one that shrinks would end this process.
 /// </summary>
 internal sealed class InflightArea : IDisposable
@@ -43,6 +43,8 @@ internal sealed class InflightArea : IDisposable
 
     public ushort UsedIndex(int ring) => Read<ushort>(At(ring) + 14);
 
+    public ulong Counter(int ring, uint head) => Read<ulong>(EntryOf(ring, head) + 8);
+
     public bool IsInFlight(int ring, uint head) => Read<byte>(EntryOf(ring, head)) != 0;
 
     /// <summary>Writes the header of a ring's area as a back-end left it that is gone.</summary>
@@ -66,11 +68,12 @@ internal sealed class InflightArea : IDisposable
 
     public void Dispose() => _file.Dispose();
 
-    private long At(int ring) => (long)ring * Stride;
+    /// <summary>Where the area of a ring begins.</summary>
+    public long At(int ring) => (long)ring * Stride;
 
     private long EntryOf(int ring, uint head) => At(ring) + Header + (Entry * (long)head);
 
-    private T Read<T>(long at)
+    public T Read<T>(long at)
         where T : unmanaged
     {
         T value = default;
@@ -87,7 +90,7 @@ internal sealed class InflightArea : IDisposable
         return bytes;
     }
 
-    private void Write<T>(long at, T value)
+    public void Write<T>(long at, T value)
         where T : unmanaged => WriteBytes(at, MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)));
 
     private void WriteBytes(long at, ReadOnlySpan<byte> bytes)

@@ -8,6 +8,9 @@ internal sealed class PackedDriverRing(RingPlace place, Dialogue dialogue, TimeS
     /// <summary>The base of a new ring: both positions 0, both wrap counters 1.</summary>
     public const uint FirstBase = 0x8000_8000;
 
+    /// <summary>One half of it.</summary>
+    public const ushort FirstWord = 0x8000;
+
     /// <summary>Equal to the driver's wrap counter: available.</summary>
     public const ushort AvailableFlag = 1 << 7;
 
@@ -94,6 +97,13 @@ internal sealed class PackedDriverRing(RingPlace place, Dialogue dialogue, TimeS
 
     /// <summary>The same with another id in all descriptors but the last.</summary>
     public uint OfferAs(ushort id, ushort otherId, params ReadOnlySpan<ChainBuffer> chain) => Publish(id, otherId, chain);
+
+    /// <summary>Writes the used descriptor that a device wrote which is gone, and takes it.</summary>
+    public void UseForDevice(ushort id)
+    {
+        Descriptor(_usedNext, 0, 0, id, _usedWrap ? (ushort)(AvailableFlag | UsedFlag) : (ushort)0);
+        TryTakeUsed(out _);
+    }
 
     /// <summary>The flags of the descriptor at a place.</summary>
     public ushort FlagsAt(int place) => Memory.Read<ushort>(PlaceOf(place) + 14);

@@ -20,6 +20,7 @@ public sealed class HandBackend : IAsyncDisposable
     private readonly ConcurrentBag<Exception> _surprises = [];
     private readonly ConcurrentBag<IDisposable> _leaked = [];
     private readonly Task _accepting;
+    private volatile bool _deaf;
 
     /// <summary>Listens at once.</summary>
     /// <param name="sin">The one departure.</param>
@@ -48,7 +49,12 @@ public sealed class HandBackend : IAsyncDisposable
     /// <summary>What the last front-end negotiated.</summary>
     internal NegotiatedState Last { get; set; }
 
-    internal bool IsDeaf { get; set; }
+    /// <summary>A sin after which nobody is accepted, and nobody is answered.</summary>
+    internal bool IsDeaf
+    {
+        get => _deaf;
+        set => _deaf = value;
+    }
 
     internal bool Is(Sin sin) => Sin == sin;
 

@@ -14,6 +14,12 @@ internal sealed class HandChain(HandSession session, ushort id)
     /// <summary>Descriptors of the ring itself.</summary>
     public int Slots { get; set; }
 
+    /// <summary>Those of a packed ring themselves.</summary>
+    public List<HandDescriptor> Descriptors { get; } = [];
+
+    /// <summary>Where an in-flight area of packed rings has noted it.</summary>
+    public ushort Entry { get; set; }
+
     public ulong ReadableLength { get; private set; }
 
     public ulong WritableLength { get; private set; }

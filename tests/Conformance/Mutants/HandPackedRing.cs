@@ -5,37 +5,39 @@ namespace Vhost.Conformance.Tests.Mutants;
 /// <summary>A packed ring (virtio 1.2, 2.8).</summary>
 internal sealed class HandPackedRing : HandRing
 {
-    private const ushort Available = 1 << 7;
-    private const ushort Used = 1 << 15;
-    private const ushort Wrap = 1 << 15;
-
-    private Place _next;
-    private Place _used;
-    private Place _told;
+    private readonly Queue<HandNoted> _again = [];
+    private HandPlace _next;
+    private HandPlace _used;
+    private HandPlace _told;
+    private HandPlace _reread;
     private bool _any;
     private bool _open;
 
     public HandPackedRing(HandSession session, HandVring vring, uint position)
         : base(session, vring)
     {
-        _next = Place.Of((ushort)position, Size);
+        _next = HandPlace.Of((ushort)position, Size);
         bool both = position >> 16 != 0;
-        _used = both ? Place.Of((ushort)(position >> 16), Size) : _next;
+        _used = both ? HandPlace.Of((ushort)(position >> 16), Size) : _next;
         if (session.Is(Sin.IgnoresWrapOfBase)) (_next, _used) = (_next with { Turn = true }, _used with { Turn = true });
         _told = _used;
     }
+
+    private HandPackedInflight? Area => Session.Inflight is HandPackedInflight area && area.Has(Vring.Index) ? area : null;
 
     public override uint Position => Session.Is(Sin.AnswersNoUsedHalf) ? _next.Word : _next.Word | ((uint)_used.Word << 16);
 
     public override HandChain? Take()
     {
         if (!_open) Open();
+        if (_again.TryPeek(out HandNoted? noted)) return TakeAgain(noted);
         ushort flags = Space.Ring<ushort>(Slot(_next) + 14);
-        if (!IsAvailable(flags)) return null;
+        if (!_next.IsAvailable(flags)) return null;
         Thread.MemoryBarrier();
-        HandChain chain = Walk();
+        HandChain chain = Walk(i => Space.Ring<HandDescriptor>(Slot(_next.Ahead(i, Size))));
         Space.RingAddress(Slot(_used), 16, VhostUserIotlbPermission.WriteOnly);
-        _next = Ahead(_next, Session.Is(Sin.SkipsOneSlotPerChain) ? 1 : chain.Slots, Session.Is(Sin.NextWrapNotFlipped));
+        if (Area is { } area) chain.Entry = area.Take(Vring.Index, Size, chain.Descriptors);
+        _next = _next.Ahead(Session.Is(Sin.SkipsOneSlotPerChain) ? 1 : chain.Slots, Size, Session.Is(Sin.NextWrapNotFlipped));
         return chain;
     }
 
@@ -43,18 +45,20 @@ internal sealed class HandPackedRing : HandRing
     {
         if (Session.Is(Sin.PackedUsedLengthZero)) written = 0;
         ushort id = Session.Is(Sin.PackedUsedIdWrong) ? (ushort)((chain.Id + 1) % Size) : chain.Id;
+        HandPlace after = _used.Ahead(Session.Is(Sin.UsesOneSlotPerChain) ? 1 : chain.Slots, Size, Session.Is(Sin.UsedWrapNotFlipped));
         Put(8, written | ((ulong)id << 32), 6);
+        Area?.Completing(Vring.Index, Size, chain.Entry, after);
         Thread.MemoryBarrier();
-        ushort flags = (ushort)(_used.Turn ? Available | Used : 0);
-        if (Session.Is(Sin.UsedFlagsWrong)) flags ^= Available;
+        ushort flags = (ushort)(_used.Turn ? HandPlace.Available | HandPlace.Used : 0);
+        if (Session.Is(Sin.UsedFlagsWrong)) flags ^= HandPlace.Available;
         MarkRing(Space.PutRing(Slot(_used) + 14, (ushort)(flags | (written > 0 ? Writable : 0))), 0, 2);
-        _used = Ahead(_used, Session.Is(Sin.UsesOneSlotPerChain) ? 1 : chain.Slots, Session.Is(Sin.UsedWrapNotFlipped));
-        _any = true;
+        (_used, _any) = (after, true);
+        Area?.Completed(Vring.Index, Size, chain.Entry);
     }
 
     public override bool WantsCall()
     {
-        Place old = _told;
+        HandPlace old = _told;
         bool any = _any;
         (_told, _any) = (_used, false);
         return WantsCallFor(any, () => PassedArea(old));
@@ -66,35 +70,46 @@ internal sealed class HandPackedRing : HandRing
         if (Session.Is(Sin.PackedAsksForNoKicks)) events = 1u << 16;
         if (!Session.Is(Sin.DeviceAreaStuck)) MarkRing(Space.PutRing(At.UsedRing.Value, events), 0, 4);
         Thread.MemoryBarrier();
-        return IsAvailable(Space.Ring<ushort>(Slot(_next) + 14));
+        return _next.IsAvailable(Space.Ring<ushort>(Slot(_next) + 14));
     }
 
     private void Open()
     {
+        if (Area is { } area && area.Recover(Vring.Index, Size, ref _used, place => Space.Ring<ushort>(Slot(place) + 14)) is { } left)
+        {
+            (_told, _reread) = (_used, _used);
+            _next = _used.Ahead(left.Sum(static noted => noted.Descriptors.Length), Size);
+            if (!Session.Is(Sin.ResubmitsNoPackedRequest)) left.ForEach(_again.Enqueue);
+        }
+
         uint events = UsesEvents && Session.Is(Sin.DeviceAreaStuck) ? _next.Word | (2u << 16) : 0;
         MarkRing(Space.PutRing(At.UsedRing.Value, events), 0, 4);
         _open = true;
     }
 
-    private ulong Slot(Place place) => At.DescriptorTable.Value + (16UL * place.Index);
+    private ulong Slot(HandPlace place) => At.DescriptorTable.Value + (16UL * place.Index);
 
-    private bool IsAvailable(ushort flags) => (flags & Available) != 0 == _next.Turn && (flags & Used) != 0 != _next.Turn;
-
-    private Place Ahead(Place place, int count, bool keepsTurn)
+    private HandChain TakeAgain(HandNoted noted)
     {
-        uint index = place.Index + (uint)count;
-        return index < Size ? place with { Index = index } : new Place(index - Size, keepsTurn ? place.Turn : !place.Turn);
+        HandChain chain = Session.Is(Sin.ReadsRingForNoted)
+            ? Walk(i => Space.Ring<HandDescriptor>(Slot(_reread.Ahead(i, Size))))
+            : Walk(i => i < noted.Descriptors.Length ? noted.Descriptors[i] : throw new HandFaultException("a noted request without an end"));
+        Space.RingAddress(Slot(_used), 16, VhostUserIotlbPermission.WriteOnly);
+        chain.Entry = noted.Entry;
+        _reread = _reread.Ahead(chain.Slots, Size);
+        _again.Dequeue();
+        return chain;
     }
 
     /// <summary>Reads the descriptors of the next chain, one behind the other. The identifier is in the last one.</summary>
-    private HandChain Walk()
+    private HandChain Walk(Func<int, HandDescriptor> descriptors)
     {
         HandChain chain = new(Session, 0);
-        Place at = _next;
         while (chain.Slots < Size)
         {
-            Raw descriptor = Space.Ring<Raw>(Slot(at));
+            HandDescriptor descriptor = descriptors(chain.Slots);
             ushort flags = descriptor.Fourth;
+            chain.Descriptors.Add(descriptor);
             chain.Slots++;
             if (chain.Slots == 1 || !Session.Is(Sin.TakesIdOfFirst)) chain.Id = descriptor.Third;
             if ((flags & Indirect) != 0)
@@ -109,8 +124,7 @@ internal sealed class HandPackedRing : HandRing
             }
 
             if ((flags & Next) == 0) return Known(chain);
-            at = Ahead(at, 1, keepsTurn: false);
-            if (at.Index == 0 && Session.Is(Sin.ChainAcrossEndFails)) throw new HandFaultException("a chain across the end");
+            if (_next.Ahead(chain.Slots, Size).Index == 0 && Session.Is(Sin.ChainAcrossEndFails)) throw new HandFaultException("a chain across the end");
         }
 
         if (Session.Is(Sin.EndlessPackedChainWedges)) Session.IsWedged = true;
@@ -123,12 +137,12 @@ internal sealed class HandPackedRing : HandRing
         return known ? chain : throw new HandFaultException($"identifier {chain.Id} of {Size}");
     }
 
-    private bool PassedArea(Place old)
+    private bool PassedArea(HandPlace old)
     {
         ushort flags = (ushort)(Space.Ring<ushort>(At.AvailableRing.Value + 2) & 3);
         if (flags == 1) return Session.Is(Sin.PackedCallsDespiteDisable);
         if (flags != 2 || !UsesEvents || Session.Is(Sin.PackedIgnoresEvent)) return true;
-        Place wanted = Place.Of(Space.Ring<ushort>(At.AvailableRing.Value), uint.MaxValue);
+        HandPlace wanted = HandPlace.Of(Space.Ring<ushort>(At.AvailableRing.Value), uint.MaxValue);
         int at = (int)wanted.Index - (wanted.Turn != _used.Turn ? (int)Size : 0);
         int from = (int)old.Index - (_used.Index <= old.Index ? (int)Size : 0);
         return (ushort)(_used.Index - at - 1) < (ushort)(_used.Index - from);
@@ -140,13 +154,5 @@ internal sealed class HandPackedRing : HandRing
         GuestAddress written = Space.PutRing(at, (uint)value);
         Space.PutRing(at + 4, (ushort)(value >> 32));
         MarkRing(written, 0, (uint)bytes);
-    }
-
-    /// <summary>A position and its wrap counter.</summary>
-    private readonly record struct Place(uint Index, bool Turn)
-    {
-        public ushort Word => (ushort)(Index | (Turn ? Wrap : 0u));
-
-        public static Place Of(ushort word, uint size) => new((word & 0x7fffu) % size, (word & Wrap) != 0);
     }
 }

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Vhost.Protocol;
 
 namespace Vhost.Conformance.Tests.Mutants;
@@ -71,7 +70,7 @@ internal abstract class HandRing(HandSession session, HandVring vring)
         uint index = 0;
         for (uint steps = 0; steps < count; steps++)
         {
-            Raw entry = Space.Entry<Raw>(table + (16UL * index));
+            HandDescriptor entry = Space.Entry<HandDescriptor>(table + (16UL * index));
             ushort flags = linked ? entry.Third : entry.Fourth;
             if ((flags & Indirect) != 0) throw new HandFaultException("an indirect table in an indirect table");
             chain.Add(entry.Address, entry.Length, (flags & Writable) != 0);
@@ -82,8 +81,4 @@ internal abstract class HandRing(HandSession session, HandVring vring)
 
         if (linked) throw new HandFaultException("an indirect table without an end");
     }
-
-    /// <summary>Sixteen bytes of a descriptor. Third and fourth are flags and next of a split ring, identifier and flags of a packed one.</summary>
-    [StructLayout(LayoutKind.Sequential, Pack = 1)]
-    protected readonly record struct Raw(ulong Address, uint Length, ushort Third, ushort Fourth);
 }

@@ -113,12 +113,11 @@ internal sealed partial class HandSession
         return true;
     }
 
-    /// <summary>Of packed rings nothing is noted: an area of no bytes says so.</summary>
     private HandAnswer GetInflight(VhostUserInflight asked)
     {
         if (!IsUsable(asked)) return HandAnswer.Refused;
-        if (Has(VirtioFeatures.RingPacked)) return HandAnswer.Reply(asked with { MmapSize = 0, MmapOffset = 0 });
-        ulong size = HandInflight.SizeFor(asked);
+        ulong size = HandInflight.SizeFor(this, asked);
+        if (Is(Sin.PackedAreaTooSmall) && Has(VirtioFeatures.RingPacked)) size /= 2;
         SharedMemory memory = SharedMemory.CreateSealed("hand-inflight", size);
         if (Is(Sin.AreaNotCleared)) RandomAccess.Write(memory.Descriptor, Enumerable.Repeat((byte)0xa5, (int)size).ToArray(), 0);
         return HandAnswer.Reply(asked with { MmapSize = Is(Sin.AreaSizeWrong) ? size / 2 : size, MmapOffset = 0 }, memory);
@@ -127,8 +126,8 @@ internal sealed partial class HandSession
     private bool TrySetInflight(VhostUserMessage message)
     {
         VhostUserInflight said = Read<VhostUserInflight>(message);
-        if (!IsUsable(said) || _vrings.Any(static v => v.IsStarted) || Has(VirtioFeatures.RingPacked)) return false;
-        if (said.MmapSize < HandInflight.SizeFor(said)) return Is(Sin.AcceptsSmallArea);
+        if (!IsUsable(said) || _vrings.Any(static v => v.IsStarted)) return false;
+        if (said.MmapSize < HandInflight.SizeFor(this, said)) return Is(Sin.AcceptsSmallArea);
         if (HandInflight.TryMap(this, said, message.TakeDescriptor(0)) is not { } area) return false;
         Inflight?.Dispose();
         Inflight = area;

@@ -66,11 +66,13 @@ internal sealed partial class HandSession : IAsyncDisposable
     }
 
     /// <summary>Does something under the gate that rings and messages share.</summary>
-    public async Task LaterAsync(Action action, int delay = 0)
+    /// <param name="action">What.</param>
+    /// <param name="sin">Milliseconds by which it comes too late.</param>
+    public async Task LaterAsync(Action action, int sin = 0)
     {
         try
         {
-            if (delay > 0) await Task.Delay(delay, Stopping);
+            if (sin > 0) await Task.Delay(sin, Stopping); // the delay is the sin
             await _gate.WaitAsync(Stopping);
             await RunHeldAsync(action);
         }
@@ -102,7 +104,7 @@ internal sealed partial class HandSession : IAsyncDisposable
         try
         {
             action();
-            if (IsWedged) await Task.Delay(Timeout.Infinite, Stopping);
+            if (IsWedged) await Task.Delay(Timeout.Infinite, Stopping); // the sin: it never goes on
         }
         finally
         {
@@ -122,6 +124,7 @@ internal sealed partial class HandSession : IAsyncDisposable
 
     private async Task<bool> HandleAsync(VhostUserMessage message)
     {
+        if (Backend.IsDeaf) await Task.Delay(Timeout.Infinite, Stopping); // the sin: whoever connected meanwhile waits in vain
         NegotiatedState before = _state;
         VhostUserHeader header = message.Header;
         if (!IsSound(header)) return false;
@@ -137,10 +140,12 @@ internal sealed partial class HandSession : IAsyncDisposable
 
     private HandAnswer Judge(VhostUserMessage message, bool allowed)
     {
-        HandAnswer answer = allowed ? Dispatch(message) : HandAnswer.Refused;
+        HandAnswer answer = allowed ? Dispatch(message) : HandAnswer.If(IsUnofferedRarp(message.Header));
         if (!allowed && Is(Sin.UnknownMessageWedges) && !MessageContracts.TryGet(VhostUserChannel.Main, message.Header.Request, out _)) IsWedged = true;
         return answer;
     }
+
+    private bool IsUnofferedRarp(VhostUserHeader header) => Is(Sin.AcceptsUnofferedMessage) && header.Request == (uint)VhostUserRequest.SendRarp;
 
     /// <summary>Descriptors that came with a message that was refused; without the sin they are closed with it.</summary>
     private void Spill(VhostUserMessage message)
@@ -169,7 +174,7 @@ internal sealed partial class HandSession : IAsyncDisposable
 
     private async Task<bool> WorkLateAsync(VhostUserMessage message)
     {
-        await Task.Delay(100, Stopping);
+        await Task.Delay(100, Stopping); // the delay is the sin: the front-end believes the work done
         await _gate.WaitAsync(Stopping);
         await RunHeldAsync(() => Dispatch(message));
         return true;
@@ -193,8 +198,12 @@ internal sealed partial class HandSession : IAsyncDisposable
         bool silent = SaysNothing(request, answer);
         if (wanted && !silent) await SendAsync(request, HandAnswer.Reply(CodeOf(answer)));
         if (!wanted && SpeaksUnasked(request, acknowledges)) await SendAsync(request, HandAnswer.Reply(CodeOf(answer)));
-        return answer.IsDone || wanted;
+        return answer.IsDone || wanted || ShowsInStatus(request);
     }
+
+    /// <summary>That features were refused is read in the status, which lacks FEATURES_OK then.</summary>
+    private bool ShowsInStatus(VhostUserHeader request) =>
+        request.Request == (uint)VhostUserRequest.SetFeatures && (_state.Protocol & VhostUserProtocolFeatures.Status) != 0;
 
     private bool SaysNothing(VhostUserHeader request, HandAnswer answer) => Is(Sin.NeverAcknowledges)
         || (Is(Sin.AcknowledgesRefusalsOnly) && answer.IsDone)

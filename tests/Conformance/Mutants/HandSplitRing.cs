@@ -13,7 +13,7 @@ internal sealed class HandSplitRing(HandSession session, HandVring vring, uint p
 
     public override uint Position => _next;
 
-    private HandInflight? Area => Session.Inflight is { } area && area.Has(Vring.Index) ? area : null;
+    private HandSplitInflight? Area => Session.Inflight is HandSplitInflight area && area.Has(Vring.Index) ? area : null;
 
     private ulong UsedEvent => At.AvailableRing.Value + 4 + (2UL * Size);
 
@@ -95,7 +95,7 @@ internal sealed class HandSplitRing(HandSession session, HandVring vring, uint p
         uint index = head;
         for (uint steps = 0; steps < Size || HangsIn(); steps++)
         {
-            Raw descriptor = Space.Ring<Raw>(At.DescriptorTable.Value + (16UL * index));
+            HandDescriptor descriptor = Space.Ring<HandDescriptor>(At.DescriptorTable.Value + (16UL * index));
             ushort flags = descriptor.Third;
             if ((flags & Indirect) != 0 && !Session.Is(Sin.IgnoresIndirect))
             {

@@ -32,7 +32,7 @@ internal sealed class HandTransfer(HandSession session)
     {
         Task<bool> outcome = _outcome;
         if (session.Is(Sin.ChecksNoState)) return true;
-        await Task.WhenAny(outcome, Task.Delay(TimeSpan.FromSeconds(3), session.Stopping));
+        await ((Task)outcome.WaitAsync(TimeSpan.FromSeconds(3), session.Stopping)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         if (outcome.IsCompleted) _outcome = Task.FromResult(false);
         return outcome.IsCompleted && await outcome;
     }
@@ -77,16 +77,17 @@ internal sealed class HandTransfer(HandSession session)
     /// <summary>The other side may have made its pipe one that does not wait.</summary>
     private int ReadSome(FileStream stream, Span<byte> into)
     {
-        const int TryAgain = 11;
+        const short Readable = Libc.POLLIN;
+        const int Look = 20; // milliseconds, after each of which it is seen whether the session ends
         while (true)
         {
             try
             {
                 return stream.Read(into);
             }
-            catch (IOException e) when (e.HResult == TryAgain && !session.Stopping.IsCancellationRequested)
+            catch (IOException e) when (e.HResult == Libc.EAGAIN && !session.Stopping.IsCancellationRequested)
             {
-                Thread.Sleep(1);
+                Libc.Poll(stream.SafeFileHandle, Readable, Look);
             }
         }
     }

@@ -224,8 +224,16 @@ internal sealed class HandVring(HandSession session, int index) : IDisposable
         {
             while (!stop.IsCancellationRequested)
             {
-                if (kick is not null) await kick.WaitAsync(stop);
-                if (kick?.TryConsume() != true) await Task.Delay(1, stop);
+                if (kick is null)
+                {
+                    await Task.Delay(1, stop); // nobody says when there is something in a polled ring
+                }
+                else
+                {
+                    await kick.WaitAsync(stop);
+                    kick.TryConsume();
+                }
+
                 await session.LaterAsync(() => Kicked(kick, stop));
             }
         }

@@ -7,13 +7,16 @@ namespace Vhost.Conformance.Tests.Mutants;
 
 /// <summary>
 /// How far verdicts can be trusted: the suite finds nothing in a back-end that is right, and something in each back-end that departs from one rule. Which case finds what is a checked-in table;
-/// <c>UPDATE_MUTANTS=1</c> makes it again; a dash stands for what no case sees yet.
+/// <c>UPDATE_MUTANTS=1</c> makes it again. A dash in it stands for what no case sees, and fails the tests, those that make the table too: a sin that no case can see without blaming peers that are
+/// right is no sin. Each chapter that concerns the hand-written device catches at least one.
 /// </summary>
 public sealed class MutantTests(ITestOutputHelper output)
 {
     private const string Escaped = "-";
 
+    // How long a mutant is waited for. A back-end that is right is never waited for so long as this, and may be as slow as the machine is.
     private static readonly TimeSpan _patience = TimeSpan.FromMilliseconds(400);
+    private static readonly TimeSpan _longPatience = TimeSpan.FromSeconds(10);
 
     // Mutants mostly keep the suite waiting.
     private static readonly ParallelOptions _atOnce = new() { MaxDegreeOfParallelism = 8 };
@@ -49,24 +52,36 @@ public sealed class MutantTests(ITestOutputHelper output)
             catches[mutant.Sin] = holds ? known : await FirstCatchAsync(mutant, unsound) ?? Escaped;
         });
         await File.WriteAllLinesAsync(TablePath, Mutants.All.Select(mutant => $"{mutant.Sin} {catches[mutant.Sin]}"));
-        output.WriteLine($"not caught: {string.Join(", ", catches.Where(static pair => pair.Value == Escaped).Select(static pair => pair.Key))}");
+        catches.Where(static pair => pair.Value == Escaped).Select(static pair => pair.Key).Should().BeEmpty("no sin may escape");
     }
 
     [Fact]
     public async Task Each_mutant_is_caught_by_the_case_of_the_table_that_finds_nothing_without_a_sin()
     {
         Dictionary<string, string> catches = await ReadTableAsync();
-        (await FailuresWithoutASinAsync(string.Join(',', catches.Values.Where(static id => id != Escaped).Distinct(StringComparer.Ordinal)))).Should().BeEmpty();
+        catches.Keys.Should().BeEquivalentTo(Mutants.All.Select(static mutant => mutant.Name));
+        catches.Where(static pair => pair.Value == Escaped).Select(static pair => pair.Key).Should().BeEmpty("no sin may escape");
+        (await FailuresWithoutASinAsync(string.Join(',', catches.Values.Distinct(StringComparer.Ordinal)))).Should().BeEmpty();
         ConcurrentBag<string> escaped = [];
         await Parallel.ForEachAsync(Mutants.All, _atOnce, async (mutant, _) =>
         {
-            string id = catches[mutant.Sin.ToString()];
-            if (id != Escaped && !await IsCaughtAsync(mutant, id))
-                escaped.Add($"{mutant.Sin} ({mutant.Rule})");
+            if (!await IsCaughtAsync(mutant, catches[mutant.Name]))
+                escaped.Add($"{mutant.Name} ({mutant.Rule})");
         });
-        int unseen = catches.Values.Count(static id => id == Escaped);
-        output.WriteLine($"{Mutants.All.Count - escaped.Count - unseen} of {Mutants.All.Count} mutants are caught");
+        output.WriteLine($"{Mutants.All.Count - escaped.Count} of {Mutants.All.Count} mutants are caught");
         escaped.Should().BeEmpty();
+    }
+
+    [Fact]
+    public async Task Each_chapter_with_a_case_for_the_device_catches_a_mutant()
+    {
+        await using HandBackend backend = new();
+        BackendProfile profile = await BackendProfiler.AskAsync(Options(backend, "*", _longPatience));
+        string[] concerned = [.. BackendChapters.All.Where(examined => examined.Needs.Missing(profile) is null).Select(static examined => examined.Description.Chapter).Distinct(StringComparer.Ordinal)];
+        string[] catching = [.. (await ReadTableAsync()).Values.Select(static id => id.Split('/')[0])];
+
+        concerned.Should().HaveCountGreaterThan(15);
+        concerned.Except(catching, StringComparer.Ordinal).Should().BeEmpty();
     }
 
     private static async Task<Dictionary<string, string>> ReadTableAsync() =>
@@ -75,12 +90,14 @@ public sealed class MutantTests(ITestOutputHelper output)
     private static async Task<string[]> FailuresWithoutASinAsync(string only)
     {
         await using HandBackend backend = new();
-        ConformanceReport report = await Suite(backend, only, _patience).RunAsync();
+        ConformanceReport report = await Suite(backend, only, _longPatience).RunAsync();
         return [.. report.Results.Where(static result => result.Verdict is ConformanceVerdict.Fail or ConformanceVerdict.Wedged).Select(static result => result.Case.Id)];
     }
 
-    private static BackendSuite Suite(HandBackend backend, string only, TimeSpan patience) =>
-        new(new() { SocketPath = backend.SocketPath, Device = "blk", Only = only, Timeout = patience });
+    private static BackendSuite Suite(HandBackend backend, string only, TimeSpan patience) => new(Options(backend, only, patience));
+
+    private static BackendSuiteOptions Options(HandBackend backend, string only, TimeSpan patience) =>
+        new() { SocketPath = backend.SocketPath, Device = "blk", Only = only, Timeout = patience };
 
     private static async Task<bool> IsCaughtAsync(Mutant mutant, string id)
     {
@@ -96,38 +113,49 @@ public sealed class MutantTests(ITestOutputHelper output)
         }
     }
 
+    /// <summary>The first case that fails each time: what fails once may have been too slow.</summary>
     private static async Task<string?> FirstCatchAsync(Mutant mutant, string[] unsound)
     {
         IEnumerable<string> chapters = BackendSuite.Cases.Select(static examined => examined.Chapter).Distinct(StringComparer.Ordinal)
             .OrderBy(name => Bare(name).StartsWith(Bare(mutant.Chapter)[..5], StringComparison.Ordinal) ? 0 : 1);
+        HashSet<string> left = [.. unsound];
         foreach (string name in chapters)
         {
-            await using HandBackend backend = new(mutant.Sin);
-            using CancellationTokenSource found = new();
-            FirstFailure first = new(found, unsound);
-            try
+            while (await FirstFailureAsync(mutant, name, left) is { } id)
             {
-                await Suite(backend, name, _patience).RunAsync(first, found.Token);
+                if (await IsCaughtAsync(mutant, id) && await IsCaughtAsync(mutant, id))
+                    return id;
+                left.Add(id);
             }
-            catch (OperationCanceledException)
-            {
-                // A case has failed.
-            }
-            catch (VhostUserException)
-            {
-                return BackendSuite.Cases[0].Id;
-            }
-
-            if (first.Id is { } id)
-                return id;
         }
 
         return null;
     }
 
+    private static async Task<string?> FirstFailureAsync(Mutant mutant, string only, IReadOnlySet<string> unsound)
+    {
+        await using HandBackend backend = new(mutant.Sin);
+        using CancellationTokenSource found = new();
+        FirstFailure first = new(found, unsound);
+        try
+        {
+            await Suite(backend, only, _patience).RunAsync(first, found.Token);
+        }
+        catch (OperationCanceledException)
+        {
+            // A case has failed.
+        }
+        catch (VhostUserException)
+        {
+            return BackendSuite.Cases[0].Id;
+        }
+
+        return first.Id;
+    }
+
     private static string Bare(string chapter) => string.Concat(chapter.Where(char.IsAsciiLetter)).ToLowerInvariant();
 
-    private sealed class FirstFailure(CancellationTokenSource found, string[] unsound) : IProgress<ConformanceResult>
+    private sealed class FirstFailure(CancellationTokenSource found, IReadOnlySet<string> unsound) : IProgress<ConformanceResult>
     {
         public string? Id { get; private set; }
 

@@ -75,6 +75,9 @@ public enum Sin
     /// <summary>A payload of another size than the layout's is refused.</summary>
     AcceptsWrongPayloadSize,
 
+    /// <summary>A message that belongs to a feature is refused by a back-end that does not offer it.</summary>
+    AcceptsUnofferedMessage,
+
     /// <summary>SET_MEM_TABLE with fewer descriptors than regions is refused.</summary>
     AcceptsRegionWithoutDescriptor = 300,
 
@@ -491,6 +494,39 @@ public enum Sin
 
     /// <summary>Requests that the used ring shows as completed are not carried out again.</summary>
     ForgetsLastBatch,
+
+    /// <summary>The area of packed rings has room for all their entries.</summary>
+    PackedAreaTooSmall,
+
+    /// <summary>A request that was taken from a packed ring is noted.</summary>
+    NotesNoPackedRequest,
+
+    /// <summary>The mark of a completed request of a packed ring is cleared.</summary>
+    NeverClearsPackedMark,
+
+    /// <summary>The area keeps the used position of a packed ring and its wrap counter.</summary>
+    KeepsNoPackedPosition,
+
+    /// <summary>A packed queue whose entries are in use has version 1.</summary>
+    WritesNoPackedVersion,
+
+    /// <summary>The descriptors of a request that was taken from a packed ring are copied to the area.</summary>
+    CopiesNoDescriptor,
+
+    /// <summary>Requests of a packed ring that the area has marked are carried out again.</summary>
+    ResubmitsNoPackedRequest,
+
+    /// <summary>Requests of a packed ring are carried out again from their copies, since the ring may have something else in their place.</summary>
+    ReadsRingForNoted,
+
+    /// <summary>Requests that a packed ring shows as used are not carried out again.</summary>
+    ForgetsPackedBatch,
+
+    /// <summary>Requests that a packed ring does not show as used are carried out again, whatever the area says.</summary>
+    BelievesUnseenBatch,
+
+    /// <summary>A list of free entries that loops harms nobody.</summary>
+    FollowsFreeListForEver,
 
     /// <summary>An address without translation is asked for.</summary>
     NeverAsksForTranslation = 1500,

@@ -6,10 +6,11 @@ namespace Vhost.Conformance.Tests;
 /// <summary>A back-end that serves nobody any more: the case that did it is blamed, and the run goes on to its end.</summary>
 public sealed class RestartTests : IAsyncLifetime, IDisposable
 {
-    private static readonly TimeSpan _patience = TimeSpan.FromSeconds(5);
+    private const string Enough = "enough";
 
     private readonly TempSocket _place = new();
-    private readonly string _wanted = Path.GetTempFileName();
+    private readonly NamedPipe _wanted = new();
+    private readonly NamedPipe _done = new();
     private HandBackend _backend = new(Sin.HugeIndexStopsListening);
     private int _started = 1;
 
@@ -19,10 +20,14 @@ public sealed class RestartTests : IAsyncLifetime, IDisposable
     {
         await _backend.DisposeAsync();
         File.Delete(_place.Path);
-        File.Delete(_wanted);
     }
 
-    public void Dispose() => _place.Dispose();
+    public void Dispose()
+    {
+        _wanted.Dispose();
+        _done.Dispose();
+        _place.Dispose();
+    }
 
     [Fact]
     public async Task Without_a_command_the_rest_is_skipped_and_says_since_when()
@@ -42,11 +47,9 @@ public sealed class RestartTests : IAsyncLifetime, IDisposable
     public async Task With_a_command_the_run_goes_on_at_the_one_that_it_started()
     {
         Point();
-        File.Delete(_wanted);
-        using CancellationTokenSource ended = new();
-        Task starting = StartWhenWantedAsync(ended.Token);
-        ConformanceReport report = await RunAsync($"touch {_wanted}; while [ -e {_wanted} ]; do sleep 0.01; done");
-        await ended.CancelAsync();
+        Task starting = StartWhenWantedAsync();
+        ConformanceReport report = await RunAsync($"echo start > {_wanted.Path}; read answer < {_done.Path}");
+        await _wanted.SayAsync(Enough);
         await starting;
         report.Restarts.Should().Be(_started - 1).And.BePositive();
         report.CountOf(ConformanceVerdict.Wedged).Should().Be(report.Restarts, "each start again was for one case");
@@ -73,20 +76,15 @@ public sealed class RestartTests : IAsyncLifetime, IDisposable
         RestartCommand = command,
     }).RunAsync();
 
-    private async Task StartWhenWantedAsync(CancellationToken ended)
+    private async Task StartWhenWantedAsync()
     {
-        while (!ended.IsCancellationRequested)
+        while (await _wanted.HearAsync() != Enough)
         {
-            if (File.Exists(_wanted))
-            {
-                await _backend.DisposeAsync();
-                _backend = new HandBackend(Sin.HugeIndexStopsListening);
-                _started++;
-                Point();
-                File.Delete(_wanted);
-            }
-
-            await Task.Delay(5, CancellationToken.None);
+            await _backend.DisposeAsync();
+            _backend = new HandBackend(Sin.HugeIndexStopsListening);
+            _started++;
+            Point();
+            await _done.SayAsync("done");
         }
     }
 

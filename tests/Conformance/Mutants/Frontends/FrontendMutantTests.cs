@@ -5,12 +5,14 @@ namespace Vhost.Conformance.Tests;
 
 /// <summary>
 /// The suite for front-ends, measured: it finds nothing with a front-end that is right, and each departure from a rule. Which case finds which is written in <c>catches.txt</c>; with
-/// <c>UPDATE_MUTANTS=1</c> in the environment it is written anew.
+/// <c>UPDATE_MUTANTS=1</c> in the environment it is written anew. A sin that no case finds fails the test, and has a dash there; each chapter finds at least one.
 /// </summary>
 public sealed class FrontendMutantTests
 {
     /// <summary>The case that anything can fail; others say more.</summary>
     private const string General = "conduct/is-served";
+
+    private const string Escaped = "-";
 
     private const int AtOnce = 6;
     private const int LeastCases = 80;
@@ -36,10 +38,10 @@ public sealed class FrontendMutantTests
         await Parallel.ForEachAsync(
             FrontendMutants.All,
             new ParallelOptions { MaxDegreeOfParallelism = AtOnce },
-            async (mutant, _) => caught[mutant.Name] = await CatchAsync(mutant, written.TryGetValue(mutant.Name, out string? known) ? [known] : CasesFor(mutant)));
+            async (mutant, _) => caught[mutant.Name] = await CatchAsync(mutant, written.TryGetValue(mutant.Name, out string? known) ? new[] { known }.Where(static id => id != Escaped) : CasesFor(mutant)));
 
         if (_update) await File.WriteAllLinesAsync(TablePath, FrontendMutants.All.Select(mutant => $"{mutant.Name} {caught[mutant.Name]}"));
-        FrontendMutants.All.Where(mutant => caught[mutant.Name].Length == 0).Select(static mutant => $"{mutant.Name}: {mutant.Rule}").Should().BeEmpty();
+        FrontendMutants.All.Where(mutant => caught[mutant.Name] == Escaped).Select(static mutant => $"{mutant.Name}: {mutant.Rule}").Should().BeEmpty();
         if (!_update) written.Keys.Should().BeEquivalentTo(FrontendMutants.All.Select(static mutant => mutant.Name));
     }
 
@@ -51,6 +53,10 @@ public sealed class FrontendMutantTests
         FrontendSuite.Cases.Select(static description => description.Chapter).Distinct(StringComparer.Ordinal).Should().Equal(FrontendMutants.Chapters);
         FrontendMutants.All.Select(static mutant => mutant.Chapter).Distinct(StringComparer.Ordinal).Should().Equal(FrontendMutants.Chapters);
     }
+
+    [Fact]
+    public void Each_chapter_catches_a_mutant() =>
+        FrontendSuite.Cases.Select(static description => description.Chapter).Except(Written().Values.Select(static id => id.Split('/')[0]), StringComparer.Ordinal).Should().BeEmpty();
 
     private static IEnumerable<string> CasesFor(FrontendMutant mutant) => FrontendSuite.Cases
         .OrderBy(description => description.Chapter == mutant.Chapter ? 0 : 1)
@@ -66,7 +72,7 @@ public sealed class FrontendMutantTests
             if (report.Results.Any(IsCatch)) return only;
         }
 
-        return "";
+        return Escaped;
     }
 
     private static async Task<(ConformanceReport Report, Exception? Surprise, int Reads)> ExamineAsync(FrontendSin sin, string only)

@@ -327,13 +327,19 @@ public enum FrontendSin
     /// <summary>What comes on the channel may be no message.</summary>
     DiesOfBrokenChannel,
 
+    /// <summary>What comes on the channel may have no code that was ever meant.</summary>
+    DiesOfJunk,
+
+    /// <summary>The channel may end within a request.</summary>
+    DiesOfHalfRequest,
+
     /// <summary>The configuration may change all the time.</summary>
     DiesOfStorm,
 
     /// <summary>A place for notifications may come unasked.</summary>
     DiesOfHostNotifier,
 
-    /// <summary>A back-end may close its channel.</summary>
+    /// <summary>A back-end may close its channel and serve on.</summary>
     DiesOfChannelEnd,
 
     /// <summary>A back-end may be lost before it has said anything.</summary>
@@ -344,6 +350,9 @@ public enum FrontendSin
 
     /// <summary>A back-end may be lost while its rings run.</summary>
     DiesOfLossWhileRunning,
+
+    /// <summary>A back-end may be lost with the first request that it took.</summary>
+    DiesWithItsFirstRequest,
 
     /// <summary>A back-end may be lost within a reply.</summary>
     DiesOfLossInsideReply,
@@ -386,4 +395,31 @@ public enum FrontendSin
 
     /// <summary>A call descriptor may be signalled when there is nothing.</summary>
     DiesOfCallsForNothing,
+
+    /// <summary>RING_PACKED, once acknowledged, is the format of the rings.</summary>
+    StaysWithSplitRing,
+
+    /// <summary>A used buffer id may be as large as the packed ring.</summary>
+    DiesOfPackedIdBeyond,
+
+    /// <summary>A used buffer id may be one that is not in flight.</summary>
+    DiesOfPackedForeignId,
+
+    /// <summary>A buffer of a packed ring may be used twice.</summary>
+    DiesOfPackedTwice,
+
+    /// <summary>A used length in a packed ring may be more than there is room for.</summary>
+    DiesOfPackedLength,
+
+    /// <summary>A descriptor may be said to be used without a buffer id.</summary>
+    DiesOfFlagsAlone,
+
+    /// <summary>A used descriptor may be of the other turn.</summary>
+    DiesOfOtherTurn,
+
+    /// <summary>A used descriptor may lie behind its place.</summary>
+    DiesOfUsedBehind,
+
+    /// <summary>What the driver wrote into a packed ring is not read from there again.</summary>
+    ReadsPackedAddressAgain,
 }

@@ -48,7 +48,7 @@ public sealed class HandFrontend : IAsyncDisposable
             while (true)
             {
                 await ConnectOnceAsync();
-                await Task.Delay(_pause, _stop.Token);
+                await Task.Delay(_pause, _stop.Token); // one that was turned away does not come back in the same moment
             }
         }
         catch (OperationCanceledException)

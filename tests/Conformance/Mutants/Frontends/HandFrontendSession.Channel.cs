@@ -10,11 +10,13 @@ internal sealed partial class HandFrontendSession
     private VhostUserConnection? _channel;
     private Task _serving = Task.CompletedTask;
     private volatile bool _channelCrash;
+    private volatile bool _channelEnded;
+    private uint _announced;
 
     private async Task HandOverChannelAsync()
     {
         using TempSocket path = new();
-        await using VhostUserListener listener = VhostUserListener.Listen(path.Path);
+        await using VhostUserListener listener = VhostUserListener.Listen(path.Path, new() { Connection = new() { MostPayload = Announced } });
         using Socket theirs = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         await theirs.ConnectAsync(new UnixDomainSocketEndPoint(path.Path), _stop);
         _channel = await listener.AcceptAsync(_stop);
@@ -33,17 +35,31 @@ internal sealed partial class HandFrontendSession
                     await AnswerAsync(channel, request.Header, ++asked);
             }
 
-            _channelCrash |= _sin == FrontendSin.DiesOfChannelEnd;
+            _channelEnded = true;
         }
         catch (VhostUserException broken)
         {
-            _channelCrash |= _sin == FrontendSin.DiesOfBrokenChannel || (_sin == FrontendSin.DiesOfHugeRequest && broken is VhostUserProtocolException);
+            _channelCrash |= _sin == FrontendSin.DiesOfBrokenChannel || (broken is VhostUserProtocolException { Violation: var violation } && DiesOf(violation));
         }
         catch (Exception e) when (e is HandLeavesException or ObjectDisposedException or OperationCanceledException or IOException)
         {
         }
 
         await channel.DisposeAsync();
+    }
+
+    private bool DiesOf(VhostUserViolation violation) => _sin switch
+    {
+        FrontendSin.DiesOfHugeRequest => violation == VhostUserViolation.PayloadTooLong && _announced == (uint)VhostUserBackendRequest.ConfigChangeMsg,
+        FrontendSin.DiesOfJunk => violation == VhostUserViolation.PayloadTooLong && _announced > byte.MaxValue,
+        FrontendSin.DiesOfHalfRequest => violation == VhostUserViolation.TruncatedMessage,
+        _ => false,
+    };
+
+    private int Announced(uint request)
+    {
+        _announced = request;
+        return VhostUserHeader.MaxPayloadSize;
     }
 
     private async Task AnswerAsync(VhostUserConnection channel, VhostUserHeader request, int asked)

@@ -23,6 +23,7 @@ internal sealed partial class HandFrontendSession
             FrontendSin.DiesOfLossAtFirst => gone && _said <= 2,
             FrontendSin.DiesOfLossOnTheWayUp => gone && _said is > 6 and < 12,
             FrontendSin.DiesOfLossWhileRunning => gone && _asksForRing,
+            FrontendSin.DiesWithItsFirstRequest => gone && _asksForRing && Reads == 0,
             FrontendSin.DiesOfLossInsideReply => _incoming.IsFaulted && _said <= 2,
             FrontendSin.DiesOfRefusal => end.Message == Refused,
             FrontendSin.DiesOfHugeReply => end is VhostUserProtocolException && _said > 0,
@@ -116,7 +117,7 @@ internal sealed partial class HandFrontendSession
             throw new HandLeavesException($"no reply to {request}");
         }
 
-        if (_sin == FrontendSin.HangsAfterLateReply && Stopwatch.GetElapsedTime(begun).TotalMilliseconds > 200) await Task.Delay(Timeout.Infinite, _stop);
+        if (_sin == FrontendSin.HangsAfterLateReply && Stopwatch.GetElapsedTime(begun).TotalMilliseconds > 200) await Task.Delay(Timeout.Infinite, _stop); // the sin: it never goes on
         if (reply is null) throw new HandLeavesException("the back-end is gone");
         _incoming = ReceiveAsync();
         return reply;

@@ -25,6 +25,13 @@ internal sealed partial class HandFrontendSession
         Put(_buffers, (uint)VirtioBlkRequestType.In);
         Put(_buffers + 8, sector);
         Put(_buffers + HeaderSize + BlockSize, (byte)0xff);
+        if (IsPacked) await ReadPackedAsync();
+        else await ReadSplitAsync();
+        if (_sin == FrontendSin.DiesOfChannelEnd && _channelEnded) throw new HandCrashException();
+    }
+
+    private async Task ReadSplitAsync()
+    {
         ushort head = WriteChain();
         if (_sin == FrontendSin.HeadBeyondRing) head = (ushort)RingSize;
         Put(AvailableRing + 4 + (2UL * (_available % RingSize)), head);
@@ -62,18 +69,7 @@ internal sealed partial class HandFrontendSession
     /// <summary>What the device says it used must be what it was given, and nothing else.</summary>
     private async Task CompletedAsync(ushort head)
     {
-        int callsForNothing = 0;
-        long begun = Stopwatch.GetTimestamp();
-        while (Get<ushort>(UsedRing + 2) == _usedSeen)
-        {
-            Require(!_incoming.IsCompleted, "a back-end that stays");
-            if (_sin == FrontendSin.DiesOfCallsForNothing && _call!.TryConsume() && ++callsForNothing > 5) throw new HandCrashException();
-            Require(Stopwatch.GetElapsedTime(begun) < _requestTimeout, "an answer to each request");
-            await Task.Delay(1, _stop);
-        }
-
-        Volatile.ReadBarrier();
-        _call!.TryConsume();
+        await UsedAsync(() => Get<ushort>(UsedRing + 2) != _usedSeen);
         ushort used = Get<ushort>(UsedRing + 2), ahead = (ushort)(used - _usedSeen);
         if (_sin == FrontendSin.DiesOfIndexBack && ahead > 0x8000) throw new HandCrashException();
         if (_sin == FrontendSin.DiesOfIndexJump && ahead is > (ushort)RingSize and < 0x8000) throw new HandCrashException();
@@ -82,6 +78,36 @@ internal sealed partial class HandFrontendSession
         ulong element = UsedRing + 4 + (8UL * (_usedSeen % RingSize));
         CheckElement(head, Get<uint>(element), Get<uint>(element + 4));
         _usedSeen = used;
+    }
+
+    /// <summary>Waits until the device has used something; it calls then.</summary>
+    private async Task UsedAsync(Func<bool> isUsed)
+    {
+        int callsForNothing = 0;
+        long begun = Stopwatch.GetTimestamp();
+        while (!isUsed())
+        {
+            Require(!_incoming.IsCompleted, "a back-end that stays");
+            TimeSpan left = _requestTimeout - Stopwatch.GetElapsedTime(begun);
+            Require(left > TimeSpan.Zero, "an answer to each request");
+            await CalledAsync(left);
+            if (_call!.TryConsume() && _sin == FrontendSin.DiesOfCallsForNothing && !isUsed() && ++callsForNothing > 5) throw new HandCrashException();
+        }
+
+        Volatile.ReadBarrier();
+        _call!.TryConsume();
+    }
+
+    /// <summary>Waits until the device calls, the back-end says something or goes, or time is up.</summary>
+    private async Task CalledAsync(TimeSpan time)
+    {
+        using CancellationTokenSource enough = CancellationTokenSource.CreateLinkedTokenSource(_stop);
+        enough.CancelAfter(time);
+        Task called = _call!.WaitAsync(enough.Token).AsTask();
+        await Task.WhenAny(called, _incoming);
+        await enough.CancelAsync();
+        await called.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        _stop.ThrowIfCancellationRequested();
     }
 
     private void CheckElement(ushort head, uint id, uint length)

@@ -23,7 +23,7 @@ internal sealed partial class HandFrontendSession
     private async Task BringUpAsync()
     {
         (_kick, _call) = (Own(new EventNotifier()), Own(new EventNotifier()));
-        if (_sin == FrontendSin.KicksBeforeMemory) await StartRingAsync(0);
+        if (_sin == FrontendSin.KicksBeforeMemory) await StartRingAsync(Standing);
         if (_sin == FrontendSin.AcknowledgesFeaturesLast) await ShareAndStartAsync();
         if (_sin == FrontendSin.AcknowledgesFeaturesLast) await AcknowledgeFeaturesAsync();
         else await ShareAndStartAsync();
@@ -33,7 +33,7 @@ internal sealed partial class HandFrontendSession
     {
         await ShareMemoryAsync();
         if (Has(VhostUserProtocolFeatures.InflightShmFd)) await ShareInflightAsync();
-        if (_sin != FrontendSin.KicksBeforeMemory) await StartRingAsync(0);
+        if (_sin != FrontendSin.KicksBeforeMemory) await StartRingAsync(Standing);
     }
 
     private async Task StartRingAsync(uint at)
@@ -72,9 +72,9 @@ internal sealed partial class HandFrontendSession
     {
         (byte[] reply, _) = await AskAsync(VhostUserRequest.GetVringBase, State(0, 0), VhostUserVringState.Size, 0);
         _ = VhostUserVringState.TryRead(reply, out VhostUserVringState stopped);
-        if (_sin == FrontendSin.DiesOfStrangeBase && stopped.Num != _available) throw new HandCrashException();
+        if (_sin == FrontendSin.DiesOfStrangeBase && stopped.Num != Standing) throw new HandCrashException();
         if (_sin == FrontendSin.DiesOfBaseOfOtherRing && stopped.Index != 0) throw new HandCrashException();
-        Require(stopped.Index == 0 && stopped.Num == _available, "the base at which the ring stands");
+        Require(stopped.Index == 0 && stopped.Num == Standing, "the base at which the ring stands");
         await StartRingAsync(_sin == FrontendSin.RestartsFromZero ? 0 : stopped.Num);
     }
 

@@ -9,7 +9,7 @@ internal sealed partial class HandFrontendSession : IAsyncDisposable
     private const int ReadsBetweenStops = 4;
     private const uint ConfigSize = 60;
     private const VirtioFeatures WantedFeatures =
-        VirtioFeatures.Version1 | VirtioFeatures.VhostUserProtocolFeatures | VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex;
+        VirtioFeatures.Version1 | VirtioFeatures.VhostUserProtocolFeatures | VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex | VirtioFeatures.RingPacked;
     private const VhostUserProtocolFeatures WantedProtocol =
         VhostUserProtocolFeatures.MultiQueue | VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.Config | VhostUserProtocolFeatures.ConfigureMemSlots
         | VhostUserProtocolFeatures.BackendReq | VhostUserProtocolFeatures.InflightShmFd;
@@ -56,7 +56,7 @@ internal sealed partial class HandFrontendSession : IAsyncDisposable
         if (_sin == FrontendSin.SaysUnknownMessage) await TellAsync((VhostUserRequest)200, []);
         if (_sin == FrontendSin.AsksForQueuesFirst) await AskAsync(VhostUserRequest.GetQueueNum);
         if (_sin != FrontendSin.NeverOwns) await TellAsync(VhostUserRequest.SetOwner, _sin == FrontendSin.OwnerWithPayload ? new byte[8] : []);
-        VirtioFeatures offered = _sin == FrontendSin.NeverAsksForFeatures ? WantedFeatures & ~VirtioFeatures.EventIndex : (VirtioFeatures)await AskAsync(VhostUserRequest.GetFeatures);
+        VirtioFeatures offered = _sin == FrontendSin.NeverAsksForFeatures ? WantedFeatures & ~(VirtioFeatures.EventIndex | VirtioFeatures.RingPacked) : (VirtioFeatures)await AskAsync(VhostUserRequest.GetFeatures);
         Require((offered & VirtioFeatures.Version1) != 0, "a device of today");
         _features = offered & (_sin == FrontendSin.AcceptsUnknownFeatures ? (VirtioFeatures)ulong.MaxValue : WantedFeatures);
         if (_sin == FrontendSin.DiesOfEveryFeature && (ulong)offered == ulong.MaxValue) throw new HandCrashException();
