@@ -57,9 +57,9 @@ program_of() {
 command_of() {
   case "$1" in
     qemu-storage-daemon)
-      echo "qemu-storage-daemon --blockdev driver=file,node-name=d0,filename=disk.img --export type=vhost-user-blk,id=e0,node-name=d0,addr.type=unix,addr.path=s,writable=on,num-queues=1" ;;
+      echo "qemu-storage-daemon --blockdev driver=file,node-name=d0,filename=disk.img,cache.direct=on --export type=vhost-user-blk,id=e0,node-name=d0,addr.type=unix,addr.path=s,writable=on,num-queues=1" ;;
     testpmd)
-      echo "dpdk-testpmd --lcores 0@0,1@$(($(nproc) > 1 ? 1 : 0)) --no-pci --no-huge -m 128 --file-prefix vu$$ --vdev net_vhost0,iface=s,queues=1,client=0 -- -i --nb-cores=1 --forward-mode=rxonly --auto-start --total-num-mbufs=8192" ;;
+      echo "dpdk-testpmd --lcores 0@0,1@$(($(nproc) > 1 ? 1 : 0)) --no-pci --no-huge -m 128 --file-prefix vu$$ --vdev net_vhost0,iface=s,queues=2,client=0 -- -i --nb-cores=1 --rxq=2 --txq=2 --forward-mode=rxonly --auto-start --total-num-mbufs=8192" ;;
     own-blk) printf 'dotnet %q serve blk --memory 64M --num-queues 4 --socket-path s\n' "$tool" ;;
     own-net) printf 'dotnet %q serve switch --port s\n' "$tool" ;;
   esac

@@ -56,6 +56,7 @@ internal static class FramingChapter
         HonestMessage message = await HonestMessage.BeforeAsync(peer, request).ConfigureAwait(false);
         byte[] payload = new byte[size];
         message.Payload.AsSpan(0, Math.Min(size, message.Payload.Length)).CopyTo(payload);
+        await peer.BarrierAsync().ConfigureAwait(false); // what a peer finds of the message before where this one is too short is the same in each run
         await peer.RefusedAsync(request, payload, message.Descriptors).ConfigureAwait(false);
     }
 

@@ -27,7 +27,8 @@ internal static partial class MemoryChapter
         chapter.Add("b20-overlap-guest", Robustness, "B20: Regions whose guest addresses overlap are borne or refused", static peer => TableAsync(peer, false, static region => [region, region with { UserAddress = new(Far), GuestAddress = new(Mega) }], 2), CaseNeeds.Nothing);
         chapter.Add("b20-overlap-user", Robustness, "B20: Regions whose user addresses overlap are borne or refused", static peer => TableAsync(peer, false, static region => [region, region with { GuestAddress = new(Far) }], 2), CaseNeeds.Nothing);
         chapter.Add("b20-duplicate", Robustness, "B20: The same region twice is borne or refused", static peer => TableAsync(peer, false, static region => [region, region], 2), CaseNeeds.Nothing);
-        chapter.Add("b20-old-stays", Robustness, "B20: After a table that is refused the one before it stays, or the connection is ended", OldStaysAsync);
+        chapter.Add("old-stays", Robustness, "After a table without descriptors the one before it stays, or the connection is ended", static peer => OldStaysAsync(peer, peer.Memory.Table));
+        chapter.Add("b20-old-stays", Robustness, "B20: After a table that is refused the one before it stays, or the connection is ended", static peer => OldStaysAsync(peer, UnmappableTable(peer), peer.Memory.Descriptors));
     }
 
     private static void AddTable(Chapter chapter, string id, bool refused, string what, Func<VhostUserMemoryRegion, VhostUserMemoryRegion> change) => chapter.Add(
@@ -68,12 +69,13 @@ internal static partial class MemoryChapter
         await peer.RefusedAsync(VhostUserRequest.SetMemTable, table, [.. Enumerable.Repeat(peer.Memory.Descriptors[0], 8)]).ConfigureAwait(false);
     }
 
-    private static async Task OldStaysAsync(BackendPeer peer)
+    private static byte[] UnmappableTable(BackendPeer peer) => CaseMemory.TableOf(peer.Memory.Regions[0] with { Size = 4 * Mega, MmapOffset = ulong.MaxValue - 0xfff });
+
+    private static async Task OldStaysAsync(BackendPeer peer, byte[] table, params SafeHandle[] descriptors)
     {
         DriverRing ring = await peer.ServeAsync().ConfigureAwait(false);
         await peer.WorkAsync(ring).ConfigureAwait(false);
-        byte[] table = CaseMemory.TableOf(peer.Memory.Regions[0] with { Size = 4 * Mega, MmapOffset = ulong.MaxValue - 0xfff });
-        Answer answer = await peer.SayAsync(VhostUserRequest.SetMemTable, table, peer.Memory.Descriptors).ConfigureAwait(false);
+        Answer answer = await peer.SayAsync(VhostUserRequest.SetMemTable, table, descriptors).ConfigureAwait(false);
         peer.Refused((uint)VhostUserRequest.SetMemTable, answer);
         if (answer.Kind == AnswerKind.Refused)
             await peer.WorkAsync(ring, "the table that was accepted stays in force").ConfigureAwait(false);

@@ -74,7 +74,7 @@ internal static class NetworkChapter
         CaseNeeds many = Needs(VirtioNetFeatures.MultiQueue) with { Queues = 3, Protocol = VhostUserProtocolFeatures.MultiQueue };
         chapter.Add("pairs-second", Should, "A packet is taken on the second pair", static peer => PairsAsync(peer, false), many, pairs);
         chapter.Add("pairs-one-by-one", Should, "Pairs are enabled one after the other while packets are taken", static peer => PairsAsync(peer, true), many, pairs);
-        chapter.Add("pairs-stop-second", Should, "The first pair goes on when the second is stopped", StopSecondAsync, many, pairs);
+        chapter.Add("pairs-stop-second", Must, "The first pair goes on when the second is stopped", StopSecondAsync, many, pairs);
     }
 
     private static void AddCommands(Chapter chapter)
@@ -242,7 +242,10 @@ internal static class NetworkChapter
         DriverRing[] second = [peer.NewRing(2), peer.NewRing(3)];
         foreach (DriverRing ring in second)
             await peer.StartAsync(ring).ConfigureAwait(false);
-        await peer.WorkAsync(second[1]).ConfigureAwait(false);
+        second[1].Offer(peer.Device.NewWork(peer.Memory).Chain);
+        second[1].Notify();
+        if (await second[1].TryUsedAsync(peer.Patience).ConfigureAwait(false) is null)
+            throw Expect.Skipped("the second pair is not served at all (pairs-second)");
         foreach (DriverRing ring in second)
             _ = await peer.StopAsync(ring).ConfigureAwait(false);
         await peer.WorkManyAsync(card.Transmit, 20, 4).ConfigureAwait(false);

@@ -140,12 +140,14 @@ internal sealed partial class HandSession : IAsyncDisposable
 
     private HandAnswer Judge(VhostUserMessage message, bool allowed)
     {
-        HandAnswer answer = allowed ? Dispatch(message) : HandAnswer.If(IsUnofferedRarp(message.Header));
-        if (!allowed && Is(Sin.UnknownMessageWedges) && !MessageContracts.TryGet(VhostUserChannel.Main, message.Header.Request, out _)) IsWedged = true;
+        HandAnswer answer = allowed ? Dispatch(message) : HandAnswer.Refused;
+        if (!allowed && Wedges(message.Header)) IsWedged = true;
         return answer;
     }
 
-    private bool IsUnofferedRarp(VhostUserHeader header) => Is(Sin.AcceptsUnofferedMessage) && header.Request == (uint)VhostUserRequest.SendRarp;
+    private bool Wedges(VhostUserHeader header) => MessageContracts.TryGet(VhostUserChannel.Main, header.Request, out _)
+        ? Is(Sin.UnofferedMessageWedges) && header.Request == (uint)VhostUserRequest.SendRarp
+        : Is(Sin.UnknownMessageWedges);
 
     /// <summary>Descriptors that came with a message that was refused; without the sin they are closed with it.</summary>
     private void Spill(VhostUserMessage message)

@@ -75,8 +75,8 @@ public enum Sin
     /// <summary>A payload of another size than the layout's is refused.</summary>
     AcceptsWrongPayloadSize,
 
-    /// <summary>A message that belongs to a feature is refused by a back-end that does not offer it.</summary>
-    AcceptsUnofferedMessage,
+    /// <summary>A message that belongs to a feature does no harm to a back-end that does not offer it.</summary>
+    UnofferedMessageWedges,
 
     /// <summary>SET_MEM_TABLE with fewer descriptors than regions is refused.</summary>
     AcceptsRegionWithoutDescriptor = 300,
