@@ -211,7 +211,7 @@ public sealed class DirtyLogTests
         {
             await LogAllAsync(frontend, odd);
             ProcessCounts before = ProcessCounts.Snapshot();
-            for (int i = 0; i < 100_000; i++)
+            for (int i = 0; i < 40_000; i++)
             {
                 (DirtyLog next, DirtyLog last) = i % 2 == 0 ? (even, odd) : (odd, even);
                 ring.SubmitAndKick((byte)i);
