@@ -3,9 +3,11 @@ using Microsoft.Extensions.Logging;
 
 namespace Vhost.Tests.Support;
 
-/// <summary>Keeps what was logged.</summary>
+/// <summary>Keeps what was logged, of a storm the newest part: a test that looks for kept memory must not find the lines.</summary>
 public sealed class LogRecorder(LogLevel lowest = LogLevel.Trace) : ILogger, ILoggerFactory
 {
+    private const int MostEntries = 20_000;
+
     private readonly ConcurrentQueue<(LogLevel Level, int Id, string Text)> _entries = new();
     private readonly ConcurrentQueue<Exception> _exceptions = new();
     private readonly ConcurrentQueue<(int Id, TaskCompletionSource<string> Came)> _awaited = new();
@@ -39,6 +41,8 @@ public sealed class LogRecorder(LogLevel lowest = LogLevel.Trace) : ILogger, ILo
             _exceptions.Enqueue(exception);
         string line = formatter(state, exception);
         _entries.Enqueue((logLevel, eventId.Id, line));
+        if (_entries.Count > MostEntries)
+            _ = _entries.TryDequeue(out _);
         foreach ((int id, TaskCompletionSource<string> came) in _awaited)
         {
             if (id == eventId.Id)

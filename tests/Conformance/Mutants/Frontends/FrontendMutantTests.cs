@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Runtime.CompilerServices;
 using Vhost.Tests.Support;
 
 namespace Vhost.Conformance.Tests;
@@ -39,7 +38,7 @@ public sealed class FrontendMutantTests
             new ParallelOptions { MaxDegreeOfParallelism = AtOnce },
             async (mutant, _) => caught[mutant.Name] = await CatchAsync(mutant, written.TryGetValue(mutant.Name, out string? known) ? [known] : CasesFor(mutant)));
 
-        if (_update) await File.WriteAllLinesAsync(TablePath(), FrontendMutants.All.Select(mutant => $"{mutant.Name} {caught[mutant.Name]}"));
+        if (_update) await File.WriteAllLinesAsync(TablePath, FrontendMutants.All.Select(mutant => $"{mutant.Name} {caught[mutant.Name]}"));
         FrontendMutants.All.Where(mutant => caught[mutant.Name].Length == 0).Select(static mutant => $"{mutant.Name}: {mutant.Rule}").Should().BeEmpty();
         if (!_update) written.Keys.Should().BeEquivalentTo(FrontendMutants.All.Select(static mutant => mutant.Name));
     }
@@ -90,7 +89,7 @@ public sealed class FrontendMutantTests
     private static string Text(ConformanceResult result) =>
         $"{result.Case.Id}: {result.Verdict}, expected {result.Expected}, came {result.Came}\n{string.Join('\n', result.Dialogue.Select(static line => line.Text))}";
 
-    private static Dictionary<string, string> Written() => File.ReadAllLines(TablePath()).Select(static line => line.Split(' ')).ToDictionary(static words => words[0], static words => words[1], StringComparer.Ordinal);
+    private static Dictionary<string, string> Written() => File.ReadAllLines(TablePath).Select(static line => line.Split(' ')).ToDictionary(static words => words[0], static words => words[1], StringComparer.Ordinal);
 
-    private static string TablePath([CallerFilePath] string source = "") => Path.Combine(Path.GetDirectoryName(source)!, "catches.txt");
+    private static string TablePath => RepositoryRoot.File("tests", "Conformance", "Mutants", "Frontends", "catches.txt");
 }
