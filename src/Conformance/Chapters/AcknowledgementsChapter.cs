@@ -37,7 +37,6 @@ internal static class AcknowledgementsChapter
             { "flags", Must, "An acknowledgement has the code of its message, the flags 5 and 8 bytes", FlagsAsync },
             { "refusal", Must, "B19: A memory table without descriptors is acknowledged with something else than 0, or ends the connection", RefusalAsync },
             { "refusal-ring", Robustness, "A size of 0 for a ring is acknowledged with something else than 0, or ends the connection", RefusalRingAsync },
-            { "refusal-said", Should, "What is not carried out is not acknowledged with 0, also where the connection is ended", RefusalSaidAsync },
             { "own-failing", Should, "GET_CONFIG that fails is answered without contents, also with NEED_REPLY", OwnFailingAsync, _acks with { Protocol = VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.Config } },
             { "pipelined", Must, "Messages that are sent one after the other without waiting are answered in their order", PipelinedAsync },
             { "pipelined-mixed", Must, "Acknowledgements and replies come in the order of their messages", PipelinedMixedAsync },
@@ -120,13 +119,6 @@ internal static class AcknowledgementsChapter
     {
         await peer.NegotiateAsync().ConfigureAwait(false);
         await peer.RefusedAsync(VhostUserRequest.SetMemTable, peer.Memory.Table).ConfigureAwait(false);
-    }
-
-    private static async Task RefusalSaidAsync(BackendPeer peer)
-    {
-        await peer.NegotiateAsync().ConfigureAwait(false);
-        Answer answer = await peer.SayAsync(VhostUserRequest.SetMemTable, peer.Memory.Table).ConfigureAwait(false);
-        Expect.That(answer.Payload.AsSpan().ContainsAnyExcept((byte)0) || answer is { Kind: AnswerKind.Ended, Payload: [] }, "an acknowledgement that is not 0, or none and the end of the connection", answer.Text);
     }
 
     private static async Task RefusalRingAsync(BackendPeer peer)

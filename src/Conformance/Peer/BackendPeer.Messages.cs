@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Vhost.Protocol;
 
@@ -145,6 +146,7 @@ internal sealed partial class BackendPeer
 
     private async Task<bool> AnswersAsync()
     {
+        long begun = Stopwatch.GetTimestamp();
         await Main.SendAsync((uint)VhostUserRequest.GetFeatures, Plain, default).ConfigureAwait(false);
         while (await Main.TryReceiveAsync("a reply to GET_FEATURES, or the end of the connection").ConfigureAwait(false) is { } message)
         {
@@ -153,6 +155,7 @@ internal sealed partial class BackendPeer
             if (code == (uint)VhostUserRequest.GetFeatures)
                 return true;
             NoteRefusal($"an answer to {MessageContracts.NameOf(VhostUserChannel.Main, code)}");
+            Expect.That(Stopwatch.GetElapsedTime(begun) < Patience, "a reply to GET_FEATURES", "other messages without end");
         }
 
         NoteRefusal("the connection was ended");

@@ -9,6 +9,6 @@ public enum ConformanceLevel
     /// <summary>The specification recommends it, or every known peer stands on it.</summary>
     Should,
 
-    /// <summary>The input breaks the rules itself: the peer may refuse it, but must go on serving others.</summary>
+    /// <summary>The input breaks the rules itself. Of a title with "is refused" acceptance is a failure of severity low; of others the peer may do either. It must go on serving others.</summary>
     Robustness,
 }

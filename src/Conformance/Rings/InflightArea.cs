@@ -20,6 +20,8 @@ internal sealed class InflightArea : IDisposable
     public InflightArea(VhostUserInflight said, SafeFileHandle descriptor)
     {
         Expect.That(said.MmapSize <= Most && said.MmapOffset <= Most, $"an area of at most {Most} bytes", $"{said.MmapSize} bytes at {said.MmapOffset}");
+        // To read or write anything else may take for ever.
+        Expect.That(DescriptorInfo.Kind(descriptor) == FileKind.Regular, "an area that is a file", "the descriptor is of another kind");
         Said = said;
         _file = Libc.Duplicate(descriptor);
     }

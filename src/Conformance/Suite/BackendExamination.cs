@@ -36,9 +36,23 @@ internal sealed class BackendExamination(BackendSuiteOptions options, BackendPro
     /// <summary>The case, and whether the back-end serves afterwards.</summary>
     private async Task MeetAsync(ExaminedCase now, CancellationToken cancellationToken)
     {
-        now.Finding = await PlayAsync(now.Case, now.Dialogue).WaitAsync(cancellationToken).ConfigureAwait(false);
+        now.Finding = await BoundedAsync(PlayAsync(now.Case, now.Dialogue), cancellationToken).ConfigureAwait(false);
         now.NotePeer();
         now.Service = await ServiceCheck.RunAsync(options.SocketPath, profile, now.Dialogue, _longPatience).WaitAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>Each step of a case has its patience; one that a peer keeps busy all the same is given up.</summary>
+    private async Task<CaseFinding> BoundedAsync(Task<CaseFinding> play, CancellationToken cancellationToken)
+    {
+        TimeSpan most = TimeSpan.FromSeconds(30) + (20 * options.Timeout);
+        try
+        {
+            return await play.WaitAsync(most, cancellationToken).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            return new(ConformanceVerdict.Fail, $"an end within {most.TotalSeconds:0} s", "the case went on, and was given up");
+        }
     }
 
     private async Task<CaseFinding> PlayAsync(BackendCase examined, Dialogue dialogue)
@@ -84,12 +98,12 @@ internal sealed class BackendExamination(BackendSuiteOptions options, BackendPro
     }
 
     /// <summary>
-    /// A case of which the back-end does not recover has failed, whatever it found itself. But one to which the back-end said nothing from the beginning may have met a dead one: what the case before
+    /// A case of which the back-end does not recover has failed, whatever it found itself. But one that failed, and to which the back-end said nothing from the beginning, may have met a dead one: what the case before
     /// did can show only after its own check. Such a case is run again at the back-end that was started again, and if that one survives it, the case before is the one that has failed.
     /// </summary>
     private async Task LostAsync(ExaminedCase now, CancellationToken cancellationToken)
     {
-        ExaminedCase? suspect = now.PeerSpoke ? null : _before;
+        ExaminedCase? suspect = now.PeerSpoke || now.Finding.Verdict == ConformanceVerdict.Pass ? null : _before;
         bool unmet = suspect is not null && now.Finding.IsUnmet;
         await RestartAsync(unmet ? suspect!.Id : now.Id, cancellationToken).ConfigureAwait(false);
         if (suspect is null)
