@@ -9,7 +9,6 @@ internal sealed record HostileBuffer(string Id, string What, Func<RawDescriptor,
 /// <summary>Buffers outside memory, of impossible lengths, in the ring itself, or with the wrong flags (R05, R06, R09).</summary>
 internal static class HostileBuffers
 {
-
     public static IReadOnlyList<HostileBuffer> Kinds { get; } =
     [
         new("wraps", "that goes over the end of the address space", static one => one with { Address = ulong.MaxValue - 7, Length = Math.Max(one.Length, 16) }),

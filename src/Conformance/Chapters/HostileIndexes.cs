@@ -14,10 +14,9 @@ internal static class HostileIndexes
                 current = await peer.ConnectAnotherAsync().ConfigureAwait(false);
             await IndexAsync(current, static ring => (ushort)(ring.AvailableIndex + ring.Size + 1)).ConfigureAwait(false);
             await current.CloseAsync().ConfigureAwait(false);
+            if (current.Refusal is { } refusal)
+                peer.NoteRefusal(refusal);
         }
-
-        if (current.Refusal is { } refusal)
-            peer.NoteRefusal(refusal);
     }
 
     public static Task HalfAsync(BackendPeer peer) => IndexAsync(peer, static ring => (ushort)(ring.AvailableIndex + 0x8000));

@@ -9,7 +9,6 @@ internal sealed record HostileTable(string Id, string What, Func<ulong, uint, (u
 /// <summary>Tables of descriptors that break the rules (R07).</summary>
 internal static class HostileTables
 {
-
     public static IReadOnlyList<HostileTable> Kinds { get; } =
     [
         new("empty", "of no bytes", static (at, _) => (at, 0)),

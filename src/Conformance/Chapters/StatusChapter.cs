@@ -103,6 +103,7 @@ internal static class StatusChapter
     {
         DriverRing ring = await peer.ServeAsync().ConfigureAwait(false);
         await peer.WorkAsync(ring).ConfigureAwait(false);
+        await peer.BarrierAsync().ConfigureAwait(false); // the ring may be served before DRIVER_OK is read, which must not come after the failure
         await BrokenRing.IsToldAsync(peer, ring, () => NeedsResetAsync(peer), "NEEDS_RESET in the status, or the end of the connection").ConfigureAwait(false);
     }
 

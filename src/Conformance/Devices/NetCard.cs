@@ -71,10 +71,12 @@ internal sealed class NetCard
         await Peer.StartAsync(control).ConfigureAwait(false);
         control.Offer(Buffer([0, 0, 0]), new ChainBuffer(Peer.Memory.Allocate(1), 1, true)); // no promiscuous mode, which is how it begins
         control.Notify();
-        if (!Peer.Profile.LeavesCommands && await control.TryUsedAsync(Peer.Patience).ConfigureAwait(false) is not null)
-            return control;
-        Peer.Profile.LeavesCommands = true; // waited for in full once a run
-        throw Expect.Skipped("the back-end leaves commands to the front-end");
+        // Waited for in full until it has shown once; who has served commands owes an answer to each.
+        if (Peer.Profile.ServesCommands is not true)
+            Peer.Profile.ServesCommands = Peer.Profile.ServesCommands is null && await control.TryUsedAsync(Peer.Patience).ConfigureAwait(false) is not null;
+        else
+            _ = await control.UsedAsync("the first command is answered").ConfigureAwait(false);
+        return Peer.Profile.ServesCommands is true ? control : throw Expect.Skipped("the back-end leaves commands to the front-end");
     }
 
     /// <summary>Gives a command. Returns what the device makes of it: 0 done, 1 refused.</summary>

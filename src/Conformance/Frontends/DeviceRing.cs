@@ -11,6 +11,9 @@ internal abstract class DeviceRing : IDisposable
 {
     protected const int DescriptorSize = 16;
 
+    // No ring has more, and a front-end must not choose how long the suite walks.
+    private const uint MostEntries = 65_536;
+
     private readonly RingDescription _description;
     private readonly GuestMemory _memory;
     private readonly GuestMemoryLease _lease;
@@ -79,6 +82,7 @@ internal abstract class DeviceRing : IDisposable
         Expect.That(!hasNext, "no NEXT with INDIRECT", "both");
         Expect.That(length > 0 && length % DescriptorSize == 0, "a table of descriptors of a multiple of 16 bytes", $"{length} bytes");
         uint entries = length / DescriptorSize;
+        Expect.That(entries <= MostEntries, $"an indirect table of at most {MostEntries} descriptors", $"one of {entries}");
         uint? entry = 0;
         for (uint steps = 0; entry is { } at && (isLinked || at < entries); steps++)
         {
@@ -96,7 +100,7 @@ internal abstract class DeviceRing : IDisposable
     {
         bool writable = (flags & DriverRing.Write) != 0;
         Expect.That(_lease.IsMapped(new GuestAddress(descriptor.Address), descriptor.Length), "buffers in the shared memory", $"{descriptor.Length} bytes at 0x{descriptor.Address:x}");
-        Expect.That(writable || buffers.All(static buffer => !buffer.IsWritable), "all that the device reads before all that it writes", "a buffer to read after one to write");
+        Expect.That(writable || buffers is not [.., { IsWritable: true }], "all that the device reads before all that it writes", "a buffer to read after one to write");
         buffers.Add(new(descriptor.Address, descriptor.Length, writable));
     }
 

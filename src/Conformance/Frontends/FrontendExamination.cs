@@ -130,7 +130,8 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
     /// <summary>What the front-end of the last case still tried before it was ended is not the next one's.</summary>
     private async Task DropLateAsync(CancellationToken cancellationToken)
     {
-        while (listener.HasWaiting)
+        long begun = Stopwatch.GetTimestamp();
+        while (listener.HasWaiting && Stopwatch.GetElapsedTime(begun) < _patience.Answer)
             await (await listener.AcceptAsync(cancellationToken).ConfigureAwait(false)).DisposeAsync().ConfigureAwait(false);
     }
 

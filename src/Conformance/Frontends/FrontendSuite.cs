@@ -15,7 +15,7 @@ public sealed class FrontendSuite
 
     /// <summary>Makes a suite for one front-end.</summary>
     /// <param name="options">Where it connects and how it is examined.</param>
-    /// <exception cref="ArgumentException">The path is empty, the device unknown, the timeout out of range, or no case is meant by the pattern.</exception>
+    /// <exception cref="ArgumentException">The path is empty or too long, the device unknown, the timeout out of range, or no case is meant by the pattern.</exception>
     public FrontendSuite(FrontendSuiteOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);

@@ -10,8 +10,8 @@ namespace Vhost.Conformance;
 /// <param name="Program">The program behind the socket; empty: unknown.</param>
 internal sealed record BackendProfile(DeviceModel Device, VirtioFeatures Features, VhostUserProtocolFeatures Protocol, int Queues, string Program)
 {
-    /// <summary>Whether a network back-end was found to leave the control virtqueue to the front-end.</summary>
-    public bool LeavesCommands { get; set; }
+    /// <summary>Whether a network back-end serves the control virtqueue itself, or leaves it to the front-end; null: that has not shown yet.</summary>
+    public bool? ServesCommands { get; set; }
 
     public bool Offers(VirtioFeatures features) => (Features & features) == features;
 

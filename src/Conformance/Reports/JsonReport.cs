@@ -23,7 +23,12 @@ internal static class JsonReport
             using JsonDocument document = JsonDocument.Parse(json);
             Dictionary<string, ConformanceVerdict> verdicts = new(StringComparer.Ordinal);
             foreach (JsonElement one in document.RootElement.GetProperty("cases").EnumerateArray())
-                verdicts[one.GetProperty("id").GetString()!] = Verdict(one.GetProperty("verdict").GetString());
+            {
+                ConformanceVerdict verdict = Verdict(one.GetProperty("verdict").GetString());
+                if (!one.TryGetProperty("reason", out JsonElement reason) || !RunFindings.IsOpen(reason.GetString() ?? ""))
+                    verdicts[one.GetProperty("id").GetString()!] = verdict;
+            }
+
             return verdicts;
         }
         catch (Exception failure) when (failure is JsonException or KeyNotFoundException or InvalidOperationException or ArgumentException)

@@ -16,7 +16,7 @@ public sealed class ConformanceBaseline
         return new(JsonReport.Verdicts(json));
     }
 
-    /// <summary>Compares case by case. A case that the earlier run does not have is compared with a verdict that is neither bad nor good: only a FAIL or WEDGED differs from it. What was not run because the run was stopped is left out.</summary>
+    /// <summary>Compares case by case. A case that the earlier run does not have is compared with a verdict that is neither bad nor good: only a FAIL or WEDGED differs from it. What was not run because its run was stopped is left out, of either.</summary>
     /// <param name="report">The later run.</param>
     /// <returns>Where the two differ, in the order of the later one's cases.</returns>
     public IReadOnlyList<ConformanceDifference> Compare(ConformanceReport report)
@@ -25,7 +25,7 @@ public sealed class ConformanceBaseline
         return
         [
             .. from result in report.Results
-               where !RunFindings.IsOpen(result)
+               where !RunFindings.IsOpen(result.Reason)
                let before = _verdicts.TryGetValue(result.Case.Id, out ConformanceVerdict verdict) ? verdict : (ConformanceVerdict?)null
                where before is null ? result.Verdict.IsBad() : before != result.Verdict
                select new ConformanceDifference(result, before),

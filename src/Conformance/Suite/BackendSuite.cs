@@ -14,7 +14,7 @@ public sealed class BackendSuite
 
     /// <summary>Makes a suite for one back-end.</summary>
     /// <param name="options">Where it is and how it is examined.</param>
-    /// <exception cref="ArgumentException">The path is empty, the device unknown, the timeout out of range, or no case is meant by the pattern.</exception>
+    /// <exception cref="ArgumentException">The path is empty or too long, the device unknown, the timeout out of range, or no case is meant by the pattern.</exception>
     public BackendSuite(BackendSuiteOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);

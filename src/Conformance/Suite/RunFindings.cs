@@ -14,7 +14,7 @@ internal sealed class RunFindings(IReadOnlyList<ConformanceCase> selected, IProg
     public bool Stopped { get; private set; }
 
     /// <summary>Whether a case was skipped only because its run was stopped.</summary>
-    public static bool IsOpen(ConformanceResult result) => result.Reason is NotRun or NotJudged;
+    public static bool IsOpen(string reason) => reason is NotRun or NotJudged;
 
     /// <summary>The next case begins.</summary>
     public void Begin(CancellationToken cancellationToken)

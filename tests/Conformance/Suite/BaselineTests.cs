@@ -39,6 +39,16 @@ public sealed class BaselineTests
         _same.Compare(With(Open("it does not offer MQ"))).Should().ContainSingle();
     }
 
+    [Fact]
+    public void A_case_of_a_run_that_was_stopped_is_nothing_to_compare_with()
+    {
+        ConformanceBaseline stopped = ConformanceBaseline.Parse(ConformanceJson.Write(With(Open("not run: the run was stopped"))));
+        ConformanceResult first = SampleReport.Whole.Results[0];
+
+        stopped.Compare(With(first with { Verdict = ConformanceVerdict.Pass })).Should().BeEmpty();
+        stopped.Compare(With(first with { Verdict = ConformanceVerdict.Fail })).Should().ContainSingle().Which.Before.Should().BeNull();
+    }
+
     [Theory]
     [InlineData("")]
     [InlineData("[]")]

@@ -51,6 +51,18 @@ public sealed class SelectionTests
     }
 
     [Fact]
+    public void A_socket_whose_path_the_system_cannot_name_is_refused_before_the_run()
+    {
+        string longest = new('é', 53);
+        Action fits = () => _ = new BackendSuite(new() { SocketPath = longest + "s" });
+        Action back = () => _ = new BackendSuite(new() { SocketPath = longest + "so" });
+        Action front = () => _ = new FrontendSuite(new() { SocketPath = longest + "so" });
+        fits.Should().NotThrow();
+        back.Should().Throw<ArgumentException>().WithMessage("The path of the socket has 108 bytes, at most 107 are possible.*");
+        front.Should().Throw<ArgumentException>();
+    }
+
+    [Fact]
     public void What_a_case_needs_is_said_in_words()
     {
         Needs("ring-states/restart").Should().Equal("a device of which the suite knows what it does");
