@@ -68,24 +68,22 @@ public sealed class SmallScopeTests
     [MemberData(nameof(PacketScopes))]
     public void Every_order_of_calls_for_packets_keeps_every_buffer_too(int size, VirtioFeatures features, int length)
     {
-        using ModelledRing ring = new(size, features, indirect: 0);
-        for (int turn = 0; turn < 2 * size; turn++)
-        {
-            Explore(ring, turn, length + ExtraLength, _packetSteps);
-        }
+        ExploreFromEveryPlace(size, features, indirect: 0, length + ExtraLength, _packetSteps);
     }
 
     [Theory]
     [MemberData(nameof(Scopes))]
     public void Every_order_of_calls_keeps_every_buffer_and_wakes_every_sleeper(int size, VirtioFeatures features, int indirect, int length)
     {
-        length += ExtraLength;
-        using ModelledRing ring = new(size, features, indirect);
-        for (int turn = 0; turn < 2 * size; turn++)
-        {
-            Explore(ring, turn, length, _chainSteps);
-        }
+        ExploreFromEveryPlace(size, features, indirect, length + ExtraLength, _chainSteps);
     }
+
+    private static void ExploreFromEveryPlace(int size, VirtioFeatures features, int indirect, int length, Step[] steps) =>
+        Parallel.For(0, 2 * size, turn =>
+        {
+            using ModelledRing ring = new(size, features, indirect);
+            Explore(ring, turn, length, steps);
+        });
 
     private static void Explore(ModelledRing ring, int turn, int length, Step[] steps)
     {
