@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 
 namespace Vhost.Conformance;
@@ -9,13 +10,19 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
     private static readonly FrontendCase _settling = new(new("settling", "", "", "", ConformanceLevel.Should), static peer => peer.ServedAsync());
 
     private readonly Patience _patience = new(options.Timeout);
+    private readonly SafeFileHandle _kernel = LentMemory.OpenKernel();
     private string? _gone;
     private VhostUserConnection? _next;
 
     /// <summary>The program that connected, where the system tells.</summary>
     public string Program { get; private set; } = "";
 
-    public ValueTask DisposeAsync() => _next?.DisposeAsync() ?? ValueTask.CompletedTask;
+    public async ValueTask DisposeAsync()
+    {
+        if (_next is { } next)
+            await next.DisposeAsync().ConfigureAwait(false);
+        _kernel.Dispose();
+    }
 
     public async Task<ConformanceResult> RunAsync(FrontendCase examined, CancellationToken cancellationToken)
     {
@@ -82,7 +89,7 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
 
     private async Task<(CaseFinding Finding, bool OffersMore)> PlayedAsync(FrontendCase examined, VhostUserConnection connection, Dialogue dialogue)
     {
-        FrontendPeer peer = new(connection, options.Device, dialogue, _patience);
+        FrontendPeer peer = new(connection, options.Device, dialogue, _patience, _kernel);
         await using (peer.ConfigureAwait(false))
         {
             CaseFinding finding = await PlayAsync(examined, peer).ConfigureAwait(false);

@@ -96,7 +96,7 @@ internal sealed partial class FrontendPeer
                 _regions.RemoveAll(region => named.Any(gone => gone.GuestAddress == region.GuestAddress));
             else
                 _regions.AddRange(named.Select((region, i) => Map(region, i < message.Descriptors.Count ? message.Descriptors[i] : null)));
-            _memory = _regions.Count == 0 ? null : Own(GuestMemory.Create([.. _regions]));
+            _memory = _regions.Count == 0 ? null : Own(new LentMemory(GuestMemory.Create([.. _regions]), _kernel));
         }
     }
 
@@ -128,8 +128,8 @@ internal sealed partial class FrontendPeer
             bool runs = description.Runs(State) && _memory is not null;
             if (runs && !_rings.ContainsKey(index))
                 _rings[index] = DeviceRing.Of(index, description, _memory!, State, Script.ServesRings);
-            else if (!runs && _rings.Remove(index, out DeviceRing? ring))
-                ring.Dispose();
+            else if (!runs)
+                _rings.Remove(index);
         }
     }
 
@@ -160,8 +160,6 @@ internal sealed partial class FrontendPeer
     {
         lock (_gate)
         {
-            foreach (DeviceRing ring in _rings.Values)
-                ring.Dispose();
             _rings.Clear();
         }
     }

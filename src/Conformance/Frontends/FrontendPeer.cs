@@ -11,6 +11,7 @@ namespace Vhost.Conformance;
 internal sealed partial class FrontendPeer : IAsyncDisposable
 {
     private readonly Conversation _main;
+    private readonly SafeFileHandle _kernel;
     private readonly Dialogue _dialogue;
     private readonly Lock _gate = new();
     private readonly List<SaidMessage> _said = [];
@@ -20,9 +21,14 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
     private Task _pump = Task.CompletedTask;
     private CaseEndedException? _broken;
 
-    public FrontendPeer(VhostUserConnection connection, string device, Dialogue dialogue, Patience patience)
+    /// <param name="connection">The connection of the case.</param>
+    /// <param name="device">The kind of device that the suite plays.</param>
+    /// <param name="dialogue">Where it is written down what is said.</param>
+    /// <param name="patience">How long the run waits.</param>
+    /// <param name="kernel">The way to the front-end's memory; see <see cref="LentMemory"/>. Borrowed.</param>
+    public FrontendPeer(VhostUserConnection connection, string device, Dialogue dialogue, Patience patience, SafeFileHandle kernel)
     {
-        _dialogue = dialogue;
+        (_dialogue, _kernel) = (dialogue, kernel);
         _main = new Conversation(connection, VhostUserChannel.Main, "main", dialogue, TimeSpan.FromHours(1));
         (Device, Patience, Script) = (device, patience, new BackendScript(device));
     }
