@@ -12,6 +12,7 @@ internal abstract class DeviceRing
     protected const int DescriptorSize = 16;
 
     // No ring has more, and a front-end must not choose how long the suite walks.
+    private const uint MostSize = 32_768;
     private const uint MostEntries = 65_536;
 
     private readonly RingDescription _description;
@@ -20,6 +21,7 @@ internal abstract class DeviceRing
 
     protected DeviceRing(uint index, RingDescription description, LentMemory memory, NegotiatedState state)
     {
+        Expect.That(description.Size <= MostSize, $"a size of ring {index} of at most {MostSize}", $"{description.Size}");
         (Index, _description, _memory) = (index, description, memory);
         _indirect = (state.Features & VirtioFeatures.IndirectDescriptors) != 0;
     }

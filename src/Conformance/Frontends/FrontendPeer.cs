@@ -10,6 +10,9 @@ namespace Vhost.Conformance;
 /// </summary>
 internal sealed partial class FrontendPeer : IAsyncDisposable
 {
+    // All are kept until the case has ended.
+    private const int MostMessages = 100_000;
+
     private readonly Conversation _main;
     private readonly SafeFileHandle _kernel;
     private readonly Dialogue _dialogue;
@@ -174,7 +177,11 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
     private async Task HandleAsync(ReceivedMessage message)
     {
         lock (_gate)
+        {
+            Expect.That(_said.Count < MostMessages, $"at most {MostMessages} messages in one case", "more");
             _said.Add(new(message.Header, message.Payload, [.. message.Descriptors.Select(Look)], State));
+        }
+
         if (Script.Instead is { } instead && await instead(this, message).ConfigureAwait(false))
             return;
         await AnswerAsync(message).ConfigureAwait(false);

@@ -11,8 +11,9 @@ internal sealed class HostileFrontend : IAsyncDisposable
     private const ulong UserOffset = 0x1_0000;
 
     private static readonly TimeSpan _pause = TimeSpan.FromMilliseconds(2);
+    private static readonly TimeSpan _most = TimeSpan.FromMinutes(1);
 
-    private readonly CancellationTokenSource _stop = new();
+    private readonly CancellationTokenSource _stop = new(); // has no timer, so nothing is left to dispose of
     private readonly string _socketPath;
     private readonly HostileScript _script;
     private readonly Task _running;
@@ -23,14 +24,25 @@ internal sealed class HostileFrontend : IAsyncDisposable
         _running = Task.Run(RunAsync);
     }
 
-    /// <summary>Its memory in the last connection, as it was when that ended.</summary>
+    /// <summary>Bytes of memory that it took when a connection ended; the most of all of them.</summary>
     public ulong Taken { get; private set; }
+
+    /// <summary>Runs cases with such a front-end, which must come to an end.</summary>
+    /// <returns>The findings, and how much memory the front-end took.</returns>
+    public static async Task<(IReadOnlyList<ConformanceResult> Results, ulong Taken)> ExaminedAsync(HostileScript script, string only, string device = "blk")
+    {
+        using TempSocket socket = new();
+        await using HostileFrontend frontend = new(socket.Path, script);
+        FrontendSuite suite = new(new() { SocketPath = socket.Path, Device = device, Only = only, Timeout = script.Patience });
+        ConformanceReport report = await suite.RunAsync().WaitAsync(_most);
+        await frontend.DisposeAsync();
+        return (report.Results, frontend.Taken);
+    }
 
     public async ValueTask DisposeAsync()
     {
         await _stop.CancelAsync();
         await _running;
-        _stop.Dispose();
     }
 
     private async Task RunAsync()
@@ -60,6 +72,8 @@ internal sealed class HostileFrontend : IAsyncDisposable
             {
                 await BringUpAsync(connection, file, ring);
                 Task act = Task.Run(() => _script.Act(ring));
+                while (_script.Flood is { } flood)
+                    await TellAsync(connection, flood, flood == VhostUserRequest.SetMemTable ? Table(_script.FileSize) : Payload(new VhostUserVringState(0, ring.Size)), flood == VhostUserRequest.SetMemTable ? [file] : []);
                 (await connection.ReceiveAsync(_stop.Token))?.Dispose();
                 await ended.CancelAsync();
                 await act;
@@ -70,7 +84,7 @@ internal sealed class HostileFrontend : IAsyncDisposable
             }
         }
 
-        Taken = ring.Taken;
+        Taken = Math.Max(Taken, ring.Taken);
     }
 
     private async Task BringUpAsync(VhostUserConnection connection, SafeFileHandle file, HostileRing ring)

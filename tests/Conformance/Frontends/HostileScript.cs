@@ -20,6 +20,12 @@ internal sealed record HostileScript
     /// <summary>What it does once the suite has its memory, and before it says anything of its ring.</summary>
     public Action<HostileRing> Before { get; init; } = static _ => { };
 
+    /// <summary>What it says then without end: SET_VRING_NUM or SET_MEM_TABLE; nothing unless a test wants it.</summary>
+    public VhostUserRequest? Flood { get; init; }
+
+    /// <summary>How long the suite waits for it.</summary>
+    public TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(2);
+
     /// <summary>What it does once the suite has its ring.</summary>
     public Action<HostileRing> Act { get; init; } = static ring => ring.AskForBlock();
 }

@@ -1,5 +1,3 @@
-using Vhost.Tests.Support;
-
 namespace Vhost.Conformance.Tests;
 
 /// <summary>Memory of a front-end that is not there any more, or was never there: it is the case that fails, and the run goes on.</summary>
@@ -89,11 +87,5 @@ public sealed class LostMemoryTests
         }
     }
 
-    private static async Task<IReadOnlyList<ConformanceResult>> ExamineAsync(HostileScript script, string only)
-    {
-        using TempSocket socket = new();
-        await using HostileFrontend frontend = new(socket.Path, script);
-        ConformanceReport report = await new FrontendSuite(new() { SocketPath = socket.Path, Only = only, Timeout = TimeSpan.FromSeconds(2) }).RunAsync().WaitAsync(TimeSpan.FromMinutes(2));
-        return report.Results;
-    }
+    private static async Task<IReadOnlyList<ConformanceResult>> ExamineAsync(HostileScript script, string only) => (await HostileFrontend.ExaminedAsync(script, only)).Results;
 }
