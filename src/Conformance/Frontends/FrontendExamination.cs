@@ -120,7 +120,7 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
     private async Task<CaseFinding> AfterwardsAsync(FrontendProcess process, CaseFinding finding, Dialogue dialogue)
     {
         if (finding.Verdict == ConformanceVerdict.Reject)
-            await process.EndedAsync(_patience.Quiet).ConfigureAwait(false);
+            await process.EndedAsync(FrontendPeer.WatchOf(_patience)).ConfigureAwait(false);
         if (process.CrashSignal is { } signal)
         {
             dialogue.Note($"the front-end was ended by signal {signal}");

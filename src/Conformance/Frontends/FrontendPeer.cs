@@ -43,6 +43,9 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
 
     public Patience Patience { get; }
 
+    /// <summary>How long a front-end is watched that may still do something: see <see cref="WatchOf"/>.</summary>
+    public TimeSpan Watch => WatchOf(Patience);
+
     public Conversation Main => _main;
 
     /// <summary>What is negotiated now.</summary>
@@ -63,6 +66,9 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
                 return [.. _said];
         }
     }
+
+    /// <summary>A fiftieth of the time that the run waits for what must come, so that it grows where all is slow; no less than any peer is watched.</summary>
+    public static TimeSpan WatchOf(Patience patience) => patience.Answer / 50 is var part && part > patience.Quiet ? part : patience.Quiet;
 
     public void NoteRefusal(string came) => Refusal ??= came;
 
