@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using Microsoft.Win32.SafeHandles;
-using Vhost.Protocol;
 using Vhost.Tests.Support;
 
 namespace Vhost.Conformance.Tests;
