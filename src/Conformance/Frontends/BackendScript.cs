@@ -7,6 +7,7 @@ internal sealed class BackendScript
 {
     private const int ConfigSize = 256;
     private const int BlockCapacity = 131_072;
+    private const uint SectorSize = 512;
     private const ulong UsualSlots = 32;
 
     public BackendScript(string device)
@@ -19,6 +20,9 @@ internal sealed class BackendScript
         if (device == "blk")
             BitConverter.TryWriteBytes(Config.AsSpan(34), (ushort)1); // num_queues
     }
+
+    /// <summary>The most that one request may have written: the whole disk, and the status behind it.</summary>
+    public static uint MostWritten => (BlockCapacity * SectorSize) + 1;
 
     public VirtioFeatures Features { get; set; }
 

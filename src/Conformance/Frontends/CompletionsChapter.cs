@@ -65,7 +65,7 @@ internal static partial class CompletionsChapter
                 return false;
             });
             int served = peer.Served;
-            await peer.HoldsAsync(() => peer.Served > served, peer.Patience.Quiet).ConfigureAwait(false);
+            await peer.HoldsAsync(() => peer.Served > served, peer.Watch).ConfigureAwait(false);
         }
 
         await peer.MayLeaveAsync().ConfigureAwait(false);

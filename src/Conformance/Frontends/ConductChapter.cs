@@ -142,7 +142,7 @@ internal static class ConductChapter
     private static async Task RequestsAsync(FrontendPeer peer)
     {
         await peer.ServedAsync().ConfigureAwait(false);
-        await peer.HoldsAsync(static () => false, peer.Patience.Quiet).ConfigureAwait(false);
+        await peer.HoldsAsync(static () => false, peer.Watch).ConfigureAwait(false);
     }
 
     /// <summary>A kick that came before the request says nothing; one that comes with it or after it is the driver's.</summary>

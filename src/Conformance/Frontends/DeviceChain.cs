@@ -8,6 +8,6 @@ internal sealed record DeviceChain(ushort Head, ChainBuffer[] Buffers)
     /// <summary>Descriptors of the ring itself; said of packed rings alone.</summary>
     public uint Slots { get; init; }
 
-    /// <summary>Bytes that the device may write.</summary>
-    public uint Writable => (uint)Buffers.Where(static buffer => buffer.IsWritable).Sum(static buffer => buffer.Length);
+    /// <summary>Bytes that the device may write; 2^32-1 also where it is more.</summary>
+    public uint Writable => (uint)Math.Min(Buffers.Where(static buffer => buffer.IsWritable).Sum(static buffer => (long)buffer.Length), uint.MaxValue);
 }

@@ -7,21 +7,22 @@ namespace Vhost.Conformance;
 /// The device's half of a front-end's ring, read and written word by word. The driver may write at any time into its part; everything of it is read once. A place that is not in the memory that the
 /// front-end shared fails the case.
 /// </summary>
-internal abstract class DeviceRing : IDisposable
+internal abstract class DeviceRing
 {
     protected const int DescriptorSize = 16;
 
     // No ring has more, and a front-end must not choose how long the suite walks.
+    private const uint MostSize = 32_768;
     private const uint MostEntries = 65_536;
 
     private readonly RingDescription _description;
-    private readonly GuestMemory _memory;
-    private readonly GuestMemoryLease _lease;
+    private readonly LentMemory _memory;
     private readonly bool _indirect;
 
-    protected DeviceRing(uint index, RingDescription description, GuestMemory memory, NegotiatedState state)
+    protected DeviceRing(uint index, RingDescription description, LentMemory memory, NegotiatedState state)
     {
-        (Index, _description, _memory, _lease) = (index, description, memory, memory.Acquire());
+        Expect.That(description.Size <= MostSize, $"a size of ring {index} of at most {MostSize}", $"{description.Size}");
+        (Index, _description, _memory) = (index, description, memory);
         _indirect = (state.Features & VirtioFeatures.IndirectDescriptors) != 0;
     }
 
@@ -41,10 +42,10 @@ internal abstract class DeviceRing : IDisposable
 
     /// <param name="index">Its number.</param>
     /// <param name="description">What was said of it.</param>
-    /// <param name="memory">The memory in which it lies.</param>
+    /// <param name="memory">The memory in which it lies. Borrowed: it outlives the ring.</param>
     /// <param name="state">What is negotiated, the format too.</param>
     /// <param name="isHonest">Whether only what is so was said in the ring before; its indices are looked at then.</param>
-    public static DeviceRing Of(uint index, RingDescription description, GuestMemory memory, NegotiatedState state, bool isHonest) => (state.Features & VirtioFeatures.RingPacked) != 0
+    public static DeviceRing Of(uint index, RingDescription description, LentMemory memory, NegotiatedState state, bool isHonest) => (state.Features & VirtioFeatures.RingPacked) != 0
         ? new PackedDeviceRing(index, description, memory, state)
         : new SplitDeviceRing(index, description, memory, state, isHonest);
 
@@ -62,18 +63,15 @@ internal abstract class DeviceRing : IDisposable
         WriteBytes(Descriptors, bytes);
     }
 
-    public void WriteBytes(ulong guestAddress, ReadOnlySpan<byte> bytes) =>
-        Expect.That(_lease.TryCopyFrom(bytes, new GuestAddress(guestAddress)), "buffers in the shared memory", $"{bytes.Length} bytes at 0x{guestAddress:x}");
-
-    public void Dispose() => _lease.Dispose();
+    public void WriteBytes(ulong guestAddress, ReadOnlySpan<byte> bytes) => _memory.Write(guestAddress, bytes);
 
     protected T Read<T>(ulong guestAddress)
         where T : unmanaged =>
-        _lease.TryRead(new GuestAddress(guestAddress), out T value) ? value : throw Expect.Failed("rings and buffers in the shared memory", $"0x{guestAddress:x}");
+        _memory.Read<T>(guestAddress);
 
     protected void Write<T>(ulong guestAddress, T value)
         where T : unmanaged =>
-        Expect.That(_lease.TryWrite(new GuestAddress(guestAddress), value), "rings in the shared memory", $"0x{guestAddress:x}");
+        _memory.Write(guestAddress, value);
 
     /// <summary>Adds the buffers of an indirect table. In a packed ring they follow one another; in a split ring one names the next.</summary>
     protected void AddTable(ulong table, uint length, bool hasNext, bool isLinked, List<ChainBuffer> buffers)
@@ -99,22 +97,18 @@ internal abstract class DeviceRing : IDisposable
     protected void Add(Descriptor descriptor, ushort flags, List<ChainBuffer> buffers)
     {
         bool writable = (flags & DriverRing.Write) != 0;
-        Expect.That(_lease.IsMapped(new GuestAddress(descriptor.Address), descriptor.Length), "buffers in the shared memory", $"{descriptor.Length} bytes at 0x{descriptor.Address:x}");
+        Expect.That(_memory.Contains(descriptor.Address, descriptor.Length), "buffers in the shared memory", $"{descriptor.Length} bytes at 0x{descriptor.Address:x}");
         Expect.That(writable || buffers is not [.., { IsWritable: true }], "all that the device reads before all that it writes", "a buffer to read after one to write");
         buffers.Add(new(descriptor.Address, descriptor.Length, writable));
     }
 
-    protected Descriptor DescriptorAt(ulong table, uint entry)
-    {
-        ulong place = table + ((ulong)DescriptorSize * entry);
-        return new(Read<ulong>(place), Read<uint>(place + 8), Read<ushort>(place + 12), Read<ushort>(place + 14));
-    }
+    protected Descriptor DescriptorAt(ulong table, uint entry) => Read<Descriptor>(table + ((ulong)DescriptorSize * entry));
 
-    protected ulong Translate(UserAddress user, ulong length, string what) => _memory.TryTranslate(user, length, out GuestAddress guest)
-        ? guest.Value
+    protected ulong Translate(UserAddress user, ulong length, string what) => _memory.TryTranslate(user, length, out ulong guest)
+        ? guest
         : throw Expect.Failed($"{what} of ring {Index} in the shared memory", $"{length} bytes at 0x{user.Value:x}");
 
     /// <summary>Sixteen bytes. Third and fourth are flags and next of a split ring, id and flags of a packed one.</summary>
-    [StructLayout(LayoutKind.Auto)]
+    [StructLayout(LayoutKind.Sequential, Size = DescriptorSize)]
     protected readonly record struct Descriptor(ulong Address, uint Length, ushort Third, ushort Fourth);
 }

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 
 namespace Vhost.Conformance;
@@ -9,13 +10,19 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
     private static readonly FrontendCase _settling = new(new("settling", "", "", "", ConformanceLevel.Should), static peer => peer.ServedAsync());
 
     private readonly Patience _patience = new(options.Timeout);
+    private readonly SafeFileHandle _kernel = LentMemory.OpenKernel();
     private string? _gone;
     private VhostUserConnection? _next;
 
     /// <summary>The program that connected, where the system tells.</summary>
     public string Program { get; private set; } = "";
 
-    public ValueTask DisposeAsync() => _next?.DisposeAsync() ?? ValueTask.CompletedTask;
+    public async ValueTask DisposeAsync()
+    {
+        if (_next is { } next)
+            await next.DisposeAsync().ConfigureAwait(false);
+        _kernel.Dispose();
+    }
 
     public async Task<ConformanceResult> RunAsync(FrontendCase examined, CancellationToken cancellationToken)
     {
@@ -48,7 +55,7 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
         VhostUserConnection? connection = _next ?? await AcceptAsync(cancellationToken).ConfigureAwait(false);
         _next = null;
         if (connection is null)
-            return Absent(process);
+            return await AbsentAsync(process).ConfigureAwait(false);
         // A case that is given up ends by itself, and lets its connection go then.
         (CaseFinding finding, bool wide) = await PlayedAsync(examined, connection, dialogue).WaitAsync(cancellationToken).ConfigureAwait(false);
         return process is null ? await ReturnsAsync(examined, finding, wide, dialogue, cancellationToken).ConfigureAwait(false) : finding;
@@ -82,7 +89,7 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
 
     private async Task<(CaseFinding Finding, bool OffersMore)> PlayedAsync(FrontendCase examined, VhostUserConnection connection, Dialogue dialogue)
     {
-        FrontendPeer peer = new(connection, options.Device, dialogue, _patience);
+        FrontendPeer peer = new(connection, options.Device, dialogue, _patience, _kernel);
         await using (peer.ConfigureAwait(false))
         {
             CaseFinding finding = await PlayAsync(examined, peer).ConfigureAwait(false);
@@ -113,17 +120,31 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
     private async Task<CaseFinding> AfterwardsAsync(FrontendProcess process, CaseFinding finding, Dialogue dialogue)
     {
         if (finding.Verdict == ConformanceVerdict.Reject)
-            await process.EndedAsync(_patience.Quiet).ConfigureAwait(false);
-        if (process.CrashSignal is not { } signal)
-            return finding;
-        dialogue.Note($"the front-end was ended by signal {signal}");
-        return new(ConformanceVerdict.Fail, "the front-end goes on, or ends in an orderly way", $"signal {signal} ended it") { Lost = true };
+            await process.EndedAsync(FrontendPeer.WatchOf(_patience)).ConfigureAwait(false);
+        if (process.CrashSignal is { } signal)
+        {
+            dialogue.Note($"the front-end was ended by signal {signal}");
+            finding = new(ConformanceVerdict.Fail, "the front-end goes on, or ends in an orderly way", $"signal {signal} ended it") { Lost = true };
+        }
+
+        if (finding.Verdict is not (ConformanceVerdict.Pass or ConformanceVerdict.Skip))
+        {
+            foreach (string line in await process.LastWordsAsync().ConfigureAwait(false))
+                dialogue.Note($"its standard error: {line}");
+        }
+
+        return finding;
     }
 
-    private CaseFinding Absent(FrontendProcess? process)
+    private async Task<CaseFinding> AbsentAsync(FrontendProcess? process)
     {
         if (process is not null)
-            return new(ConformanceVerdict.Fail, "the front-end connects", process.HasEnded ? "it ended before it connected" : "it does not connect") { Lost = true };
+        {
+            string came = process.HasEnded ? "it ended before it connected" : "it does not connect";
+            string[] words = await process.LastWordsAsync().ConfigureAwait(false);
+            return new(ConformanceVerdict.Fail, "the front-end connects", words is [.., var last] ? $"{came}; the last that it printed: {last}" : came) { Lost = true };
+        }
+
         throw new VhostUserTimeoutException($"{options.SocketPath}: no front-end connected within {options.Timeout.TotalSeconds:0.###} s.");
     }
 

@@ -9,7 +9,7 @@ internal sealed partial class FrontendPeer
     private readonly Dictionary<uint, DeviceRing> _rings = [];
     private readonly Dictionary<uint, RingDescription> _descriptions = [];
     private readonly List<GuestMemoryRegion> _regions = [];
-    private GuestMemory? _memory;
+    private LentMemory? _memory;
     private ulong _status;
 
     /// <summary>How many requests were served in all rings.</summary>
@@ -88,7 +88,6 @@ internal sealed partial class FrontendPeer
         lock (_gate)
         {
             uint stopped = _rings.Remove(index, out DeviceRing? ring) ? ring.Base : DescriptionOf(index).Base;
-            ring?.Dispose();
             _descriptions[index] = DescriptionOf(index) with { Base = stopped, HasKick = false };
             return BackendPeer.RingState(index, stopped);
         }

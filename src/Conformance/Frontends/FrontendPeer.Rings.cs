@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 
@@ -6,7 +7,19 @@ namespace Vhost.Conformance;
 /// <content>Memory and rings of the front-end, and the requests in them.</content>
 internal sealed partial class FrontendPeer
 {
+    // Mappings stay until the case has ended.
+    private const int MostTables = 1000;
+
     private static readonly byte[] _zeroes = new byte[64 << 10];
+
+    // Those who wait for a case look at the clock between two looks.
+    private static readonly TimeSpan _longestLook = TimeSpan.FromMilliseconds(50);
+
+    /// <summary>Which ring is served next: none waits for another one for ever.</summary>
+    private uint _turn;
+
+    /// <summary>How often the memory was said.</summary>
+    private int _tables;
 
     /// <summary>Tells the driver that something was used.</summary>
     public void Call(uint ring)
@@ -36,24 +49,25 @@ internal sealed partial class FrontendPeer
             return _rings.Values.OrderBy(static ring => ring.Index).Any(act);
     }
 
-    /// <summary>Serves what waits in the rings, as the device that is played would.</summary>
+    /// <summary>Serves what waits in the rings, as the device that is played would, for a time: a driver that fills its ring as fast as this empties it, or asks for much, goes on at the next look.</summary>
     private void ServeRings()
     {
         if (!Script.ServesRings)
             return;
         lock (_gate) // a ring that is stopped is not served while it goes
         {
-            foreach (DeviceRing ring in Rings)
-                ServeRing(ring);
+            long begun = Stopwatch.GetTimestamp();
+            IReadOnlyList<DeviceRing> rings = Rings;
+            for (int i = 0; i < rings.Count && Stopwatch.GetElapsedTime(begun) < _longestLook; i++)
+                ServeRing(rings[(int)(_turn++ % (uint)rings.Count)], begun);
         }
     }
 
-    private void ServeRing(DeviceRing ring)
+    private void ServeRing(DeviceRing ring, long begun)
     {
         if (Device == "net" && ring.Index % 2 == 0)
             return; // receive buffers wait for packets, of which there are none
-        // A driver that fills its ring as fast as this empties it is served again at the next look.
-        for (uint i = 0; i < ring.Size && ring.TryTake() is { } chain; i++)
+        while (Stopwatch.GetElapsedTime(begun) < _longestLook && ring.TryTake() is { } chain)
         {
             ring.Use(chain, Serve(ring, chain));
             Served++;
@@ -67,15 +81,27 @@ internal sealed partial class FrontendPeer
             return 0;
         if (Device == "blk")
             Request(chain);
-        foreach (ChainBuffer buffer in chain.Buffers.Where(static buffer => buffer.IsWritable))
-            Clear(ring, buffer); // a disk of zeroes, and a status byte that says so
-        return chain.Writable;
+        return Clear(ring, chain); // a disk of zeroes, and a status byte that says so
     }
 
-    private static void Clear(DeviceRing ring, ChainBuffer buffer)
+    /// <summary>Clears what a device may write, as far as one writes so much. How much that is.</summary>
+    private static uint Clear(DeviceRing ring, DeviceChain chain)
     {
-        for (uint at = 0; at < buffer.Length; at += (uint)_zeroes.Length)
-            ring.WriteBytes(buffer.Address + at, _zeroes.AsSpan(0, (int)Math.Min(buffer.Length - at, (uint)_zeroes.Length)));
+        uint most = Math.Min(chain.Writable, BackendScript.MostWritten), left = most;
+        foreach (ChainBuffer buffer in chain.Buffers.Where(static buffer => buffer.IsWritable))
+        {
+            uint length = Math.Min(buffer.Length, left);
+            Clear(ring, buffer.Address, length);
+            left -= length;
+        }
+
+        return most;
+    }
+
+    private static void Clear(DeviceRing ring, ulong address, uint length)
+    {
+        for (uint at = 0; at < length; at += (uint)_zeroes.Length)
+            ring.WriteBytes(address + at, _zeroes.AsSpan(0, (int)Math.Min(length - at, (uint)_zeroes.Length)));
     }
 
     private static void Request(DeviceChain chain)
@@ -83,12 +109,14 @@ internal sealed partial class FrontendPeer
         long readable = chain.Buffers.Where(static buffer => !buffer.IsWritable).Sum(static buffer => buffer.Length);
         Expect.That(readable >= VirtioBlkRequestHeader.Size, $"a request with a header of {VirtioBlkRequestHeader.Size} bytes", $"{readable} bytes");
         Expect.That(chain.Writable > 0, "a request with a status byte", "none");
+        Expect.That(chain.Writable <= BackendScript.MostWritten, "a request for no more than the disk has", $"one for {chain.Writable} bytes");
     }
 
     private void TakeMemory(ReceivedMessage message)
     {
         lock (_gate)
         {
+            Expect.That(++_tables <= MostTables, $"at most {MostTables} changes of the shared memory in one case", "more");
             VhostUserMemoryRegion[] named = RegionsIn(message);
             if (message.Header.Request == (uint)VhostUserRequest.SetMemTable)
                 _regions.Clear();
@@ -96,7 +124,7 @@ internal sealed partial class FrontendPeer
                 _regions.RemoveAll(region => named.Any(gone => gone.GuestAddress == region.GuestAddress));
             else
                 _regions.AddRange(named.Select((region, i) => Map(region, i < message.Descriptors.Count ? message.Descriptors[i] : null)));
-            _memory = _regions.Count == 0 ? null : Own(GuestMemory.Create([.. _regions]));
+            _memory = _regions.Count == 0 ? null : Own(new LentMemory(GuestMemory.Create([.. _regions]), _kernel));
         }
     }
 
@@ -128,8 +156,8 @@ internal sealed partial class FrontendPeer
             bool runs = description.Runs(State) && _memory is not null;
             if (runs && !_rings.ContainsKey(index))
                 _rings[index] = DeviceRing.Of(index, description, _memory!, State, Script.ServesRings);
-            else if (!runs && _rings.Remove(index, out DeviceRing? ring))
-                ring.Dispose();
+            else if (!runs)
+                _rings.Remove(index);
         }
     }
 
@@ -160,8 +188,6 @@ internal sealed partial class FrontendPeer
     {
         lock (_gate)
         {
-            foreach (DeviceRing ring in _rings.Values)
-                ring.Dispose();
             _rings.Clear();
         }
     }

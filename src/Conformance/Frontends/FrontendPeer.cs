@@ -10,7 +10,11 @@ namespace Vhost.Conformance;
 /// </summary>
 internal sealed partial class FrontendPeer : IAsyncDisposable
 {
+    // All are kept until the case has ended.
+    private const int MostMessages = 100_000;
+
     private readonly Conversation _main;
+    private readonly SafeFileHandle _kernel;
     private readonly Dialogue _dialogue;
     private readonly Lock _gate = new();
     private readonly List<SaidMessage> _said = [];
@@ -20,9 +24,14 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
     private Task _pump = Task.CompletedTask;
     private CaseEndedException? _broken;
 
-    public FrontendPeer(VhostUserConnection connection, string device, Dialogue dialogue, Patience patience)
+    /// <param name="connection">The connection of the case.</param>
+    /// <param name="device">The kind of device that the suite plays.</param>
+    /// <param name="dialogue">Where it is written down what is said.</param>
+    /// <param name="patience">How long the run waits.</param>
+    /// <param name="kernel">The way to the front-end's memory; see <see cref="LentMemory"/>. Borrowed.</param>
+    public FrontendPeer(VhostUserConnection connection, string device, Dialogue dialogue, Patience patience, SafeFileHandle kernel)
     {
-        _dialogue = dialogue;
+        (_dialogue, _kernel) = (dialogue, kernel);
         _main = new Conversation(connection, VhostUserChannel.Main, "main", dialogue, TimeSpan.FromHours(1));
         (Device, Patience, Script) = (device, patience, new BackendScript(device));
     }
@@ -33,6 +42,9 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
     public BackendScript Script { get; }
 
     public Patience Patience { get; }
+
+    /// <summary>How long a front-end is watched that may still do something: see <see cref="WatchOf"/>.</summary>
+    public TimeSpan Watch => WatchOf(Patience);
 
     public Conversation Main => _main;
 
@@ -54,6 +66,9 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
                 return [.. _said];
         }
     }
+
+    /// <summary>A fiftieth of the time that the run waits for what must come, so that it grows where all is slow; no less than any peer is watched.</summary>
+    public static TimeSpan WatchOf(Patience patience) => patience.Answer / 50 is var part && part > patience.Quiet ? part : patience.Quiet;
 
     public void NoteRefusal(string came) => Refusal ??= came;
 
@@ -168,7 +183,11 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
     private async Task HandleAsync(ReceivedMessage message)
     {
         lock (_gate)
+        {
+            Expect.That(_said.Count < MostMessages, $"at most {MostMessages} messages in one case", "more");
             _said.Add(new(message.Header, message.Payload, [.. message.Descriptors.Select(Look)], State));
+        }
+
         if (Script.Instead is { } instead && await instead(this, message).ConfigureAwait(false))
             return;
         await AnswerAsync(message).ConfigureAwait(false);

@@ -12,33 +12,36 @@ internal sealed class FrontendProcess : IAsyncDisposable
     private static readonly TimeSpan _mostForEnd = TimeSpan.FromSeconds(5);
 
     private readonly Process _shell;
+    private readonly LastWords _errors;
 
-    private FrontendProcess(Process shell) => _shell = shell;
+    private FrontendProcess(Process shell)
+    {
+        (_shell, _errors) = (shell, new LastWords(shell.StandardError.BaseStream));
+        _ = new LastWords(shell.StandardOutput.BaseStream); // or it would wait for somebody who reads
+    }
 
     public bool HasEnded => _shell.HasExited;
 
     /// <summary>The signal that ended it; null: none did.</summary>
     public int? CrashSignal => _shell.HasExited && _shell.ExitCode is > FirstSignalCode and <= FirstSignalCode + LastSignal ? _shell.ExitCode - FirstSignalCode : null;
 
-    /// <summary>Starts a command with <c>/bin/sh -c</c>; what it prints is dropped.</summary>
+    /// <summary>Starts a command with <c>/bin/sh -c</c>; of what it prints the last lines of its standard error are kept.</summary>
     /// <exception cref="InvalidOperationException">There is no shell.</exception>
     public static FrontendProcess Start(string command)
     {
         ProcessStartInfo start = new("/bin/sh") { ArgumentList = { "-c", command }, UseShellExecute = false, RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
         try
         {
-            Process shell = Process.Start(start) ?? throw new InvalidOperationException("/bin/sh was not started.");
-            shell.OutputDataReceived += static (_, _) => { };
-            shell.ErrorDataReceived += static (_, _) => { };
-            shell.BeginOutputReadLine();
-            shell.BeginErrorReadLine();
-            return new FrontendProcess(shell);
+            return new FrontendProcess(Process.Start(start) ?? throw new InvalidOperationException("/bin/sh was not started."));
         }
         catch (Win32Exception failure)
         {
             throw new InvalidOperationException("/bin/sh was not started.", failure);
         }
     }
+
+    /// <summary>What it said last on its standard error.</summary>
+    public Task<string[]> LastWordsAsync() => _errors.LinesAsync(HasEnded);
 
     /// <summary>Waits until it has ended, for a time.</summary>
     public async Task EndedAsync(TimeSpan time)

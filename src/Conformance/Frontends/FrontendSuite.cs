@@ -8,7 +8,10 @@ namespace Vhost.Conformance;
 /// <summary>
 /// Examines a vhost-user front-end: plays a back-end, honest or not, in many small cases, and gives a verdict on what the front-end says and does. Each case is one connection of the front-end.
 /// </summary>
-/// <remarks>Threading: one run at a time; the progress is reported from the run.</remarks>
+/// <remarks>
+/// Threading: one run at a time of suites with the same socket. The progress is reported from within the run: on whatever thread it is on, one finding after the other, and the next case begins when
+/// <see cref="IProgress{T}.Report"/> has returned. What that throws ends the run.
+/// </remarks>
 public sealed class FrontendSuite
 {
     private readonly FrontendSuiteOptions _options;
@@ -34,12 +37,16 @@ public sealed class FrontendSuite
     public IReadOnlyList<ConformanceCase> Selected { get; }
 
     /// <summary>Runs the cases that were asked for.</summary>
-    /// <param name="progress">Hears of each finding at once; may be null.</param>
+    /// <param name="progress">Hears of each finding at once, those of cases that the run was stopped before excepted; may be null.</param>
     /// <param name="cancellationToken">
     /// Stops the run. The case that is under way is given up and not judged, the ones behind it are not run; the report has them as skipped, and says that it was stopped.
     /// </param>
-    /// <returns>The findings.</returns>
+    /// <returns>The findings. <see cref="ConformanceReport.Seed"/> and <see cref="ConformanceReport.Restarts"/> are always 0: nothing is random, and starting a front-end for its case is no restart.</returns>
     /// <exception cref="VhostUserException">The socket cannot be listened on, or no front-end connected at all.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// There is a <see cref="FrontendSuiteOptions.StartCommand"/>, and <c>/bin/sh</c> cannot be started; or this process may not open <c>/proc/self/mem</c>, by which the memory of a front-end is read without
+    /// touching it.
+    /// </exception>
     public async Task<ConformanceReport> RunAsync(IProgress<ConformanceResult>? progress = null, CancellationToken cancellationToken = default)
     {
         DateTimeOffset startedAt = DateTimeOffset.Now;

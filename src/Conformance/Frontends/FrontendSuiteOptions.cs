@@ -19,8 +19,9 @@ public sealed record FrontendSuiteOptions
     public TimeSpan Timeout { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
-    /// A command for <c>/bin/sh -c</c> that is the front-end: it is started for each case and ended after it with all that it started, and a crash shows. What it prints is dropped. Null: one front-end
-    /// is there from the beginning, and connects again after each case.
+    /// A command for <c>/bin/sh -c</c> that is the front-end: it is started for each case and ended after it with all that it started, and a crash shows. The last lines
+    /// of its standard error, at most ten, are in the dialogue of each case that is not passed; what else it prints is dropped. Null: one front-end is there from the beginning, and connects again
+    /// after each case.
     /// </summary>
     public string? StartCommand { get; init; }
 }

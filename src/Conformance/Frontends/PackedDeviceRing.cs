@@ -11,7 +11,7 @@ internal sealed class PackedDeviceRing : DeviceRing
     private Place _next;
     private Place _used;
 
-    public PackedDeviceRing(uint index, RingDescription description, GuestMemory memory, NegotiatedState state)
+    public PackedDeviceRing(uint index, RingDescription description, LentMemory memory, NegotiatedState state)
         : base(index, description, memory, state)
     {
         _next = PlaceOf((ushort)description.Base);

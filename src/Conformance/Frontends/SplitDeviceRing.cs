@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Vhost.Protocol;
 
 namespace Vhost.Conformance;
@@ -7,7 +8,7 @@ internal sealed class SplitDeviceRing : DeviceRing
 {
     private ushort _next;
 
-    public SplitDeviceRing(uint index, RingDescription description, GuestMemory memory, NegotiatedState state, bool isHonest)
+    public SplitDeviceRing(uint index, RingDescription description, LentMemory memory, NegotiatedState state, bool isHonest)
         : base(index, description, memory, state)
     {
         _next = UsedIndex = (ushort)description.Base;
@@ -19,7 +20,7 @@ internal sealed class SplitDeviceRing : DeviceRing
 
     public ushort UsedIndex { get; private set; }
 
-    public ushort AvailableIndex => Read<ushort>(Available + 2);
+    public ushort AvailableIndex => ReadIndex(Available + 2);
 
     public override bool HasWaiting => AvailableIndex != _next;
 
@@ -45,18 +46,16 @@ internal sealed class SplitDeviceRing : DeviceRing
     /// <summary>Says that a chain was used, which may be a lie.</summary>
     public void Use(uint head, uint length)
     {
-        ulong element = Used + 4 + (8UL * (UsedIndex % Size));
-        Write(element, head);
-        Write(element + 4, length);
+        Write(Used + 4 + (8UL * (UsedIndex % Size)), head | ((ulong)length << 32));
         Volatile.WriteBarrier();
         Publish((ushort)(UsedIndex + 1));
     }
 
-    /// <summary>Writes the used index, lies included.</summary>
+    /// <summary>Writes the used index, lies included, in one word with the flags before it, which are the device's and say that it wants all kicks.</summary>
     public void Publish(ushort used)
     {
         UsedIndex = used;
-        Write(Used + 2, used);
+        Write(Used, (uint)used << 16);
     }
 
     /// <summary>Writes after which available entry a kick is wanted, lies included.</summary>
@@ -65,16 +64,24 @@ internal sealed class SplitDeviceRing : DeviceRing
     /// <summary>Overwrites the head of an available entry, which is the driver's.</summary>
     public void OverwriteAvailable(ushort head)
     {
-        for (uint entry = 0; entry < Size; entry++)
-            Write(Available + 4 + (2UL * entry), head);
+        byte[] bytes = new byte[sizeof(ushort) * Size];
+        MemoryMarshal.Cast<byte, ushort>(bytes.AsSpan()).Fill(head);
+        WriteBytes(Available + 4, bytes);
     }
 
     /// <summary>What was used was available before, and the base lies between the two.</summary>
     private void CheckBase()
     {
-        ushort used = Read<ushort>(Used + 2), available = AvailableIndex, at = _next;
+        ushort used = ReadIndex(Used + 2), available = AvailableIndex, at = _next;
         bool between = (ushort)(at - used) <= Size && (ushort)(available - at) <= Size;
         Expect.That(Description.Base <= ushort.MaxValue && between, $"a base of ring {Index} between its used index {used} and its available index {available}", $"{Description.Base}");
+    }
+
+    /// <summary>Reads an index out of its aligned word, which lies in the ring too. At an odd address, where none may be, there is no such word.</summary>
+    private ushort ReadIndex(ulong at)
+    {
+        int before = (int)(at % sizeof(uint));
+        return before % sizeof(ushort) == 0 ? (ushort)(Read<uint>(at - (uint)before) >> (8 * before)) : Read<ushort>(at);
     }
 
     private DeviceChain Walk(ushort head)
