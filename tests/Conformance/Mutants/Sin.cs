@@ -528,6 +528,9 @@ public enum Sin
     /// <summary>A list of free entries that loops harms nobody.</summary>
     FollowsFreeListForEver,
 
+    /// <summary>There is an area for packed rings where these can be negotiated.</summary>
+    HasNoPackedArea,
+
     /// <summary>An address without translation is asked for.</summary>
     NeverAsksForTranslation = 1500,
 
