@@ -366,6 +366,9 @@ public enum Sin
     /// <summary>SET_CONFIG beyond the end of configuration space is refused.</summary>
     WritesConfigBeyondEnd,
 
+    /// <summary>The configuration space holds the fields of all features that are offered.</summary>
+    ConfigTooSmall,
+
     /// <summary>SET_CONFIG of a field that drivers may not write is refused.</summary>
     AcceptsReadOnlyField,
 
