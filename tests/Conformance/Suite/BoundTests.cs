@@ -44,9 +44,11 @@ public sealed class BoundTests
         using TempSocket socket = new();
         await using VhostUserListener listener = VhostUserListener.Listen(socket.Path);
         BackendProfile profile = new(DeviceModel.ByName("generic")!, VirtioFeatures.None, VhostUserProtocolFeatures.None, 0, "");
-        await using BackendPeer peer = await BackendPeer.ConnectAsync(socket.Path, profile, CaseNeeds.Nothing, new Dialogue(), new(_patience));
+        await using BackendPeer peer = await BackendPeer.ConnectAsync(socket.Path, profile, CaseNeeds.Nothing, new Dialogue(), new(TimeSpan.FromSeconds(3))); // which each message has, too
         await using VhostUserConnection flooding = await listener.AcceptAsync().InTime();
-        Task flood = FloodAsync(flooding);
+        TaskCompletionSource begun = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        Task flood = FloodAsync(flooding, begun);
+        await begun.Task.InTime();
 
         CaseEndedException ended = (await peer.Awaiting(static peer => peer.GoesOnAsync().InTime()).Should().ThrowAsync<CaseEndedException>()).Which;
 
@@ -94,13 +96,16 @@ public sealed class BoundTests
     private static BackendCase Case(Func<BackendPeer, Task> run) => new(new("bounds/case", "bounds", "A case", "", ConformanceLevel.Must), CaseNeeds.Nothing, run);
 
     /// <summary>Answers with what nobody asked for, until nobody listens.</summary>
-    private static async Task FloodAsync(VhostUserConnection connection)
+    private static async Task FloodAsync(VhostUserConnection connection, TaskCompletionSource begun)
     {
         VhostUserHeader other = new((uint)VhostUserRequest.GetQueueNum, (VhostUserHeaderFlags)5, VhostUserU64.Size);
         try
         {
             while (true)
+            {
                 await connection.SendAsync(other, new byte[VhostUserU64.Size]);
+                begun.TrySetResult();
+            }
         }
         catch (VhostUserException)
         {

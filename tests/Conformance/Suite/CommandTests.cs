@@ -7,7 +7,8 @@ namespace Vhost.Conformance.Tests;
 /// <summary>Whether a network back-end serves commands is found once: it is waited for in full until it has shown, and held to it then.</summary>
 public sealed class CommandTests : IAsyncDisposable
 {
-    private static readonly TimeSpan _patience = TimeSpan.FromMilliseconds(100);
+    // What the back-end does answer has this time as well.
+    private static readonly TimeSpan _patience = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan _longPatience = TimeSpan.FromMinutes(10);
 
     // A ring is a ring: what has no header of a block request is given back with nothing written.

@@ -4,7 +4,7 @@ using Vhost.Tests.Support;
 namespace Vhost.Conformance.Tests;
 
 /// <summary>A device that may leave what it is given, and is slow, has until it says that the ring is stopped.</summary>
-public sealed class SlowDeviceTests : IAsyncLifetime
+public sealed class SlowDeviceTests : IAsyncLifetime, IDisposable
 {
     private readonly TempSocket _socket = new();
     private readonly VhostUserListener _listener;
@@ -61,8 +61,9 @@ public sealed class SlowDeviceTests : IAsyncLifetime
         await _peer.DisposeAsync();
         await _device.DisposeAsync();
         await _listener.DisposeAsync();
-        _socket.Dispose();
     }
+
+    public void Dispose() => _socket.Dispose();
 
     private async Task IsToldToStopAsync()
     {
