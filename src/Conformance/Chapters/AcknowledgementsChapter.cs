@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 using static Vhost.Conformance.ConformanceLevel;
 
@@ -37,6 +38,7 @@ internal static class AcknowledgementsChapter
             { "flags", Must, "An acknowledgement has the code of its message, the flags 5 and 8 bytes", FlagsAsync },
             { "refusal", Must, "B19: A memory table without descriptors is acknowledged with something else than 0, or ends the connection", RefusalAsync },
             { "refusal-ring", Robustness, "A size of 0 for a ring is acknowledged with something else than 0, or ends the connection", RefusalRingAsync },
+            { "refusal-said", Should, "Memory that cannot be mapped is not acknowledged with 0, also where the connection is ended then", RefusalSaidAsync },
             { "own-failing", Should, "GET_CONFIG that fails is answered without contents, also with NEED_REPLY", OwnFailingAsync, _acks with { Protocol = VhostUserProtocolFeatures.ReplyAck | VhostUserProtocolFeatures.Config } },
             { "pipelined", Must, "Messages that are sent one after the other without waiting are answered in their order", PipelinedAsync },
             { "pipelined-mixed", Must, "Acknowledgements and replies come in the order of their messages", PipelinedMixedAsync },
@@ -119,6 +121,25 @@ internal static class AcknowledgementsChapter
     {
         await peer.NegotiateAsync().ConfigureAwait(false);
         await peer.RefusedAsync(VhostUserRequest.SetMemTable, peer.Memory.Table).ConfigureAwait(false);
+    }
+
+    /// <summary>With a descriptor: what a peer does about one that is missing may depend on which others it has open. Without a word behind it: nothing but the message decides what the peer says.</summary>
+    private static async Task RefusalSaidAsync(BackendPeer peer)
+    {
+        (SafeFileHandle reader, SafeFileHandle writer) = Libc.Pipe();
+        peer.Own(writer);
+        await peer.NegotiateAsync().ConfigureAwait(false);
+        await peer.Main.SendAsync((uint)VhostUserRequest.SetMemTable, BackendPeer.NeedReply, peer.Memory.Table, peer.Own(reader)).ConfigureAwait(false);
+        using ReceivedMessage? said = await peer.Main.TryReceiveAsync("an acknowledgement, or the end of the connection").ConfigureAwait(false);
+        if (said is null)
+        {
+            peer.NoteRefusal(BackendPeer.Ended);
+            return;
+        }
+
+        Expect.Equal((uint)VhostUserRequest.SetMemTable, said.Header.Request, "the message that is acknowledged");
+        Expect.That(said.U64 != 0, "an acknowledgement that is not 0, or none and the end of the connection", "it was acknowledged with 0");
+        peer.NoteRefusal($"a negative acknowledgement, {said.U64}");
     }
 
     private static async Task RefusalRingAsync(BackendPeer peer)

@@ -22,6 +22,7 @@ internal static class ConfigurationChapter
         Chapter chapter = new("configuration", Reading, _config)
         {
             { "whole", Must, "The whole configuration space can be read at once", static async peer => await WholeAsync(peer).ConfigureAwait(false) },
+            { "least", Must, "The configuration space holds all fields that the device has with the features that it offers", LeastAsync, null, "virtio: Device Configuration Space" },
             { "twice", Must, "Reading twice gives the same bytes", TwiceAsync },
             { "next", Should, "The next front-end reads the same bytes", NextAsync },
             { "echo", Must, "The reply names the offset and size that were asked for", EchoAsync },
@@ -117,6 +118,15 @@ internal static class ConfigurationChapter
         }
 
         return most;
+    }
+
+    private static async Task LeastAsync(BackendPeer peer)
+    {
+        int least = peer.Device.LeastConfiguration(peer.Profile.Features);
+        if (least == 0)
+            throw Expect.Skipped("the device need not have any field");
+        byte[] whole = await WholeAsync(peer).ConfigureAwait(false);
+        Expect.That(whole.Length >= least, $"a configuration space of at least {least} bytes, where its last field ends", $"{whole.Length} bytes");
     }
 
     private static async Task TwiceAsync(BackendPeer peer)

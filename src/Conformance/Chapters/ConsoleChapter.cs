@@ -45,7 +45,7 @@ internal static class ConsoleChapter
         DriverRing ring = await peer.ServeAsync().ConfigureAwait(false);
         ring.Offer(new ChainBuffer(peer.Memory.Allocate(1), 0, false));
         ring.Notify();
-        if (await ring.TryServedAsync(peer.Quiet).ConfigureAwait(false) is null)
+        if (await peer.ServedOrStoppedAsync(ring).ConfigureAwait(false) is null)
             peer.NoteRefusal("the chain was not used");
     }
 }

@@ -10,9 +10,6 @@ internal static class DescriptorsChapter
 {
     private const string Section = "vhost-user: Communication, Front-end message types";
 
-    /// <summary>For what nobody answers: that something is closed. The peer has shown before that it has come to it.</summary>
-    private static TimeSpan Closing => TimeSpan.FromMilliseconds(500);
-
     public static Chapter Cases { get; } = Create();
 
     private static Chapter Create()
@@ -83,7 +80,7 @@ internal static class DescriptorsChapter
         if (peer.Refusal is not null)
             return;
         await peer.AcceptedAsync(VhostUserRequest.SetVringCall, BackendPeer.RingWord(0), call.Descriptor).ConfigureAwait(false);
-        Expect.That(watch.AreClosed(Closing), "the peer closes the descriptor that was replaced", "it keeps it open");
+        Expect.That(await watch.AreClosedAsync(peer.Patience).ConfigureAwait(false), "the peer closes the descriptor that was replaced", "it keeps it open");
     }
 
     private static async Task OddAsync(BackendPeer peer, VhostUserRequest request, byte[] payload, Func<SafeFileHandle> open)
@@ -101,7 +98,9 @@ internal static class DescriptorsChapter
     private static async Task ExpectClosedAsync(BackendPeer peer, DescriptorWatch watch)
     {
         await peer.CloseAsync().ConfigureAwait(false);
-        await (await peer.ConnectAnotherAsync().ConfigureAwait(false)).BarrierAsync().ConfigureAwait(false);
-        Expect.That(watch.AreClosed(Closing), "the peer holds none of the descriptors once the connection has ended", "it keeps one open");
+        BackendPeer next = await peer.ConnectAnotherAsync().ConfigureAwait(false);
+        await next.NegotiateAsync().ConfigureAwait(false);
+        await next.BarrierAsync().ConfigureAwait(false);
+        Expect.That(await watch.AreClosedAsync(peer.Patience).ConfigureAwait(false), "the peer holds none of the descriptors once the connection has ended", "it keeps one open");
     }
 }

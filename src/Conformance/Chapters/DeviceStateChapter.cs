@@ -61,6 +61,13 @@ internal static class DeviceStateChapter
         return state;
     }
 
+    private static async Task LoadedAsync(BackendPeer peer, byte[] state, int piece = int.MaxValue)
+    {
+        SafeFileHandle end = await BeginAsync(peer, VhostUserTransferDirection.Load).ConfigureAwait(false);
+        await StatePipe.WriteAsync(end, state, piece, peer.Patience).ConfigureAwait(false);
+        await CheckAsync(peer).ConfigureAwait(false);
+    }
+
     private static async Task CheckAsync(BackendPeer peer) =>
         Expect.Equal(0UL, await peer.AskU64Async(VhostUserRequest.CheckDeviceState).ConfigureAwait(false), "the answer to CHECK_DEVICE_STATE");
 
@@ -99,8 +106,7 @@ internal static class DeviceStateChapter
         await peer.CloseAsync().ConfigureAwait(false);
         BackendPeer next = await peer.ConnectAnotherAsync().ConfigureAwait(false);
         await next.NegotiateAsync().ConfigureAwait(false);
-        await StatePipe.WriteAsync(await BeginAsync(next, VhostUserTransferDirection.Load).ConfigureAwait(false), state, int.MaxValue, next.Patience).ConfigureAwait(false);
-        await CheckAsync(next).ConfigureAwait(false);
+        await LoadedAsync(next, state).ConfigureAwait(false);
         await next.ShareMemoryAsync().ConfigureAwait(false);
         await next.WorkAsync(await next.StartRingsAsync().ConfigureAwait(false)).ConfigureAwait(false);
     }
@@ -108,16 +114,14 @@ internal static class DeviceStateChapter
     private static async Task LoadSameAsync(BackendPeer peer)
     {
         byte[] state = await WorkedAndSavedAsync(peer).ConfigureAwait(false);
-        await StatePipe.WriteAsync(await BeginAsync(peer, VhostUserTransferDirection.Load).ConfigureAwait(false), state, int.MaxValue, peer.Patience).ConfigureAwait(false);
-        await CheckAsync(peer).ConfigureAwait(false);
+        await LoadedAsync(peer, state).ConfigureAwait(false);
         await peer.WorkAsync(await peer.StartRingsAsync().ConfigureAwait(false)).ConfigureAwait(false);
     }
 
     private static async Task LoadSlowAsync(BackendPeer peer)
     {
         byte[] state = await WorkedAndSavedAsync(peer).ConfigureAwait(false);
-        await StatePipe.WriteAsync(await BeginAsync(peer, VhostUserTransferDirection.Load).ConfigureAwait(false), state, Math.Max(1, state.Length / 256), peer.Patience).ConfigureAwait(false);
-        await CheckAsync(peer).ConfigureAwait(false);
+        await LoadedAsync(peer, state, Math.Max(1, state.Length / 256)).ConfigureAwait(false);
     }
 
     private static async Task LoadCutAsync(BackendPeer peer)
@@ -125,8 +129,7 @@ internal static class DeviceStateChapter
         byte[] state = await WorkedAndSavedAsync(peer).ConfigureAwait(false);
         if (state.Length < 2)
             throw Expect.Skipped("the state is empty");
-        await StatePipe.WriteAsync(await BeginAsync(peer, VhostUserTransferDirection.Load).ConfigureAwait(false), state.AsMemory(0, state.Length / 2), int.MaxValue, peer.Patience).ConfigureAwait(false);
-        await NotLoadedAsync(peer).ConfigureAwait(false);
+        await NotLoadedAsync(peer, state.AsMemory(0, state.Length / 2)).ConfigureAwait(false);
     }
 
     private static async Task LoadGarbageAsync(BackendPeer peer)
@@ -134,12 +137,14 @@ internal static class DeviceStateChapter
         await peer.NegotiateAsync().ConfigureAwait(false);
         byte[] garbage = new byte[1024];
         peer.Random.NextBytes(garbage);
-        await StatePipe.WriteAsync(await BeginAsync(peer, VhostUserTransferDirection.Load).ConfigureAwait(false), garbage, int.MaxValue, peer.Patience).ConfigureAwait(false);
-        await NotLoadedAsync(peer).ConfigureAwait(false);
+        await NotLoadedAsync(peer, garbage).ConfigureAwait(false);
     }
 
-    private static async Task NotLoadedAsync(BackendPeer peer)
+    /// <summary>The back-end may see before the end that it cannot load what comes, and close its own.</summary>
+    private static async Task NotLoadedAsync(BackendPeer peer, ReadOnlyMemory<byte> state)
     {
+        SafeFileHandle end = await BeginAsync(peer, VhostUserTransferDirection.Load).ConfigureAwait(false);
+        _ = await StatePipe.WriteAsFarAsync(end, state, int.MaxValue, peer.Patience).ConfigureAwait(false);
         Answer answer = await peer.SayAsync(VhostUserRequest.CheckDeviceState).ConfigureAwait(false);
         peer.ExpectAnswer((uint)VhostUserRequest.CheckDeviceState, answer);
         bool loaded = answer.Kind == AnswerKind.Replied && answer.Payload.Length == 8 && BitConverter.ToUInt64(answer.Payload) == 0;

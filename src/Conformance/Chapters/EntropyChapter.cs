@@ -37,7 +37,7 @@ internal static class EntropyChapter
         ChainBuffer buffer = new(peer.Memory.Allocate(64), 64, false);
         ring.Offer(buffer);
         ring.Notify();
-        if (await ring.TryServedAsync(peer.Quiet).ConfigureAwait(false) is { } used)
+        if (await peer.ServedOrStoppedAsync(ring).ConfigureAwait(false) is { } used)
             Expect.Equal(0u, used.Length, "the used length");
         else
             peer.NoteRefusal("the request was not answered");

@@ -28,7 +28,7 @@ internal static class HostilePlaces
     {
         HostileScene scene = await HostileScene.BeginAsync(peer).ConfigureAwait(false);
         scene.Offer(scene.VictimDescriptors);
-        await FillAsync(peer, scene.Ring.Kick).ConfigureAwait(false);
+        await FillAsync(scene.Ring.Kick, peer.Quiet, peer.Patience).ConfigureAwait(false);
         await scene.EndAsync().ConfigureAwait(false);
     }
 
@@ -37,7 +37,7 @@ internal static class HostilePlaces
         HostileScene scene = await HostileScene.BeginAsync(peer).ConfigureAwait(false);
         await peer.BarrierAsync().ConfigureAwait(false);
         scene.Ring.Call.TryConsume();
-        await FillAsync(peer, scene.Ring.Call).ConfigureAwait(false);
+        await FillAsync(scene.Ring.Call, peer.Quiet, peer.Patience).ConfigureAwait(false);
         scene.Offer(scene.VictimDescriptors);
         await scene.EndAsync().ConfigureAwait(false);
     }
@@ -89,14 +89,14 @@ internal static class HostilePlaces
     }
 
     /// <summary>Writers of a counter without room wait if whoever has the descriptor wants it so: then it is emptied for them, so that this one never does.</summary>
-    private static async Task FillAsync(BackendPeer peer, EventNotifier counter)
+    internal static async Task FillAsync(EventNotifier counter, TimeSpan quiet, TimeSpan patience)
     {
         long begun = Stopwatch.GetTimestamp();
-        while (Stopwatch.GetElapsedTime(begun) < peer.Patience)
+        while (Stopwatch.GetElapsedTime(begun) < patience)
         {
             counter.TryConsume();
             Task<int> write = Task.Run(() => Libc.Write(counter.Descriptor, BitConverter.GetBytes(Full)));
-            while (await Task.WhenAny(write, Task.Delay(peer.Quiet)).ConfigureAwait(false) != write && Stopwatch.GetElapsedTime(begun) < peer.Patience)
+            while (await Task.WhenAny(write, Task.Delay(quiet)).ConfigureAwait(false) != write && Stopwatch.GetElapsedTime(begun) < patience)
                 counter.TryConsume();
             if (write.IsCompleted && await write.ConfigureAwait(false) > 0)
                 return;

@@ -1,5 +1,3 @@
-using Vhost.Protocol;
-
 namespace Vhost.Conformance;
 
 /// <summary>
@@ -62,13 +60,17 @@ internal sealed class HostileScene
     public async Task EndAsync()
     {
         Ring.Notify();
-        if (await Ring.TryServedAsync(Peer.Quiet).ConfigureAwait(false) is not { } used)
-            Peer.NoteRefusal("the chain was not used");
-        else
-            Judge(used);
+        UsedBuffer? used = await Ring.TryServedAsync(Peer.Quiet).ConfigureAwait(false);
         await StopAsync().ConfigureAwait(false);
-        for (int i = 0; i < Ring.Size && Ring.TryTakeUsed(out UsedBuffer more); i++)
-            Judge(more);
+        used ??= Taken();
+        if (used is null)
+            Peer.NoteRefusal("the chain was not used");
+        for (int i = 0; i <= Ring.Size && used is { } one; i++)
+        {
+            Judge(one);
+            used = Taken();
+        }
+
         _canaries.Check();
     }
 
@@ -82,14 +84,11 @@ internal sealed class HostileScene
     /// <summary>A ring that got what it should not is stopped as any other, or the connection ends.</summary>
     public async Task StopAsync(bool notes = true)
     {
-        const uint stop = (uint)VhostUserRequest.GetVringBase;
-        await Peer.Main.SendAsync(stop, BackendPeer.Plain, BackendPeer.RingState((uint)Ring.Index, 0)).ConfigureAwait(false);
-        using ReceivedMessage? reply = await Peer.Main.TryReceiveAsync("a reply to GET_VRING_BASE, or the end of the connection").ConfigureAwait(false);
-        if (reply is null && notes)
-            Peer.NoteRefusal("the connection was ended");
-        if (reply is not null)
-            Expect.That(reply.Header.Request == stop, "a reply to GET_VRING_BASE", $"one to {reply.Name}");
+        if (!await Peer.TryStopAsync(Ring).ConfigureAwait(false) && notes)
+            Peer.NoteRefusal(BackendPeer.Ended);
     }
+
+    private UsedBuffer? Taken() => Ring.TryTakeUsed(out UsedBuffer used) ? used : null;
 
     private void Judge(UsedBuffer used)
     {

@@ -88,11 +88,20 @@ internal static partial class InflightChapter
             act(area, ring);
     }
 
+    private static Task<ReceivedMessage> AskAsync(BackendPeer peer, ushort rings, ushort size) =>
+        peer.AskForAsync(VhostUserRequest.GetInflightFd, BackendPeer.Bytes(new VhostUserInflight(0, 0, rings, size)));
+
+    private static VhostUserInflight SaidIn(ReceivedMessage reply)
+    {
+        Expect.That(VhostUserInflight.TryRead(reply.Payload, out VhostUserInflight said), "a reply of 20 or 24 bytes", $"{reply.Payload.Length}");
+        return said;
+    }
+
     private static async Task<InflightArea> AreaAsync(BackendPeer peer, ushort rings = 0, ushort size = Size)
     {
         rings = rings == 0 ? (ushort)peer.Device.Rings : rings;
-        using ReceivedMessage reply = await peer.AskForAsync(VhostUserRequest.GetInflightFd, BackendPeer.Bytes(new VhostUserInflight(0, 0, rings, size))).ConfigureAwait(false);
-        Expect.That(VhostUserInflight.TryRead(reply.Payload, out VhostUserInflight said), "a reply of 20 or 24 bytes", $"{reply.Payload.Length}");
+        using ReceivedMessage reply = await AskAsync(peer, rings, size).ConfigureAwait(false);
+        VhostUserInflight said = SaidIn(reply);
         if (said.MmapSize == 0 && peer.NeedsPacked)
             throw Expect.Skipped("the back-end has no area for packed rings");
         Expect.That(said.MmapSize > 0 && reply.Descriptors.Count == 1, "an area and one descriptor", $"{said.MmapSize} bytes, {reply.Descriptors.Count} descriptors");
@@ -114,8 +123,8 @@ internal static partial class InflightChapter
     private static async Task EchoAsync(BackendPeer peer)
     {
         await peer.NegotiateAsync().ConfigureAwait(false);
-        using ReceivedMessage reply = await peer.AskForAsync(VhostUserRequest.GetInflightFd, BackendPeer.Bytes(new VhostUserInflight(0, 0, 1, Size))).ConfigureAwait(false);
-        Expect.That(VhostUserInflight.TryRead(reply.Payload, out VhostUserInflight said), "a reply of 20 or 24 bytes", $"{reply.Payload.Length}");
+        using ReceivedMessage reply = await AskAsync(peer, 1, Size).ConfigureAwait(false);
+        VhostUserInflight said = SaidIn(reply);
         Expect.Equal((ushort)1, said.QueueCount, "the number of rings");
         Expect.Equal(Size, said.QueueSize, "the size of rings");
     }
@@ -397,7 +406,7 @@ internal static partial class InflightChapter
     {
         await peer.NegotiateAsync().ConfigureAwait(false);
         for (int i = 0; i < 200; i++)
-            (await peer.AskForAsync(VhostUserRequest.GetInflightFd, BackendPeer.Bytes(new VhostUserInflight(0, 0, 1, 1024))).ConfigureAwait(false)).Dispose();
+            (await AskAsync(peer, 1, 1024).ConfigureAwait(false)).Dispose();
     }
 
     private static async Task SetHostileAsync(BackendPeer peer, Func<VhostUserInflight, VhostUserInflight> change)

@@ -274,7 +274,7 @@ internal static class NetworkChapter
         ChainBuffer answer = new(peer.Memory.Allocate(1), 1, true);
         control.Offer(answered ? [command, answer] : [command]);
         control.Notify();
-        if (await control.TryServedAsync(peer.Quiet).ConfigureAwait(false) is { } used)
+        if (await peer.ServedOrStoppedAsync(control).ConfigureAwait(false) is { } used)
             Expect.That(used.Length <= (answered ? 1u : 0u), "a used length of what the device could write", $"{used.Length}");
         else
             peer.NoteRefusal("the command was not answered");

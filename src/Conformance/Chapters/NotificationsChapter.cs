@@ -139,9 +139,7 @@ internal static class NotificationsChapter
 
     private static async Task ErrorAsync(BackendPeer peer)
     {
-        await peer.NegotiateAsync().ConfigureAwait(false);
-        await peer.ShareMemoryAsync().ConfigureAwait(false);
-        DriverRing ring = await peer.StartOtherRingsAsync().ConfigureAwait(false);
+        DriverRing ring = await peer.BeginRingsAsync().ConfigureAwait(false);
         await peer.DescribeAsync(ring).ConfigureAwait(false);
         await peer.AcceptedAsync(VhostUserRequest.SetVringErr, BackendPeer.RingWord(ring.Index), ring.Error.Descriptor).ConfigureAwait(false);
         await peer.SayRingAsync(ring, "KICK ENABLE").ConfigureAwait(false);

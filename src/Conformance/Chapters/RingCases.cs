@@ -127,7 +127,7 @@ internal static class RingCases
         Work work = peer.NewWorkOf(3 * ring.Size);
         ring.OfferIndirect(work.Chain);
         ring.Notify();
-        if (await ring.TryServedAsync(peer.Quiet).ConfigureAwait(false) is { } used && used.Length == (work.Written ?? used.Length))
+        if (await peer.ServedOrStoppedAsync(ring).ConfigureAwait(false) is { } used && used.Length == (work.Written ?? used.Length))
             work.Done(used);
         else
             peer.NoteRefusal("the chain was not carried out");

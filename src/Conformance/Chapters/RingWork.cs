@@ -1,3 +1,5 @@
+using Vhost.Protocol;
+
 namespace Vhost.Conformance;
 
 /// <summary>Steps that cases on rings share: work that fits a ring, in batches and over many turns.</summary>
@@ -81,6 +83,30 @@ internal static class RingWork
         UsedBuffer used = await ring.UsedAsync(awaited).ConfigureAwait(false);
         Expect.Equal(id, used.Id, "the id of the used chain");
         work.Done(used);
+    }
+
+    /// <summary>
+    /// The next used chain of a device that need not use any. Null: it has stopped the ring without, or ended the connection. A device that is only slow has until it says that the ring is stopped, and a
+    /// ring of which nothing came is stopped then.
+    /// </summary>
+    public static async Task<UsedBuffer?> ServedOrStoppedAsync(this BackendPeer peer, DriverRing ring)
+    {
+        if (await ring.TryServedAsync(peer.Quiet).ConfigureAwait(false) is { } used)
+            return used;
+        if (!await peer.TryStopAsync(ring).ConfigureAwait(false))
+            peer.NoteRefusal(BackendPeer.Ended);
+        return ring.TryTakeUsed(out UsedBuffer late) ? late : null;
+    }
+
+    /// <summary>Stops a ring that got what it should not, as any other. False: the connection was ended instead.</summary>
+    public static async Task<bool> TryStopAsync(this BackendPeer peer, DriverRing ring)
+    {
+        const uint stop = (uint)VhostUserRequest.GetVringBase;
+        await peer.Main.SendAsync(stop, BackendPeer.Plain, BackendPeer.RingState((uint)ring.Index, 0)).ConfigureAwait(false);
+        using ReceivedMessage? reply = await peer.Main.TryReceiveAsync("a reply to GET_VRING_BASE, or the end of the connection").ConfigureAwait(false);
+        if (reply is not null)
+            Expect.That(reply.Header.Request == stop, "a reply to GET_VRING_BASE", $"one to {reply.Name}");
+        return reply is not null;
     }
 
     /// <summary>Work that the peer may do or leave after input that breaks the rules, as long as it answers or ends the connection.</summary>

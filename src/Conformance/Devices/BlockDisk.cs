@@ -73,13 +73,13 @@ internal sealed class BlockDisk(BackendPeer peer, DriverRing ring)
         return Memory.Read<byte>(status);
     }
 
-    /// <summary>As <see cref="DoAsync(uint, ulong, ChainBuffer[])"/> for a request that breaks the rules. Null: it was not answered, which refuses it too.</summary>
+    /// <summary>As <see cref="DoAsync(uint, ulong, ChainBuffer[])"/> for a request that breaks the rules. Null: it was not answered, which refuses it too; the ring is stopped then.</summary>
     public async Task<byte?> TryAsync(ulong status, params ChainBuffer[] chain)
     {
         await peer.WorkAsync(ring).ConfigureAwait(false);
         ring.Offer(chain);
         ring.Notify();
-        if (await ring.TryServedAsync(peer.Quiet).ConfigureAwait(false) is not { } used)
+        if (await peer.ServedOrStoppedAsync(ring).ConfigureAwait(false) is not { } used)
         {
             peer.NoteRefusal("the request was not answered");
             return null;

@@ -10,10 +10,14 @@ internal sealed class BlockModel : DeviceModel
     /// <summary>Where the configuration space has <c>writeback</c>, the only field that a driver may write.</summary>
     public const uint WritebackAt = 32;
 
-    public override string Name => "blk";
-
     // What no disk holds by chance: a read that leaves it has read nothing.
     private const byte Unread = 0xA5;
+
+    public override string Name => "blk";
+
+    // capacity; size_max, seg_max, geometry, blk_size, topology, writeback, num_queues, discard, write zeroes, secure erase, zones
+    public override int LeastConfiguration(VirtioFeatures features) =>
+        LastEnd(features, 8, (1, 12), (2, 16), (4, 20), (6, 24), (10, 32), (11, 33), (12, 36), (13, 48), (14, 57), (16, 72), (17, 93));
 
     public override Work NewWork(CaseMemory memory)
     {

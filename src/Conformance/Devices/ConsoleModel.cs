@@ -1,4 +1,5 @@
 using System.Text;
+using Vhost.Protocol;
 
 namespace Vhost.Conformance;
 
@@ -10,6 +11,9 @@ internal sealed class ConsoleModel : DeviceModel
     public override int Rings => 2;
 
     public override int WorkRing => 1;
+
+    // cols and rows, max_nr_ports, emerg_wr
+    public override int LeastConfiguration(VirtioFeatures features) => LastEnd(features, 0, (0, 4), (1, 8), (2, 12));
 
     public override Work NewWork(CaseMemory memory) => NewWorkOf(memory, 1)!;
 

@@ -1,3 +1,5 @@
+using Vhost.Protocol;
+
 namespace Vhost.Conformance;
 
 /// <summary>What the suite knows of a kind of device: which rings it has and how to have something done, so that ring cases hold for every kind.</summary>
@@ -25,6 +27,9 @@ internal abstract class DeviceModel
     /// <summary>Whether it has a configuration space for certain.</summary>
     public virtual bool HasConfiguration => true;
 
+    /// <summary>The fewest bytes of a configuration space in which all fields are that a device with these features has, by the layout of the specification. 0: it may be without any.</summary>
+    public virtual int LeastConfiguration(VirtioFeatures features) => 0;
+
     /// <summary>A request whose success shows.</summary>
     public abstract Work NewWork(CaseMemory memory);
 
@@ -32,6 +37,19 @@ internal abstract class DeviceModel
     public virtual Work? NewWorkOf(CaseMemory memory, int buffers) => null;
 
     public static DeviceModel? ByName(string name) => All.FirstOrDefault(model => model.Name == name);
+
+    /// <summary>Where the last field ends: of those that each device has, and of those that it has with a feature bit.</summary>
+    protected static int LastEnd(VirtioFeatures features, int always, params ReadOnlySpan<(int Bit, int End)> fields)
+    {
+        int last = always;
+        foreach ((int bit, int end) in fields)
+        {
+            if (((ulong)features >> bit & 1) != 0)
+                last = Math.Max(last, end);
+        }
+
+        return last;
+    }
 
     /// <summary>A stretch of memory as so many buffers, the last of which is the longest.</summary>
     protected static ChainBuffer[] Cut(ulong at, int length, int buffers, bool writable)

@@ -1,3 +1,5 @@
+using Vhost.Protocol;
+
 namespace Vhost.Conformance;
 
 /// <summary>A file system: the work is to begin a session (FUSE_INIT), on the second ring.</summary>
@@ -13,6 +15,9 @@ internal sealed class FileSystemModel : DeviceModel
     public override int Rings => 2;
 
     public override int WorkRing => 1;
+
+    // tag and num_request_queues, notify_buf_size
+    public override int LeastConfiguration(VirtioFeatures features) => LastEnd(features, 40, (0, 44));
 
     public override Work NewWork(CaseMemory memory)
     {

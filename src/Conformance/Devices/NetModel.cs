@@ -1,3 +1,5 @@
+using Vhost.Protocol;
+
 namespace Vhost.Conformance;
 
 /// <summary>A network card: the work is to send a packet, on the second ring.</summary>
@@ -17,6 +19,9 @@ internal sealed class NetModel : DeviceModel
     public override int WorkRing => 1;
 
     public override bool DropsWhenDisabled => true;
+
+    // mac, status, max_virtqueue_pairs, mtu, speed and duplex, what belongs to hashes
+    public override int LeastConfiguration(VirtioFeatures features) => LastEnd(features, 0, (5, 6), (16, 8), (22, 10), (3, 12), (63, 17), (57, 24), (60, 24));
 
     public override Work NewWork(CaseMemory memory) => Send(Packet(memory, SmallestPacket));
 

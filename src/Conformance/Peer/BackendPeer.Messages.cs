@@ -7,6 +7,9 @@ namespace Vhost.Conformance;
 /// <content>Messages, and what is asked of the answers.</content>
 internal sealed partial class BackendPeer
 {
+    /// <summary>A refusal that any word may meet.</summary>
+    public const string Ended = "the connection was ended";
+
     public const VhostUserHeaderFlags Plain = VhostUserHeaderFlags.Version1;
     public const VhostUserHeaderFlags NeedReply = VhostUserHeaderFlags.Version1 | VhostUserHeaderFlags.NeedReply;
     private const uint ReplyFlags = 5;
@@ -141,7 +144,7 @@ internal sealed partial class BackendPeer
     public async Task EndsAsync(string why)
     {
         Expect.That(await Main.EndsAsync().ConfigureAwait(false), $"the connection is ended: {why}", "it goes on");
-        NoteRefusal("the connection was ended");
+        NoteRefusal(Ended);
     }
 
     private async Task<bool> AnswersAsync()
@@ -158,7 +161,7 @@ internal sealed partial class BackendPeer
             Expect.That(Stopwatch.GetElapsedTime(begun) < Patience, "a reply to GET_FEATURES", "other messages without end");
         }
 
-        NoteRefusal("the connection was ended");
+        NoteRefusal(Ended);
         return false;
     }
 

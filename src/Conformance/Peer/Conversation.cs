@@ -49,12 +49,12 @@ internal sealed class Conversation(VhostUserConnection connection, VhostUserChan
             dialogue.Note($"nothing came within {patience.TotalSeconds:0.###} s", channel);
             throw Expect.Failed(awaited, "no answer");
         }
-        catch (VhostUserProtocolException malformed)
+        catch (VhostUserProtocolException malformed) when (!OwnFault.Is(malformed))
         {
             Closed(malformed.Message);
             throw Expect.Failed(awaited, $"a malformed message: {malformed.Message}");
         }
-        catch (Exception failure) when (failure is VhostUserException or LinuxException)
+        catch (Exception failure) when (failure is VhostUserException or LinuxException && !OwnFault.Is(failure))
         {
             message = null;
         }
@@ -122,7 +122,7 @@ internal sealed class Conversation(VhostUserConnection connection, VhostUserChan
         {
             throw Expect.Failed("the peer reads what it is sent", "it reads nothing");
         }
-        catch (Exception failure) when (failure is VhostUserException or LinuxException)
+        catch (Exception failure) when (failure is VhostUserException or LinuxException && !OwnFault.Is(failure))
         {
             // What the peer said before it went can still be read; the next wait for a message tells.
             dialogue.Note("the connection was ended while this was sent", channel);

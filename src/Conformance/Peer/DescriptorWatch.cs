@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
@@ -15,10 +16,18 @@ internal sealed class DescriptorWatch : IDisposable
     public SafeHandle[] Give(int count) => [.. Enumerable.Repeat<SafeHandle>(_writer, count)];
 
     /// <summary>Whether nobody holds one of them any more, within a time; this side gives its own up.</summary>
-    public bool AreClosed(TimeSpan time)
+    public async Task<bool> AreClosedAsync(TimeSpan time)
     {
         _writer.Dispose();
-        return Libc.Poll(_reader, 0, (int)time.TotalMilliseconds) > 0; // nothing but the end is reported
+        long begun = Stopwatch.GetTimestamp();
+        while (Libc.Poll(_reader, 0, 0) <= 0) // nothing but the end is reported
+        {
+            if (Stopwatch.GetElapsedTime(begun) >= time)
+                return false;
+            await Task.Delay(1).ConfigureAwait(false);
+        }
+
+        return true;
     }
 
     public void Dispose()

@@ -3,7 +3,7 @@ using System.Globalization;
 
 namespace Vhost.Conformance;
 
-/// <summary>What a case asks of the peer. A sentence for what is expected completes "expected …", one for what came completes "came …".</summary>
+/// <summary>What a case asks of the peer. What is expected completes "expected …", what came follows it in words of its own: "expected …; …".</summary>
 internal static class Expect
 {
     public static void That([DoesNotReturnIf(false)] bool condition, string expected, string came)

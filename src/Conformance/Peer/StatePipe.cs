@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 
@@ -13,44 +12,81 @@ internal static class StatePipe
     /// <summary>Everything up to the end of the stream. The end is closed.</summary>
     public static async Task<byte[]> ReadAsync(SafeFileHandle end, TimeSpan patience)
     {
-        using SafeFileHandle owned = end;
-        using MemoryStream state = new();
-        byte[] piece = new byte[Piece];
-        long begun = Stopwatch.GetTimestamp();
-        while (true)
+        DescriptorStream stream = Open(end, writes: false);
+        await using (stream.ConfigureAwait(false))
         {
-            int read = Libc.ReadNoWait(end, piece);
-            if (read == 0)
-                return state.ToArray();
-            if (read > 0)
-                state.Write(piece, 0, read);
-            else if (read != -Libc.EAGAIN)
-                throw Expect.Failed("a stream that can be read", ErrnoNames.Of(-read));
-            Expect.That(state.Length <= MostBytes, $"a state of at most {MostBytes >> 20} MiB", "more");
-            Expect.That(Stopwatch.GetElapsedTime(begun) < patience, "the state up to its end", "the end does not come");
-            if (read < 0)
-                await Task.Delay(1).ConfigureAwait(false);
+            using MemoryStream state = new();
+            await JudgedAsync(late => stream.CopyToAsync(state, Piece, late), patience, "the state up to its end", "the end does not come").ConfigureAwait(false);
+            return state.ToArray();
         }
     }
 
-    /// <summary>Writes a state in pieces and closes the end. False: the peer has closed its own before.</summary>
-    public static async Task<bool> WriteAsync(SafeFileHandle end, ReadOnlyMemory<byte> state, int piece, TimeSpan patience)
+    /// <summary>Writes a state in pieces, all of which the peer takes, and closes the end.</summary>
+    public static async Task WriteAsync(SafeFileHandle end, ReadOnlyMemory<byte> state, int piece, TimeSpan patience)
     {
-        using SafeFileHandle owned = end;
-        long begun = Stopwatch.GetTimestamp();
-        while (!state.IsEmpty)
-        {
-            int written = Libc.WriteNoWait(end, state.Span[..Math.Min(piece, state.Length)]);
-            if (written == -Libc.EPIPE)
-                return false;
-            if (written < 0 && written != -Libc.EAGAIN)
-                throw Expect.Failed("a stream that can be written", ErrnoNames.Of(-written));
-            state = state[Math.Max(0, written)..];
-            Expect.That(Stopwatch.GetElapsedTime(begun) < patience, "the state is read", "it is not");
-            if (written < 0)
-                await Task.Delay(1).ConfigureAwait(false);
-        }
+        int length = state.Length;
+        int taken = await WriteAsFarAsync(end, state, piece, patience).ConfigureAwait(false);
+        Expect.That(taken == length, $"the whole state is read, {length} bytes", $"the back-end closed the stream after {taken}");
+    }
 
-        return true;
+    /// <summary>Writes as much of a state as the peer takes before it closes its own end, and closes this one. Returns how many bytes went.</summary>
+    public static async Task<int> WriteAsFarAsync(SafeFileHandle end, ReadOnlyMemory<byte> state, int piece, TimeSpan patience)
+    {
+        DescriptorStream stream = Open(end, writes: true);
+        await using (stream.ConfigureAwait(false))
+        {
+            await JudgedAsync(late => WritePiecesAsync(stream, state, piece, late), patience, "the state is read", "it is not").ConfigureAwait(false);
+            return (int)stream.Moved;
+        }
+    }
+
+    private static async Task WritePiecesAsync(DescriptorStream stream, ReadOnlyMemory<byte> state, int piece, CancellationToken late)
+    {
+        try
+        {
+            for (int at = 0; at < state.Length; at += Math.Min(piece, state.Length - at))
+                await stream.WriteAsync(state.Slice(at, Math.Min(piece, state.Length - at)), late).ConfigureAwait(false);
+        }
+        catch (LinuxException failure) when (failure.Errno is Libc.EPIPE or Libc.ECONNRESET)
+        {
+            // The peer wants no more of it; whether it may depends on the state.
+        }
+    }
+
+    /// <summary>The patience counts for the whole of the stream: a peer that moves a byte now and then has no more time.</summary>
+    private static async Task JudgedAsync(Func<CancellationToken, Task> move, TimeSpan patience, string expected, string late)
+    {
+        using CancellationTokenSource deadline = new(patience);
+        try
+        {
+            await move(deadline.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            throw Expect.Failed(expected, late);
+        }
+        catch (LinuxException failure)
+        {
+            throw Expect.Failed(expected, failure.Message);
+        }
+        catch (VhostUserException tooMuch)
+        {
+            throw Expect.Failed($"a state of at most {MostBytes >> 20} MiB", tooMuch.Message);
+        }
+    }
+
+    private static DescriptorStream Open(SafeFileHandle end, bool writes)
+    {
+        // vhost-user leaves the nature of the channel to whoever creates it.
+        if (!DescriptorInfo.IsUnnamedPipe(end) && DescriptorInfo.Kind(end) != FileKind.Socket)
+            throw Expect.Skipped($"the back-end chose a channel that is neither a pipe nor a socket: {DescriptorInfo.Describe(end)}");
+        try
+        {
+            return DescriptorStream.Open(end, writes, new(MostBytes, "the most that the suite takes", Timeout.InfiniteTimeSpan, "", TimeProvider.System));
+        }
+        catch (ArgumentException unfit)
+        {
+            throw Expect.Failed($"a channel that can be {(writes ? "written" : "read")}", unfit.Message);
+        }
     }
 }

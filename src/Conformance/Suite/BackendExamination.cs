@@ -6,11 +6,11 @@ namespace Vhost.Conformance;
 internal sealed class BackendExamination(BackendSuiteOptions options, BackendProfile profile)
 {
     private readonly Patience _patience = new(options.Timeout);
-
-    /// <summary>That a peer serves nobody any more is a grave thing to say of one that is only slow.</summary>
-    private readonly Patience _longPatience = new(3 * options.Timeout);
     private string? _gone;
     private ExaminedCase? _before;
+
+    /// <summary>How long a case may take with all its steps.</summary>
+    public TimeSpan MostOfACase { get; init; } = TimeSpan.FromSeconds(30) + (20 * options.Timeout);
 
     /// <summary>How often the back-end was started again.</summary>
     public int Restarts { get; private set; }
@@ -38,20 +38,42 @@ internal sealed class BackendExamination(BackendSuiteOptions options, BackendPro
     {
         now.Finding = await BoundedAsync(PlayAsync(now.Case, now.Dialogue), cancellationToken).ConfigureAwait(false);
         now.NotePeer();
-        now.Service = await ServiceCheck.RunAsync(options.SocketPath, profile, now.Dialogue, _longPatience).WaitAsync(cancellationToken).ConfigureAwait(false);
+        now.Service = await CheckAsync(now.Dialogue, cancellationToken).ConfigureAwait(false);
+        if (!now.Service.IsOfTheSuite)
+            return;
+        now.Finding = now.Finding.Verdict == ConformanceVerdict.Fail ? now.Finding : now.Service;
+        now.Service = new(ConformanceVerdict.Pass, "", "");
+    }
+
+    private async Task<CaseFinding> CheckAsync(Dialogue dialogue, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await ServiceCheck.RunAsync(options.SocketPath, profile, dialogue, options.Timeout).WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception failure) when (failure is not (OutOfMemoryException or OperationCanceledException))
+        {
+            return ItselfFailed(failure);
+        }
+    }
+
+    /// <summary>Nothing that a peer says may end the run; what the case did not think of, and what this process lacks, is a fault of the case, and says so.</summary>
+    private static CaseFinding ItselfFailed(Exception failure)
+    {
+        Exception cause = failure.InnerException as LinuxException ?? failure;
+        return new(ConformanceVerdict.Fail, "what the case can judge", $"the case itself failed: {cause.GetType().Name}: {cause.Message}") { IsOfTheSuite = true };
     }
 
     /// <summary>Each step of a case has its patience; one that a peer keeps busy all the same is given up.</summary>
     private async Task<CaseFinding> BoundedAsync(Task<CaseFinding> play, CancellationToken cancellationToken)
     {
-        TimeSpan most = TimeSpan.FromSeconds(30) + (20 * options.Timeout);
         try
         {
-            return await play.WaitAsync(most, cancellationToken).ConfigureAwait(false);
+            return await play.WaitAsync(MostOfACase, cancellationToken).ConfigureAwait(false);
         }
         catch (TimeoutException)
         {
-            return new(ConformanceVerdict.Fail, $"an end within {most.TotalSeconds:0} s", "the case went on, and was given up");
+            return new(ConformanceVerdict.Fail, $"an end within {MostOfACase.TotalSeconds:0.###} s", "the case went on, and was given up");
         }
     }
 
@@ -62,9 +84,13 @@ internal sealed class BackendExamination(BackendSuiteOptions options, BackendPro
         {
             peer = await BackendPeer.ConnectAsync(options.SocketPath, profile, examined.Needs, dialogue, _patience, options.Seed).ConfigureAwait(false);
         }
-        catch (Exception failure) when (failure is VhostUserException or LinuxException)
+        catch (VhostUserException failure) when (!OwnFault.Is(failure))
         {
             return new(ConformanceVerdict.Fail, "a connection", failure.Message) { IsUnmet = true };
+        }
+        catch (Exception failure) when (failure is not OutOfMemoryException)
+        {
+            return ItselfFailed(failure);
         }
 
         return await PlayAsync(examined, peer).ConfigureAwait(false);
@@ -86,14 +112,13 @@ internal sealed class BackendExamination(BackendSuiteOptions options, BackendPro
         {
             return new(ended.Verdict, ended.Expected, ended.Came) { IsHarm = ended.IsHarm };
         }
-        catch (Exception failure) when (failure is VhostUserException)
+        catch (VhostUserException failure) when (!OwnFault.Is(failure))
         {
             return new(ConformanceVerdict.Fail, "a connection", failure.Message);
         }
         catch (Exception failure) when (failure is not OutOfMemoryException)
         {
-            // Nothing that a peer says may end the run; what the case did not think of is a fault of the case, and says so.
-            return new(ConformanceVerdict.Fail, "what the case can judge", $"the case itself failed: {failure.GetType().Name}: {failure.Message}");
+            return ItselfFailed(failure);
         }
     }
 
@@ -151,7 +176,7 @@ internal sealed class BackendExamination(BackendSuiteOptions options, BackendPro
         Restarts++;
         string? failure = await RestartCommand.RunAsync(command, cancellationToken).ConfigureAwait(false);
         CaseFinding service = failure is null
-            ? await ServiceCheck.RunAsync(options.SocketPath, profile, new Dialogue(), _longPatience).WaitAsync(cancellationToken).ConfigureAwait(false)
+            ? await CheckAsync(new Dialogue(), cancellationToken).ConfigureAwait(false)
             : new(ConformanceVerdict.Fail, "", failure);
         if (service.Verdict != ConformanceVerdict.Pass)
             _gone = $"the back-end is gone since {id}, and the restart command did not bring it back: {service.Came}";

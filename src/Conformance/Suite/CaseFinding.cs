@@ -9,6 +9,9 @@ internal readonly record struct CaseFinding(ConformanceVerdict Verdict, string E
     /// <summary>Whether nobody took the connection of the case, which has said nothing then.</summary>
     public bool IsUnmet { get; init; }
 
+    /// <summary>Whether no peer is to blame: the suite could not judge.</summary>
+    public bool IsOfTheSuite { get; init; }
+
     /// <summary>Whether it wrote where it must not.</summary>
     public bool IsHarm { get; init; }
 

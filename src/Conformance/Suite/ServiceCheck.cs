@@ -5,16 +5,18 @@ namespace Vhost.Conformance;
 /// <summary>Whether a back-end serves an honest front-end from its first word to its work.</summary>
 internal static class ServiceCheck
 {
-    /// <summary>PASS, or WEDGED: somebody listens but does not serve, or FAIL: nobody listens.</summary>
-    public static async Task<CaseFinding> RunAsync(string socket, BackendProfile profile, Dialogue dialogue, Patience patience)
+    /// <summary>PASS, or WEDGED: somebody listens but does not serve, or FAIL: nobody listens. What goes wrong on this side is thrown.</summary>
+    public static async Task<CaseFinding> RunAsync(string socket, BackendProfile profile, Dialogue dialogue, TimeSpan timeout)
     {
+        // That a peer serves nobody any more is a grave thing to say of one that is only slow.
+        Patience patience = new(3 * timeout);
         dialogue.Note("does the back-end still serve?");
         BackendPeer peer;
         try
         {
-            peer = await BackendPeer.ConnectAsync(socket, profile, CaseNeeds.Nothing, dialogue, patience, retryFor: 10 * patience.Quiet).ConfigureAwait(false);
+            peer = await BackendPeer.ConnectAsync(socket, profile, CaseNeeds.Nothing, dialogue, patience, retryFor: timeout).ConfigureAwait(false);
         }
-        catch (Exception failure) when (failure is VhostUserException or LinuxException)
+        catch (VhostUserException failure) when (!OwnFault.Is(failure))
         {
             return new(ConformanceVerdict.Fail, "", $"the back-end is gone: {failure.Message}");
         }
@@ -26,10 +28,10 @@ internal static class ServiceCheck
                 await ServeOnceAsync(peer).ConfigureAwait(false);
                 return new(ConformanceVerdict.Pass, "", "");
             }
-            catch (Exception failure) when (failure is not OutOfMemoryException)
+            catch (Exception failure) when (failure is CaseEndedException or VhostUserException && !OwnFault.Is(failure))
             {
                 CaseEndedException ended = failure as CaseEndedException ?? Expect.Failed("a session", failure.Message);
-                return await IsGoneAsync(socket, patience).ConfigureAwait(false)
+                return await IsGoneAsync(socket, timeout).ConfigureAwait(false)
                     ? new(ConformanceVerdict.Fail, "", $"the back-end is gone (expected {ended.Expected}, {ended.Came})")
                     : new(ConformanceVerdict.Wedged, "", $"the back-end listens but does not serve (expected {ended.Expected}, {ended.Came})");
             }
@@ -51,16 +53,16 @@ internal static class ServiceCheck
         await peer.BarrierAsync().ConfigureAwait(false);
     }
 
-    private static async Task<bool> IsGoneAsync(string socket, Patience patience)
+    private static async Task<bool> IsGoneAsync(string socket, TimeSpan timeout)
     {
         try
         {
-            VhostUserConnectOptions options = new() { RetryFor = patience.Quiet };
+            VhostUserConnectOptions options = new() { RetryFor = timeout };
             VhostUserConnection connection = await VhostUserConnection.ConnectAsync(socket, options).ConfigureAwait(false);
             await connection.DisposeAsync().ConfigureAwait(false);
             return false;
         }
-        catch (Exception failure) when (failure is VhostUserException or LinuxException)
+        catch (VhostUserException failure) when (!OwnFault.Is(failure))
         {
             return true;
         }

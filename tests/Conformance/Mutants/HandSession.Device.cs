@@ -5,6 +5,8 @@ namespace Vhost.Conformance.Tests.Mutants;
 // Negotiation, configuration space, status, reset and the back-end channel.
 internal sealed partial class HandSession
 {
+    private const uint CutConfig = 32;
+
     private byte _status;
     private bool _refusedFeatures;
     private bool _askedProtocol;
@@ -67,7 +69,7 @@ internal sealed partial class HandSession
     {
         VhostUserConfig said = Read<VhostUserConfig>(message);
         bool fits = said.Size is > 0 and <= VhostUserConfig.MaxWindow && message.Payload.Length == VhostUserConfig.HeaderSize + said.Size;
-        bool inside = (ulong)said.Offset + said.Size <= HandDisk.ConfigSize;
+        bool inside = (ulong)said.Offset + said.Size <= (Is(Sin.ConfigTooSmall) ? CutConfig : HandDisk.ConfigSize);
         if (!fits || (!inside && !Is(Sin.ReadsConfigBeyondEnd))) return new HandAnswer(IsDone: true, []);
         uint offset = Is(Sin.IgnoresConfigOffset) ? 0 : said.Offset;
         uint size = Is(Sin.IgnoresConfigSize) ? 8 : said.Size;

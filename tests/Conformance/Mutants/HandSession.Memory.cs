@@ -117,6 +117,7 @@ internal sealed partial class HandSession
     {
         if (!IsUsable(asked)) return HandAnswer.Refused;
         ulong size = HandInflight.SizeFor(this, asked);
+        if (Is(Sin.HasNoPackedArea) && Has(VirtioFeatures.RingPacked)) return HandAnswer.Reply(asked with { MmapSize = 0, MmapOffset = 0 });
         if (Is(Sin.PackedAreaTooSmall) && Has(VirtioFeatures.RingPacked)) size /= 2;
         SharedMemory memory = SharedMemory.CreateSealed("hand-inflight", size);
         if (Is(Sin.AreaNotCleared)) RandomAccess.Write(memory.Descriptor, Enumerable.Repeat((byte)0xa5, (int)size).ToArray(), 0);

@@ -366,6 +366,9 @@ public enum Sin
     /// <summary>SET_CONFIG beyond the end of configuration space is refused.</summary>
     WritesConfigBeyondEnd,
 
+    /// <summary>The configuration space holds the fields of all features that are offered.</summary>
+    ConfigTooSmall,
+
     /// <summary>SET_CONFIG of a field that drivers may not write is refused.</summary>
     AcceptsReadOnlyField,
 
@@ -527,6 +530,9 @@ public enum Sin
 
     /// <summary>A list of free entries that loops harms nobody.</summary>
     FollowsFreeListForEver,
+
+    /// <summary>There is an area for packed rings where these can be negotiated.</summary>
+    HasNoPackedArea,
 
     /// <summary>An address without translation is asked for.</summary>
     NeverAsksForTranslation = 1500,
