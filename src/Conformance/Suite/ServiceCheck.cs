@@ -5,6 +5,9 @@ namespace Vhost.Conformance;
 /// <summary>Whether a back-end serves an honest front-end from its first word to its work.</summary>
 internal static class ServiceCheck
 {
+    /// <summary>Of the timeout, how long a peer that does not listen is tried again: a run waits so long for each one that died.</summary>
+    private const double ShareOfAbsence = 0.3;
+
     /// <summary>PASS, or WEDGED: somebody listens but does not serve, or FAIL: nobody listens. What goes wrong on this side is thrown.</summary>
     public static async Task<CaseFinding> RunAsync(string socket, BackendProfile profile, Dialogue dialogue, TimeSpan timeout)
     {
@@ -14,7 +17,7 @@ internal static class ServiceCheck
         BackendPeer peer;
         try
         {
-            peer = await BackendPeer.ConnectAsync(socket, profile, CaseNeeds.Nothing, dialogue, patience, retryFor: timeout).ConfigureAwait(false);
+            peer = await BackendPeer.ConnectAsync(socket, profile, CaseNeeds.Nothing, dialogue, patience, retryFor: ShareOfAbsence * timeout).ConfigureAwait(false);
         }
         catch (VhostUserException failure) when (!OwnFault.Is(failure))
         {
@@ -57,7 +60,7 @@ internal static class ServiceCheck
     {
         try
         {
-            VhostUserConnectOptions options = new() { RetryFor = timeout };
+            VhostUserConnectOptions options = new() { RetryFor = ShareOfAbsence * timeout };
             VhostUserConnection connection = await VhostUserConnection.ConnectAsync(socket, options).ConfigureAwait(false);
             await connection.DisposeAsync().ConfigureAwait(false);
             return false;
