@@ -14,11 +14,12 @@ public sealed class BackendSuite
 
     /// <summary>Makes a suite for one back-end.</summary>
     /// <param name="options">Where it is and how it is examined.</param>
-    /// <exception cref="ArgumentException">The path is empty or too long, the device unknown, the timeout out of range, or no case is meant by the pattern.</exception>
+    /// <exception cref="ArgumentException">The path is empty or too long, the device unknown, the timeout or the seed out of range, or no case is meant by the pattern.</exception>
     public BackendSuite(BackendSuiteOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
         RunLimits.Check(options.SocketPath, options.Device, Devices, options.Timeout);
+        RunLimits.Check(options.Seed);
         Selected = ConformanceCase.Select(Cases, options.Only);
         _options = options;
     }

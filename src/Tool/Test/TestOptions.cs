@@ -27,6 +27,9 @@ internal sealed class TestOptions(IReadOnlyList<ConformanceCase> cases)
         return option;
     }
 
+    internal static Option<decimal> Timeout(string description, decimal standard) =>
+        ToolOptions.Seconds("--timeout", description, ConformanceLimits.ShortestTimeout, ConformanceLimits.LongestTimeout, standard);
+
     internal void Check(Command command, Option<string> socket)
     {
         command.Validators.Add(result =>
