@@ -30,6 +30,9 @@ public sealed record ConformanceReport
     /// <summary>Whether no case failed or found the peer wedged. So it is also where every case was skipped: see <see cref="Judged"/>.</summary>
     public bool Succeeded => CountOf(ConformanceVerdict.Fail) + CountOf(ConformanceVerdict.Wedged) == 0;
 
+    /// <summary>How many cases failed or found the peer wedged as an earlier run did (<see cref="ConformanceResult.IsKnown"/>).</summary>
+    public int Known => Results.Count(static result => result.IsKnown);
+
     /// <summary>How many cases have a verdict other than <see cref="ConformanceVerdict.Skip"/>; 0: the run says nothing about the peer.</summary>
     public int Judged => Results.Count - CountOf(ConformanceVerdict.Skip);
 

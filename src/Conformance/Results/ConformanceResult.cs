@@ -12,6 +12,9 @@ public sealed record ConformanceResult
     /// <summary>What it costs.</summary>
     public ConformanceSeverity Severity { get; init; }
 
+    /// <summary>Whether it is a FAIL or WEDGED that an earlier run has found too: <see cref="ConformanceBaseline.Mark(ConformanceReport)"/> says so, a run by itself does not.</summary>
+    public bool IsKnown { get; init; }
+
     /// <summary>Of a verdict other than <see cref="ConformanceVerdict.Pass"/>: what was expected; of a skipped one: empty.</summary>
     public string Expected { get; init; } = "";
 

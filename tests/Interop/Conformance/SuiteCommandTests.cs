@@ -151,6 +151,54 @@ public sealed class SuiteCommandTests : IDisposable
         json.Errors.Should().Contain("vhost-user: differs: status/fresh: PASS, was FAIL");
     }
 
+    [Fact]
+    public async Task What_was_judged_before_and_is_skipped_now_differs_though_nothing_is_judged()
+    {
+        await using ChildProcess serving = await ServeEntropyAsync();
+        await File.WriteAllTextAsync(_folder.File("known.json"), """{"cases":[{"id":"console/print-byte","verdict":"PASS","severity":"none"}]}""");
+        string[] run = ["test", "--socket", _folder.File("rng"), "--device", "rng", "--only", "console", "--timeout", "10", "--baseline", _folder.File("known.json"), "--report", _folder.File("next.json")];
+
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync(run);
+        outcome.ExitCode.Should().Be(4);
+        outcome.Output.Should().Contain("differs: console/print-byte: SKIP (for a console device only), was PASS");
+        (await ToolProcess.RunAsync([.. run[..^4], "--baseline", _folder.File("next.json")])).ExitCode.Should().Be(3, "the two agree, and say nothing");
+    }
+
+    /// <summary>A device that is not what it is examined as is found wedged.</summary>
+    [Fact]
+    public async Task Known_findings_are_no_failures()
+    {
+        await using ChildProcess serving = await ServeEntropyAsync();
+        string[] run = ["test", "--socket", _folder.File("rng"), "--device", "console", "--only", "console", "--timeout", "1"];
+        (await ToolProcess.RunAsync([.. run, "--report", _folder.File("known.json")])).ExitCode.Should().Be(1);
+
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync([.. run, "--baseline", _folder.File("known.json"), "--report", _folder.File("r.xml")]);
+        outcome.ExitCode.Should().Be(0, outcome.OutputText);
+        outcome.Output.Should().Contain(static line => line.StartsWith("WEDGED console/", StringComparison.Ordinal) && line.Contains("  [critical, known]  "))
+            .And.Contain("     1 known: found by the earlier run too");
+        (await File.ReadAllTextAsync(_folder.File("r.xml"))).Should().Contain("known finding: WEDGED, critical: ").And.NotContain("<failure").And.NotContain("<error");
+
+        string known = await File.ReadAllTextAsync(_folder.File("known.json"));
+        await File.WriteAllTextAsync(_folder.File("known.json"), known.Replace("\"severity\":\"critical\"", "\"severity\":\"high\"", StringComparison.Ordinal));
+        ChildProcess.Outcome graver = await ToolProcess.RunAsync([.. run, "--baseline", _folder.File("known.json")]);
+        graver.ExitCode.Should().Be(4);
+        graver.Output.Should().Contain(static line => line.StartsWith("differs: ") && line.EndsWith(": WEDGED [critical], was WEDGED [high]"));
+    }
+
+    [Fact]
+    public async Task Results_that_cannot_be_printed_are_a_failure_and_are_in_the_reports()
+    {
+        await using ChildProcess serving = await ServeEntropyAsync();
+        string arguments = $"test --socket '{_folder.File("rng")}' --device rng --only console,status --timeout 10 --report '{_folder.File("r.json")}'";
+        foreach (string json in (string[])["", "--json"])
+        {
+            await using ChildProcess suite = ToolProcess.StartShell($"exec dotnet '{ToolProcess.Assembly}' {arguments} {json} > /dev/full");
+            (await suite.EndAsync()).ShouldFail(1).Should().Contain("No space left");
+            File.Exists(_folder.File("r.json")).Should().BeTrue();
+            File.Delete(_folder.File("r.json"));
+        }
+    }
+
     [Theory]
     [InlineData(UnixSignal.Interrupt)]
     [InlineData(UnixSignal.Terminate)]
