@@ -46,6 +46,16 @@ public sealed partial class SuiteDocumentTests
     public void A_case_behind_its_chapter_is_found() =>
         CasesOf("| `split-rings/`: `no-such`; `block/`: `id`, `net_vhost` | `ring-states/restart`, `base*`").Should().Equal("split-rings/no-such", "block/id", "ring-states/restart", "ring-states/base*");
 
+    [SkippableFact]
+    public void A_job_puts_the_program_on_its_path()
+    {
+        Skip.IfNot(ToolProcess.Assembly.Contains("/Release/", StringComparison.Ordinal), "the jobs build the Release configuration");
+        string[] folders = [.. ProgramFolder().Matches(Read("README.md")).Select(static folder => folder.Groups["folder"].Value)];
+
+        folders.Should().HaveCount(2, "there is a job for each of two services");
+        folders.Select(static folder => RepositoryRoot.File(folder, "vhost-user")).Should().OnlyContain(static path => File.Exists(path));
+    }
+
     /// <summary>The ids in one line, where a chapter is named once for all behind it.</summary>
     private static IEnumerable<string> CasesOf(string line)
     {
@@ -71,6 +81,9 @@ public sealed partial class SuiteDocumentTests
 
     [GeneratedRegex(@"^\| (low|high|critical) \| (?<level>must|should|robustness) \| .*$", RegexOptions.Multiline | RegexOptions.ExplicitCapture, 10_000)]
     private static partial Regex LevelRow();
+
+    [GeneratedRegex(@"\$PWD/vhost-user/(?<folder>[^:"" ]+)", RegexOptions.ExplicitCapture, 10_000)]
+    private static partial Regex ProgramFolder();
 
     [GeneratedRegex(@"(?<=[/-])(?<code>[brf][0-9]{2})(?=-|$)", RegexOptions.ExplicitCapture, 10_000)]
     private static partial Regex IdCode();
