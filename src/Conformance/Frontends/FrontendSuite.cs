@@ -8,7 +8,7 @@ namespace Vhost.Conformance;
 /// <summary>
 /// Examines a vhost-user front-end: plays a back-end, honest or not, in many small cases, and gives a verdict on what the front-end says and does. Each case is one connection of the front-end.
 /// </summary>
-/// <remarks>Threading: one run at a time; the progress is reported from the run.</remarks>
+/// <remarks>Threading: one run at a time. The progress is called from the run, on whichever thread that is on, for one finding after the other; the run waits until the call returns, so that one that takes long delays the next case, and one that throws ends the run.</remarks>
 public sealed class FrontendSuite
 {
     private readonly FrontendSuiteOptions _options;

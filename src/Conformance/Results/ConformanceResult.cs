@@ -1,6 +1,6 @@
 namespace Vhost.Conformance;
 
-/// <summary>What one case found.</summary>
+/// <summary>What one case found. Does not change; may be used from any thread.</summary>
 public sealed record ConformanceResult
 {
     /// <summary>The case.</summary>

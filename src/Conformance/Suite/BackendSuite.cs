@@ -7,7 +7,7 @@ namespace Vhost.Conformance;
 /// <summary>
 /// Examines a vhost-user back-end: plays a front-end in hundreds of small cases, each with a connection and memory of its own, and gives a verdict on each. No guest, no root.
 /// </summary>
-/// <remarks>Threading: one run at a time; the progress is reported from the run.</remarks>
+/// <remarks>Threading: one run at a time. The progress is called from the run, on whichever thread that is on, for one finding after the other; the run waits until the call returns, so that one that takes long delays the next case, and one that throws ends the run.</remarks>
 public sealed class BackendSuite
 {
     private readonly BackendSuiteOptions _options;
