@@ -11,6 +11,8 @@ public sealed class SuiteCommandTests : IDisposable
 
     private static readonly TimeSpan _patience = TimeSpan.FromMinutes(4);
 
+    private static readonly string _script = RepositoryRoot.File("tests", "conformance.sh");
+
     private readonly TempFolder _folder = new();
 
     public void Dispose() => _folder.Dispose();
@@ -250,18 +252,66 @@ public sealed class SuiteCommandTests : IDisposable
     public async Task The_script_for_released_peers_compares_its_runs()
     {
         Skip.IfNot(ToolProcess.Assembly.Contains("/Release/", StringComparison.Ordinal), "the script runs the command of the Release configuration");
-        string script = RepositoryRoot.File("tests", "conformance.sh");
-        await using ChildProcess run = ChildProcess.Start(script, "own-blk", "--quick", "--runs", "2", "--no-build");
+        await using ChildProcess run = ChildProcess.Start("env", $"TMPDIR={OddFolder()}", _script, "own-blk", "--quick", "--runs", "2", "--no-build", "--output", _folder.File("out"));
         ChildProcess.Outcome outcome = await run.EndAsync(_patience);
         outcome.ExitCode.Should().Be(0, string.Join(" | ", outcome.Errors));
         outcome.Output[0].Should().MatchRegex("^own-blk, run 1: [1-9][0-9]* cases not SKIP; PASS [1-9][0-9]*, REJECT [0-9]+, FAIL 0, WEDGED 0, SKIP [0-9]+; [0-9.]+ s; 0 restarts$");
         outcome.Output[^1].Should().Be("All runs agree: own-blk");
-        File.Exists(RepositoryRoot.File("out", "conformance", "own-blk", "run-2.html")).Should().BeTrue();
+        File.Exists(_folder.File("out/own-blk/run-2.html")).Should().BeTrue();
+        Directory.EnumerateFileSystemEntries(OddFolder()).Should().BeEmpty("it takes everything away");
 
-        (await ChildProcess.RunAsync(script, "tape")).ExitCode.Should().Be(2);
-        (await ChildProcess.RunAsync(script, "own-blk", "--runs", "none")).ExitCode.Should().Be(2);
-        (await ChildProcess.RunAsync(script, "--help")).OutputText.Should().Contain("qemu-storage-daemon").And.NotContain("#");
+        (await ChildProcess.RunAsync(_script, "tape")).ExitCode.Should().Be(2);
+        (await ChildProcess.RunAsync(_script, "own-blk", "--runs", "none")).ExitCode.Should().Be(2);
+        (await ChildProcess.RunAsync(_script, "--help")).OutputText.Should().Contain("qemu-storage-daemon").And.NotContain("#").And.NotContain("set -u");
     }
+
+    /// <summary>A program of the daemon's name that is no disk is found wedged, and its next start is no better.</summary>
+    [SkippableFact]
+    public async Task The_script_does_not_call_it_agreement_that_a_peer_is_gone()
+    {
+        Skip.IfNot(ToolProcess.Assembly.Contains("/Release/", StringComparison.Ordinal), "the script runs the command of the Release configuration");
+        string daemon = _folder.File("qemu-storage-daemon");
+        await File.WriteAllTextAsync(daemon, $"#!/bin/sh\nexec dotnet '{ToolProcess.Assembly}' serve rng --socket-path s\n");
+        File.SetUnixFileMode(daemon, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        string path = $"PATH={_folder.Path}:{Environment.GetEnvironmentVariable("PATH")}";
+        await using ChildProcess run = ChildProcess.Start("env", path, $"TMPDIR={OddFolder()}", _script, "qemu-storage-daemon", "--quick", "--runs", "2", "--timeout", "1", "--no-build", "--output", _folder.File("out"));
+        ChildProcess.Outcome outcome = await run.EndAsync(_patience);
+        outcome.ExitCode.Should().Be(3, string.Join(" | ", outcome.Errors));
+        outcome.Errors.Should().Contain(static line => line.StartsWith("qemu-storage-daemon, run 1: the peer was gone before the end: the back-end is gone since negotiation/", StringComparison.Ordinal));
+        outcome.OutputText.Should().NotContain("agree");
+    }
+
+    [SkippableFact]
+    public async Task The_script_stops_its_peer_when_it_is_stopped()
+    {
+        Skip.IfNot(ToolProcess.Assembly.Contains("/Release/", StringComparison.Ordinal), "the script runs the command of the Release configuration");
+        await using ChildProcess run = ChildProcess.Start("env", "--default-signal", $"TMPDIR={OddFolder()}", _script, "own-blk", "--runs", "1", "--no-build", "--output", _folder.File("out"));
+        string? place = null;
+        await Eventually.TrueAsync(() => (place = Directory.EnumerateFiles(OddFolder(), "pid", SearchOption.AllDirectories).FirstOrDefault()) is not null);
+        string process = "";
+        await Eventually.TrueAsync(() => (process = File.ReadAllText(place!).Trim()).Length > 0);
+
+        (await run.TerminateAsync()).ExitCode.Should().Be(143);
+
+        CommandLineOf(process).Should().BeEmpty();
+        Directory.EnumerateFileSystemEntries(OddFolder()).Should().BeEmpty();
+    }
+
+    /// <summary>Empty of a process that has ended, whether or not it was waited for.</summary>
+    private static string CommandLineOf(string process)
+    {
+        try
+        {
+            return File.ReadAllText($"/proc/{process}/cmdline");
+        }
+        catch (IOException)
+        {
+            return "";
+        }
+    }
+
+    /// <summary>A folder whose name a shell would take for several words.</summary>
+    private string OddFolder() => Directory.CreateDirectory(_folder.File("it's $a folder")).FullName;
 
     private async Task<ChildProcess> ServeEntropyAsync()
     {
