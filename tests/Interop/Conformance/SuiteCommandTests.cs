@@ -4,6 +4,7 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.Conformance;
 
 /// <summary><c>vhost-user test</c> and <c>test-frontend</c>, as a user runs them: on our own devices nothing is found, and other people's programs run through to the end.</summary>
+[System.Runtime.Versioning.SupportedOSPlatform("linux")]
 public sealed class SuiteCommandTests : IDisposable
 {
     /// <summary>Chapters that need no peer to be started again, and no long waits: the whole is for the published results.</summary>
