@@ -15,7 +15,7 @@ public sealed record FrontendSuiteOptions
     /// <summary>Which cases: see <see cref="ConformanceCase.Select"/>. Default: all.</summary>
     public string Only { get; init; } = "*";
 
-    /// <summary>How long the next step of the front-end is waited for, its connection included. More than nothing, at most an hour. Default: 5 seconds; a guest that boots for each case needs more.</summary>
+    /// <summary>How long the next step of the front-end is waited for, its connection included. A millisecond to ten minutes (<see cref="ConformanceLimits"/>). Default: 5 seconds; a guest that boots for each case needs more.</summary>
     public TimeSpan Timeout { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>

@@ -26,7 +26,7 @@ public static class ConformanceText
         ]);
     }
 
-    /// <summary>A finding: nothing of a skipped one, one line of a good one, and all that is known of a bad one.</summary>
+    /// <summary>A finding: nothing of a skipped one, one line of a good one and of one that is known from an earlier run, and all that was said of another bad one.</summary>
     /// <param name="result">What was found.</param>
     public static IReadOnlyList<string> Finding(ConformanceResult result)
     {
@@ -36,6 +36,8 @@ public static class ConformanceText
         string time = result.Elapsed.TotalMilliseconds.ToString("0", CultureInfo.InvariantCulture);
         if (!result.Verdict.IsBad())
             return Visible([$"{result.Verdict.Word(),-6} {result.Case.Id}  {time} ms"]);
+        if (result.IsKnown)
+            return Visible([$"{result.Verdict.Word(),-6} {result.Case.Id}  [{result.Severity.Word()}, known]  {time} ms"]);
         return Visible(
         [
             $"{result.Verdict.Word(),-6} {result.Case.Id}  [{result.Severity.Word()}]  {time} ms",
@@ -52,13 +54,15 @@ public static class ConformanceText
         return VisibleText.OnOneLine($"{description.Id}  [{description.Level.Word()}]  {description.Title}");
     }
 
-    /// <summary>A verdict that is not what it was.</summary>
+    /// <summary>A verdict, or a severity, that is not what it was.</summary>
     /// <param name="difference">Which.</param>
     public static string Difference(ConformanceDifference difference)
     {
         ArgumentNullException.ThrowIfNull(difference);
-        string reason = difference.Result.Verdict == ConformanceVerdict.Skip ? $" ({difference.Result.Reason})" : "";
-        return VisibleText.OnOneLine($"{difference.Result.Case.Id}: {difference.Result.Verdict.Word()}{reason}, {(difference.Before is { } before ? $"was {before.Word()}" : "not there before")}");
+        ConformanceResult now = difference.Result;
+        string reason = now.Verdict == ConformanceVerdict.Skip ? $" ({now.Reason})" : "";
+        string before = difference.Before is { } verdict ? $"was {verdict.Word()}{InBrackets(difference.SeverityBefore)}" : "not there before";
+        return VisibleText.OnOneLine($"{now.Case.Id}: {now.Verdict.Word()}{InBrackets(now.Severity)}{reason}, {before}");
     }
 
     /// <summary>The end of a run: why cases were skipped, the most frequent reason first, and how many have which verdict.</summary>
@@ -71,6 +75,7 @@ public static class ConformanceText
         return Visible(
         [
             .. Reasons(report),
+            .. report.Known == 0 ? [] : (string[])[$"{Number(report.Known),6} known: found by the earlier run too"],
             .. report.Stopped ? (string[])["The run was stopped before its end."] : [],
             $"{string.Join(", ", ReportWords.Verdicts.Select(verdict => $"{verdict.Word()} {Number(report.CountOf(verdict))}"))} in {seconds} s{restarts}",
         ]);
@@ -82,6 +87,8 @@ public static class ConformanceText
         .OrderByDescending(static reason => reason.Value)
         .ThenBy(static reason => reason.Key, StringComparer.Ordinal)
         .Select(static reason => $"{Number(reason.Value),6} skipped: {reason.Key}");
+
+    private static string InBrackets(ConformanceSeverity? severity) => severity is null or ConformanceSeverity.None ? "" : $" [{severity.Value.Word()}]";
 
     private static string[] Named(string name, string value) => value.Length == 0 ? [] : [$"{name}: {value}"];
 

@@ -43,9 +43,9 @@ internal static class JUnitReport
     private static void WriteCounts(XmlWriter xml, ConformanceResult[] results)
     {
         Attribute(xml, "tests", Number(results.Length));
-        Attribute(xml, "failures", Number(results.Count(result => result.Verdict == ConformanceVerdict.Fail)));
-        Attribute(xml, "errors", Number(results.Count(result => result.Verdict == ConformanceVerdict.Wedged)));
-        Attribute(xml, "skipped", Number(results.Count(result => result.Verdict == ConformanceVerdict.Skip)));
+        Attribute(xml, "failures", Number(results.Count(result => result.Verdict == ConformanceVerdict.Fail && !result.IsKnown)));
+        Attribute(xml, "errors", Number(results.Count(result => result.Verdict == ConformanceVerdict.Wedged && !result.IsKnown)));
+        Attribute(xml, "skipped", Number(results.Count(IsSkipped)));
     }
 
     private static void WriteProperties(XmlWriter xml, ConformanceReport report)
@@ -91,11 +91,12 @@ internal static class JUnitReport
 
     private static void WriteVerdict(XmlWriter xml, ConformanceResult result)
     {
-        if (result.Verdict == ConformanceVerdict.Skip)
+        if (IsSkipped(result))
         {
+            string reason = result.IsKnown ? result.KnownReason() : result.Reason;
             xml.WriteStartElement("skipped");
-            Attribute(xml, "message", result.Reason);
-            xml.WriteString(VisibleText.Of(result.Reason));
+            Attribute(xml, "message", reason);
+            xml.WriteString(VisibleText.Of(reason));
             xml.WriteEndElement();
         }
         else if (result.Verdict.IsBad())
@@ -107,6 +108,9 @@ internal static class JUnitReport
             xml.WriteEndElement();
         }
     }
+
+    /// <summary>A known finding is one that nobody has to look at: JUnit has no other word for it.</summary>
+    private static bool IsSkipped(ConformanceResult result) => result.Verdict == ConformanceVerdict.Skip || result.IsKnown;
 
     private static string Details(ConformanceResult result)
     {

@@ -15,21 +15,21 @@ internal static class JsonReport
         new ListEntry([.. cases.Select(static one => new RuleEntry(one.Id, one.Chapter, one.Level.Word(), one.Title, one.Section, [.. one.Needs]))]),
         ReportJson.Default.ListEntry);
 
-    /// <summary>Of a report that was written before, the verdict of each case.</summary>
-    internal static IReadOnlyDictionary<string, ConformanceVerdict> Verdicts(string json)
+    /// <summary>Of a report that was written before, the finding of each case.</summary>
+    internal static IReadOnlyDictionary<string, EarlierFinding> Findings(string json)
     {
         try
         {
             using JsonDocument document = JsonDocument.Parse(json);
-            Dictionary<string, ConformanceVerdict> verdicts = new(StringComparer.Ordinal);
+            Dictionary<string, EarlierFinding> findings = new(StringComparer.Ordinal);
             foreach (JsonElement one in document.RootElement.GetProperty("cases").EnumerateArray())
             {
-                ConformanceVerdict verdict = Verdict(one.GetProperty("verdict").GetString());
+                EarlierFinding finding = new(Verdict(one.GetProperty("verdict").GetString()), one.TryGetProperty("severity", out JsonElement severity) ? Severity(severity.GetString()) : null);
                 if (!one.TryGetProperty("reason", out JsonElement reason) || !RunFindings.IsOpen(reason.GetString() ?? ""))
-                    verdicts[one.GetProperty("id").GetString()!] = verdict;
+                    findings[one.GetProperty("id").GetString()!] = finding;
             }
 
-            return verdicts;
+            return findings;
         }
         catch (Exception failure) when (failure is JsonException or KeyNotFoundException or InvalidOperationException or ArgumentException)
         {
@@ -37,10 +37,12 @@ internal static class JsonReport
         }
     }
 
-    private static ConformanceVerdict Verdict(string? word) => ReportWords.Verdicts
-        .Where(verdict => verdict.Word() == word)
-        .Select(static verdict => (ConformanceVerdict?)verdict)
-        .FirstOrDefault() ?? throw new FormatException($"This is no report in JSON: '{word}' is no verdict.");
+    private static ConformanceVerdict Verdict(string? word) => Named(ReportWords.Verdicts, ReportWords.Word, word) ?? throw new FormatException($"This is no report in JSON: '{word}' is no verdict.");
+
+    private static ConformanceSeverity Severity(string? word) => Named(ReportWords.Severities, ReportWords.Word, word) ?? throw new FormatException($"This is no report in JSON: '{word}' is no severity.");
+
+    private static T? Named<T>(IReadOnlyList<T> all, Func<T, string> wordOf, string? word)
+        where T : struct => all.Where(one => wordOf(one) == word).Select(static one => (T?)one).FirstOrDefault();
 
     private static ReportEntry Of(ConformanceReport report) => new(
         report.Peer,
@@ -66,6 +68,7 @@ internal static class JsonReport
         result.Case.Section,
         result.Verdict.Word(),
         result.Severity.Word(),
+        result.IsKnown,
         result.Expected,
         result.Came,
         result.Reason,
@@ -97,6 +100,7 @@ internal sealed record CaseEntry(
     string Section,
     string Verdict,
     string Severity,
+    bool Known,
     string Expected,
     string Came,
     string Reason,

@@ -9,6 +9,10 @@ internal static class ReportWords
     internal static IReadOnlyList<ConformanceVerdict> Verdicts { get; } =
         [ConformanceVerdict.Pass, ConformanceVerdict.Reject, ConformanceVerdict.Fail, ConformanceVerdict.Wedged, ConformanceVerdict.Skip];
 
+    /// <summary>The least first.</summary>
+    internal static IReadOnlyList<ConformanceSeverity> Severities { get; } =
+        [ConformanceSeverity.None, ConformanceSeverity.Low, ConformanceSeverity.High, ConformanceSeverity.Critical];
+
     internal static string Word(this ConformanceVerdict verdict) => verdict switch
     {
         ConformanceVerdict.Pass => "PASS",
@@ -46,6 +50,12 @@ internal static class ReportWords
 
     /// <summary>Whether the run did not succeed because of it.</summary>
     internal static bool IsBad(this ConformanceVerdict verdict) => verdict is ConformanceVerdict.Fail or ConformanceVerdict.Wedged;
+
+    /// <summary>Whether it is bad, and not known from an earlier run.</summary>
+    internal static bool IsNewlyBad(this ConformanceResult result) => result.Verdict.IsBad() && !result.IsKnown;
+
+    /// <summary>Why formats that have no word for a known finding skip it; empty of others.</summary>
+    internal static string KnownReason(this ConformanceResult result) => result.IsKnown ? $"known finding: {result.Verdict.Word()}, {result.Severity.Word()}: {result.Came}" : "";
 
     /// <summary>Seconds with microseconds, for programs.</summary>
     internal static string InSeconds(this TimeSpan time) => time.TotalSeconds.ToString("0.000000", CultureInfo.InvariantCulture);

@@ -28,8 +28,8 @@ internal static class TapReport
     private static void WriteCase(ConformanceResult result, int number, TextWriter writer)
     {
         string outcome = result.Verdict.IsBad() ? "not ok" : "ok";
-        string skip = result.Verdict == ConformanceVerdict.Skip ? $" # SKIP {Escape(result.Reason)}".TrimEnd() : "";
-        writer.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{outcome} {number} - {Escape($"{result.Case.Id}: {result.Case.Title}")}{skip}"));
+        string directive = result.Verdict == ConformanceVerdict.Skip ? $" # SKIP {Escape(result.Reason)}".TrimEnd() : result.IsKnown ? " # TODO known finding" : "";
+        writer.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{outcome} {number} - {Escape($"{result.Case.Id}: {result.Case.Title}")}{directive}"));
         if (result.Verdict != ConformanceVerdict.Pass)
             WriteBlock(result, writer);
     }

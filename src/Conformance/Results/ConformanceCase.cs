@@ -2,7 +2,7 @@ using System.IO.Enumeration;
 
 namespace Vhost.Conformance;
 
-/// <summary>One rule that a peer is examined in.</summary>
+/// <summary>One rule that a peer is examined in. Does not change; may be used from any thread.</summary>
 /// <param name="Id">Names the case in reports and on the command line, for example <c>ring-states/kick-before-enable</c>. Stays the same from release to release.</param>
 /// <param name="Chapter">The first part of <paramref name="Id"/>.</param>
 /// <param name="Title">What the peer is expected to do, in one sentence.</param>

@@ -1,6 +1,6 @@
 namespace Vhost.Conformance;
 
-/// <summary>What one case found.</summary>
+/// <summary>What one case found. Does not change; may be used from any thread.</summary>
 public sealed record ConformanceResult
 {
     /// <summary>The case.</summary>
@@ -11,6 +11,9 @@ public sealed record ConformanceResult
 
     /// <summary>What it costs.</summary>
     public ConformanceSeverity Severity { get; init; }
+
+    /// <summary>Whether it is a FAIL or WEDGED that an earlier run has found too: <see cref="ConformanceBaseline.Mark(ConformanceReport)"/> says so, a run by itself does not.</summary>
+    public bool IsKnown { get; init; }
 
     /// <summary>Of a verdict other than <see cref="ConformanceVerdict.Pass"/>: what was expected; of a skipped one: empty.</summary>
     public string Expected { get; init; } = "";

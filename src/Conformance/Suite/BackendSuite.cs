@@ -7,18 +7,19 @@ namespace Vhost.Conformance;
 /// <summary>
 /// Examines a vhost-user back-end: plays a front-end in hundreds of small cases, each with a connection and memory of its own, and gives a verdict on each. No guest, no root.
 /// </summary>
-/// <remarks>Threading: one run at a time; the progress is reported from the run.</remarks>
+/// <remarks>Threading: one run at a time. The progress is called from the run, on whichever thread that is on, for one finding after the other; the run waits until the call returns, so that one that takes long delays the next case, and one that throws ends the run.</remarks>
 public sealed class BackendSuite
 {
     private readonly BackendSuiteOptions _options;
 
     /// <summary>Makes a suite for one back-end.</summary>
     /// <param name="options">Where it is and how it is examined.</param>
-    /// <exception cref="ArgumentException">The path is empty or too long, the device unknown, the timeout out of range, or no case is meant by the pattern.</exception>
+    /// <exception cref="ArgumentException">The path is empty or too long, the device unknown, the timeout or the seed out of range, or no case is meant by the pattern.</exception>
     public BackendSuite(BackendSuiteOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
         RunLimits.Check(options.SocketPath, options.Device, Devices, options.Timeout);
+        RunLimits.Check(options.Seed);
         Selected = ConformanceCase.Select(Cases, options.Only);
         _options = options;
     }

@@ -12,11 +12,11 @@ public sealed record BackendSuiteOptions
     /// <summary>Which cases: see <see cref="ConformanceCase.Select"/>. Default: all.</summary>
     public string Only { get; init; } = "*";
 
-    /// <summary>What random contents are made from; any number.</summary>
+    /// <summary>What random contents are made from: 0 or more. Default: 1.</summary>
     public int Seed { get; init; } = 1;
 
     /// <summary>
-    /// How long something that must come is waited for: an answer, an interrupt, a connection. More than nothing, at most an hour. Default: 2 seconds. A peer that is right is not examined faster with
+    /// How long something that must come is waited for: an answer, an interrupt, a connection. A millisecond to ten minutes (<see cref="ConformanceLimits"/>). Default: 2 seconds. A peer that is right is not examined faster with
     /// less, and one that does not answer costs this for each case. What must not come is waited for 60 milliseconds whatever this says.
     /// </summary>
     public TimeSpan Timeout { get; init; } = TimeSpan.FromSeconds(2);

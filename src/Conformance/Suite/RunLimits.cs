@@ -8,8 +8,6 @@ internal static class RunLimits
     // sun_path without its end
     private const int LongestPath = 107;
 
-    private static readonly TimeSpan _longest = TimeSpan.FromHours(1);
-
     public static void Check(string socketPath, string device, IReadOnlyList<string> devices, TimeSpan timeout)
     {
         ArgumentException.ThrowIfNullOrEmpty(socketPath);
@@ -17,7 +15,13 @@ internal static class RunLimits
             throw new ArgumentException($"The path of the socket has {Encoding.UTF8.GetByteCount(socketPath)} bytes, at most {LongestPath} are possible.", nameof(socketPath));
         if (!devices.Contains(device, StringComparer.Ordinal))
             throw new ArgumentException($"Device '{device}': must be one of {string.Join(", ", devices)}.", nameof(device));
-        if (timeout <= TimeSpan.Zero || timeout > _longest)
-            throw new ArgumentOutOfRangeException(nameof(timeout), timeout, "A timeout is longer than nothing, and at most an hour.");
+        if (timeout < ConformanceLimits.ShortestTimeout || timeout > ConformanceLimits.LongestTimeout)
+            throw new ArgumentOutOfRangeException(nameof(timeout), timeout, "A timeout is at least a millisecond, and at most ten minutes.");
+    }
+
+    public static void Check(int seed)
+    {
+        if (seed < ConformanceLimits.LowestSeed)
+            throw new ArgumentOutOfRangeException(nameof(seed), seed, "A seed is not negative.");
     }
 }

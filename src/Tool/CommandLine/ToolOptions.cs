@@ -57,6 +57,22 @@ internal static class ToolOptions
         CustomParser = argument => ParseNumber(argument, name, lowest, highest),
     };
 
+    /// <summary>A time in seconds, which may have decimals.</summary>
+    internal static Option<decimal> Seconds(string name, string description, TimeSpan shortest, TimeSpan longest, decimal standard) => new(name)
+    {
+        Description = string.Create(CultureInfo.InvariantCulture, $"{description} ({shortest.TotalSeconds} to {longest.TotalSeconds})"),
+        HelpName = "N",
+        DefaultValueFactory = _ => standard,
+        CustomParser = argument =>
+        {
+            string text = argument.Tokens[0].Value;
+            if (decimal.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out decimal value) && value >= (decimal)shortest.TotalSeconds && value <= (decimal)longest.TotalSeconds)
+                return value;
+            argument.AddError(string.Create(CultureInfo.InvariantCulture, $"{name} '{text}': must be a number of seconds from {shortest.TotalSeconds} to {longest.TotalSeconds}."));
+            return standard;
+        },
+    };
+
     /// <summary>As <see cref="Number"/>, but null when absent.</summary>
     internal static Option<int?> OptionalNumber(string name, string description, int lowest, int highest) => new(name)
     {

@@ -6,14 +6,12 @@ namespace Vhost.Tool;
 /// <summary><c>vhost-user test</c>: examines a back-end.</summary>
 internal static class TestCommand
 {
-    private const int MaxTimeout = 600;
-
     internal static Command Build()
     {
         Option<string> socket = ToolOptions.Path("--socket", "Socket of the back-end.");
         Option<string> device = TestOptions.Device("What kind of device it is", BackendSuite.Devices);
-        Option<int> seed = ToolOptions.Number("--seed", "What random contents are made from.", 0, int.MaxValue, 1);
-        Option<int> timeout = ToolOptions.Number("--timeout", "Seconds to wait for an answer.", 1, MaxTimeout, 2);
+        Option<int> seed = ToolOptions.Number("--seed", "What random contents are made from.", ConformanceLimits.LowestSeed, int.MaxValue, 1);
+        Option<decimal> timeout = TestOptions.Timeout("Seconds to wait for an answer.", 2);
         Option<string> restart = new("--restart-command") { Description = "Command for /bin/sh that starts the back-end again when it is dead or wedged; returns once the socket listens.", HelpName = "CMD" };
         TestOptions options = new(BackendSuite.Cases);
         Command command = new("test", "Examine a back-end: play a front-end in hundreds of cases and give a verdict on each. Exit code 1: a case failed or found the back-end wedged; 3: every case was skipped; 130: stopped by a signal.")
@@ -27,7 +25,7 @@ internal static class TestCommand
             Device = line.GetValue(device)!,
             Only = line.GetValue(options.Only)!,
             Seed = line.GetValue(seed),
-            Timeout = TimeSpan.FromSeconds(line.GetValue(timeout)),
+            Timeout = TimeSpan.FromSeconds((double)line.GetValue(timeout)),
             RestartCommand = line.GetValue(restart),
         }), stop));
         return command;

@@ -1,6 +1,6 @@
 namespace Vhost.Tool;
 
-/// <summary>How <c>vhost-user test</c> and <c>test-frontend</c> end, beside 2 for a command line that makes no sense.</summary>
+/// <summary>How <c>vhost-user test</c> and <c>test-frontend</c> end, beside 2 for a command line that makes no sense. Where several fit, docs/conformance/README.md says which it is.</summary>
 internal static class TestExitCode
 {
     internal const int Success = 0;
@@ -11,7 +11,7 @@ internal static class TestExitCode
     /// <summary>Every case was skipped.</summary>
     internal const int NothingJudged = 3;
 
-    /// <summary>A verdict is not that of the baseline.</summary>
+    /// <summary>A verdict or a severity is not that of the baseline.</summary>
     internal const int Differs = 4;
 
     /// <summary>What a shell says of a program that Ctrl-C has ended.</summary>

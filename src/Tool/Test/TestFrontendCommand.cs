@@ -6,13 +6,11 @@ namespace Vhost.Tool;
 /// <summary><c>vhost-user test-frontend</c>: examines a front-end.</summary>
 internal static class TestFrontendCommand
 {
-    private const int MaxTimeout = 600;
-
     internal static Command Build()
     {
         Option<string> socket = ToolOptions.Path("--socket-path", "Socket to listen on for the front-end.");
         Option<string> device = TestOptions.Device("What kind of device to play", FrontendSuite.Devices);
-        Option<int> timeout = ToolOptions.Number("--timeout", "Seconds to wait for the front-end's next step.", 1, MaxTimeout, 5);
+        Option<decimal> timeout = TestOptions.Timeout("Seconds to wait for the front-end's next step.", 5);
         Option<string> start = new("--start-command") { Description = "Command for /bin/sh that is the front-end: started for each case and ended after it. Without it one front-end must connect again after each case.", HelpName = "CMD" };
         TestOptions options = new(FrontendSuite.Cases);
         Command command = new("test-frontend", "Examine a front-end: play a back-end, honest or not, and give a verdict on what it says and does. Exit code 1: a case failed or found the front-end wedged; 3: every case was skipped; 130: stopped by a signal.")
@@ -25,7 +23,7 @@ internal static class TestFrontendCommand
             SocketPath = line.GetValue(socket)!,
             Device = line.GetValue(device)!,
             Only = line.GetValue(options.Only)!,
-            Timeout = TimeSpan.FromSeconds(line.GetValue(timeout)),
+            Timeout = TimeSpan.FromSeconds((double)line.GetValue(timeout)),
             StartCommand = line.GetValue(start),
         }), stop));
         return command;

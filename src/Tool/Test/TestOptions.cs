@@ -12,7 +12,7 @@ internal sealed class TestOptions(IReadOnlyList<ConformanceCase> cases)
 
     internal Option<string[]> Reports { get; } = ToolOptions.Paths("--report", "Write a report; the ending says which: .html, .xml (JUnit), .tap or .json. May be given more than once.");
 
-    internal Option<string> Baseline { get; } = ToolOptions.Path("--baseline", "Report in JSON of an earlier run: only verdicts that differ from it count, and are listed. Exit code 4: there is one.");
+    internal Option<string> Baseline { get; } = ToolOptions.Path("--baseline", "Report in JSON of an earlier run: only verdicts and severities that differ from it count, and are listed; what it has found too is known, and no failure. Exit code 4: there is one.");
 
     internal Option<bool> Json { get; } = ToolOptions.Json();
 
@@ -26,6 +26,9 @@ internal sealed class TestOptions(IReadOnlyList<ConformanceCase> cases)
         });
         return option;
     }
+
+    internal static Option<decimal> Timeout(string description, decimal standard) =>
+        ToolOptions.Seconds("--timeout", description, ConformanceLimits.ShortestTimeout, ConformanceLimits.LongestTimeout, standard);
 
     internal void Check(Command command, Option<string> socket)
     {

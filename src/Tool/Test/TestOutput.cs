@@ -18,7 +18,7 @@ internal sealed class TestOutput(IReadOnlyList<string> reports, string? baseline
     {
         _files.Check();
         ConformanceBaseline? earlier = baseline is null ? null : await ReadAsync(baseline, stop);
-        Printer? printer = json ? null : new();
+        Printer? printer = json ? null : new(earlier);
         ConformanceReport report;
         try
         {
@@ -31,32 +31,43 @@ internal sealed class TestOutput(IReadOnlyList<string> reports, string? baseline
             return TestExitCode.Stopped;
         }
 
-        return await EndAsync(report, earlier?.Compare(report), printer);
+        IReadOnlyList<ConformanceDifference>? differences = earlier?.Compare(report);
+        report = earlier?.Mark(report) ?? report;
+        bool kept = await _files.WriteAsync(report);
+        kept &= Print(report, differences ?? [], printer?.Failure);
+        return Code(report, differences, kept);
     }
 
-    /// <summary>What could not be printed is the last thing that is told, when the reports are written.</summary>
-    private async Task<int> EndAsync(ConformanceReport report, IReadOnlyList<ConformanceDifference>? differences, Printer? printer)
+    /// <summary>Whether all was printed. What could not be is the last thing that is told, when the reports are written.</summary>
+    private bool Print(ConformanceReport report, IReadOnlyList<ConformanceDifference> differences, IOException? before)
     {
-        bool written = await _files.WriteAsync(report);
-        if (printer?.Failure is { } failure)
-            throw new ToolException(failure.Message, failure);
-        foreach (string line in differences?.Select(ConformanceText.Difference) ?? [])
-            Tell($"differs: {line}");
-        foreach (string line in json ? [ConformanceJson.Write(report)] : ConformanceText.Summary(report))
-            ToolOutput.PrintLine(line);
-        return written ? Code(report, differences) : TestExitCode.Failure;
+        try
+        {
+            if (before is not null)
+                throw before;
+            foreach (string line in differences.Select(ConformanceText.Difference))
+                Tell($"differs: {line}");
+            foreach (string line in json ? [ConformanceJson.Write(report)] : ConformanceText.Summary(report))
+                ToolOutput.PrintLine(line);
+            return true;
+        }
+        catch (IOException failure)
+        {
+            ToolOutput.PrintError(FailureText.Of(failure));
+            return false;
+        }
     }
 
-    private static int Code(ConformanceReport report, IReadOnlyList<ConformanceDifference>? differences)
+    /// <summary>Of several codes that fit the first one: a run that was stopped, then one whose results were lost, then what is new, then that nothing was judged, then what failed.</summary>
+    internal static int Code(ConformanceReport report, IReadOnlyList<ConformanceDifference>? differences, bool kept) => report switch
     {
-        if (report.Stopped)
-            return TestExitCode.Stopped;
-        if (report.Judged == 0)
-            return TestExitCode.NothingJudged;
-        if (differences is not null)
-            return differences.Count == 0 ? TestExitCode.Success : TestExitCode.Differs;
-        return report.Succeeded ? TestExitCode.Success : TestExitCode.Failure;
-    }
+        { Stopped: true } => TestExitCode.Stopped,
+        _ when !kept => TestExitCode.Failure,
+        _ when differences is { Count: > 0 } => TestExitCode.Differs,
+        { Judged: 0 } => TestExitCode.NothingJudged,
+        { Succeeded: false } when differences is null => TestExitCode.Failure,
+        _ => TestExitCode.Success,
+    };
 
     private static async Task<ConformanceBaseline> ReadAsync(string path, CancellationToken stop)
     {
@@ -80,11 +91,11 @@ internal sealed class TestOutput(IReadOnlyList<string> reports, string? baseline
     }
 
     /// <summary>A disk that is full, or whoever reads no more, does not end the run: the reports are still to be written.</summary>
-    private sealed class Printer : IProgress<ConformanceResult>
+    private sealed class Printer(ConformanceBaseline? earlier) : IProgress<ConformanceResult>
     {
         internal IOException? Failure { get; private set; }
 
-        public void Report(ConformanceResult value) => Print(ConformanceText.Finding(value));
+        public void Report(ConformanceResult value) => Print(ConformanceText.Finding(earlier?.Mark(value) ?? value));
 
         internal void Print(IReadOnlyList<string> lines)
         {

@@ -140,6 +140,7 @@ public sealed class HandBackendTests
     {
         Mutants.All.Should().HaveCountGreaterThanOrEqualTo(64).And.OnlyHaveUniqueItems(static mutant => mutant.Rule);
         Mutants.All.Should().OnlyContain(static mutant => mutant.Rule.EndsWith('.') && mutant.Rule.Length < 150);
+        Mutants.Chapters.Should().BeSubsetOf(BackendSuite.Cases.Select(static one => one.Chapter));
         Mutants.Chapters.Should().BeEquivalentTo(Mutants.All.Select(static mutant => mutant.Chapter).Distinct(StringComparer.Ordinal));
     }
 

@@ -117,7 +117,7 @@ public sealed class MutantTests(ITestOutputHelper output)
     private static async Task<string?> FirstCatchAsync(Mutant mutant, string[] unsound)
     {
         IEnumerable<string> chapters = BackendSuite.Cases.Select(static examined => examined.Chapter).Distinct(StringComparer.Ordinal)
-            .OrderBy(name => Bare(name).StartsWith(Bare(mutant.Chapter)[..5], StringComparison.Ordinal) ? 0 : 1);
+            .OrderBy(name => name == mutant.Chapter ? 0 : 1);
         HashSet<string> left = [.. unsound];
         foreach (string name in chapters)
         {
@@ -152,8 +152,6 @@ public sealed class MutantTests(ITestOutputHelper output)
 
         return first.Id;
     }
-
-    private static string Bare(string chapter) => string.Concat(chapter.Where(char.IsAsciiLetter)).ToLowerInvariant();
 
     private sealed class FirstFailure(CancellationTokenSource found, IReadOnlySet<string> unsound) : IProgress<ConformanceResult>
     {

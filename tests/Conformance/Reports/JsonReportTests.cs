@@ -23,7 +23,7 @@ public sealed class JsonReportTests
         Names(_whole).Should().Equal("peer", "environment", "seed", "started_at", "seconds", "restarts", "stopped", "cases", "totals");
         Names(_whole.GetProperty("peer")).Should().Equal("role", "socket", "device", "program", "features", "protocol_features", "queues");
         Names(_whole.GetProperty("cases")[0]).Should()
-            .Equal("id", "chapter", "level", "title", "section", "verdict", "severity", "expected", "came", "reason", "seconds", "command", "dialogue");
+            .Equal("id", "chapter", "level", "title", "section", "verdict", "severity", "known", "expected", "came", "reason", "seconds", "command", "dialogue");
         Names(Case("ring-states/kick-before-enable").GetProperty("dialogue")[0]).Should().Equal("at", "from", "channel", "text");
         _whole.GetProperty("seed").GetInt32().Should().Be(20260314);
         _whole.GetProperty("started_at").GetDateTimeOffset().Should().Be(SampleReport.Whole.StartedAt);

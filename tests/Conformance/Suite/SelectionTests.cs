@@ -41,7 +41,8 @@ public sealed class SelectionTests
     [Theory]
     [InlineData(0)]
     [InlineData(-1)]
-    [InlineData(3600.1)]
+    [InlineData(0.0009)]
+    [InlineData(600.1)]
     public void A_timeout_out_of_range_is_refused(double seconds)
     {
         Action back = () => _ = new BackendSuite(new() { SocketPath = "s", Timeout = TimeSpan.FromSeconds(seconds) });
@@ -49,6 +50,10 @@ public sealed class SelectionTests
         back.Should().Throw<ArgumentOutOfRangeException>();
         front.Should().Throw<ArgumentOutOfRangeException>();
     }
+
+    [Fact]
+    public void A_negative_seed_is_refused() =>
+        FluentActions.Invoking(static () => new BackendSuite(new() { SocketPath = "s", Seed = -1 })).Should().Throw<ArgumentOutOfRangeException>().WithMessage("A seed is not negative.*");
 
     [Fact]
     public void A_socket_whose_path_the_system_cannot_name_is_refused_before_the_run()

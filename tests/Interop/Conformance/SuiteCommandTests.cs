@@ -4,12 +4,15 @@ using Vhost.Tests.Support;
 namespace Vhost.Interop.Tests.Conformance;
 
 /// <summary><c>vhost-user test</c> and <c>test-frontend</c>, as a user runs them: on our own devices nothing is found, and other people's programs run through to the end.</summary>
+[System.Runtime.Versioning.SupportedOSPlatform("linux")]
 public sealed class SuiteCommandTests : IDisposable
 {
     /// <summary>Chapters that need no peer to be started again, and no long waits: the whole is for the published results.</summary>
     private const string Short = "negotiation,ring-states,split-rings,notifications,backend-channel,status";
 
     private static readonly TimeSpan _patience = TimeSpan.FromMinutes(4);
+
+    private static readonly string _script = RepositoryRoot.File("tests", "conformance.sh");
 
     private readonly TempFolder _folder = new();
 
@@ -151,6 +154,54 @@ public sealed class SuiteCommandTests : IDisposable
         json.Errors.Should().Contain("vhost-user: differs: status/fresh: PASS, was FAIL");
     }
 
+    [Fact]
+    public async Task What_was_judged_before_and_is_skipped_now_differs_though_nothing_is_judged()
+    {
+        await using ChildProcess serving = await ServeEntropyAsync();
+        await File.WriteAllTextAsync(_folder.File("known.json"), """{"cases":[{"id":"console/print-byte","verdict":"PASS","severity":"none"}]}""");
+        string[] run = ["test", "--socket", _folder.File("rng"), "--device", "rng", "--only", "console", "--timeout", "10", "--baseline", _folder.File("known.json"), "--report", _folder.File("next.json")];
+
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync(run);
+        outcome.ExitCode.Should().Be(4);
+        outcome.Output.Should().Contain("differs: console/print-byte: SKIP (for a console device only), was PASS");
+        (await ToolProcess.RunAsync([.. run[..^4], "--baseline", _folder.File("next.json")])).ExitCode.Should().Be(3, "the two agree, and say nothing");
+    }
+
+    /// <summary>A device that is not what it is examined as is found wedged.</summary>
+    [Fact]
+    public async Task Known_findings_are_no_failures()
+    {
+        await using ChildProcess serving = await ServeEntropyAsync();
+        string[] run = ["test", "--socket", _folder.File("rng"), "--device", "console", "--only", "console", "--timeout", "1"];
+        (await ToolProcess.RunAsync([.. run, "--report", _folder.File("known.json")])).ExitCode.Should().Be(1);
+
+        ChildProcess.Outcome outcome = await ToolProcess.RunAsync([.. run, "--baseline", _folder.File("known.json"), "--report", _folder.File("r.xml")]);
+        outcome.ExitCode.Should().Be(0, outcome.OutputText);
+        outcome.Output.Should().Contain(static line => line.StartsWith("WEDGED console/", StringComparison.Ordinal) && line.Contains("  [critical, known]  "))
+            .And.Contain("     1 known: found by the earlier run too");
+        (await File.ReadAllTextAsync(_folder.File("r.xml"))).Should().Contain("known finding: WEDGED, critical: ").And.NotContain("<failure").And.NotContain("<error");
+
+        string known = await File.ReadAllTextAsync(_folder.File("known.json"));
+        await File.WriteAllTextAsync(_folder.File("known.json"), known.Replace("\"severity\":\"critical\"", "\"severity\":\"high\"", StringComparison.Ordinal));
+        ChildProcess.Outcome graver = await ToolProcess.RunAsync([.. run, "--baseline", _folder.File("known.json")]);
+        graver.ExitCode.Should().Be(4);
+        graver.Output.Should().Contain(static line => line.StartsWith("differs: ") && line.EndsWith(": WEDGED [critical], was WEDGED [high]"));
+    }
+
+    [Fact]
+    public async Task Results_that_cannot_be_printed_are_a_failure_and_are_in_the_reports()
+    {
+        await using ChildProcess serving = await ServeEntropyAsync();
+        string arguments = $"test --socket '{_folder.File("rng")}' --device rng --only console,status --timeout 10 --report '{_folder.File("r.json")}'";
+        foreach (string json in (string[])["", "--json"])
+        {
+            await using ChildProcess suite = ToolProcess.StartShell($"exec dotnet '{ToolProcess.Assembly}' {arguments} {json} > /dev/full");
+            (await suite.EndAsync()).ShouldFail(1).Should().Contain("No space left");
+            File.Exists(_folder.File("r.json")).Should().BeTrue();
+            File.Delete(_folder.File("r.json"));
+        }
+    }
+
     [Theory]
     [InlineData(UnixSignal.Interrupt)]
     [InlineData(UnixSignal.Terminate)]
@@ -202,18 +253,66 @@ public sealed class SuiteCommandTests : IDisposable
     public async Task The_script_for_released_peers_compares_its_runs()
     {
         Skip.IfNot(ToolProcess.Assembly.Contains("/Release/", StringComparison.Ordinal), "the script runs the command of the Release configuration");
-        string script = RepositoryRoot.File("tests", "conformance.sh");
-        await using ChildProcess run = ChildProcess.Start(script, "own-blk", "--quick", "--runs", "2", "--no-build");
+        await using ChildProcess run = ChildProcess.Start("env", $"TMPDIR={OddFolder()}", _script, "own-blk", "--quick", "--runs", "2", "--no-build", "--output", _folder.File("out"));
         ChildProcess.Outcome outcome = await run.EndAsync(_patience);
         outcome.ExitCode.Should().Be(0, string.Join(" | ", outcome.Errors));
         outcome.Output[0].Should().MatchRegex("^own-blk, run 1: [1-9][0-9]* cases not SKIP; PASS [1-9][0-9]*, REJECT [0-9]+, FAIL 0, WEDGED 0, SKIP [0-9]+; [0-9.]+ s; 0 restarts$");
         outcome.Output[^1].Should().Be("All runs agree: own-blk");
-        File.Exists(RepositoryRoot.File("out", "conformance", "own-blk", "run-2.html")).Should().BeTrue();
+        File.Exists(_folder.File("out/own-blk/run-2.html")).Should().BeTrue();
+        Directory.EnumerateFileSystemEntries(OddFolder()).Should().BeEmpty("it takes everything away");
 
-        (await ChildProcess.RunAsync(script, "tape")).ExitCode.Should().Be(2);
-        (await ChildProcess.RunAsync(script, "own-blk", "--runs", "none")).ExitCode.Should().Be(2);
-        (await ChildProcess.RunAsync(script, "--help")).OutputText.Should().Contain("qemu-storage-daemon").And.NotContain("#");
+        (await ChildProcess.RunAsync(_script, "tape")).ExitCode.Should().Be(2);
+        (await ChildProcess.RunAsync(_script, "own-blk", "--runs", "none")).ExitCode.Should().Be(2);
+        (await ChildProcess.RunAsync(_script, "--help")).OutputText.Should().Contain("qemu-storage-daemon").And.NotContain("#").And.NotContain("set -u");
     }
+
+    /// <summary>A program of the daemon's name that is no disk is found wedged, and its next start is no better.</summary>
+    [SkippableFact]
+    public async Task The_script_does_not_call_it_agreement_that_a_peer_is_gone()
+    {
+        Skip.IfNot(ToolProcess.Assembly.Contains("/Release/", StringComparison.Ordinal), "the script runs the command of the Release configuration");
+        string daemon = _folder.File("qemu-storage-daemon");
+        await File.WriteAllTextAsync(daemon, $"#!/bin/sh\nexec dotnet '{ToolProcess.Assembly}' serve rng --socket-path s\n");
+        File.SetUnixFileMode(daemon, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        string path = $"PATH={_folder.Path}:{Environment.GetEnvironmentVariable("PATH")}";
+        await using ChildProcess run = ChildProcess.Start("env", path, $"TMPDIR={OddFolder()}", _script, "qemu-storage-daemon", "--quick", "--runs", "2", "--timeout", "1", "--no-build", "--output", _folder.File("out"));
+        ChildProcess.Outcome outcome = await run.EndAsync(_patience);
+        outcome.ExitCode.Should().Be(3, string.Join(" | ", outcome.Errors));
+        outcome.Errors.Should().Contain(static line => line.StartsWith("qemu-storage-daemon, run 1: the peer was gone before the end: the back-end is gone since negotiation/", StringComparison.Ordinal));
+        outcome.OutputText.Should().NotContain("agree");
+    }
+
+    [SkippableFact]
+    public async Task The_script_stops_its_peer_when_it_is_stopped()
+    {
+        Skip.IfNot(ToolProcess.Assembly.Contains("/Release/", StringComparison.Ordinal), "the script runs the command of the Release configuration");
+        await using ChildProcess run = ChildProcess.Start("env", "--default-signal", $"TMPDIR={OddFolder()}", _script, "own-blk", "--runs", "1", "--no-build", "--output", _folder.File("out"));
+        string? place = null;
+        await Eventually.TrueAsync(() => (place = Directory.EnumerateFiles(OddFolder(), "pid", SearchOption.AllDirectories).FirstOrDefault()) is not null);
+        string process = "";
+        await Eventually.TrueAsync(() => (process = File.ReadAllText(place!).Trim()).Length > 0);
+
+        (await run.TerminateAsync()).ExitCode.Should().Be(143);
+
+        CommandLineOf(process).Should().BeEmpty();
+        Directory.EnumerateFileSystemEntries(OddFolder()).Should().BeEmpty();
+    }
+
+    /// <summary>Empty of a process that has ended, whether or not it was waited for.</summary>
+    private static string CommandLineOf(string process)
+    {
+        try
+        {
+            return File.ReadAllText($"/proc/{process}/cmdline");
+        }
+        catch (IOException)
+        {
+            return "";
+        }
+    }
+
+    /// <summary>A folder whose name a shell would take for several words.</summary>
+    private string OddFolder() => Directory.CreateDirectory(_folder.File("it's $a folder")).FullName;
 
     private async Task<ChildProcess> ServeEntropyAsync()
     {

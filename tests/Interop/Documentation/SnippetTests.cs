@@ -7,7 +7,7 @@ namespace Vhost.Interop.Tests.Documentation;
 public sealed partial class SnippetTests
 {
     private static readonly string[] _documents =
-        [RepositoryRoot.File("README.md"), .. Directory.EnumerateFiles(RepositoryRoot.File("docs"), "*.md").Order(StringComparer.Ordinal)];
+        [RepositoryRoot.File("README.md"), .. Directory.EnumerateFiles(RepositoryRoot.File("docs"), "*.md", SearchOption.AllDirectories).Order(StringComparer.Ordinal)];
 
     [Fact]
     public void Code_in_documents_is_code_of_tests()

@@ -38,6 +38,11 @@ public sealed class CommandLineTests
     [InlineData("serve blk --socket-path s --null 1G --cpu 1023")]
     [InlineData("serve blk --socket-path s --null 1G --socket-group no-such-group")]
     [InlineData("serve blk --socket-path s --memory 999999G")]
+    [InlineData("test --socket s --timeout 0.0009")]
+    [InlineData("test --socket s --timeout 601")]
+    [InlineData("test --socket s --timeout 1e1")]
+    [InlineData("test --socket s --seed -1")]
+    [InlineData("test-frontend --socket-path s --timeout -1")]
     public async Task Wrong_command_line_is_one_line_and_exit_code_2(string line)
     {
         ChildProcess.Outcome outcome = await ToolProcess.RunAsync(line.Split(' ', StringSplitOptions.RemoveEmptyEntries));

@@ -20,7 +20,7 @@ internal static class HtmlCase
         html.Raw("<summary>");
         HtmlReport.WriteVerdict(html, result.Verdict);
         html.Write($"""<span class="what"><span class="title">{result.Case.Title}</span> <span class="id">{result.Case.Id}</span></span> """);
-        HtmlReport.WriteSeverity(html, result.Severity);
+        HtmlReport.WriteSeverity(html, result);
         html.Write($"""<span class="took">{HtmlReport.Duration(result.Elapsed)}</span></summary>""");
         html.Raw("\n");
     }

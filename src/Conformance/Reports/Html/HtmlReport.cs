@@ -45,7 +45,7 @@ internal static class HtmlReport
     private static void WriteHeader(HtmlText html, ConformanceReport report)
     {
         ConformancePeer peer = report.Peer;
-        ConformanceVerdict outcome = !report.Succeeded ? ConformanceVerdict.Fail : report.Judged == 0 || report.Stopped ? ConformanceVerdict.Skip : ConformanceVerdict.Pass;
+        ConformanceVerdict outcome = report.Results.Any(static result => result.IsNewlyBad()) ? ConformanceVerdict.Fail : report.Judged == 0 || report.Stopped ? ConformanceVerdict.Skip : ConformanceVerdict.Pass;
         html.Write($"""
             <header>
             <p class="kind">vhost-user conformance</p>
@@ -82,11 +82,11 @@ internal static class HtmlReport
         if (report.Succeeded)
             return;
         html.Raw("<section class=\"findings\" aria-labelledby=\"findings\">\n<h2 id=\"findings\">What went wrong</h2>\n<ol>\n");
-        foreach (ConformanceResult result in report.Results.Where(result => result.Verdict.IsBad()).OrderByDescending(result => result.Severity))
+        foreach (ConformanceResult result in report.Results.Where(result => result.Verdict.IsBad()).OrderBy(result => result.IsKnown).ThenByDescending(result => result.Severity))
         {
             html.Write($"""<li class="{Class(result.Verdict)}"><p class="marks">""");
             WriteVerdict(html, result.Verdict);
-            WriteSeverity(html, result.Severity);
+            WriteSeverity(html, result);
             html.Write($"""</p><div><p class="title"><a href="#{anchors.Reference(result)}">{result.Case.Title}</a></p>""");
             html.Write($"""<p class="came"><span class="label">Came:</span> {result.Came}</p><p class="id">{result.Case.Id}</p></div></li>""");
             html.Raw("\n");
@@ -198,10 +198,12 @@ internal static class HtmlReport
     internal static void WriteVerdict(HtmlText html, ConformanceVerdict verdict) =>
         html.Write($"""<span class="verdict {Class(verdict)}"><span class="mark" aria-hidden="true">{Mark(verdict)}</span><span class="word">{verdict.Word()}</span></span>""");
 
-    internal static void WriteSeverity(HtmlText html, ConformanceSeverity severity)
+    internal static void WriteSeverity(HtmlText html, ConformanceResult result)
     {
-        if (severity != ConformanceSeverity.None)
-            html.Write($"""<span class="severity {severity.Word()}">{severity.Word()}</span>""");
+        if (result.IsKnown)
+            html.Write($"""<span class="severity">{result.Severity.Word()}, known</span>""");
+        else if (result.Severity != ConformanceSeverity.None)
+            html.Write($"""<span class="severity {result.Severity.Word()}">{result.Severity.Word()}</span>""");
     }
 
     internal static string Class(ConformanceVerdict verdict) => verdict.Word().ToLowerInvariant();
@@ -238,7 +240,8 @@ internal static class HtmlReport
         : report.Stopped ? $"Incomplete: the run was stopped; {Bad(report)} of {report.Judged} cases until then"
         : report.Judged == 0 ? $"Nothing could be judged: all {report.Results.Count} cases were skipped"
         : report.Succeeded ? $"Conforms: none of {report.Results.Count} cases failed"
-        : $"{Bad(report)} of {report.Results.Count} cases";
+        : report.Results.Any(static result => result.IsNewlyBad()) ? $"{Bad(report)} of {report.Results.Count} cases{(report.Known == 0 ? "" : $", {report.Known} of them known")}"
+        : $"Nothing new: {Bad(report)} of {report.Results.Count} cases, all known";
 
     private static string Bad(ConformanceReport report) => $"{report.CountOf(ConformanceVerdict.Fail)} failed, {report.CountOf(ConformanceVerdict.Wedged)} wedged";
 }
