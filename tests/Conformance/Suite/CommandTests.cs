@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using Vhost.Conformance.Tests.Mutants;
 using Vhost.Protocol;
 using Vhost.Tests.Support;
@@ -5,7 +6,8 @@ using Vhost.Tests.Support;
 namespace Vhost.Conformance.Tests;
 
 /// <summary>Whether a network back-end serves commands is found once: it is waited for in full until it has shown, and held to it then.</summary>
-public sealed class CommandTests : IAsyncDisposable
+[SuppressMessage("Design", "CA1001", Justification = "xunit calls DisposeAsync.")]
+public sealed class CommandTests : IAsyncLifetime
 {
     // What the back-end does answer has this time as well.
     private static readonly TimeSpan _patience = TimeSpan.FromSeconds(2);
@@ -60,7 +62,9 @@ public sealed class CommandTests : IAsyncDisposable
         profile.ServesCommands.Should().BeTrue();
     }
 
-    public async ValueTask DisposeAsync()
+    public Task InitializeAsync() => Task.CompletedTask;
+
+    public async Task DisposeAsync()
     {
         await _serves.DisposeAsync();
         await _servesNothing.DisposeAsync();

@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using Microsoft.Win32.SafeHandles;
 using Vhost.Conformance.Tests.Mutants;
 using Vhost.Protocol;
@@ -6,7 +7,8 @@ using Vhost.Tests.Support;
 namespace Vhost.Conformance.Tests;
 
 /// <summary>What this process lacks, or does wrong with its own descriptors, is no finding about the peer.</summary>
-public sealed class OwnFaultTests : IAsyncDisposable
+[SuppressMessage("Design", "CA1001", Justification = "xunit calls DisposeAsync.")]
+public sealed class OwnFaultTests : IAsyncLifetime
 {
     private const string Itself = "the case itself failed: LinuxException: ";
 
@@ -82,7 +84,9 @@ public sealed class OwnFaultTests : IAsyncDisposable
         OwnFault.Is(new VhostUserProtocolException(VhostUserViolation.ReservedFlags, "")).Should().BeFalse();
     }
 
-    public ValueTask DisposeAsync() => _backend.DisposeAsync();
+    public Task InitializeAsync() => Task.CompletedTask;
+
+    public Task DisposeAsync() => _backend.DisposeAsync().AsTask();
 
     private async Task<ConformanceResult> RunAsync(DeviceModel device, Func<BackendPeer, Task> run)
     {
