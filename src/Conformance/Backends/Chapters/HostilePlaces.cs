@@ -69,10 +69,13 @@ internal static class HostilePlaces
     public static async Task RegionGoneAsync(BackendPeer peer)
     {
         const ulong far = 0x1_0000_0000;
-        CaseMemory memory = peer.UseMemory(new CaseRegion(0, 4 << 20), new CaseRegion(far, 4 << 20));
+        // So much larger that the first one cannot be mapped over all of it.
+        CaseMemory memory = peer.UseMemory(new CaseRegion(0, 4 << 20), new CaseRegion(far, 64 << 20));
         memory.PackFrom(far);
-        HostileScene scene = await BusyAsync(peer).ConfigureAwait(false);
+        HostileScene scene = await HostileScene.BeginAsync(peer).ConfigureAwait(false);
+        Fill(scene, peer.Device.NewLongWork(memory, 4 << 20));
         scene.Ring.Notify();
+        await scene.Ring.KickTakenAsync().ConfigureAwait(false);
         byte[] table = new byte[VhostUserMemoryTable.EncodedSizeOf(1)];
         VhostUserMemoryTable.Write([memory.Regions[0]], table);
         _ = await peer.SayAsync(VhostUserRequest.SetMemTable, table, memory.Descriptors[0]).ConfigureAwait(false);
@@ -83,9 +86,14 @@ internal static class HostilePlaces
     private static async Task<HostileScene> BusyAsync(BackendPeer peer)
     {
         HostileScene scene = await HostileScene.BeginAsync(peer).ConfigureAwait(false);
-        for (int i = 0; i < scene.Ring.Size / scene.Victim.Chain.Length; i++)
-            scene.Offer(scene.VictimDescriptors);
+        Fill(scene, scene.Victim);
         return scene;
+    }
+
+    private static void Fill(HostileScene scene, Work work)
+    {
+        for (int i = 0; i < scene.Ring.Size / work.Chain.Length; i++)
+            scene.Offer(RawDescriptor.Of(work.Chain));
     }
 
     /// <summary>Writers of a counter without room wait if whoever has the descriptor wants it so: then it is emptied for them, so that this one never does.</summary>

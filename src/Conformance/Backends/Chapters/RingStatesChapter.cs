@@ -177,10 +177,12 @@ internal static class RingStatesChapter
     {
         // A peer that does not wait has now and then finished all the same.
         const int rounds = 20;
+        const int requests = 4;
         DriverRing ring = await peer.ServeAsync().ConfigureAwait(false);
+        Work[] works = [.. Enumerable.Range(0, requests).Select(_ => peer.Device.NewLongWork(peer.Memory, 256 << 10))];
         for (int round = 0; round < rounds; round++)
         {
-            await StopUnderWayAsync(peer, ring).ConfigureAwait(false);
+            await StopUnderWayAsync(peer, ring, works).ConfigureAwait(false);
             ring = peer.NewRing(peer.Device.WorkRing);
             await peer.StartAsync(ring).ConfigureAwait(false);
         }
@@ -188,13 +190,14 @@ internal static class RingStatesChapter
         await peer.WorkAsync(ring).ConfigureAwait(false);
     }
 
-    private static async Task StopUnderWayAsync(BackendPeer peer, DriverRing ring)
+    private static async Task StopUnderWayAsync(BackendPeer peer, DriverRing ring, Work[] works)
     {
-        const int requests = 4;
+        await peer.WorkAsync(ring).ConfigureAwait(false);
         uint first = ring.Base & 0x7fff;
-        for (int i = 0; i < requests; i++)
-            ring.Offer(peer.Device.NewWork(peer.Memory).Chain);
+        foreach (Work work in works)
+            ring.Offer(work.Chain);
         ring.Notify();
+        await ring.KickTakenAsync().ConfigureAwait(false);
         uint stopped = await peer.StopAsync(ring).ConfigureAwait(false) & 0x7fff;
         uint taken = ChainsBetween(first, stopped, ring, peer);
         for (uint i = 0; i < taken; i++)

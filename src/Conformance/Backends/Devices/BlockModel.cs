@@ -25,6 +25,12 @@ internal sealed class BlockModel : DeviceModel
         return Read(memory, data, SectorSize, [new(data, SectorSize, true)]);
     }
 
+    public override Work NewLongWork(CaseMemory memory, int bytes)
+    {
+        ulong data = Place(memory, bytes);
+        return Read(memory, data, bytes, [new(data, (uint)bytes, true)]);
+    }
+
     public override Work? NewWorkOf(CaseMemory memory, int buffers)
     {
         if (buffers < 2)

@@ -33,7 +33,10 @@ internal abstract class DeviceModel
     /// <summary>A request whose success shows.</summary>
     public abstract Work NewWork(CaseMemory memory);
 
-    /// <summary>The same in exactly so many buffers, one behind the other in memory where they go the same way; null: there is no such request.</summary>
+    /// <summary>One that keeps the device at work for some time, if there is one: it moves so many bytes.</summary>
+    public virtual Work NewLongWork(CaseMemory memory, int bytes) => NewWork(memory);
+
+    /// <summary>The same as <see cref="NewWork"/> in exactly so many buffers, one behind the other in memory where they go the same way; null: there is no such request.</summary>
     public virtual Work? NewWorkOf(CaseMemory memory, int buffers) => null;
 
     public static DeviceModel? ByName(string name) => All.FirstOrDefault(model => model.Name == name);

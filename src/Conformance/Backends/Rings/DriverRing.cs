@@ -44,6 +44,14 @@ internal abstract class DriverRing(RingPlace place, Dialogue dialogue, TimeSpan 
 
     private bool IsKickWaiting => Libc.Poll(Kick.Descriptor, Libc.POLLIN, 0) > 0;
 
+    /// <summary>Waits until a device that takes kicks, which shows with the first chain that it uses, has taken the last one: what is said from then on comes while it is at work.</summary>
+    public async Task KickTakenAsync()
+    {
+        long begun = Stopwatch.GetTimestamp();
+        while (_takesKicks && IsKickWaiting && Stopwatch.GetElapsedTime(begun) < patience)
+            await Task.Yield();
+    }
+
     /// <summary>The first guest address of the ring.</summary>
     protected ulong At => place.At;
 
