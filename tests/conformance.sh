@@ -158,8 +158,9 @@ run() {
     return 3
   fi
   [ "$code" -eq 4 ] || return 0
+  # How severe it is what a peer does that has lost its way is chance: it is told, and its verdict counts.
   grep -o 'differs: .*' "$results/run-$number.log" | sed "s/^differs:/  differs from run 1:/"
-  return 1
+  ! grep -o 'differs: .*' "$results/run-$number.log" | grep -qvE ': ([A-Z]+) \[[a-z]+\], was \1 \[[a-z]+\]$'
 }
 
 worst=0

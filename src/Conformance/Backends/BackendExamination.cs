@@ -42,7 +42,7 @@ internal sealed class BackendExamination(BackendSuiteOptions options, BackendPro
         if (!now.Service.IsOfTheSuite)
             return;
         now.Finding = now.Finding.Verdict == ConformanceVerdict.Fail ? now.Finding : now.Service;
-        now.Service = new(ConformanceVerdict.Pass, "", "");
+        now.Service = new(ConformanceVerdict.Pass, "", "") { IsOfTheSuite = true };
     }
 
     private async Task<CaseFinding> CheckAsync(Dialogue dialogue, CancellationToken cancellationToken)
@@ -53,15 +53,8 @@ internal sealed class BackendExamination(BackendSuiteOptions options, BackendPro
         }
         catch (Exception failure) when (failure is not (OutOfMemoryException or OperationCanceledException))
         {
-            return ItselfFailed(failure);
+            return CaseFinding.OfTheSuite(failure);
         }
-    }
-
-    /// <summary>Nothing that a peer says may end the run; what the case did not think of, and what this process lacks, is a fault of the case, and says so.</summary>
-    private static CaseFinding ItselfFailed(Exception failure)
-    {
-        Exception cause = failure.InnerException as LinuxException ?? failure;
-        return new(ConformanceVerdict.Fail, "what the case can judge", $"the case itself failed: {cause.GetType().Name}: {cause.Message}") { IsOfTheSuite = true };
     }
 
     /// <summary>Each step of a case has its patience; one that a peer keeps busy all the same is given up.</summary>
@@ -90,7 +83,8 @@ internal sealed class BackendExamination(BackendSuiteOptions options, BackendPro
         }
         catch (Exception failure) when (failure is not OutOfMemoryException)
         {
-            return ItselfFailed(failure);
+            // Nothing that a peer says may end the run.
+            return CaseFinding.OfTheSuite(failure);
         }
 
         return await PlayAsync(examined, peer).ConfigureAwait(false);
@@ -118,7 +112,7 @@ internal sealed class BackendExamination(BackendSuiteOptions options, BackendPro
         }
         catch (Exception failure) when (failure is not OutOfMemoryException)
         {
-            return ItselfFailed(failure);
+            return CaseFinding.OfTheSuite(failure);
         }
     }
 
@@ -146,6 +140,8 @@ internal sealed class BackendExamination(BackendSuiteOptions options, BackendPro
         CaseFinding first = now.Service;
         now.Dialogue.Note($"the back-end said nothing from the beginning of this case: it may have been lost after {suspect.Id}. The case is run again, at the back-end that was started again");
         await MeetAsync(now, cancellationToken).ConfigureAwait(false);
+        if (now.Finding.IsOfTheSuite || now.Service.IsOfTheSuite)
+            return; // who is to blame was not found out
         if (now.Service.Verdict == ConformanceVerdict.Pass)
         {
             Acquit(now, suspect, now.Finding, first);

@@ -25,7 +25,7 @@ internal static class JsonReport
             foreach (JsonElement one in document.RootElement.GetProperty("cases").EnumerateArray())
             {
                 EarlierFinding finding = new(Verdict(one.GetProperty("verdict").GetString()), one.TryGetProperty("severity", out JsonElement severity) ? Severity(severity.GetString()) : null);
-                if (!one.TryGetProperty("reason", out JsonElement reason) || !RunFindings.IsOpen(reason.GetString() ?? ""))
+                if (!RunFindings.IsOpen(Text(one, "reason")) && !Text(one, "came").StartsWith(CaseFinding.ItselfFailed, StringComparison.Ordinal))
                     findings[one.GetProperty("id").GetString()!] = finding;
             }
 
@@ -36,6 +36,8 @@ internal static class JsonReport
             throw new FormatException($"This is no report in JSON: {failure.Message}", failure);
         }
     }
+
+    private static string Text(JsonElement one, string name) => one.TryGetProperty(name, out JsonElement text) ? text.GetString() ?? "" : "";
 
     private static ConformanceVerdict Verdict(string? word) => Named(ReportWords.Verdicts, ReportWords.Word, word) ?? throw new FormatException($"This is no report in JSON: '{word}' is no verdict.");
 

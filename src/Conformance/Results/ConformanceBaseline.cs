@@ -21,7 +21,7 @@ public sealed class ConformanceBaseline
 
     /// <summary>
     /// Compares case by case, verdicts and severities. A case that the earlier run does not have is compared with a verdict that is neither bad nor good: only a FAIL or WEDGED differs from it. What was not run because its
-    /// run was stopped is left out, of either.
+    /// run was stopped is left out, of either, and of the earlier one what failed for the suite's own sake.
     /// </summary>
     /// <param name="report">The later run.</param>
     /// <returns>Where the two differ, in the order of the later one's cases.</returns>

@@ -1,8 +1,13 @@
+using Vhost.Protocol;
+
 namespace Vhost.Conformance;
 
 /// <summary>What came of a case, in words that reports complete.</summary>
 internal readonly record struct CaseFinding(ConformanceVerdict Verdict, string Expected, string Came)
 {
+    /// <summary>How a finding that is about the suite and not about the peer begins, in reports too.</summary>
+    public const string ItselfFailed = "the case itself failed: ";
+
     /// <summary>Whether the peer served nobody afterwards.</summary>
     public bool Lost { get; init; }
 
@@ -14,6 +19,13 @@ internal readonly record struct CaseFinding(ConformanceVerdict Verdict, string E
 
     /// <summary>Whether it wrote where it must not.</summary>
     public bool IsHarm { get; init; }
+
+    /// <summary>What this process lacks, or what a case did not think of.</summary>
+    public static CaseFinding OfTheSuite(Exception failure)
+    {
+        Exception cause = failure.InnerException as LinuxException ?? failure;
+        return new(ConformanceVerdict.Fail, "what the case can judge", $"{ItselfFailed}{cause.GetType().Name}: {cause.Message}") { IsOfTheSuite = true };
+    }
 
     /// <summary>The finding as reports have it.</summary>
     public ConformanceResult Of(ConformanceCase examined, Dialogue dialogue, TimeSpan elapsed) => Verdict == ConformanceVerdict.Skip ? Skipped(examined, Came) : new()

@@ -56,6 +56,17 @@ public sealed class BaselineTests
     }
 
     [Fact]
+    public void What_an_earlier_run_could_not_judge_is_not_known()
+    {
+        ConformanceResult unjudged = Broken with { Came = CaseFinding.OfTheSuite(new InvalidOperationException()).Came };
+        ConformanceBaseline baseline = ConformanceBaseline.Parse(ConformanceJson.Write(With(unjudged)));
+
+        baseline.Compare(With(Broken)).Should().ContainSingle().Which.Before.Should().BeNull();
+        baseline.Mark(Broken).IsKnown.Should().BeFalse();
+        baseline.Compare(With(unjudged)).Should().ContainSingle("nothing is known of the case still");
+    }
+
+    [Fact]
     public void A_report_of_known_findings_is_a_baseline_as_any_other() =>
         ConformanceBaseline.Parse(ConformanceJson.Write(_same.Mark(SampleReport.Whole))).Compare(SampleReport.Whole).Should().BeEmpty();
 

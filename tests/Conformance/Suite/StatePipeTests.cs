@@ -83,6 +83,20 @@ public sealed class StatePipeTests : IDisposable
         (await Ends(StatePipe.ReadAsync(file, _patience))).Verdict.Should().Be(ConformanceVerdict.Skip);
     }
 
+    [Fact]
+    public async Task Nor_is_a_socket_of_messages()
+    {
+        using TempSocket place = new();
+        (await Ends(StatePipe.ReadAsync(RawDescriptors.DatagramSocket(place.Path), _patience))).Verdict.Should().Be(ConformanceVerdict.Skip);
+    }
+
+    [Fact]
+    public async Task What_can_be_no_channel_is_the_fault_of_who_sent_it()
+    {
+        using EventNotifier counter = new();
+        (await Ends(StatePipe.ReadAsync(Libc.Duplicate(counter.Descriptor), _patience))).Verdict.Should().Be(ConformanceVerdict.Fail);
+    }
+
     public void Dispose()
     {
         _reader.Dispose();

@@ -77,16 +77,28 @@ internal static class StatePipe
 
     private static DescriptorStream Open(SafeFileHandle end, bool writes)
     {
-        // vhost-user leaves the nature of the channel to whoever creates it.
-        if (!DescriptorInfo.IsUnnamedPipe(end) && DescriptorInfo.Kind(end) != FileKind.Socket)
-            throw Expect.Skipped($"the back-end chose a channel that is neither a pipe nor a socket: {DescriptorInfo.Describe(end)}");
+        if (!Fits(end, writes))
+        {
+            using SafeFileHandle unfit = end;
+            throw Expect.Failed($"a channel that behaves like a pipe, and an end of it that can be {(writes ? "written" : "read")}", DescriptorInfo.Describe(end));
+        }
+
         try
         {
             return DescriptorStream.Open(end, writes, new(MostBytes, "the most that the suite takes", Timeout.InfiniteTimeSpan, "", TimeProvider.System));
         }
-        catch (ArgumentException unfit)
+        catch (ArgumentException unused)
         {
-            throw Expect.Failed($"a channel that can be {(writes ? "written" : "read")}", unfit.Message);
+            throw Expect.Skipped($"the back-end chose a channel that the suite does not use: {unused.Message}");
         }
+    }
+
+    /// <summary>vhost-user leaves the nature of the channel to whoever creates it, as long as it behaves like a pipe: what is written comes out in order, up to an end.</summary>
+    private static bool Fits(SafeFileHandle end, bool writes)
+    {
+        int access = Libc.StatusFlags(end) & Libc.O_ACCMODE;
+        return !DescriptorInfo.IsPathOnly(end)
+            && DescriptorInfo.Kind(end) is FileKind.Pipe or FileKind.Socket or FileKind.Regular or FileKind.CharacterDevice
+            && (access == Libc.O_RDWR || (access == Libc.O_WRONLY) == writes);
     }
 }
