@@ -17,6 +17,9 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
     /// <summary>How long a case may take with all its steps.</summary>
     public TimeSpan MostOfACase { get; init; } = TimeSpan.FromSeconds(30) + (20 * options.Timeout);
 
+    /// <summary>Bytes of the front-end's memory that a case uses at most.</summary>
+    public ulong MostMemory { get; init; } = TouchedPages.Usual;
+
     /// <summary>The program that connected, where the system tells.</summary>
     public string Program { get; private set; } = "";
 
@@ -92,7 +95,7 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
     /// <summary>A front-end may share a file that never gives what is in it, and so hold up the thread that looks. That is never the thread of the run, which gives the case up.</summary>
     private async Task<(CaseFinding Finding, bool OffersMore)> PlayedAsync(FrontendCase examined, VhostUserConnection connection, Dialogue dialogue, CancellationToken cancellationToken)
     {
-        FrontendPeer peer = new(connection, options.Device, dialogue, _patience, _kernel);
+        FrontendPeer peer = new(connection, options.Device, dialogue, _patience, _kernel, MostMemory);
         Task<CaseFinding> play = Task.Run(() => PlayAsync(examined, peer), CancellationToken.None);
         CaseFinding finding = await BoundedAsync(play, connection, cancellationToken).ConfigureAwait(false);
         return (finding, peer.Script.OffersMoreThan(new BackendScript(options.Device)));

@@ -124,7 +124,7 @@ internal sealed partial class FrontendPeer
                 _regions.RemoveAll(region => named.Any(gone => gone.GuestAddress == region.GuestAddress));
             else
                 _regions.AddRange(named.Select((region, i) => Map(region, i < message.Descriptors.Count ? message.Descriptors[i] : null)));
-            _memory = _regions.Count == 0 ? null : Own(new LentMemory(GuestMemory.Create([.. _regions]), _kernel));
+            _memory = _regions.Count == 0 ? null : Own(new LentMemory(GuestMemory.Create([.. _regions]), _kernel, _touched));
         }
     }
 

@@ -21,6 +21,7 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
     private readonly List<IDisposable> _owned = [];
     private readonly List<Conversation> _channels = [];
     private readonly CancellationTokenSource _stop = new();
+    private readonly TouchedPages _touched;
     private Task _pump = Task.CompletedTask;
     private CaseEndedException? _broken;
 
@@ -29,9 +30,10 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
     /// <param name="dialogue">Where it is written down what is said.</param>
     /// <param name="patience">How long the run waits.</param>
     /// <param name="kernel">The way to the front-end's memory; see <see cref="LentMemory"/>. Borrowed.</param>
-    public FrontendPeer(VhostUserConnection connection, string device, Dialogue dialogue, Patience patience, SafeFileHandle kernel)
+    /// <param name="mostMemory">Bytes of the front-end's memory that the case uses at most.</param>
+    public FrontendPeer(VhostUserConnection connection, string device, Dialogue dialogue, Patience patience, SafeFileHandle kernel, ulong mostMemory)
     {
-        (_dialogue, _kernel) = (dialogue, kernel);
+        (_dialogue, _kernel, _touched) = (dialogue, kernel, new TouchedPages(mostMemory));
         _main = new Conversation(connection, VhostUserChannel.Main, "main", dialogue, TimeSpan.FromHours(1));
         (Device, Patience, Script) = (device, patience, new BackendScript(device));
     }

@@ -39,6 +39,21 @@ internal sealed class HostileFrontend : IAsyncDisposable
         return (report.Results, frontend.Taken);
     }
 
+    /// <summary>Plays one case of a test's own with such a front-end, which must come to an end.</summary>
+    /// <returns>The finding, and how much memory the front-end took.</returns>
+    public static async Task<(ConformanceResult Result, ulong Taken)> PlayedAsync(HostileScript script, Func<FrontendPeer, Task> run, string device = "blk", ulong? mostMemory = null)
+    {
+        using TempSocket socket = new();
+        await using VhostUserListener listener = VhostUserListener.Listen(socket.Path);
+        FrontendSuiteOptions options = new() { SocketPath = socket.Path, Device = device, Timeout = script.Patience };
+        await using FrontendExamination examination = new(options, listener) { MostMemory = mostMemory ?? TouchedPages.Usual };
+        await using HostileFrontend frontend = new(socket.Path, script);
+        FrontendCase played = new(new("hostile/case", "hostile", "A case", "", ConformanceLevel.Must), run);
+        ConformanceResult result = await examination.RunAsync(played, default).WaitAsync(_most);
+        await frontend.DisposeAsync();
+        return (result, frontend.Taken);
+    }
+
     public async ValueTask DisposeAsync()
     {
         await _stop.CancelAsync();
