@@ -152,7 +152,9 @@ internal sealed partial class FrontendPeer
         lock (_gate)
         {
             (uint index, RingDescription description) = Changed(message);
+            RingDescription before = DescriptionOf(index);
             _descriptions[index] = description;
+            before.ReplaceWith(description);
             bool runs = description.Runs(State) && _memory is not null;
             if (runs && !_rings.ContainsKey(index))
                 _rings[index] = DeviceRing.Of(index, description, _memory!, State, Script.ServesRings);
@@ -182,13 +184,16 @@ internal sealed partial class FrontendPeer
         };
     }
 
-    private EventNotifier? NotifierOf(ReceivedMessage message) => message.Descriptors.Count == 1 ? Own(EventNotifier.Duplicate(message.Descriptors[0])) : null;
+    private EventNotifier? NotifierOf(ReceivedMessage message) => message.Descriptors.Count == 1 ? EventNotifier.Duplicate(message.Descriptors[0]) : null;
 
     private void Forget()
     {
         lock (_gate)
         {
             _rings.Clear();
+            foreach (RingDescription description in _descriptions.Values)
+                description.ReplaceWith(RingDescription.None);
+            _descriptions.Clear();
         }
     }
 }

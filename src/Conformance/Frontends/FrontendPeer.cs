@@ -12,6 +12,7 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
 {
     // All are kept until the case has ended.
     private const int MostMessages = 100_000;
+    private const int MostSaid = 64 << 20;
 
     private readonly Conversation _main;
     private readonly SafeFileHandle _kernel;
@@ -23,6 +24,7 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly TouchedPages _touched;
     private Task _pump = Task.CompletedTask;
+    private int _saidBytes;
     private CaseEndedException? _broken;
 
     /// <param name="connection">The connection of the case.</param>
@@ -187,6 +189,8 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
         lock (_gate)
         {
             Expect.That(_said.Count < MostMessages, $"at most {MostMessages} messages in one case", "more");
+            _saidBytes += message.Payload.Length;
+            Expect.That(_saidBytes <= MostSaid, $"messages of at most {MostSaid >> 20} MiB in one case", "more");
             _said.Add(new(message.Header, message.Payload, [.. message.Descriptors.Select(Look)], State));
         }
 

@@ -111,6 +111,7 @@ public sealed class HostileBoundsTests
 
     [Theory]
     [InlineData(VhostUserRequest.SetVringNum, "at most 100000 messages in one case")]
+    [InlineData(VhostUserRequest.SetConfig, "messages of at most 64 MiB in one case")]
     [InlineData(VhostUserRequest.SetMemTable, "at most 1000 changes of the shared memory in one case")]
     public async Task A_front_end_that_never_stops_talking_is_heard_so_long(VhostUserRequest flood, string expected)
     {
