@@ -144,7 +144,20 @@ internal sealed partial class FrontendPeer
     {
         if (file is null)
             throw Expect.Failed("a descriptor with each region", "none");
-        return new(region.GuestAddress, Own(SharedMemory.Map(file, region.MmapOffset, region.Size)), region.UserAddress);
+        return new(region.GuestAddress, Own(Map(file, region.MmapOffset, region.Size)), region.UserAddress);
+    }
+
+    /// <summary>What cannot be mapped for what it is, its size or its place, is no lack of this process.</summary>
+    private static SharedMemory Map(SafeFileHandle file, ulong offset, ulong size)
+    {
+        try
+        {
+            return SharedMemory.Map(file, offset, size);
+        }
+        catch (LinuxException failure) when (failure.Errno is not (Libc.EMFILE or Libc.ENFILE))
+        {
+            throw Unusable(failure);
+        }
     }
 
     private void TakeRing(ReceivedMessage message)

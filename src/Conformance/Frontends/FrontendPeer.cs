@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.ExceptionServices;
 using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 
@@ -25,7 +26,7 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
     private readonly TouchedPages _touched;
     private Task _pump = Task.CompletedTask;
     private int _saidBytes;
-    private CaseEndedException? _broken;
+    private Exception? _broken;
 
     /// <param name="connection">The connection of the case.</param>
     /// <param name="device">The kind of device that the suite plays.</param>
@@ -99,8 +100,7 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
         {
             bool left = HasLeft, late = Stopwatch.GetElapsedTime(begun) > time;
             bool held = holds();
-            if (_broken is { } broken)
-                throw Expect.Failed(broken.Expected, broken.Came);
+            ThrowIfBroken();
             if (held || left || late)
                 return held;
             ServeRings();
@@ -178,10 +178,23 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
         {
             _broken = ended;
         }
+        catch (Exception failure) when (OwnFault.Is(failure))
+        {
+            _broken = failure;
+        }
         catch (Exception failure) when (failure is VhostUserException or IOException or ArgumentException or OverflowException)
         {
-            _broken = Expect.Failed("memory, rings and descriptors that can be used", failure.Message);
+            _broken = Unusable(failure);
         }
+    }
+
+    /// <summary>What ended the task that answers ends the case.</summary>
+    private void ThrowIfBroken()
+    {
+        if (_broken is CaseEndedException ended)
+            throw Expect.Failed(ended.Expected, ended.Came);
+        if (_broken is { } own)
+            ExceptionDispatchInfo.Throw(own);
     }
 
     private async Task HandleAsync(ReceivedMessage message)
@@ -198,6 +211,8 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
             return;
         await AnswerAsync(message).ConfigureAwait(false);
     }
+
+    private static CaseEndedException Unusable(Exception failure) => Expect.Failed("memory, rings and descriptors that can be used", failure.Message);
 
     private static SaidDescriptor Look(SafeFileHandle descriptor) => new(DescriptorInfo.IsEventFd(descriptor), DescriptorInfo.FileSize(descriptor));
 }
