@@ -14,6 +14,12 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
     private string? _gone;
     private VhostUserConnection? _next;
 
+    /// <summary>How long a case may take with all its steps.</summary>
+    public TimeSpan MostOfACase { get; init; } = TimeSpan.FromSeconds(30) + (20 * options.Timeout);
+
+    /// <summary>Bytes of the front-end's memory that a case uses at most.</summary>
+    public ulong MostMemory { get; init; } = TouchedPages.Usual;
+
     /// <summary>The program that connected, where the system tells.</summary>
     public string Program { get; private set; } = "";
 
@@ -56,8 +62,7 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
         _next = null;
         if (connection is null)
             return await AbsentAsync(process).ConfigureAwait(false);
-        // A case that is given up ends by itself, and lets its connection go then.
-        (CaseFinding finding, bool wide) = await PlayedAsync(examined, connection, dialogue).WaitAsync(cancellationToken).ConfigureAwait(false);
+        (CaseFinding finding, bool wide) = await PlayedAsync(examined, connection, dialogue, cancellationToken).ConfigureAwait(false);
         return process is null ? await ReturnsAsync(examined, finding, wide, dialogue, cancellationToken).ConfigureAwait(false) : finding;
     }
 
@@ -84,16 +89,29 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
     {
         if (await AcceptAsync(cancellationToken).ConfigureAwait(false) is not { } connection)
             return;
-        await PlayedAsync(_settling, connection, new Dialogue()).WaitAsync(cancellationToken).ConfigureAwait(false);
+        await PlayedAsync(_settling, connection, new Dialogue(), cancellationToken).ConfigureAwait(false);
     }
 
-    private async Task<(CaseFinding Finding, bool OffersMore)> PlayedAsync(FrontendCase examined, VhostUserConnection connection, Dialogue dialogue)
+    /// <summary>A front-end may share a file that never gives what is in it, and so hold up the thread that looks. That is never the thread of the run, which gives the case up.</summary>
+    private async Task<(CaseFinding Finding, bool OffersMore)> PlayedAsync(FrontendCase examined, VhostUserConnection connection, Dialogue dialogue, CancellationToken cancellationToken)
     {
-        FrontendPeer peer = new(connection, options.Device, dialogue, _patience, _kernel);
-        await using (peer.ConfigureAwait(false))
+        FrontendPeer peer = new(connection, options.Device, dialogue, _patience, _kernel, MostMemory);
+        Task<CaseFinding> play = Task.Run(() => PlayAsync(examined, peer), CancellationToken.None);
+        CaseFinding finding = await BoundedAsync(play, connection, cancellationToken).ConfigureAwait(false);
+        return (finding, peer.Script.OffersMoreThan(new BackendScript(options.Device)));
+    }
+
+    /// <summary>What is given up here ends by itself, or never.</summary>
+    private async Task<CaseFinding> BoundedAsync(Task<CaseFinding> play, VhostUserConnection connection, CancellationToken cancellationToken)
+    {
+        try
         {
-            CaseFinding finding = await PlayAsync(examined, peer).ConfigureAwait(false);
-            return (finding, peer.Script.OffersMoreThan(new BackendScript(options.Device)));
+            return await play.WaitAsync(MostOfACase, cancellationToken).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            await connection.DisposeAsync().ConfigureAwait(false); // or the front-end would not connect again
+            return new(ConformanceVerdict.Fail, $"an end within {MostOfACase.TotalSeconds:0.###} s", "the case went on, and was given up");
         }
     }
 
@@ -101,19 +119,33 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
     {
         try
         {
-            await examined.RunAsync(peer).ConfigureAwait(false);
-            return peer.Refusal is { } refusal
-                ? new(ConformanceVerdict.Reject, examined.Description.Title, refusal)
-                : new(ConformanceVerdict.Pass, "", "");
+            await using (peer.ConfigureAwait(false))
+            {
+                await examined.RunAsync(peer).ConfigureAwait(false);
+                return peer.Refusal is { } refusal
+                    ? new(ConformanceVerdict.Reject, examined.Description.Title, refusal)
+                    : new(ConformanceVerdict.Pass, "", "");
+            }
         }
         catch (CaseEndedException ended)
         {
             return new(ended.Verdict, ended.Expected, ended.Came);
         }
+        catch (Exception failure) when (OwnFault.Is(failure))
+        {
+            return ItselfFailed(failure);
+        }
         catch (Exception failure) when (failure is not OutOfMemoryException)
         {
             return new(ConformanceVerdict.Fail, "a front-end whose memory and messages can be used", failure.Message);
         }
+    }
+
+    /// <summary>What this process lacks is a fault of the case, and says so.</summary>
+    private static CaseFinding ItselfFailed(Exception failure)
+    {
+        Exception cause = failure.InnerException as LinuxException ?? failure;
+        return new(ConformanceVerdict.Fail, "what the case can judge", $"the case itself failed: {cause.GetType().Name}: {cause.Message}") { IsOfTheSuite = true };
     }
 
     /// <summary>A front-end that ended itself has refused what was said; one that a signal ended has crashed.</summary>

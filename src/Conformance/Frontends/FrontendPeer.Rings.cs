@@ -124,7 +124,7 @@ internal sealed partial class FrontendPeer
                 _regions.RemoveAll(region => named.Any(gone => gone.GuestAddress == region.GuestAddress));
             else
                 _regions.AddRange(named.Select((region, i) => Map(region, i < message.Descriptors.Count ? message.Descriptors[i] : null)));
-            _memory = _regions.Count == 0 ? null : Own(new LentMemory(GuestMemory.Create([.. _regions]), _kernel));
+            _memory = _regions.Count == 0 ? null : Own(new LentMemory(GuestMemory.Create([.. _regions]), _kernel, _touched));
         }
     }
 
@@ -144,7 +144,20 @@ internal sealed partial class FrontendPeer
     {
         if (file is null)
             throw Expect.Failed("a descriptor with each region", "none");
-        return new(region.GuestAddress, Own(SharedMemory.Map(file, region.MmapOffset, region.Size)), region.UserAddress);
+        return new(region.GuestAddress, Own(Map(file, region.MmapOffset, region.Size)), region.UserAddress);
+    }
+
+    /// <summary>What cannot be mapped for what it is, its size or its place, is no lack of this process.</summary>
+    private static SharedMemory Map(SafeFileHandle file, ulong offset, ulong size)
+    {
+        try
+        {
+            return SharedMemory.Map(file, offset, size);
+        }
+        catch (LinuxException failure) when (failure.Errno is not (Libc.EMFILE or Libc.ENFILE))
+        {
+            throw Unusable(failure);
+        }
     }
 
     private void TakeRing(ReceivedMessage message)
@@ -152,7 +165,9 @@ internal sealed partial class FrontendPeer
         lock (_gate)
         {
             (uint index, RingDescription description) = Changed(message);
+            RingDescription before = DescriptionOf(index);
             _descriptions[index] = description;
+            before.ReplaceWith(description);
             bool runs = description.Runs(State) && _memory is not null;
             if (runs && !_rings.ContainsKey(index))
                 _rings[index] = DeviceRing.Of(index, description, _memory!, State, Script.ServesRings);
@@ -182,13 +197,16 @@ internal sealed partial class FrontendPeer
         };
     }
 
-    private EventNotifier? NotifierOf(ReceivedMessage message) => message.Descriptors.Count == 1 ? Own(EventNotifier.Duplicate(message.Descriptors[0])) : null;
+    private EventNotifier? NotifierOf(ReceivedMessage message) => message.Descriptors.Count == 1 ? EventNotifier.Duplicate(message.Descriptors[0]) : null;
 
     private void Forget()
     {
         lock (_gate)
         {
             _rings.Clear();
+            foreach (RingDescription description in _descriptions.Values)
+                description.ReplaceWith(RingDescription.None);
+            _descriptions.Clear();
         }
     }
 }

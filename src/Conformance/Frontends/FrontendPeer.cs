@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.ExceptionServices;
 using Microsoft.Win32.SafeHandles;
 using Vhost.Protocol;
 
@@ -12,6 +13,7 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
 {
     // All are kept until the case has ended.
     private const int MostMessages = 100_000;
+    private const int MostSaid = 64 << 20;
 
     private readonly Conversation _main;
     private readonly SafeFileHandle _kernel;
@@ -21,17 +23,20 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
     private readonly List<IDisposable> _owned = [];
     private readonly List<Conversation> _channels = [];
     private readonly CancellationTokenSource _stop = new();
+    private readonly TouchedPages _touched;
     private Task _pump = Task.CompletedTask;
-    private CaseEndedException? _broken;
+    private int _saidBytes;
+    private Exception? _broken;
 
     /// <param name="connection">The connection of the case.</param>
     /// <param name="device">The kind of device that the suite plays.</param>
     /// <param name="dialogue">Where it is written down what is said.</param>
     /// <param name="patience">How long the run waits.</param>
     /// <param name="kernel">The way to the front-end's memory; see <see cref="LentMemory"/>. Borrowed.</param>
-    public FrontendPeer(VhostUserConnection connection, string device, Dialogue dialogue, Patience patience, SafeFileHandle kernel)
+    /// <param name="mostMemory">Bytes of the front-end's memory that the case uses at most.</param>
+    public FrontendPeer(VhostUserConnection connection, string device, Dialogue dialogue, Patience patience, SafeFileHandle kernel, ulong mostMemory)
     {
-        (_dialogue, _kernel) = (dialogue, kernel);
+        (_dialogue, _kernel, _touched) = (dialogue, kernel, new TouchedPages(mostMemory));
         _main = new Conversation(connection, VhostUserChannel.Main, "main", dialogue, TimeSpan.FromHours(1));
         (Device, Patience, Script) = (device, patience, new BackendScript(device));
     }
@@ -95,8 +100,7 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
         {
             bool left = HasLeft, late = Stopwatch.GetElapsedTime(begun) > time;
             bool held = holds();
-            if (_broken is { } broken)
-                throw Expect.Failed(broken.Expected, broken.Came);
+            ThrowIfBroken();
             if (held || left || late)
                 return held;
             ServeRings();
@@ -174,10 +178,23 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
         {
             _broken = ended;
         }
+        catch (Exception failure) when (OwnFault.Is(failure))
+        {
+            _broken = failure;
+        }
         catch (Exception failure) when (failure is VhostUserException or IOException or ArgumentException or OverflowException)
         {
-            _broken = Expect.Failed("memory, rings and descriptors that can be used", failure.Message);
+            _broken = Unusable(failure);
         }
+    }
+
+    /// <summary>What ended the task that answers ends the case.</summary>
+    private void ThrowIfBroken()
+    {
+        if (_broken is CaseEndedException ended)
+            throw Expect.Failed(ended.Expected, ended.Came);
+        if (_broken is { } own)
+            ExceptionDispatchInfo.Throw(own);
     }
 
     private async Task HandleAsync(ReceivedMessage message)
@@ -185,6 +202,8 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
         lock (_gate)
         {
             Expect.That(_said.Count < MostMessages, $"at most {MostMessages} messages in one case", "more");
+            _saidBytes += message.Payload.Length;
+            Expect.That(_saidBytes <= MostSaid, $"messages of at most {MostSaid >> 20} MiB in one case", "more");
             _said.Add(new(message.Header, message.Payload, [.. message.Descriptors.Select(Look)], State));
         }
 
@@ -192,6 +211,8 @@ internal sealed partial class FrontendPeer : IAsyncDisposable
             return;
         await AnswerAsync(message).ConfigureAwait(false);
     }
+
+    private static CaseEndedException Unusable(Exception failure) => Expect.Failed("memory, rings and descriptors that can be used", failure.Message);
 
     private static SaidDescriptor Look(SafeFileHandle descriptor) => new(DescriptorInfo.IsEventFd(descriptor), DescriptorInfo.FileSize(descriptor));
 }

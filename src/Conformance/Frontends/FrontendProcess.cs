@@ -13,11 +13,11 @@ internal sealed class FrontendProcess : IAsyncDisposable
 
     private readonly Process _shell;
     private readonly LastWords _errors;
+    private readonly LastWords _output; // it would wait for somebody who reads
 
     private FrontendProcess(Process shell)
     {
-        (_shell, _errors) = (shell, new LastWords(shell.StandardError.BaseStream));
-        _ = new LastWords(shell.StandardOutput.BaseStream); // or it would wait for somebody who reads
+        (_shell, _errors, _output) = (shell, new LastWords(shell.StandardError.BaseStream), new LastWords(shell.StandardOutput.BaseStream));
     }
 
     public bool HasEnded => _shell.HasExited;
@@ -57,6 +57,8 @@ internal sealed class FrontendProcess : IAsyncDisposable
 
         // What it left behind may hold its output for ever.
         await EndedAsync(_mostForEnd).ConfigureAwait(false);
+        await _errors.DisposeAsync().ConfigureAwait(false);
+        await _output.DisposeAsync().ConfigureAwait(false);
         _shell.Dispose();
     }
 }

@@ -3,7 +3,7 @@ using System.Text;
 namespace Vhost.Conformance;
 
 /// <summary>What a program printed last, however much it prints.</summary>
-internal sealed class LastWords
+internal sealed class LastWords : IAsyncDisposable
 {
     private const int MostBytes = 4096;
     private const int MostLines = 10;
@@ -12,11 +12,13 @@ internal sealed class LastWords
     private static readonly TimeSpan _mostForEnd = TimeSpan.FromSeconds(1);
 
     private readonly Lock _gate = new();
+    private readonly Stream _printed;
     private readonly Task _ended;
     private byte[] _last = [];
 
     /// <summary>Reads until the end, from now on.</summary>
-    public LastWords(Stream printed) => _ended = Task.Run(() => ReadAsync(printed));
+    /// <param name="printed">Owned from here on.</param>
+    public LastWords(Stream printed) => (_printed, _ended) = (printed, Task.Run(() => ReadAsync(printed)));
 
     /// <summary>The last lines that are not empty, at most ten, and at most four kibibytes.</summary>
     /// <param name="hasEnded">Whether the program has ended, so that the end of what it printed is near.</param>
@@ -26,6 +28,13 @@ internal sealed class LastWords
             await _ended.WaitAsync(_mostForEnd).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         lock (_gate)
             return [.. Encoding.UTF8.GetString(_last).Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).TakeLast(MostLines)];
+    }
+
+    /// <summary>Reads no more. Whoever still prints is told by a signal.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        await _printed.DisposeAsync().ConfigureAwait(false);
+        await _ended.WaitAsync(_mostForEnd).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     private async Task ReadAsync(Stream printed)

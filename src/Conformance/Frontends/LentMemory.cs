@@ -16,10 +16,12 @@ internal sealed class LentMemory : IDisposable
     private readonly GuestMemory _memory;
     private readonly GuestMemoryLease _lease;
     private readonly SafeFileHandle _kernel;
+    private readonly TouchedPages _touched;
 
     /// <param name="memory">Where it is mapped, which costs nothing yet. Owned from here on.</param>
     /// <param name="kernel">What <see cref="OpenKernel"/> opened. Borrowed.</param>
-    public LentMemory(GuestMemory memory, SafeFileHandle kernel) => (_memory, _lease, _kernel) = (memory, memory.Acquire(), kernel);
+    /// <param name="touched">What the case has used until now. Borrowed.</param>
+    public LentMemory(GuestMemory memory, SafeFileHandle kernel, TouchedPages touched) => (_memory, _lease, _kernel, _touched) = (memory, memory.Acquire(), kernel, touched);
 
     /// <summary>Opens the way by which the kernel copies.</summary>
     /// <exception cref="InvalidOperationException">This process may not, or there is no /proc.</exception>
@@ -95,13 +97,15 @@ internal sealed class LentMemory : IDisposable
     private void Require(ulong guestAddress, int length) =>
         Expect.That(Contains(guestAddress, (uint)length), "rings and buffers in the shared memory", $"{length} bytes at 0x{guestAddress:x}");
 
-    /// <summary>Where a byte that was lent is mapped, and how many of those from there on lie behind it.</summary>
+    /// <summary>Where a byte that was lent is mapped, and how many of those from there on lie behind it, which are touched now.</summary>
     private int Place(ulong guestAddress, int most, out long place)
     {
         _memory.ByGuest.TryFind(guestAddress, 0, out int index, out ulong offset);
         GuestMemoryRegion region = _memory.ByGuest[index];
         place = region.Memory.Address + (long)offset;
-        return (int)Math.Min((uint)most, region.Size - offset);
+        int count = (int)Math.Min((uint)most, region.Size - offset);
+        _touched.Add(place, count);
+        return count;
     }
 
     private bool Reads(Span<byte> into, long place)

@@ -96,7 +96,22 @@ public sealed class HostileBoundsTests
     }
 
     [Theory]
+    [InlineData((uint)(64 * Mebibyte), 256)]
+    [InlineData(1, 8)]
+    public async Task Requests_at_ever_new_places_have_no_more_written_than_a_case_needs(uint length, ulong mebibytes)
+    {
+        HostileScript script = new() { FileSize = 64 * Gibibyte, Act = ring => AskEverywhere(ring, length, 64 * Gibibyte), Patience = TimeSpan.FromSeconds(50) };
+
+        (ConformanceResult result, ulong taken) = await HostileFrontend.PlayedAsync(script, ServeForEverAsync, "rng", mebibytes * Mebibyte);
+
+        result.Verdict.Should().Be(ConformanceVerdict.Fail);
+        result.Expected.Should().Be($"the use of at most {mebibytes} MiB of memory in one case");
+        taken.Should().BeInRange(mebibytes * Mebibyte / 2, mebibytes * Mebibyte);
+    }
+
+    [Theory]
     [InlineData(VhostUserRequest.SetVringNum, "at most 100000 messages in one case")]
+    [InlineData(VhostUserRequest.SetConfig, "messages of at most 64 MiB in one case")]
     [InlineData(VhostUserRequest.SetMemTable, "at most 1000 changes of the shared memory in one case")]
     public async Task A_front_end_that_never_stops_talking_is_heard_so_long(VhostUserRequest flood, string expected)
     {
@@ -136,6 +151,26 @@ public sealed class HostileBoundsTests
         ring.DescribeBlock();
         while (!ring.HasEnded)
             ring.Publish((ushort)(ring.UsedIndex + (ring.Size / 2)));
+    }
+
+    private static Task ServeForEverAsync(FrontendPeer peer)
+    {
+        peer.Play();
+        return peer.UntilAsync(static () => false, "the end of time");
+    }
+
+    /// <summary>One request after the other, each for buffers in pages that were not used before.</summary>
+    private static void AskEverywhere(HostileRing ring, uint length, ulong end)
+    {
+        ulong at = ring.Free, step = Math.Max(length, 4096);
+        for (ushort asked = 1; at + (ring.Size * step) <= end && !ring.HasEnded; asked++)
+        {
+            for (uint place = 0; place < ring.Size; place++, at += step)
+                ring.Describe(place, at, length, (ushort)(HostileRing.Write | (place + 1 < ring.Size ? HostileRing.Next : 0)), (ushort)(place + 1));
+            ring.Publish(asked);
+            while (ring.UsedIndex != asked && !ring.HasEnded)
+                Thread.Yield();
+        }
     }
 
     /// <summary>Two buffers to write: together more than one has, or more than 32 bits say.</summary>

@@ -9,6 +9,7 @@ namespace Vhost.Conformance.Tests;
 internal sealed class HostileFrontend : IAsyncDisposable
 {
     private const ulong UserOffset = 0x1_0000;
+    private const int LargestConfig = 4108;
 
     private static readonly TimeSpan _pause = TimeSpan.FromMilliseconds(2);
     private static readonly TimeSpan _most = TimeSpan.FromMinutes(1);
@@ -37,6 +38,21 @@ internal sealed class HostileFrontend : IAsyncDisposable
         ConformanceReport report = await suite.RunAsync().WaitAsync(_most);
         await frontend.DisposeAsync();
         return (report.Results, frontend.Taken);
+    }
+
+    /// <summary>Plays one case of a test's own with such a front-end, which must come to an end.</summary>
+    /// <returns>The finding, and how much memory the front-end took.</returns>
+    public static async Task<(ConformanceResult Result, ulong Taken)> PlayedAsync(HostileScript script, Func<FrontendPeer, Task> run, string device = "blk", ulong? mostMemory = null)
+    {
+        using TempSocket socket = new();
+        await using VhostUserListener listener = VhostUserListener.Listen(socket.Path);
+        FrontendSuiteOptions options = new() { SocketPath = socket.Path, Device = device, Timeout = script.Patience };
+        await using FrontendExamination examination = new(options, listener) { MostMemory = mostMemory ?? TouchedPages.Usual };
+        await using HostileFrontend frontend = new(socket.Path, script);
+        FrontendCase played = new(new("hostile/case", "hostile", "A case", "", ConformanceLevel.Must), run);
+        ConformanceResult result = await examination.RunAsync(played, default).WaitAsync(_most);
+        await frontend.DisposeAsync();
+        return (result, frontend.Taken);
     }
 
     public async ValueTask DisposeAsync()
@@ -72,8 +88,8 @@ internal sealed class HostileFrontend : IAsyncDisposable
             {
                 await BringUpAsync(connection, file, ring);
                 Task act = Task.Run(() => _script.Act(ring));
-                while (_script.Flood is { } flood)
-                    await TellAsync(connection, flood, flood == VhostUserRequest.SetMemTable ? Table(_script.FileSize) : Payload(new VhostUserVringState(0, ring.Size)), flood == VhostUserRequest.SetMemTable ? [file] : []);
+                if (_script.Flood is { } flood)
+                    await FloodAsync(connection, flood, file);
                 (await connection.ReceiveAsync(_stop.Token))?.Dispose();
                 await ended.CancelAsync();
                 await act;
@@ -85,6 +101,21 @@ internal sealed class HostileFrontend : IAsyncDisposable
         }
 
         Taken = Math.Max(Taken, ring.Taken);
+    }
+
+    /// <summary>Until the suite has enough of it.</summary>
+    private async Task FloodAsync(VhostUserConnection connection, VhostUserRequest flood, SafeFileHandle file)
+    {
+        using EventNotifier call = new();
+        (byte[] payload, SafeHandle[] descriptors) = flood switch
+        {
+            VhostUserRequest.SetMemTable => (Table(_script.FileSize), [file]),
+            VhostUserRequest.SetVringCall => (U64(0), [call.Descriptor]),
+            VhostUserRequest.SetConfig => (new byte[LargestConfig], []),
+            _ => (Payload(new VhostUserVringState(0, _script.RingSize)), Array.Empty<SafeHandle>()),
+        };
+        while (true)
+            await TellAsync(connection, flood, payload, descriptors);
     }
 
     private async Task BringUpAsync(VhostUserConnection connection, SafeFileHandle file, HostileRing ring)

@@ -20,7 +20,7 @@ internal sealed record HostileScript
     /// <summary>What it does once the suite has its memory, and before it says anything of its ring.</summary>
     public Action<HostileRing> Before { get; init; } = static _ => { };
 
-    /// <summary>What it says then without end: SET_VRING_NUM or SET_MEM_TABLE; nothing unless a test wants it.</summary>
+    /// <summary>What it says then without end: SET_VRING_NUM, SET_VRING_CALL, SET_MEM_TABLE or SET_CONFIG; nothing unless a test wants it.</summary>
     public VhostUserRequest? Flood { get; init; }
 
     /// <summary>How long the suite waits for it.</summary>
