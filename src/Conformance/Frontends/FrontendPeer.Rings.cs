@@ -197,7 +197,7 @@ internal sealed partial class FrontendPeer
         };
     }
 
-    private EventNotifier? NotifierOf(ReceivedMessage message) => message.Descriptors.Count == 1 ? EventNotifier.Duplicate(message.Descriptors[0]) : null;
+    private static EventNotifier? NotifierOf(ReceivedMessage message) => message.Descriptors.Count == 1 ? EventNotifier.Duplicate(message.Descriptors[0]) : null;
 
     private void Forget()
     {
