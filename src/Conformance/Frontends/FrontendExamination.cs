@@ -133,19 +133,12 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
         }
         catch (Exception failure) when (OwnFault.Is(failure))
         {
-            return ItselfFailed(failure);
+            return CaseFinding.OfTheSuite(failure);
         }
         catch (Exception failure) when (failure is not OutOfMemoryException)
         {
             return new(ConformanceVerdict.Fail, "a front-end whose memory and messages can be used", failure.Message);
         }
-    }
-
-    /// <summary>What this process lacks is a fault of the case, and says so.</summary>
-    private static CaseFinding ItselfFailed(Exception failure)
-    {
-        Exception cause = failure.InnerException as LinuxException ?? failure;
-        return new(ConformanceVerdict.Fail, "what the case can judge", $"the case itself failed: {cause.GetType().Name}: {cause.Message}") { IsOfTheSuite = true };
     }
 
     /// <summary>A front-end that ended itself has refused what was said; one that a signal ended has crashed.</summary>

@@ -26,19 +26,6 @@ public sealed class MutantTests(ITestOutputHelper output)
 
     private static string TablePath => RepositoryRoot.File("tests", "Conformance", "Mutants", "catches.txt");
 
-    [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public async Task A_back_end_without_a_sin_passes(bool readOnly)
-    {
-        await using HandBackend backend = new(readOnly: readOnly);
-        ConformanceReport report = await Suite(backend, readOnly ? "block,configuration,dirty-log,status" : "*", TimeSpan.FromSeconds(2)).RunAsync();
-        report.Results.Where(static result => result.Verdict is ConformanceVerdict.Fail or ConformanceVerdict.Wedged)
-            .Select(static result => $"{result.Case.Id}: expected {result.Expected}; {result.Came}").Should().BeEmpty();
-        backend.Surprises.Should().BeEmpty();
-        output.WriteLine($"{report.Results.Count(static result => result.Verdict != ConformanceVerdict.Skip)} cases in {report.Elapsed.TotalSeconds:0.0} s");
-    }
-
     [SkippableFact]
     public async Task The_table_of_catches_is_made_again()
     {
