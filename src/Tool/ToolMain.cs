@@ -67,7 +67,7 @@ internal static class ToolMain
         {
             ToolOutput.PrintError("Interrupted.");
         }
-        catch (Exception failure) when (failure is IOException or ArgumentException or InvalidOperationException or UnauthorizedAccessException or PlatformNotSupportedException)
+        catch (Exception failure) when (failure is IOException or InvalidDataException or ArgumentException or InvalidOperationException or UnauthorizedAccessException or PlatformNotSupportedException)
         {
             ToolOutput.PrintError(FailureText.Of(failure));
         }

@@ -10,7 +10,7 @@ internal sealed class BackendExamination(BackendSuiteOptions options, BackendPro
     private ExaminedCase? _before;
 
     /// <summary>How long a case may take with all its steps.</summary>
-    public TimeSpan MostOfACase { get; init; } = TimeSpan.FromSeconds(30) + (20 * options.Timeout);
+    public TimeSpan MostOfACase { get; init; } = new Patience(options.Timeout).Case;
 
     /// <summary>How often the back-end was started again.</summary>
     public int Restarts { get; private set; }
@@ -66,7 +66,7 @@ internal sealed class BackendExamination(BackendSuiteOptions options, BackendPro
         }
         catch (TimeoutException)
         {
-            return new(ConformanceVerdict.Fail, $"an end within {MostOfACase.TotalSeconds:0.###} s", "the case went on, and was given up");
+            return CaseFinding.GivenUp(MostOfACase);
         }
     }
 

@@ -15,7 +15,7 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
     private VhostUserConnection? _next;
 
     /// <summary>How long a case may take with all its steps.</summary>
-    public TimeSpan MostOfACase { get; init; } = TimeSpan.FromSeconds(30) + (20 * options.Timeout);
+    public TimeSpan MostOfACase { get; init; } = new Patience(options.Timeout).Case;
 
     /// <summary>Bytes of the front-end's memory that a case uses at most.</summary>
     public ulong MostMemory { get; init; } = TouchedPages.Usual;
@@ -111,7 +111,7 @@ internal sealed class FrontendExamination(FrontendSuiteOptions options, VhostUse
         catch (TimeoutException)
         {
             await connection.DisposeAsync().ConfigureAwait(false); // or the front-end would not connect again
-            return new(ConformanceVerdict.Fail, $"an end within {MostOfACase.TotalSeconds:0.###} s", "the case went on, and was given up");
+            return CaseFinding.GivenUp(MostOfACase);
         }
     }
 

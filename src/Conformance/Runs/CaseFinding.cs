@@ -27,6 +27,9 @@ internal readonly record struct CaseFinding(ConformanceVerdict Verdict, string E
         return new(ConformanceVerdict.Fail, "what the case can judge", $"{ItselfFailed}{cause.GetType().Name}: {cause.Message}") { IsOfTheSuite = true };
     }
 
+    /// <summary>A case that did not end in its time.</summary>
+    public static CaseFinding GivenUp(TimeSpan most) => new(ConformanceVerdict.Fail, $"an end within {most.TotalSeconds:0.###} s", "the case went on, and was given up");
+
     /// <summary>The finding as reports have it.</summary>
     public ConformanceResult Of(ConformanceCase examined, Dialogue dialogue, TimeSpan elapsed) => Verdict == ConformanceVerdict.Skip ? Skipped(examined, Came) : new()
     {

@@ -45,6 +45,31 @@ public sealed class OwnFaultTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_check_that_gets_none_acquits_nobody_who_is_suspected_of_a_loss()
+    {
+        await using PointedSocket place = new();
+        place.Point(_backend.SocketPath);
+        BackendSuiteOptions options = new()
+        {
+            SocketPath = place.Path,
+            Device = "blk",
+            Timeout = TimeSpan.FromMilliseconds(500),
+            RestartCommand = $"ln -sf {_backend.SocketPath} {place.Path}",
+        };
+        // The check behind the first case, and that of the back-end that was started again, have one; the check behind the case that is repeated has none.
+        BackendExamination examination = new(options, (await BackendProfiler.AskAsync(options)) with { Device = new WithDescriptorsFor(2) });
+
+        ConformanceResult first = await examination.RunAsync(Case(static _ => Task.CompletedTask), default).InTime();
+        place.PointNowhere();
+        ConformanceResult second = await examination.RunAsync(Case(static _ => Task.CompletedTask), default).InTime();
+
+        first.Verdict.Should().Be(ConformanceVerdict.Pass);
+        examination.Amended.Should().BeNull("nobody has seen that the first case did the harm");
+        second.Came.Should().StartWith(Itself).And.Contain("EMFILE");
+        second.Severity.Should().Be(ConformanceSeverity.High);
+    }
+
+    [Fact]
     public async Task A_descriptor_that_is_none_was_not_refused_by_the_peer()
     {
         using SafeFileHandle none = new(int.MaxValue, ownsHandle: false);
@@ -92,13 +117,25 @@ public sealed class OwnFaultTests : IAsyncLifetime
     {
         BackendSuiteOptions options = new() { SocketPath = _backend.SocketPath, Device = "blk" };
         BackendExamination examination = new(options, (await BackendProfiler.AskAsync(options)) with { Device = device });
-        return await examination.RunAsync(new(new("own/case", "own", "A case", "", ConformanceLevel.Must), CaseNeeds.Nothing, run), default).InTime();
+        return await examination.RunAsync(Case(run), default).InTime();
     }
+
+    private static BackendCase Case(Func<BackendPeer, Task> run) => new(new("own/case", "own", "A case", "", ConformanceLevel.Must), CaseNeeds.Nothing, run);
 
     private sealed class WithoutDescriptors : DeviceModel
     {
         public override string Name => "blk";
 
         public override Work NewWork(CaseMemory memory) => throw _none;
+    }
+
+    private sealed class WithDescriptorsFor(int works) : DeviceModel
+    {
+        private readonly BlockModel _disk = new();
+        private int _left = works;
+
+        public override string Name => "blk";
+
+        public override Work NewWork(CaseMemory memory) => _left-- > 0 ? _disk.NewWork(memory) : throw _none;
     }
 }

@@ -18,7 +18,7 @@ public sealed class SmallScopeTests
         Step.TakeAndGiveBack, Step.Flush, Step.Drain, Step.ArmKick, Step.ArmCall,
     ];
 
-    /// <summary>Calls more than in everyday runs: each makes the exploration about three times as large.</summary>
+    /// <summary>Calls more than in everyday runs, or fewer: each makes the exploration about three times as large.</summary>
     private static int ExtraLength => int.Parse(Environment.GetEnvironmentVariable("VHOST_SCOPE_EXTRA") ?? "0", CultureInfo.InvariantCulture);
 
     /// <summary>Size of the ring, features, buffers of an indirect table, calls.</summary>

@@ -241,7 +241,7 @@ internal static class HtmlReport
         : report.Judged == 0 ? $"Nothing could be judged: all {report.Results.Count} cases were skipped"
         : report.Succeeded ? $"Conforms: none of {report.Results.Count} cases failed"
         : report.Results.Any(static result => result.IsNewlyBad()) ? $"{Bad(report)} of {report.Results.Count} cases{(report.Known == 0 ? "" : $", {report.Known} of them known")}"
-        : $"Nothing new: {Bad(report)} of {report.Results.Count} cases, all known";
+        : $"No new failure: {Bad(report)} of {report.Results.Count} cases, all known";
 
     private static string Bad(ConformanceReport report) => $"{report.CountOf(ConformanceVerdict.Fail)} failed, {report.CountOf(ConformanceVerdict.Wedged)} wedged";
 }
