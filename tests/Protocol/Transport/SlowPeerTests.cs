@@ -97,14 +97,7 @@ public sealed class SlowPeerTests
         await ((Func<Task>)(() => stuck.InTime())).Should().ThrowAsync<OperationCanceledException>();
         await ((Func<Task>)(() => queued.InTime())).Should().ThrowAsync<OperationCanceledException>();
         Task last = ends.FrontEnd.SendAsync(Ends.Header(99, 0), default).InTime();
-        uint request = 0;
-        while (request != 99)
-        {
-            using VhostUserMessage message = (await ends.BackEnd.ReceiveAsync().InTime())!;
-            request = message.Header.Request;
-            request.Should().BeOneOf(1u, 99u);
-        }
-
+        await ReadUntilAsync(ends.BackEnd, 99);
         await last;
     }
 
@@ -115,8 +108,10 @@ public sealed class SlowPeerTests
     {
         await using Ends ends = Ends.Make(inProcess);
         Task stuck = await FillAsync(ends.FrontEnd, CancellationToken.None);
-        while (!stuck.IsCompleted) (await ends.BackEnd.ReceiveAsync().InTime())!.Dispose();
-        await stuck;
+        Task last = ends.FrontEnd.SendAsync(Ends.Header(99, 0), default).AsTask();
+        await ReadUntilAsync(ends.BackEnd, 99);
+        await stuck.InTime();
+        await last.InTime();
     }
 
     [Theory]
@@ -139,5 +134,18 @@ public sealed class SlowPeerTests
             if (!sending.IsCompleted) return sending;
             await sending;
         }
+    }
+
+    /// <summary>Takes what <see cref="FillAsync"/> sent, and nothing else, until the last message has come.</summary>
+    private static async Task ReadUntilAsync(VhostUserConnection connection, uint last)
+    {
+        uint request = 1;
+        while (request == 1)
+        {
+            using VhostUserMessage message = (await connection.ReceiveAsync().InTime())!;
+            request = message.Header.Request;
+        }
+
+        request.Should().Be(last);
     }
 }
