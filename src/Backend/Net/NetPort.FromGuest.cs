@@ -11,6 +11,8 @@ public sealed partial class NetPort
     /// <summary>Chains that one call may drop: a guest that sends nothing else must not keep a thread that has other guests to serve.</summary>
     private const int MostDropped = 64;
 
+    private MeasuredChoice _aheadChoice;
+
     /// <summary>An address to announce, with bit 63 set; 0: none.</summary>
     private ulong _announced;
 
@@ -115,6 +117,7 @@ public sealed partial class NetPort
         uint header = _fromGuest.HeaderLength;
         long sum = 0;
         int next = received;
+        ReadAhead ahead = default;
         for (int i = 0; i < count; i++)
         {
             ref readonly LinearChain chain = ref chains[i];
@@ -137,6 +140,8 @@ public sealed partial class NetPort
                 continue;
             }
 
+            if (ReadAhead.Fits(length) && ahead.Asks(ref _aheadChoice, count))
+                AskAhead(chains, i, count, ref ahead);
             MappedBytes.Copy(chain.Address + (nint)header, packet.Address, length);
             packet.SetOffload(word, checksumOffset);
             sum += length;
@@ -147,6 +152,14 @@ public sealed partial class NetPort
         received = next;
         bytes += sum;
         return count;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void AskAhead(LinearChain[] chains, int reached, int count, ref ReadAhead ahead)
+    {
+        ahead.Reach(reached, chains[reached].Length);
+        while (ahead.TryNext(count, out int next))
+            ahead.Ask(chains[next].Address, chains[next].Length);
     }
 
     /// <summary>One that needs several of our buffers, or is no packet at all.</summary>

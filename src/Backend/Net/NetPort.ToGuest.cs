@@ -6,7 +6,7 @@ namespace Vhost.Backend;
 /// <summary>Packets for the guest.</summary>
 public sealed partial class NetPort
 {
-    private StreamChoice _choice;
+    private MeasuredChoice _choice;
 
     /// <summary>For tests: every packet that can be streamed is.</summary>
     internal bool AlwaysStreams { get; set; }

@@ -18,6 +18,7 @@ public sealed partial class NetReceiver : NetClientQueue
 
     /// <summary>Bytes of the longest packet in one buffer.</summary>
     private readonly uint _room;
+    private MeasuredChoice _aheadChoice;
     private int _next;
     private int _end;
     private int _count;
@@ -160,6 +161,7 @@ public sealed partial class NetReceiver : NetClientQueue
         int stop = _next + Math.Min(_end - _next, Math.Min(packets.Length, Chunk - _count));
         int received = 0;
         long sum = 0;
+        ReadAhead ahead = default;
         while (_next < stop)
         {
             DriverCompletion done = _done[_next];
@@ -185,6 +187,8 @@ public sealed partial class NetReceiver : NetClientQueue
             }
 
             nint source = slots.Address(slot, header, length);
+            if (ReadAhead.Fits(length) && ahead.Asks(ref _aheadChoice, stop - _next + 1))
+                AskAhead(_next - 1, done.BytesWritten, ref ahead);
             if (fits)
                 MappedBytes.Copy(source, packet.Address, length);
             else if (!TryCopyLong(packet, source, length))
@@ -196,6 +200,14 @@ public sealed partial class NetReceiver : NetClientQueue
 
         bytes += sum;
         return received;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void AskAhead(int reached, uint bytesWritten, ref ReadAhead ahead)
+    {
+        ahead.Reach(reached, bytesWritten);
+        while (ahead.TryNext(_end, out int next))
+            _slots.Ask((uint)_done[next].Token, _done[next].BytesWritten, ref ahead);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

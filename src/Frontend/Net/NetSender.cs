@@ -25,7 +25,7 @@ public sealed partial class NetSender : NetClientQueue
     private readonly uint _plainRoom;
     private readonly uint _placeRoom;
     private readonly bool _classify;
-    private StreamChoice _choice;
+    private MeasuredChoice _choice;
     private int _count;
 
     /// <summary>Buffers came back while a burst was published: the caller, who was told that there was no room, does not know of them.</summary>

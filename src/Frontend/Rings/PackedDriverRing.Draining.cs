@@ -7,6 +7,9 @@ namespace Vhost.Frontend;
 // What the device gives back.
 internal sealed partial class PackedDriverRing
 {
+    /// <summary>How many completions there were the last time that there were any. As many are expected the next time: lines behind these are still the device's, which would have to fetch them back.</summary>
+    private int _lastDrained;
+
     /// <summary>Collects completions until there are no more, the span is full, or the device broke a rule.</summary>
     internal int Drain(Span<DriverCompletion> completions, ref DriverFault fault)
     {
@@ -145,7 +148,7 @@ internal sealed partial class PackedDriverRing
         int count = 0;
         int unknown = -1;
         UnshownRequests? unshown = MarkUnshown();
-        PrefetchBatch(ring, at, completions.Length);
+        PrefetchBatch(ring, at, Math.Min(completions.Length, _lastDrained));
         while (count < completions.Length)
         {
             PackedDescriptor used = ring.ReadUsedDescriptor(at.Index);
@@ -184,6 +187,7 @@ internal sealed partial class PackedDriverRing
         _nextUsed = at;
         _freeId = freeId;
         _free = free;
+        _lastDrained = count > 0 ? count : _lastDrained;
         ForgetUnshown(unshown);
         if (unknown >= 0)
         {

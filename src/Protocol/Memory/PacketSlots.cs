@@ -104,6 +104,14 @@ internal readonly unsafe struct PacketSlots
             PacketStream.PrefetchLine(at + (nint)Line);
     }
 
+    /// <summary>Asks for a packet whose turn to be copied comes soon.</summary>
+    /// <param name="slot">Which place.</param>
+    /// <param name="bytesWritten">Bytes in it, header included.</param>
+    /// <param name="ahead">What has been asked for.</param>
+    // Safety: a hint, which touches nothing.
+    internal void Ask(uint slot, uint bytesWritten, ref ReadAhead ahead) =>
+        ahead.Ask((nint)(_start + (slot * (nuint)_stride) + _header), Math.Min(bytesWritten, Size));
+
     /// <summary>Writes a header alone.</summary>
     // Safety: the place is inside the range and longer than a header.
     internal void WriteHeader(uint slot, ulong offload, ushort checksumOffset)

@@ -291,10 +291,10 @@ public sealed class HostileNotifierTests
             for (int i = 0; i < 1000; i++) Signal(notifier);
         }).Should().Be(0);
 
-        // The count is of the whole process, where the test host and the compiler allocate too: the quietest round counts.
+        // The count is of the whole process, where the test host and the compiler allocate too: the quietest round counts. The smallest object has 24 bytes.
         double perWait = double.MaxValue;
         for (int round = 0; round < 10 && perWait > 0.1; round++) perWait = Math.Min(perWait, await AllocatedByWaits(notifier, 1000));
-        perWait.Should().BeLessThan(0.1, "bytes a wait");
+        perWait.Should().BeLessThan(1, "bytes a wait");
     }
 
     private static void Signal(EventNotifier notifier)
