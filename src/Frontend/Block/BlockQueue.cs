@@ -190,6 +190,8 @@ public sealed partial class BlockQueue
             if (_collected.Count > 0)
                 return TakeCollected(completions);
             count = _ring.Drain(_drained.AsSpan(0, Math.Min(completions.Length, _drained.Length)));
+            for (int i = 1; i < count; i++)
+                _slots.AskForStatus((int)_drained[i].Token);
             for (int i = 0; i < count; i++)
                 completions[i] = Complete(_drained[i]);
         }

@@ -73,6 +73,9 @@ internal sealed class BlockSlots
 
     internal void WriteHeader(int slot, in VirtioBlkRequestHeader header) => _control.Write(Place(Header(slot)), header);
 
+    /// <summary>Asks for a status that will be read soon: all of a burst at once, where each would wait for the one before it.</summary>
+    internal void AskForStatus(int slot) => _control.Prefetch(Place(Status(slot)));
+
     /// <summary>
     /// Reads the status, and leaves one there that no device writes, so that it is seen when the next request gets none. Now and not before the next request, which would
     /// take the line from a device that is answering the slots beside this one.

@@ -65,8 +65,14 @@ internal sealed class DriverDescriptors
     }
 
     /// <summary>Records a request whose descriptors were just taken, <paramref name="head"/> first.</summary>
-    internal void Hold(ushort head, ushort tail, ushort count, in DriverRequest request) =>
-        _held[head] = new Held { Tail = tail, Count = count, Request = request };
+    // Field by field: a whole value is put together on the stack in small stores and read back in larger ones, which then wait until all stores before them have reached the cache.
+    internal void Hold(ushort head, ushort tail, ushort count, in DriverRequest request)
+    {
+        ref Held held = ref _held[head];
+        held.Tail = tail;
+        held.Count = count;
+        held.Request = request;
+    }
 
     /// <summary>Gives the descriptors of a request back. False when no request in flight has this head.</summary>
     internal bool TryRelease(ushort head, out DriverRequest request)

@@ -44,6 +44,11 @@ internal readonly unsafe struct MappedWindow
         return Unsafe.ReadUnaligned<T>(_start + offset);
     }
 
+    /// <summary>Asks for the line of a place that will be read soon.</summary>
+    // Safety: a hint, which touches nothing.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void Prefetch(ulong offset) => PacketStream.PrefetchLine((nint)(_start + offset));
+
     // Safety: as for one value.
     internal void CopyFrom(ReadOnlySpan<byte> source, ulong offset)
     {
