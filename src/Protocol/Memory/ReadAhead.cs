@@ -35,8 +35,9 @@ internal struct ReadAhead
     {
         if (!_isDecided)
         {
+            // Counted twice, to change at twice the pace of the sender, which may be trying two ways of its own: were both to change at the same time, each would judge the other's.
             _isDecided = true;
-            _asks = choice.Next(packets);
+            _asks = choice.Next(2 * packets);
         }
 
         return _asks;
