@@ -7,7 +7,7 @@
 # it again when a case has ended it, and is stopped at the end. --runs: how often (3). --timeout: seconds to wait for an answer (2); a machine
 # that is busy needs more. --quick: a few chapters, in which no peer ends.
 # Results: out/conformance/PEER/run-1.json, run-1.html and so on, or FOLDER/PEER/…. The exit code is 0 only when all runs of all peers came to their end, with
-# the peer alive, and give the same verdicts and severities; 1: they differ; 2: the command line makes no sense; 3: a peer is not
+# the peer alive, and give the same verdicts (severities that differ are listed); 1: they differ; 2: the command line makes no sense; 3: a peer is not
 # installed, does not start, is gone and does not come back, or a run did not end. With --runs 1 nothing is compared.
 set -u -o pipefail
 began=$PWD
