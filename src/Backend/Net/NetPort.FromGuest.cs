@@ -140,7 +140,7 @@ public sealed partial class NetPort
                 continue;
             }
 
-            if (ReadAhead.Fits(length) && ahead.Asks(ref _aheadChoice, count))
+            if (ReadAhead.Fits(chain.Length) && ahead.Asks(ref _aheadChoice, count))
                 AskAhead(chains, i, count, ref ahead);
             MappedBytes.Copy(chain.Address + (nint)header, packet.Address, length);
             packet.SetOffload(word, checksumOffset);

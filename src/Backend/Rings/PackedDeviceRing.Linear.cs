@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vhost.Protocol;
 
 namespace Vhost.Backend;
@@ -12,48 +13,69 @@ internal sealed partial class PackedDeviceRing
     /// <param name="isOther">Whether something is left there that is next.</param>
     internal int FetchLinear(ref RegionWindow window, Span<LinearChain> chains, bool deviceWrites, out bool isOther)
     {
-        const ushort Looked = (ushort)(DescriptorFlags.Next | DescriptorFlags.Indirect | DescriptorFlags.Write);
-        PackedRing ring = _ring;
-        ushort[] counts = _counts;
         PackedPosition at = _nextAvailable;
-        ushort wanted = (ushort)(deviceWrites ? DescriptorFlags.Write : DescriptorFlags.None);
-        int most = (int)Math.Min((uint)chains.Length, ring.Size - _descriptorsInFlight);
+        DescriptorFlags wanted = deviceWrites ? DescriptorFlags.Write : DescriptorFlags.None;
+        int most = (int)Math.Min((uint)chains.Length, _ring.Size - _descriptorsInFlight);
         int count = 0;
         isOther = false;
-        if (most > 0 && at.IsAvailable(ring.ReadFlags(at.Index)))
+        if (most > 0 && at.IsAvailable(_ring.ReadFlags(at.Index)))
         {
-            ring.PrefetchBehind(at.Index, (uint)most);
+            _ring.PrefetchBehind(at.Index, (uint)most);
         }
 
-        for (; count < most; count++)
+        for (int straight = at.Straight(most); straight > 0; straight = at.Straight(most - count))
         {
-            PackedDescriptor descriptor = ring.ReadPublished(at.Index);
-            ushort id = descriptor.Id;
-            if (!at.IsAvailable(descriptor.Flags))
+            int fetched = FetchStraight(ref window, chains.Slice(count, straight), at, wanted, out isOther);
+            at.Advance((uint)fetched);
+            count += fetched;
+            if (fetched < straight)
             {
                 break;
             }
-
-            if ((descriptor.Flags & Looked) != wanted || id >= (uint)counts.Length || counts[id] != 0
-                || !window.TryResolveWhole(descriptor.Address, descriptor.Length, out nint mapped))
-            {
-                isOther = true;
-                break;
-            }
-
-            if (!deviceWrites)
-            {
-                PacketStream.Prefetch(mapped);
-            }
-
-            counts[id] = 1;
-            chains[count] = new LinearChain(mapped, descriptor.Length, id, descriptor.Address);
-            at.Advance(1);
         }
 
         _nextAvailable = at;
         _descriptorsInFlight += (uint)count;
         return count;
+    }
+
+    /// <summary>Those on one turn of the ring: what makes one of them available is the same for all.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
+    private int FetchStraight(ref RegionWindow window, Span<LinearChain> chains, PackedPosition at, DescriptorFlags wanted, out bool isOther)
+    {
+        const ushort Looked = (ushort)(DescriptorFlags.Next | DescriptorFlags.Indirect | DescriptorFlags.Write)
+            | PackedRingLayout.Available | PackedRingLayout.Used;
+        PackedRing ring = _ring;
+        ushort[] counts = _counts;
+        int expected = at.AvailableFlags | (ushort)wanted;
+        uint index = at.Index;
+        isOther = false;
+        for (int i = 0; i < chains.Length; i++)
+        {
+            PackedDescriptor descriptor = ring.ReadPublished(index + (uint)i);
+            ushort id = descriptor.Id;
+            if ((descriptor.Flags & Looked) != expected || id >= (uint)counts.Length || counts[id] != 0)
+            {
+                isOther = at.IsAvailable(descriptor.Flags);
+                return i;
+            }
+
+            if (!window.TryResolveWhole(descriptor.Address, descriptor.Length, out nint mapped))
+            {
+                isOther = true;
+                return i;
+            }
+
+            if (wanted == DescriptorFlags.None)
+            {
+                PacketStream.Prefetch(mapped);
+            }
+
+            counts[id] = 1;
+            chains[i] = new LinearChain(mapped, descriptor.Length, id, descriptor.Address);
+        }
+
+        return chains.Length;
     }
 
     /// <summary>Gives chains of one buffer back untouched that were fetched last.</summary>
@@ -77,32 +99,45 @@ internal sealed partial class PackedDeviceRing
     /// </param>
     internal void WriteLinear(ReadOnlySpan<LinearChain> chains, ReadOnlySpan<uint> bytesWritten, bool stream)
     {
-        PackedRing ring = _ring;
-        ushort[] counts = _counts;
-        PackedPosition at = _staged;
-        uint first = _published.Index;
-        for (int i = 0; i < chains.Length; i++)
+        for (int done = 0; done < chains.Length;)
         {
-            ushort id = chains[i].Id;
-            counts[id] = 0;
-            PackedDescriptor descriptor = Used(at, id, i < bytesWritten.Length ? bytesWritten[i] : 0, chains[i].GuestAddress);
-            if (!_firstLine.TryHold(first, at.Index, descriptor))
-            {
-                if (stream && PackedRing.LeftInLine(at.Index) <= (uint)(chains.Length - i))
-                {
-                    ring.StreamDescriptor(at.Index, descriptor);
-                }
-                else
-                {
-                    ring.WriteUsed(at.Index, descriptor);
-                }
-            }
-
-            at.Advance(1);
+            int straight = PackedFirstLine.Straight(_published.Index, _staged.Index, _staged.Straight(chains.Length - done), out bool isFirst);
+            ReadOnlySpan<uint> written = done < bytesWritten.Length ? bytesWritten[done..] : [];
+            WriteStraight(chains.Slice(done, straight), written, stream ? PackedRing.InWholeLines(_staged.Index, straight) : 0, isFirst);
+            _staged.Advance((uint)straight);
+            done += straight;
         }
 
-        _staged = at;
         _stagedDescriptors += (uint)chains.Length;
+    }
+
+    /// <summary>Those on one turn of the ring, all of them in the line of the batch's first one, or none.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
+    private void WriteStraight(ReadOnlySpan<LinearChain> chains, ReadOnlySpan<uint> bytesWritten, int streamed, bool holds)
+    {
+        PackedRing ring = _ring;
+        ushort[] counts = _counts;
+        uint index = _staged.Index;
+        uint flags = _staged.UsedFlags;
+        for (int i = 0; i < chains.Length; i++)
+        {
+            ref readonly LinearChain chain = ref chains[i];
+            uint written = i < bytesWritten.Length ? bytesWritten[i] : 0;
+            counts[chain.Id] = 0;
+            PackedDescriptor descriptor = Used(flags, chain.Id, written, chain.GuestAddress);
+            if (holds)
+            {
+                _firstLine.Hold(index + (uint)i, descriptor);
+            }
+            else if (i < streamed)
+            {
+                ring.StreamDescriptor(index + (uint)i, descriptor);
+            }
+            else
+            {
+                ring.WriteUsed(index + (uint)i, descriptor);
+            }
+        }
     }
 
     /// <summary>Writes one used descriptor, named by the last, for chains that were used in order and not written to (virtio 1.2, 2.7.9).</summary>

@@ -179,7 +179,7 @@ internal sealed partial class PackedDeviceRing
 
     private void Stage(ushort id, uint bytesWritten)
     {
-        PackedDescriptor descriptor = Used(_staged, id, bytesWritten);
+        PackedDescriptor descriptor = Used(_staged.UsedFlags, id, bytesWritten);
         if (!_firstLine.TryHold(_published.Index, _staged.Index, descriptor))
         {
             _ring.WriteUsed(_staged.Index, descriptor);
@@ -187,8 +187,8 @@ internal sealed partial class PackedDeviceRing
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static PackedDescriptor Used(PackedPosition at, ushort id, uint bytesWritten, ulong address = 0) =>
-        new(address, bytesWritten, id, (ushort)(at.UsedFlags | (bytesWritten != 0 ? (ushort)DescriptorFlags.Write : 0)));
+    private static PackedDescriptor Used(uint usedFlags, ushort id, uint bytesWritten, ulong address = 0) =>
+        new(address, bytesWritten, id, (ushort)(usedFlags | (bytesWritten != 0 ? (uint)DescriptorFlags.Write : 0)));
 
     /// <summary>Shows the driver all used descriptors written since the last time: those behind the first are in memory when its flags are.</summary>
     /// <returns>Whether it asked to be called for them.</returns>

@@ -45,7 +45,6 @@ internal sealed partial class PackedDriverRing
         Buffer[] all = _buffers;
         PackedPosition at = _nextUsed;
         uint oldest = _oldest;
-        ushort freeId = _freeId;
         int free = _free;
         int left = Shown;
         int count = 0;
@@ -64,14 +63,12 @@ internal sealed partial class PackedDriverRing
             left -= held.Count;
             free += held.Count;
             held.Count = 0;
-            held.NextFree = freeId;
-            freeId = id;
+            _freeIds[_freeIdCount++] = id;
             oldest = Next(oldest);
         }
 
         _nextUsed = at;
         _oldest = oldest;
-        _freeId = freeId;
         _free = free;
         return count;
     }
@@ -117,8 +114,7 @@ internal sealed partial class PackedDriverRing
             _nextUsed.Advance(held.Count);
             _free += held.Count;
             held.Count = 0;
-            held.NextFree = _freeId;
-            _freeId = id;
+            _freeIds[_freeIdCount++] = id;
             _oldest = Next(_oldest);
         }
 
@@ -139,61 +135,96 @@ internal sealed partial class PackedDriverRing
 
     private int DrainUnordered(Span<DriverCompletion> completions, ref DriverFault fault)
     {
+        PrefetchBatch(_ring, _nextUsed, Math.Min(completions.Length, _lastDrained));
+        int count = _stagedRequests == 0 ? DrainSingles(completions) : 0;
+        if (count < completions.Length && _nextUsed.IsUsed(_ring.ReadUsedDescriptor(_nextUsed.Index).Flags))
+        {
+            count += DrainAny(completions[count..], ref fault);
+        }
+
+        _lastDrained = count > 0 ? count : _lastDrained;
+        return count;
+    }
+
+    /// <summary>Collects requests of one descriptor each. Whatever is anything else, or wrong, is left for <see cref="DrainAny"/>. All requests were shown.</summary>
+    private int DrainSingles(Span<DriverCompletion> completions)
+    {
+        int most = Math.Min(completions.Length, Shown);
+        int count = 0;
+        for (int straight = _nextUsed.Straight(most); straight > 0; straight = _nextUsed.Straight(most - count))
+        {
+            int drained = DrainStraight(completions.Slice(count, straight), _nextUsed);
+            _nextUsed.Advance((uint)drained);
+            _free += drained;
+            count += drained;
+            if (drained < straight)
+            {
+                break;
+            }
+        }
+
+        return count;
+    }
+
+    /// <summary>Those on one turn of the ring: what makes one of them used is the same for all.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
+    private int DrainStraight(Span<DriverCompletion> completions, PackedPosition at)
+    {
         PackedRing ring = _ring;
         Buffer[] all = _buffers;
-        PackedPosition at = _nextUsed;
-        ushort freeId = _freeId;
-        int free = _free;
+        Span<ushort> freeIds = _freeIds.AsSpan(_freeIdCount);
+        uint index = at.Index;
+        int expected = at.UsedFlags;
+        int count = 0;
+        for (; count < completions.Length && count < freeIds.Length; count++)
+        {
+            PackedDescriptor used = ring.ReadUsedDescriptor(index + (uint)count);
+            uint id = used.Id;
+            if ((used.Flags & (PackedRingLayout.Available | PackedRingLayout.Used)) != expected || id >= (uint)all.Length || all[id].Count != 1)
+            {
+                break;
+            }
+
+            ref Buffer held = ref all[id];
+            completions[count] = held.Request.Complete(UsedLength(used));
+            held.Count = 0;
+            freeIds[count] = (ushort)id;
+        }
+
+        _freeIdCount += count;
+        return count;
+    }
+
+    private int DrainAny(Span<DriverCompletion> completions, ref DriverFault fault)
+    {
         int left = Shown;
         int count = 0;
-        int unknown = -1;
         UnshownRequests? unshown = MarkUnshown();
-        PrefetchBatch(ring, at, Math.Min(completions.Length, _lastDrained));
         while (count < completions.Length)
         {
-            PackedDescriptor used = ring.ReadUsedDescriptor(at.Index);
-            if (!at.IsUsed(used.Flags))
+            PackedDescriptor used = _ring.ReadUsedDescriptor(_nextUsed.Index);
+            if (!_nextUsed.IsUsed(used.Flags))
             {
                 break;
             }
 
             ushort id = used.Id;
-            if (id >= (uint)all.Length || all[id].Count == 0 || all[id].Count > left || (unshown is not null && unshown.Has(id)))
+            if (id >= (uint)_buffers.Length || _buffers[id].Count == 0 || _buffers[id].Count > left || (unshown is not null && unshown.Has(id)))
             {
-                unknown = id;
+                Unknown(id, ref fault);
                 break;
             }
 
-            ref Buffer held = ref all[id];
+            ref Buffer held = ref _buffers[id];
             completions[count++] = held.Request.Complete(UsedLength(used));
-            if (held.Count == 1)
-            {
-                at.Advance(1); // known without the record: the next descriptor need not wait for it
-                left--;
-                free++;
-            }
-            else
-            {
-                at.Advance(held.Count);
-                left -= held.Count;
-                free += held.Count;
-            }
-
+            _nextUsed.Advance(held.Count);
+            left -= held.Count;
+            _free += held.Count;
             held.Count = 0;
-            held.NextFree = freeId;
-            freeId = id;
+            _freeIds[_freeIdCount++] = id;
         }
 
-        _nextUsed = at;
-        _freeId = freeId;
-        _free = free;
-        _lastDrained = count > 0 ? count : _lastDrained;
         ForgetUnshown(unshown);
-        if (unknown >= 0)
-        {
-            Unknown((ushort)unknown, ref fault);
-        }
-
         return count;
     }
 

@@ -7,18 +7,19 @@ namespace Vhost.Frontend;
 /// <summary>The driver's side of a packed ring: its own positions and its private record, and the accesses to the shared words in their order.</summary>
 internal sealed partial class PackedDriverRing
 {
-    private const ushort None = ushort.MaxValue;
-
     private readonly PackedRing _ring;
     private readonly IndirectTables? _indirect;
     private readonly bool _eventIndex;
     private readonly Buffer[] _buffers;
     private readonly ushort[]? _inOrder;
 
+    /// <summary>Ids that no request has, the last ones first to be taken.</summary>
+    private readonly ushort[] _freeIds;
+    private int _freeIdCount;
+
     private PackedPosition _nextAvailable;
     private PackedPosition _nextUsed;
     private int _free;
-    private ushort _freeId;
 
     /// <summary>Where the first request since the last publication is: its flags go out last, and make all of them visible at once.</summary>
     private uint _firstStaged;
@@ -49,6 +50,7 @@ internal sealed partial class PackedDriverRing
         _indirect = indirect;
         _eventIndex = (features & VirtioFeatures.EventIndex) != 0;
         _buffers = new Buffer[ring.Size];
+        _freeIds = new ushort[ring.Size];
         _stagedIds = new ushort[ring.Size];
         _unshown = new UnshownRequests((int)ring.Size);
         _inOrder = (features & VirtioFeatures.InOrder) != 0 ? new ushort[ring.Size] : null;
@@ -72,8 +74,7 @@ internal sealed partial class PackedDriverRing
     /// <summary>Writes a request; the device does not see it yet. The caller has checked that there is room.</summary>
     internal void Submit(ReadOnlySpan<GuestBuffer> readable, ReadOnlySpan<GuestBuffer> writable, bool indirect, in DriverRequest request)
     {
-        ushort id = _freeId;
-        _freeId = _buffers[id].NextFree;
+        ushort id = _freeIds[--_freeIdCount];
         int count = 1;
         if (indirect)
         {
@@ -86,7 +87,7 @@ internal sealed partial class PackedDriverRing
             WriteChain(readable, writable, id);
         }
 
-        _buffers[id] = new Buffer { Request = request, Count = (ushort)count, NextFree = None };
+        _buffers[id] = new Buffer { Request = request, Count = (ushort)count };
         _free -= count;
         _stagedIds[_stagedRequests++] = id;
         if (_inOrder is not null)
@@ -99,49 +100,61 @@ internal sealed partial class PackedDriverRing
     /// <summary>Writes requests of one buffer each; the device does not see them yet. The caller has checked that there is room.</summary>
     internal void SubmitSingles(ReadOnlySpan<GuestBuffer> buffers, DescriptorFlags flags, ReadOnlySpan<ulong> tokens, bool stream)
     {
+        _firstStaged = _stagedDescriptors == 0 ? _nextAvailable.Index : _firstStaged;
+        for (int done = 0; done < buffers.Length;)
+        {
+            int straight = PackedFirstLine.Straight(_firstStaged, _nextAvailable.Index, _nextAvailable.Straight(buffers.Length - done), out bool isFirst);
+            SubmitStraight(buffers.Slice(done, straight), flags, tokens.Slice(done, straight), stream, isFirst);
+            _nextAvailable.Advance((uint)straight);
+            done += straight;
+        }
+
+        _stagedDescriptors += (uint)buffers.Length;
+        _free -= buffers.Length;
+    }
+
+    /// <summary>Those on one turn of the ring, all of them in the line of the batch's first one, or none.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
+    private void SubmitStraight(ReadOnlySpan<GuestBuffer> buffers, DescriptorFlags flags, ReadOnlySpan<ulong> tokens, bool stream, bool holds)
+    {
         PackedRing ring = _ring;
         Buffer[] all = _buffers;
         ushort[]? inOrder = _inOrder;
-        Span<ushort> staged = _stagedIds.AsSpan(_stagedRequests, buffers.Length);
-        PackedPosition at = _nextAvailable;
-        uint first = _firstStaged = _stagedDescriptors == 0 ? at.Index : _firstStaged;
-        ushort id = _freeId;
+        ReadOnlySpan<ushort> ids = _freeIds.AsSpan(_freeIdCount - buffers.Length, buffers.Length);
+        ids.CopyTo(_stagedIds.AsSpan(_stagedRequests));
+        uint index = _nextAvailable.Index;
+        ulong allFlags = (ulong)((uint)flags | _nextAvailable.AvailableFlags) << 48;
         uint writable = flags == DescriptorFlags.None ? 0 : uint.MaxValue;
-        for (int i = 0; i < buffers.Length && i < tokens.Length && i < staged.Length; i++)
+        for (int i = 0; i < buffers.Length && i < tokens.Length && i < ids.Length; i++)
         {
             GuestBuffer buffer = buffers[i];
-            staged[i] = id;
+            ushort id = ids[^(i + 1)];
             ref Buffer held = ref all[id];
             held.Request = new DriverRequest(tokens[i], buffer.Length & writable);
             held.Count = 1;
-            PackedDescriptor descriptor = new(buffer.Address.Value, buffer.Length, id, (ushort)((ushort)flags | at.AvailableFlags));
-            if (!_firstLine.TryHold(first, at.Index, descriptor))
+            PackedDescriptor descriptor = new(buffer.Address.Value, buffer.Length | ((ulong)id << 32) | allFlags);
+            if (holds)
             {
-                if (stream)
-                {
-                    ring.StreamDescriptor(at.Index, descriptor);
-                }
-                else
-                {
-                    ring.WriteDescriptor(at.Index, descriptor);
-                }
+                _firstLine.Hold(index + (uint)i, descriptor);
+            }
+            else if (stream)
+            {
+                ring.StreamDescriptor(index + (uint)i, descriptor);
+            }
+            else
+            {
+                ring.WriteDescriptor(index + (uint)i, descriptor);
             }
 
-            at.Advance(1);
             if (inOrder is not null)
             {
                 inOrder[_newest] = id;
                 _newest = Next(_newest);
             }
-
-            id = held.NextFree;
         }
 
-        _nextAvailable = at;
-        _stagedDescriptors += (uint)buffers.Length;
+        _freeIdCount -= buffers.Length;
         _stagedRequests += buffers.Length;
-        _freeId = id;
-        _free -= buffers.Length;
     }
 
     /// <summary>Shows the device all requests written since the last time. <see cref="IsKickWanted"/> follows.</summary>
@@ -176,12 +189,13 @@ internal sealed partial class PackedDriverRing
     internal void Reset()
     {
         _ring.Clear();
-        for (int i = 0; i < _buffers.Length; i++)
+        Array.Clear(_buffers);
+        for (int i = 0; i < _freeIds.Length; i++)
         {
-            _buffers[i] = new Buffer { NextFree = i + 1 < _buffers.Length ? (ushort)(i + 1) : None };
+            _freeIds[i] = (ushort)(_freeIds.Length - 1 - i);
         }
 
-        _freeId = 0;
+        _freeIdCount = _freeIds.Length;
         _free = _buffers.Length;
         _nextAvailable = new PackedPosition(0, wrap: true, _ring.Size);
         _nextUsed = _nextAvailable;
@@ -231,6 +245,5 @@ internal sealed partial class PackedDriverRing
 
         /// <summary>Descriptors held; 0 means that no request in flight has this id.</summary>
         public ushort Count;
-        public ushort NextFree;
     }
 }

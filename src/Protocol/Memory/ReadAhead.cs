@@ -10,7 +10,7 @@ namespace Vhost.Protocol;
 internal struct ReadAhead
 {
     /// <summary>Packets up to this length are asked for as a whole when they are seen: see <see cref="PacketStream.Prefetch"/>.</summary>
-    private const uint Short = 128;
+    internal const uint Short = 128;
 
     /// <summary>In longer ones the processor's own looking ahead does better.</summary>
     private const uint Long = 4096;

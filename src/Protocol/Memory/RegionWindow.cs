@@ -69,9 +69,18 @@ internal struct RegionWindow
 
     /// <summary>Where a range of at least one byte is mapped, when all of it lies in one region.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal bool TryResolveWhole(ulong guestAddress, uint length, out nint address) =>
-        TryResolveHere(guestAddress, length, out address)
-        || (length != 0 && TryResolveElsewhere(guestAddress, length, out address, out uint contiguous) && contiguous == length);
+    internal bool TryResolveWhole(ulong guestAddress, uint length, out nint address)
+    {
+        if (TryResolveHere(guestAddress, length, out address))
+            return true;
+        address = FindWhole(guestAddress, length);
+        return address != 0;
+    }
+
+    /// <summary>The same range, elsewhere. 0: it is not mapped so, as nothing is at address 0.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)] // its variables would take those of the caller's loop out of their registers
+    private nint FindWhole(ulong guestAddress, uint length) =>
+        length != 0 && TryResolveElsewhere(guestAddress, length, out nint address, out uint contiguous) && contiguous == length ? address : 0;
 
     private bool TryResolveElsewhere(ulong guestAddress, uint length, out nint address, out uint contiguous)
     {

@@ -71,6 +71,10 @@ internal struct PackedPosition
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal readonly bool IsUsed(ushort flags) => (flags & (PackedRingLayout.Available | PackedRingLayout.Used)) == UsedFlags;
 
+    /// <summary>How many of so many descriptors from here on are on the same turn: their flags are the same, and they lie one behind the other.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal readonly int Straight(int most) => (int)Math.Min((uint)most, _size - Index);
+
     /// <summary>Moves on by up to the ring's size.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Advance(uint count)

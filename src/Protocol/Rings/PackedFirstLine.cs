@@ -22,8 +22,26 @@ internal struct PackedFirstLine()
     {
         if ((first ^ position) >= PerLine)
             return false;
-        _held[_count++] = new Held { Position = position, Descriptor = descriptor };
+        Hold(position, descriptor);
         return true;
+    }
+
+    /// <summary>Keeps a descriptor that lies in the line of the batch's first one.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void Hold(uint position, in PackedDescriptor descriptor) => _held[_count++] = new Held { Position = position, Descriptor = descriptor };
+
+    /// <summary>How many of so many descriptors that lie one behind the other are in the line of the batch's first one, or are not.</summary>
+    /// <param name="first">Place of the batch's first descriptor.</param>
+    /// <param name="position">Place of the first of these.</param>
+    /// <param name="most">How many there are.</param>
+    /// <param name="isFirst">Whether they are in that line.</param>
+    internal static int Straight(uint first, uint position, int most, out bool isFirst)
+    {
+        uint line = first & ~(PerLine - 1);
+        isFirst = (first ^ position) < PerLine;
+        return isFirst ? Math.Min(most, (int)(line + PerLine - position))
+            : position < line ? Math.Min(most, (int)(line - position))
+            : most;
     }
 
     /// <summary>Writes whole descriptors, for a driver.</summary>

@@ -86,9 +86,8 @@ internal readonly unsafe struct PackedRing
         }
     }
 
-    /// <summary>Descriptors from a position on to the end of its cache line.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static uint LeftInLine(uint position) => PerLine - (position % PerLine);
+    /// <summary>How many of so many descriptors from a position on there are up to the end of the last line of which they take all that is left.</summary>
+    internal static int InWholeLines(uint position, int descriptors) => Math.Max(0, descriptors - (int)((position + (uint)descriptors) % PerLine));
 
     /// <summary>One load of length, id and flags: all that a used descriptor says.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
