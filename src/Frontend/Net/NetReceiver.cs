@@ -65,7 +65,7 @@ public sealed partial class NetReceiver : NetClientQueue
             while (received < packets.Length)
             {
                 Span<PacketBuffer> chunk = packets.Slice(received, Math.Min(packets.Length - received, Chunk));
-                int count = ReceiveChunk(chunk);
+                int count = ReceiveChunk(chunk, received);
                 received += count;
                 if (count < chunk.Length)
                     break;
@@ -116,7 +116,10 @@ public sealed partial class NetReceiver : NetClientQueue
         }
     }
 
-    private int ReceiveChunk(Span<PacketBuffer> packets)
+    /// <summary>Receives what there is, up to a chunk.</summary>
+    /// <param name="packets">Buffers to receive into.</param>
+    /// <param name="first">Place of the first of them in the caller's burst.</param>
+    private int ReceiveChunk(Span<PacketBuffer> packets, int first)
     {
         int received = 0;
         long bytes = 0;
@@ -131,7 +134,11 @@ public sealed partial class NetReceiver : NetClientQueue
             _ = IsMerged(out int buffers);
             PacketBuffer packet = packets[received];
             if (packet is null)
-                PacketBuffer.ThrowMissing(received);
+            {
+                Count(packets[..received], bytes); // they are delivered
+                PacketBuffer.ThrowMissing(first + received);
+            }
+
             if (!TryReceiveMerged(packet, buffers, out bool good))
                 break;
             bytes += good ? packet.PacketLength : 0;
@@ -142,14 +149,19 @@ public sealed partial class NetReceiver : NetClientQueue
             Finish();
         else if (_count > 0 && _next == _end)
             Refill(Chunk);
-        Counters.Count(received, bytes);
-        if (_classify)
-            Counters.Classify(packets[..received]);
+        Count(packets[..received], bytes);
         return received;
     }
 
-    /// <summary>Takes short packets whose header says nothing, each into one buffer: nearly all of them on such a queue. Ends before the first of any other kind.</summary>
-    /// <returns>How many there are now.</returns>
+    private void Count(ReadOnlySpan<PacketBuffer> packets, long bytes)
+    {
+        Counters.Count(packets.Length, bytes);
+        if (_classify)
+            Counters.Classify(packets);
+    }
+
+    /// <summary>Takes short packets whose header says nothing, each into one buffer: nearly all of them on such a queue. Ends before one of any other kind, or for which the buffer is not ready.</summary>
+    /// <returns>How many were taken.</returns>
     [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
     private int ReceivePlain(Span<PacketBuffer> packets, ref long bytes)
     {
@@ -182,12 +194,10 @@ public sealed partial class NetReceiver : NetClientQueue
         _next += received;
         _count += received;
         bytes += sum;
-        if (received < packets.Length && packets[received] is null && _next < _end)
-            PacketBuffer.ThrowMissing(received);
         return received;
     }
 
-    /// <summary>Takes packets that lie in one buffer each, up to the first that does not.</summary>
+    /// <summary>Takes packets that lie in one buffer each, up to the first that does not, or for which there is no buffer.</summary>
     /// <returns>How many there are now; buffers that cannot be used were counted.</returns>
     [MethodImpl(MethodImplOptions.NoInlining)] // a loop of its own, with the registers to itself
     private int ReceiveWhole(Span<PacketBuffer> packets, ref long bytes)
@@ -216,7 +226,7 @@ public sealed partial class NetReceiver : NetClientQueue
             uint length = done.BytesWritten - header;
             PacketBuffer packet = packets[received];
             if (packet is null)
-                PacketBuffer.ThrowMissing(received);
+                break;
             bool fits = packet.TryPrepare(length); // what may throw comes before the place is the device's again
             _next++;
             _reposted[_count] = _places[slot];

@@ -195,10 +195,12 @@ internal sealed partial class PackedDriverRing
         return count;
     }
 
+    /// <summary>Collects requests of any number of descriptors, some of which the device may not have been shown.</summary>
     private int DrainAny(Span<DriverCompletion> completions, ref DriverFault fault)
     {
         int left = Shown;
         int count = 0;
+        int unknown = -1;
         UnshownRequests? unshown = MarkUnshown();
         while (count < completions.Length)
         {
@@ -211,7 +213,7 @@ internal sealed partial class PackedDriverRing
             ushort id = used.Id;
             if (id >= (uint)_buffers.Length || _buffers[id].Count == 0 || _buffers[id].Count > left || (unshown is not null && unshown.Has(id)))
             {
-                Unknown(id, ref fault);
+                unknown = id;
                 break;
             }
 
@@ -225,6 +227,11 @@ internal sealed partial class PackedDriverRing
         }
 
         ForgetUnshown(unshown);
+        if (unknown >= 0)
+        {
+            Unknown((ushort)unknown, ref fault);
+        }
+
         return count;
     }
 

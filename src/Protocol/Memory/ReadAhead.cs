@@ -23,7 +23,7 @@ internal struct ReadAhead
     private bool _isDecided;
     private bool _asks;
 
-    /// <summary>Whether a packet is of a length that is better asked for.</summary>
+    /// <summary>Whether a packet is of a length, header included, that is better asked for.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static bool Fits(uint length) => length - Short - 1 <= Long - Short - 1;
 

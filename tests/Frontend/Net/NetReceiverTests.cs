@@ -156,6 +156,31 @@ public sealed class NetReceiverTests : NetQueueBench
         Receiver.Statistics.InFlight.Should().Be(16);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_missing_buffer_is_named_behind_packets_of_several_lengths_and_these_are_counted(bool packed)
+    {
+        StartReceiver(packed, net: 0);
+        List<HandChain> offered = Device.All();
+        int[] lengths = [60, 61, 400, 62];
+        for (int i = 0; i < lengths.Length; i++)
+        {
+            Fill(offered[i], [.. One, .. Bytes(lengths[i])]);
+            Device.Use(offered[i], 12 + (uint)lengths[i]);
+        }
+
+        PacketBuffer[] got = Rent(4);
+        Action receive = () => Receiver.ReceiveBurst([got[0], got[1], got[2], null!]);
+
+        receive.Should().Throw<ArgumentException>().WithMessage("*Buffer 3 *");
+        (Receiver.Statistics.Packets, Receiver.Statistics.Bytes).Should().Be((3, 521));
+        BytesOf(got[2]).Should().Equal(Bytes(400));
+        Receiver.ReceiveBurst([got[3]]).Should().Be(1);
+        BytesOf(got[3]).Should().Equal(Bytes(62));
+        (Receiver.Statistics.Packets, Receiver.Statistics.Bytes).Should().Be((4, 583));
+    }
+
     [Fact]
     public void An_ancient_device_gets_a_descriptor_for_the_header()
     {

@@ -14,7 +14,10 @@ public sealed class PackedStretchTests
         for (uint first = 0; first < Math.Min(size, 16); first++)
         {
             for (int batch = 1; batch <= size; batch++)
-                Walk(first, size, batch).Should().Be(batch);
+            {
+                for (int before = 0; before <= batch; before++)
+                    Walk(first, size, before, batch).Should().Be(batch, "of which {0} were written by an earlier call", before);
+            }
         }
     }
 
@@ -32,10 +35,11 @@ public sealed class PackedStretchTests
         }
     }
 
-    private static int Walk(uint first, uint size, int batch)
+    private static int Walk(uint first, uint size, int before, int batch)
     {
         PackedPosition at = new(first, wrap: true, size);
-        int walked = 0;
+        at.Advance((uint)before);
+        int walked = before;
         while (walked < batch)
         {
             int stretch = PackedFirstLine.Straight(first, at.Index, at.Straight(batch - walked), out bool isFirst);
