@@ -131,7 +131,6 @@ public sealed partial class NetReceiver : NetClientQueue
             received += ReceiveWhole(packets[received..], ref bytes);
             if (_next != before)
                 continue;
-            _ = IsMerged(out int buffers);
             PacketBuffer packet = packets[received];
             if (packet is null)
             {
@@ -139,6 +138,7 @@ public sealed partial class NetReceiver : NetClientQueue
                 PacketBuffer.ThrowMissing(first + received);
             }
 
+            _ = IsMerged(out int buffers);
             if (!TryReceiveMerged(packet, buffers, out bool good))
                 break;
             bytes += good ? packet.PacketLength : 0;
@@ -182,7 +182,7 @@ public sealed partial class NetReceiver : NetClientQueue
             ulong slot = done.Token;
             uint length = done.BytesWritten - header;
             PacketBuffer packet = packets[received];
-            if (packet is null || done.LengthClamped || length - 1 >= most || slot >= (ulong)places.Length || !packet.TryPrepareLinear(length))
+            if (packet is null || done.LengthClamped || length - 1 >= most || slot >= (ulong)places.Length || !packet.IsLinear || !packet.TryPrepare(length))
                 break;
             MappedBytes.Copy(slots.Address((uint)slot, header, length), packet.Address, length);
             packet.SetOffload(0, 0);

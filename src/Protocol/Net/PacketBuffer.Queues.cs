@@ -26,18 +26,6 @@ public sealed partial class PacketBuffer
         return true;
     }
 
-    /// <summary>As <see cref="TryPrepare"/>, for a buffer that nothing hangs on. False also when something does, and nothing has changed.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal bool TryPrepareLinear(uint length)
-    {
-        int offset = Pool.Headroom;
-        if (length > (uint)(_size - offset) || _next is not null)
-            return false;
-        _offset = offset;
-        _length = (int)length;
-        return true;
-    }
-
     /// <summary>A burst that names no buffer where it should: perhaps fewer were rented than asked for.</summary>
     [DoesNotReturn]
     internal static void ThrowMissing(int index) => throw new ArgumentException(FormattableString.Invariant($"Buffer {index} of the burst is null."));
