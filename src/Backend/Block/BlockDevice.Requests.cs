@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vhost.Protocol;
 
 namespace Vhost.Backend;
@@ -68,7 +69,7 @@ public sealed partial class BlockDevice
             catch (Exception e)
             {
                 LastStorageError = e;
-                queue.Complete(burst.Fetched(place).Id, Answer(ref turn.Counters, burst.Writable(place), VirtioBlkStatus.IoError, 0));
+                queue.Complete(burst.Fetched(place).Id, Answer(ref turn.Counters, burst, place, VirtioBlkStatus.IoError, 0));
                 place++;
             }
         }
@@ -83,7 +84,7 @@ public sealed partial class BlockDevice
         {
             ref readonly FetchedChain chain = ref burst.Fetched(place);
             turn.Count((ulong)chain.ReadableLength + chain.WritableLength);
-            if (chain.WritableLength == 0 || !burst.Readable(place).TryRead(out VirtioBlkRequestHeader header))
+            if (chain.WritableLength == 0 || !burst.TryRead(place, out VirtioBlkRequestHeader header))
             {
                 Drop(queue, chain.Id, ref turn.Counters);
                 continue;
@@ -92,7 +93,7 @@ public sealed partial class BlockDevice
             uint written = 0;
             VirtioBlkStatus status = Execute(burst, place, header, ref turn, ref written);
             if (status != Pending)
-                queue.Complete(chain.Id, Answer(ref turn.Counters, burst.Writable(place), status, written));
+                queue.Complete(chain.Id, Answer(ref turn.Counters, burst, place, status, written));
         }
     }
 
@@ -106,28 +107,28 @@ public sealed partial class BlockDevice
 
     /// <summary>Counts a request and writes its status.</summary>
     /// <returns>The used length: data written and the status byte.</returns>
-    private static uint Answer(ref BlockRequestCounters counters, GuestBuffers writable, VirtioBlkStatus status, uint written)
+    private static uint Answer(ref BlockRequestCounters counters, in ChainBurst burst, int place, VirtioBlkStatus status, uint written)
+    {
+        burst.TryWriteLast(place, (byte)status);
+        return Count(ref counters, status, written);
+    }
+
+    private static uint Count(ref BlockRequestCounters counters, VirtioBlkStatus status, uint written)
     {
         counters.Served++;
-        if (status != VirtioBlkStatus.Ok)
-        {
-            counters.Failed++;
-            written = 0;
-        }
-
-        writable.Slice(writable.Length - 1, 1).TryWrite((byte)status);
-        return written + 1;
+        if (status == VirtioBlkStatus.Ok)
+            return written + 1;
+        counters.Failed++;
+        return 1;
     }
 
     private VirtioBlkStatus Execute(in ChainBurst burst, int place, in VirtioBlkRequestHeader header, ref BlockTurn turn, ref uint written)
     {
-        GuestBuffers writable = burst.Writable(place);
-        GuestBuffers input = writable.Slice(0, writable.Length - 1);
         switch (header.Type)
         {
             case VirtioBlkRequestType.In:
-                written = input.Length;
-                return Read(burst, place, header.Sector, input, ref turn);
+                written = InputLength(burst, place);
+                return Read(burst, place, header.Sector, written, ref turn);
 
             case VirtioBlkRequestType.Out:
                 return Write(burst, place, header.Sector, ref turn);
@@ -136,7 +137,7 @@ public sealed partial class BlockDevice
                 return Flush(burst, place, turn.Later);
 
             case VirtioBlkRequestType.GetId:
-                return GetId(input, ref written);
+                return GetId(Input(burst, place), ref written);
 
             case VirtioBlkRequestType.Discard or VirtioBlkRequestType.WriteZeroes when (BlockFeatures & VirtioBlkFeatures.Discard) != 0:
                 return ChangeRanges(burst, place, header.Type, ref turn);
@@ -146,17 +147,26 @@ public sealed partial class BlockDevice
         }
     }
 
-    private VirtioBlkStatus Read(in ChainBurst burst, int place, ulong sector, GuestBuffers input, ref BlockTurn turn)
+    /// <summary>All that the device writes but for the status.</summary>
+    private static GuestBuffers Input(in ChainBurst burst, int place) => burst.WritableBefore(place, 1);
+
+    private static uint InputLength(in ChainBurst burst, int place) => burst.Fetched(place).WritableLength - 1;
+
+    private VirtioBlkStatus Read(in ChainBurst burst, int place, ulong sector, uint length, ref BlockTurn turn)
     {
-        if (!IsInside(sector, input.Length))
+        if (!IsInside(sector, length))
             return VirtioBlkStatus.IoError;
-        if (turn.Later is { } later)
-            return later.TryRead(burst[place], SectorMath.ToBytes(sector), input, turn.IsAlone) ? VirtioBlkStatus.Ok : Pending;
-        if (input.Length > BlockTurn.MostAtOnce)
-            return BeginLong(burst, place, BlockStep.Read, sector, input.Length, ref turn);
-        _storage.Read(SectorMath.ToBytes(sector), input);
+        if (turn.Later is not null)
+            return ReadLater(burst, place, sector, ref turn);
+        if (length > BlockTurn.MostAtOnce)
+            return BeginLong(burst, place, BlockStep.Read, sector, length, ref turn);
+        _storage.Read(SectorMath.ToBytes(sector), Input(burst, place));
         return VirtioBlkStatus.Ok;
     }
+
+    [MethodImpl(MethodImplOptions.NoInlining)] // its locals would be cleared for requests that are carried out at once, too
+    private static VirtioBlkStatus ReadLater(in ChainBurst burst, int place, ulong sector, ref BlockTurn turn) =>
+        turn.Later!.TryRead(burst[place], SectorMath.ToBytes(sector), Input(burst, place), turn.IsAlone) ? VirtioBlkStatus.Ok : Pending;
 
     private VirtioBlkStatus Write(in ChainBurst burst, int place, ulong sector, ref BlockTurn turn)
     {
@@ -174,6 +184,7 @@ public sealed partial class BlockDevice
     }
 
     /// <summary>It is carried out piece by piece in the turns that follow, and nothing else of the queue before it has ended.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private static VirtioBlkStatus BeginLong(in ChainBurst burst, int place, BlockStep step, ulong sector, uint length, ref BlockTurn turn)
     {
         turn.Long!.Begin(burst[place], step, SectorMath.ToBytes(sector), length);

@@ -197,8 +197,11 @@ public sealed partial class BlockDevice
 
     /// <summary>For a request that is answered after the turn in which it was taken. On the worker of its queue.</summary>
     /// <returns>The used length.</returns>
-    internal uint Answer(int queue, GuestBuffers writable, VirtioBlkStatus status, uint written) =>
-        Answer(ref _counters[queue], writable, status, written);
+    internal uint Answer(int queue, GuestBuffers writable, VirtioBlkStatus status, uint written)
+    {
+        writable.Slice(writable.Length - 1, 1).TryWrite((byte)status);
+        return Count(ref _counters[queue], status, written);
+    }
 
     /// <summary>Notes an error that is answered with VIRTIO_BLK_S_IOERR.</summary>
     internal void StorageFailed(Exception error) => LastStorageError = error;

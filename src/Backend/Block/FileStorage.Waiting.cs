@@ -31,7 +31,7 @@ public sealed partial class FileStorage
 
     /// <summary>Reads what is in the page cache.</summary>
     /// <returns>Bytes of the front of <paramref name="destination"/> that were filled.</returns>
-    internal uint ReadNow(ulong offset, GuestBuffers destination)
+    internal uint ReadNow(ulong offset, in GuestBuffers destination)
     {
         if (!_readsNow)
             return 0;
@@ -43,7 +43,7 @@ public sealed partial class FileStorage
 
     /// <summary>Writes to the page cache, as far as that needs no waiting.</summary>
     /// <returns>Bytes of the front of <paramref name="source"/> that were written.</returns>
-    internal uint WriteNow(ulong offset, GuestBuffers source)
+    internal uint WriteNow(ulong offset, in GuestBuffers source)
     {
         if (_writesNow)
         {

@@ -45,7 +45,7 @@ public sealed partial class FileStorage : IBlockStorage
     public bool IsAsynchronous => _asynchronous;
 
     /// <inheritdoc/>
-    public void Read(ulong offset, GuestBuffers destination)
+    public void Read(ulong offset, in GuestBuffers destination)
     {
         ulong read = Suits(destination) ? destination.ReadFromFile(_file, offset) : ReadThroughBuffer(offset, destination);
         if (read != destination.Length)
@@ -53,7 +53,7 @@ public sealed partial class FileStorage : IBlockStorage
     }
 
     /// <inheritdoc/>
-    public void Write(ulong offset, GuestBuffers source)
+    public void Write(ulong offset, in GuestBuffers source)
     {
         if (Suits(source))
             source.WriteToFile(_file, offset);

@@ -32,12 +32,12 @@ public interface IBlockStorage : IDisposable
     /// <summary>Fills <paramref name="destination"/> completely.</summary>
     /// <param name="offset">First byte.</param>
     /// <param name="destination">Guest memory.</param>
-    void Read(ulong offset, GuestBuffers destination);
+    void Read(ulong offset, in GuestBuffers destination);
 
     /// <summary>Stores <paramref name="source"/> completely.</summary>
     /// <param name="offset">First byte.</param>
     /// <param name="source">Guest memory.</param>
-    void Write(ulong offset, GuestBuffers source);
+    void Write(ulong offset, in GuestBuffers source);
 
     /// <summary>Returns when everything written so far survives a loss of power.</summary>
     void Flush();

@@ -30,14 +30,14 @@ public sealed class MemoryStorage : IBlockStorage
     public int BatchSize => 8;
 
     /// <inheritdoc/>
-    public void Read(ulong offset, GuestBuffers destination)
+    public void Read(ulong offset, in GuestBuffers destination)
     {
-        while (destination.Length > 0)
+        for (GuestBuffers rest = destination; rest.Length > 0;)
         {
             int start = (int)(offset & (ChunkSize - 1));
-            uint count = Math.Min((uint)(ChunkSize - start), destination.Length);
+            uint count = Math.Min((uint)(ChunkSize - start), rest.Length);
             byte[]? chunk = Volatile.Read(ref _chunks[(int)(offset >> ChunkShift)]);
-            GuestBuffers part = destination.Slice(0, count);
+            GuestBuffers part = rest.Slice(0, count);
             if (chunk is null)
             {
                 part.Fill(0);
@@ -47,20 +47,20 @@ public sealed class MemoryStorage : IBlockStorage
                 part.CopyFrom(chunk.AsSpan(start, (int)count));
             }
 
-            destination = destination.Slice(count);
+            rest = rest.Slice(count);
             offset += count;
         }
     }
 
     /// <inheritdoc/>
-    public void Write(ulong offset, GuestBuffers source)
+    public void Write(ulong offset, in GuestBuffers source)
     {
-        while (source.Length > 0)
+        for (GuestBuffers rest = source; rest.Length > 0;)
         {
             int start = (int)(offset & (ChunkSize - 1));
-            uint count = Math.Min((uint)(ChunkSize - start), source.Length);
-            source.Slice(0, count).CopyTo(Chunk((int)(offset >> ChunkShift)).AsSpan(start, (int)count));
-            source = source.Slice(count);
+            uint count = Math.Min((uint)(ChunkSize - start), rest.Length);
+            rest.Slice(0, count).CopyTo(Chunk((int)(offset >> ChunkShift)).AsSpan(start, (int)count));
+            rest = rest.Slice(count);
             offset += count;
         }
     }

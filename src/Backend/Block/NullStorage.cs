@@ -17,12 +17,12 @@ public sealed class NullStorage : IBlockStorage
     public int BatchSize => 8;
 
     /// <inheritdoc/>
-    public void Read(ulong offset, GuestBuffers destination)
+    public void Read(ulong offset, in GuestBuffers destination)
     {
     }
 
     /// <inheritdoc/>
-    public void Write(ulong offset, GuestBuffers source)
+    public void Write(ulong offset, in GuestBuffers source)
     {
     }
 

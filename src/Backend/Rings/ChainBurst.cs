@@ -49,6 +49,21 @@ public readonly ref struct ChainBurst
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public GuestBuffers Writable(int place) => _batch.Writable(Fetched(place));
 
+    /// <summary>What the device writes of one of them, but for some bytes at the end.</summary>
+    /// <param name="place">Its place in the burst.</param>
+    /// <param name="end">Not more than there are.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal GuestBuffers WritableBefore(int place, uint end) => _batch.WritableBefore(Fetched(place), end);
+
+    /// <summary>Reads one value from the start of what the device reads of one of them. False when that is shorter.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal bool TryRead<T>(int place, out T value)
+        where T : unmanaged => _batch.TryRead(Fetched(place), out value);
+
+    /// <summary>Writes the last byte of what the device writes of one of them. False when it writes nothing.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal bool TryWriteLast(int place, byte value) => _batch.TryWriteLast(Fetched(place), value);
+
     /// <summary>The burst and what was taken right behind it.</summary>
     internal ChainBurst With(int more) => new(_queue, _batch, _first, Count + more);
 

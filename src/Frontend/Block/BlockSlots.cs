@@ -67,7 +67,9 @@ internal sealed class BlockSlots
     internal ReadOnlySpan<GuestBuffer> Chain(int slot, uint length)
     {
         Span<GuestBuffer> chain = _buffers.AsSpan(3 * slot, 3);
-        chain[1] = new GuestBuffer(chain[1].Address, length);
+        ref GuestBuffer data = ref chain[1];
+        if (data.Length != length)
+            data = new GuestBuffer(data.Address, length);
         return chain;
     }
 

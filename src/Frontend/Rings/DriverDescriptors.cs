@@ -71,7 +71,7 @@ internal sealed class DriverDescriptors
         ref Held held = ref _held[head];
         held.Tail = tail;
         held.Count = count;
-        held.Request = request;
+        held.Request = new DriverRequest(request.Token, request.Writable);
     }
 
     /// <summary>Gives the descriptors of a request back. False when no request in flight has this head.</summary>

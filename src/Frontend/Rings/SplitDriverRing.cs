@@ -195,12 +195,12 @@ internal sealed partial class SplitDriverRing
     {
         int left = readable.Length + writable.Length;
         ushort index = 0;
-        foreach (GuestBuffer buffer in readable)
+        foreach (ref readonly GuestBuffer buffer in readable)
         {
             index = WriteLink(buffer, DescriptorFlags.None, --left > 0);
         }
 
-        foreach (GuestBuffer buffer in writable)
+        foreach (ref readonly GuestBuffer buffer in writable)
         {
             index = WriteLink(buffer, DescriptorFlags.Write, --left > 0);
         }

@@ -51,7 +51,7 @@ internal sealed unsafe partial class IoRing : IDisposable
 
     /// <summary>Prepares reading from the file into the front of <paramref name="destination"/>; how much is told with the completion.</summary>
     /// <returns>How much is asked for: at most <see cref="MostBytes"/>.</returns>
-    internal uint Read(int place, ulong offset, GuestBuffers destination) =>
+    internal uint Read(int place, ulong offset, in GuestBuffers destination) =>
         Transfer(Libc.IORING_OP_READ, Libc.IORING_OP_READV, place, offset, destination, 0);
 
     /// <summary>Prepares writing the front of <paramref name="source"/> to the file; how much is told with the completion.</summary>

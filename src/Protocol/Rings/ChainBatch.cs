@@ -90,6 +90,54 @@ internal sealed partial class ChainBatch
     internal GuestBuffers Writable(in FetchedChain chain) =>
         new(_segments.AsSpan(chain.ReadableEnd, chain.End - chain.ReadableEnd), chain.WritableLength);
 
+    /// <summary>What the device writes but for some bytes at the end, not more than there are.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal GuestBuffers WritableBefore(in FetchedChain chain, uint end) =>
+        new(_segments.AsSpan(chain.ReadableEnd, chain.End - chain.ReadableEnd), checked(chain.WritableLength - end));
+
+    /// <summary>Reads one value from the start of what the device reads. False when that is shorter.</summary>
+    /// <remarks>
+    /// Without a list that is made for it: one that is passed on is written field by field and copied as a whole, and a load that spans several stores waits until they, and all
+    /// before them, have left the processor: here for the line of the last request's status.
+    /// </remarks>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal bool TryRead<T>(in FetchedChain chain, out T value)
+        where T : unmanaged
+    {
+        if (chain.ReadableEnd > chain.First)
+        {
+            ref readonly BufferSegment segment = ref _segments[chain.First];
+            if (segment.Length >= (uint)Unsafe.SizeOf<T>())
+            {
+                value = MappedBytes.Read<T>(segment.Address);
+                return true;
+            }
+        }
+
+        return Readable(chain).TryRead(out value);
+    }
+
+    /// <summary>Writes the last byte of what the device writes. False when it writes nothing.</summary>
+    /// <remarks>Without a list, as <see cref="TryRead"/>.</remarks>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal bool TryWriteLast(in FetchedChain chain, byte value)
+    {
+        if (chain.End == chain.ReadableEnd)
+        {
+            return false;
+        }
+
+        // A segment has bytes, unless it was forgotten.
+        ref readonly BufferSegment last = ref _segments[chain.End - 1];
+        if (last.Length == 0)
+        {
+            return false;
+        }
+
+        MappedBytes.Write(last.Address + (nint)(last.Length - 1), value);
+        return true;
+    }
+
     internal ReadOnlySpan<BufferSegment> Segments(in FetchedChain chain) => _segments.AsSpan(chain.First, chain.End - chain.First);
 
     /// <summary>Forgets all chains; what they named may be gone from now on.</summary>

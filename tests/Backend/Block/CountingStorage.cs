@@ -27,9 +27,9 @@ internal sealed class CountingStorage(ulong length) : IBlockStorage
 
     private int _calls;
 
-    public void Read(ulong offset, GuestBuffers destination) => Count(offset, destination.Length);
+    public void Read(ulong offset, in GuestBuffers destination) => Count(offset, destination.Length);
 
-    public void Write(ulong offset, GuestBuffers source) => Count(offset, source.Length);
+    public void Write(ulong offset, in GuestBuffers source) => Count(offset, source.Length);
 
     public void Flush()
     {

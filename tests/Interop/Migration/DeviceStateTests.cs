@@ -195,9 +195,9 @@ public sealed class DeviceStateTests
 
         public ulong Length => _memory.Length;
 
-        public void Read(ulong offset, GuestBuffers destination) => _memory.Read(offset, destination);
+        public void Read(ulong offset, in GuestBuffers destination) => _memory.Read(offset, destination);
 
-        public void Write(ulong offset, GuestBuffers source) => _memory.Write(offset, source);
+        public void Write(ulong offset, in GuestBuffers source) => _memory.Write(offset, source);
 
         public void Flush() => Flushes++;
 

@@ -302,6 +302,139 @@ public sealed class SplitChainWalkerTests : IDisposable
         new SplitChainWalker(Map(memory, ring), batch, VirtioFeatures.None).Walk(0).Should().Be(VirtqueueFault.ChainTooLong);
     }
 
+    [Theory]
+    [InlineData(16u, 0u, 0u)] // in one buffer
+    [InlineData(100u, 0u, 0u)] // the start of a longer one
+    [InlineData(0u, 16u, 0u)] // behind a buffer of no bytes
+    [InlineData(7u, 9u, 0u)] // in two
+    [InlineData(1u, 2u, 13u)] // in three
+    public void A_value_is_read_from_the_start_of_a_chain_whatever_pieces_it_comes_in(uint first, uint second, uint third)
+    {
+        Guid value = new("00112233-4455-6677-8899-aabbccddeeff");
+        Put(value, [(Data, first), (Data + 0x1000, second), (Data + 0x2000, third)]);
+        _ring.Descriptor(0, Data, first, RawSplitRing.Next, 1);
+        _ring.Descriptor(1, Data + 0x1000, second, RawSplitRing.Next, 2);
+        _ring.Descriptor(2, Data + 0x2000, third);
+
+        ChainBatch batch = Walk(0, out _).Batch;
+
+        batch.TryRead(batch[0], out Guid read).Should().BeTrue();
+        read.Should().Be(value);
+    }
+
+    [Fact]
+    public void A_value_that_lies_in_two_regions_is_read_too()
+    {
+        Guid value = new("00112233-4455-6677-8899-aabbccddeeff");
+        Put(value, [(0x20_0000 - 5, 5), (0x20_0000, 11)]);
+        _ring.Descriptor(0, 0x20_0000 - 5, 16);
+
+        ChainBatch batch = Walk(0, out _).Batch;
+
+        batch.TryRead(batch[0], out Guid read).Should().BeTrue();
+        read.Should().Be(value);
+    }
+
+    [Theory]
+    [InlineData(15u)]
+    [InlineData(0u)]
+    public void A_value_is_not_read_from_a_chain_that_has_fewer_bytes_for_the_device_to_read(uint length)
+    {
+        _ring.Descriptor(0, Data, length, RawSplitRing.Next, 1);
+        _ring.Descriptor(1, Data + 0x1000, 100, RawSplitRing.Write);
+
+        ChainBatch batch = Walk(0, out _).Batch;
+
+        batch.TryRead(batch[0], out Guid _).Should().BeFalse("what the device writes is not read");
+    }
+
+    [Theory]
+    [InlineData(512u, 1u, Data + 0x1000)]
+    [InlineData(0u, 1u, Data + 0x1000)]
+    [InlineData(512u, 0u, Data + 511)] // behind it a buffer of no bytes
+    [InlineData(512u, 300u, Data + 0x1000 + 299)]
+    public void The_last_byte_for_the_device_to_write_is_written_and_no_other(uint first, uint second, ulong last)
+    {
+        Fill(Data, 0x2000, 0xEE);
+        _ring.Descriptor(0, Data - 64, 64, RawSplitRing.Next, 1);
+        _ring.Descriptor(1, Data, first, RawSplitRing.Next | RawSplitRing.Write, 2);
+        _ring.Descriptor(2, Data + 0x1000, second, RawSplitRing.Write);
+
+        ChainBatch batch = Walk(0, out _).Batch;
+
+        batch.TryWriteLast(batch[0], 0x01).Should().BeTrue();
+        Changed(Data, 0x2000, 0xEE).Should().Equal(last);
+    }
+
+    [Fact]
+    public void The_last_byte_is_in_the_last_region_that_a_buffer_reaches_into()
+    {
+        Fill(0x20_0000 - 100, 200, 0xEE);
+        _ring.Descriptor(0, 0x20_0000 - 100, 101, RawSplitRing.Write);
+
+        ChainBatch batch = Walk(0, out _).Batch;
+
+        batch.TryWriteLast(batch[0], 0x01).Should().BeTrue();
+        Changed(0x20_0000 - 100, 200, 0xEE).Should().Equal(0x20_0000UL);
+    }
+
+    [Fact]
+    public void A_chain_without_a_byte_to_write_has_no_last_one()
+    {
+        Fill(Data, 16, 0xEE);
+        _ring.Descriptor(0, Data, 16, RawSplitRing.Next, 1);
+        _ring.Descriptor(1, Data, 0, RawSplitRing.Write);
+
+        ChainBatch batch = Walk(0, out _).Batch;
+
+        batch.TryWriteLast(batch[0], 0x01).Should().BeFalse();
+        Changed(Data, 16, 0xEE).Should().BeEmpty();
+    }
+
+    [Fact]
+    public void Nothing_is_read_from_or_written_to_a_chain_whose_memory_may_be_gone()
+    {
+        Fill(Data, 64, 0xEE);
+        _ring.Descriptor(0, Data, 32, RawSplitRing.Next, 1);
+        _ring.Descriptor(1, Data + 32, 32, RawSplitRing.Write);
+        ChainBatch batch = Walk(0, out _).Batch;
+        FetchedChain chain = batch[0];
+
+        batch.Forget();
+
+        batch.TryWriteLast(chain, 0x01).Should().BeFalse();
+        batch.Invoking(forgotten => forgotten.TryRead(chain, out Guid _)).Should().Throw<InvalidOperationException>();
+        Changed(Data, 64, 0xEE).Should().BeEmpty();
+    }
+
+    [Theory]
+    [InlineData(0u, 513u)]
+    [InlineData(1u, 512u)]
+    [InlineData(2u, 511u)]
+    [InlineData(513u, 0u)]
+    public void What_the_device_writes_can_be_had_without_its_end(uint end, uint left)
+    {
+        _ring.Descriptor(0, Data, 512, RawSplitRing.Next | RawSplitRing.Write, 1);
+        _ring.Descriptor(1, Data + 0x1000, 1, RawSplitRing.Write);
+        Fill(Data, 0x1001, 0xEE);
+
+        ChainBatch batch = Walk(0, out _).Batch;
+        GuestBuffers before = batch.WritableBefore(batch[0], end);
+        before.Fill(0x01);
+
+        before.Length.Should().Be(left);
+        Changed(Data, 0x1001, 0xEE).Should().HaveCount((int)left);
+    }
+
+    [Fact]
+    public void Not_more_than_there_is_can_be_left_out_at_the_end()
+    {
+        _ring.Descriptor(0, Data, 8, RawSplitRing.Write);
+        ChainBatch batch = Walk(0, out _).Batch;
+
+        batch.Invoking(taken => taken.WritableBefore(taken[0], 9).Length).Should().Throw<OverflowException>();
+    }
+
     private static uint[] Lengths(ReadOnlySpan<BufferSegment> segments)
     {
         uint[] lengths = new uint[segments.Length];
@@ -331,6 +464,45 @@ public sealed class SplitChainWalkerTests : IDisposable
         return ring;
     }
 
+    private void Put(Guid value, ReadOnlySpan<(ulong At, uint Length)> pieces)
+    {
+        using GuestMemoryLease lease = _memory.Acquire();
+        ReadOnlySpan<byte> left = value.ToByteArray();
+        foreach ((ulong at, uint length) in pieces)
+        {
+            for (uint i = 0; i < length && !left.IsEmpty; i++, left = left[1..])
+            {
+                lease.TryWrite(new GuestAddress(at + i), left[0]).Should().BeTrue();
+            }
+        }
+    }
+
+    private void Fill(ulong at, uint length, byte value)
+    {
+        using GuestMemoryLease lease = _memory.Acquire();
+        for (uint i = 0; i < length; i++)
+        {
+            lease.TryWrite(new GuestAddress(at + i), value).Should().BeTrue();
+        }
+    }
+
+    /// <summary>Where something else than <paramref name="value"/> is.</summary>
+    private List<ulong> Changed(ulong at, uint length, byte value)
+    {
+        using GuestMemoryLease lease = _memory.Acquire();
+        List<ulong> changed = [];
+        for (uint i = 0; i < length; i++)
+        {
+            lease.TryRead(new GuestAddress(at + i), out byte now).Should().BeTrue();
+            if (now != value)
+            {
+                changed.Add(at + i);
+            }
+        }
+
+        return changed;
+    }
+
     private Walked Walk(ushort head, out VirtqueueFault fault, VirtioFeatures features = VirtioFeatures.IndirectDescriptors)
     {
         ChainBatch batch = new(Size, _memory);
@@ -341,6 +513,8 @@ public sealed class SplitChainWalkerTests : IDisposable
 
     private sealed class Walked(ChainBatch batch)
     {
+        public ChainBatch Batch => batch;
+
         public string? FaultDetail => batch.FaultDetail;
 
         public uint ReadableLength => batch[0].ReadableLength;
