@@ -197,9 +197,9 @@ public sealed partial class BlockDevice
 
     /// <summary>For a request that is answered after the turn in which it was taken. On the worker of its queue.</summary>
     /// <returns>The used length.</returns>
-    internal uint Answer(int queue, GuestBuffers writable, VirtioBlkStatus status, uint written)
+    internal uint Answer(int queue, DetachedChain chain, VirtioBlkStatus status, uint written)
     {
-        writable.Slice(writable.Length - 1, 1).TryWrite((byte)status);
+        chain.TryWriteLast((byte)status);
         return Count(ref _counters[queue], status, written);
     }
 

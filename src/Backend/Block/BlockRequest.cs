@@ -57,6 +57,8 @@ internal sealed class BlockRequest(int place)
     /// <summary>What is left of the data, in guest memory. The kernel takes some pieces at a time, so this is asked for again and again.</summary>
     public GuestBuffers Remaining()
     {
+        if (Step == BlockStep.Read && Done == 0)
+            return Chain!.WritableStart(Length);
         GuestBuffers rest = Step == BlockStep.Read
             ? Chain!.Writable.From(Done, ref _mark)
             : Chain!.Readable.From(VirtioBlkRequestHeader.Size + Done, ref _mark);

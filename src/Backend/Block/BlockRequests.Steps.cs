@@ -24,7 +24,7 @@ internal sealed partial class BlockRequests
 
     private BlockRequest Make() => _requests[_made] = new BlockRequest(_made++);
 
-    private void BeginTransfer(in DescriptorChain chain, BlockStep step, ulong offset, GuestBuffers data, uint done, bool durable = false)
+    private void BeginTransfer(in DescriptorChain chain, BlockStep step, ulong offset, in GuestBuffers data, uint done, bool durable = false)
     {
         BlockRequest request = Begin(chain, step);
         request.BeginData(offset, data.Length, done);
@@ -167,7 +167,7 @@ internal sealed partial class BlockRequests
         DetachedChain chain = request.Chain!;
         request.Chain = null;
         _free.Push(request);
-        _queue.Complete(chain, _device.Answer(_queue.Index, chain.Writable, status, written));
+        _queue.Complete(chain, _device.Answer(_queue.Index, chain, status, written));
         if (request.Bounces && _lane.Leave() is { } next)
             Continue(next);
     }

@@ -87,7 +87,7 @@ internal sealed partial class BlockRequests : IQueueWork
     /// Begins to read. A request that comes alone is read at once if the data is at hand, and if it is not too long; of many the kernel does that itself, for less each.
     /// </summary>
     /// <returns>Whether the request is done.</returns>
-    internal bool TryRead(in DescriptorChain chain, ulong offset, GuestBuffers destination, bool alone)
+    internal bool TryRead(in DescriptorChain chain, ulong offset, in GuestBuffers destination, bool alone)
     {
         bool atOnce = alone && _ring.Prepared == 0 && destination.Length <= BlockTurn.MostAtOnce;
         uint done = atOnce ? _file.ReadNow(offset, destination) : 0;
@@ -99,7 +99,7 @@ internal sealed partial class BlockRequests : IQueueWork
 
     /// <summary>Writes at once what can be written, if it is not too long, and begins the rest.</summary>
     /// <returns>Whether the request is done.</returns>
-    internal bool TryWrite(in DescriptorChain chain, ulong offset, GuestBuffers source, bool durable)
+    internal bool TryWrite(in DescriptorChain chain, ulong offset, in GuestBuffers source, bool durable)
     {
         uint done = durable || source.Length > BlockTurn.MostAtOnce ? 0 : _file.WriteNow(offset, source);
         if (done == source.Length && !_device.WritesThrough)

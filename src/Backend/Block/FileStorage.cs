@@ -129,7 +129,7 @@ public sealed partial class FileStorage : IBlockStorage
     internal bool IsEnd(ulong offset, uint read, uint asked) => VectoredFile.IsEnd(_file, offset, read, asked);
 
     /// <summary>Whether the kernel can move data between these buffers and the file without a copy.</summary>
-    internal bool Suits(GuestBuffers buffers) => !_isDirect || buffers.IsAligned(_memoryAlignment, RequestAlignment);
+    internal bool Suits(in GuestBuffers buffers) => !_isDirect || buffers.IsAligned(_memoryAlignment, RequestAlignment);
 
     private ulong ReadThroughBuffer(ulong offset, GuestBuffers destination)
     {

@@ -65,6 +65,6 @@ internal sealed class LongRequest(BlockDevice device, DeviceVirtqueue queue) : I
     {
         DetachedChain chain = _request.Chain!;
         _request.Chain = null;
-        queue.Complete(chain, device.Answer(queue.Index, chain.Writable, status, written));
+        queue.Complete(chain, device.Answer(queue.Index, chain, status, written));
     }
 }

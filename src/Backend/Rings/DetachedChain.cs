@@ -35,6 +35,17 @@ public sealed class DetachedChain
     /// <summary>The buffers that the device writes.</summary>
     public GuestBuffers Writable => new(_segments.AsSpan(_readableCount, _count - _readableCount), _writableLength);
 
+    /// <summary>The start of <see cref="Writable"/>.</summary>
+    /// <param name="length">Not more than it has.</param>
+    internal GuestBuffers WritableStart(uint length)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(length, _writableLength);
+        return new(_segments.AsSpan(_readableCount, _count - _readableCount), length);
+    }
+
+    /// <summary>Writes the last byte of what the device writes. False when it writes nothing.</summary>
+    internal bool TryWriteLast(byte value) => BufferSegment.TryWriteLast(_segments.AsSpan(_readableCount, _count - _readableCount), value);
+
     internal uint BytesWritten { get; private set; }
 
     /// <summary>The device has given it up (<see cref="Leave"/>).</summary>

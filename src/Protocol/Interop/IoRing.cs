@@ -146,23 +146,22 @@ internal sealed unsafe partial class IoRing : IDisposable
     }
 
     /// <summary>One piece of memory stands in the entry itself, which spares the kernel a list.</summary>
-    private uint Transfer(byte single, byte vectored, int place, ulong offset, GuestBuffers buffers, uint flags)
+    private uint Transfer(byte single, byte vectored, int place, ulong offset, in GuestBuffers buffers, uint flags)
     {
-        GuestBuffers.Cursor cursor = buffers.GetCursor();
-        bool isSingle = cursor.MoveNext() && cursor.Count == buffers.Length;
-        uint asked = Math.Min(cursor.Count, MostBytes);
+        bool isSingle = buffers.IsOnePiece(out nint address);
+        uint asked = Math.Min(buffers.Length, MostBytes);
         int count = isSingle ? 1 : CopyAddresses(place, buffers, out asked);
         ref Libc.IoRingSubmission entry = ref Next(place);
         entry.Operation = isSingle ? single : vectored;
         entry.Offset = offset;
-        entry.Address = (ulong)(isSingle ? cursor.Address : Marshal.UnsafeAddrOfPinnedArrayElement(_vectors[place]!, 0));
+        entry.Address = (ulong)(isSingle ? address : Marshal.UnsafeAddrOfPinnedArrayElement(_vectors[place]!, 0));
         entry.Length = isSingle ? asked : (uint)count;
         entry.OperationFlags = flags;
         return asked;
     }
 
     /// <summary>The kernel copies the addresses when it takes the request; until then they are in pinned memory, which nobody else sees.</summary>
-    private int CopyAddresses(int place, GuestBuffers buffers, out uint asked)
+    private int CopyAddresses(int place, in GuestBuffers buffers, out uint asked)
     {
         ref IoVector[]? vectors = ref _vectors[place];
         vectors ??= GC.AllocateUninitializedArray<IoVector>(FewVectors, pinned: true);

@@ -222,6 +222,14 @@ public readonly ref partial struct GuestBuffers
     /// <returns>Bytes written, or the negative error number as for reading.</returns>
     internal int WriteToFileNow(SafeHandle file, ulong fileOffset) => VectoredFile.TransferNow(this, file, fileOffset, write: true);
 
+    /// <summary>Whether the list is not empty and all of it is contiguous in this process.</summary>
+    internal bool IsOnePiece(out nint address)
+    {
+        bool isOne = Length != 0 && IsInFirst(Length);
+        address = isOne ? _segments[0].Address + (nint)_skip : 0;
+        return isOne;
+    }
+
     /// <summary>Whether each piece starts at a multiple of one number and has a length that is a multiple of another, both powers of two.</summary>
     internal bool IsAligned(uint address, uint length)
     {

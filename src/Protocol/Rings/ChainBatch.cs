@@ -120,23 +120,8 @@ internal sealed partial class ChainBatch
     /// <summary>Writes the last byte of what the device writes. False when it writes nothing.</summary>
     /// <remarks>Without a list, as <see cref="TryRead"/>.</remarks>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal bool TryWriteLast(in FetchedChain chain, byte value)
-    {
-        if (chain.End == chain.ReadableEnd)
-        {
-            return false;
-        }
-
-        // A segment has bytes, unless it was forgotten.
-        ref readonly BufferSegment last = ref _segments[chain.End - 1];
-        if (last.Length == 0)
-        {
-            return false;
-        }
-
-        MappedBytes.Write(last.Address + (nint)(last.Length - 1), value);
-        return true;
-    }
+    internal bool TryWriteLast(in FetchedChain chain, byte value) =>
+        BufferSegment.TryWriteLast(_segments.AsSpan(chain.ReadableEnd, chain.End - chain.ReadableEnd), value);
 
     internal ReadOnlySpan<BufferSegment> Segments(in FetchedChain chain) => _segments.AsSpan(chain.First, chain.End - chain.First);
 
