@@ -148,7 +148,7 @@ public sealed partial class BlockDevice
     }
 
     /// <summary>All that the device writes but for the status.</summary>
-    private static GuestBuffers Input(in ChainBurst burst, int place) => burst.WritableBefore(place, 1);
+    private static GuestBuffers Input(in ChainBurst burst, int place) => burst.WritableStart(place, InputLength(burst, place));
 
     private static uint InputLength(in ChainBurst burst, int place) => burst.Fetched(place).WritableLength - 1;
 
@@ -164,7 +164,7 @@ public sealed partial class BlockDevice
         return VirtioBlkStatus.Ok;
     }
 
-    [MethodImpl(MethodImplOptions.NoInlining)] // its locals would be cleared for requests that are carried out at once, too
+    [MethodImpl(MethodImplOptions.NoInlining)] // or the locals of these two would be cleared for requests that are carried out at once, too
     private static VirtioBlkStatus ReadLater(in ChainBurst burst, int place, ulong sector, ref BlockTurn turn) =>
         turn.Later!.TryRead(burst[place], SectorMath.ToBytes(sector), Input(burst, place), turn.IsAlone) ? VirtioBlkStatus.Ok : Pending;
 

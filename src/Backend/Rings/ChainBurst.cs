@@ -49,11 +49,11 @@ public readonly ref struct ChainBurst
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public GuestBuffers Writable(int place) => _batch.Writable(Fetched(place));
 
-    /// <summary>What the device writes of one of them, but for some bytes at the end.</summary>
+    /// <summary>The start of what the device writes of one of them.</summary>
     /// <param name="place">Its place in the burst.</param>
-    /// <param name="end">Not more than there are.</param>
+    /// <param name="length">Not more than it has.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal GuestBuffers WritableBefore(int place, uint end) => _batch.WritableBefore(Fetched(place), end);
+    internal GuestBuffers WritableStart(int place, uint length) => _batch.WritableStart(Fetched(place), length);
 
     /// <summary>Reads one value from the start of what the device reads of one of them. False when that is shorter.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

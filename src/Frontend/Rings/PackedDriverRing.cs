@@ -87,7 +87,9 @@ internal sealed partial class PackedDriverRing
             WriteChain(readable, writable, id);
         }
 
-        _buffers[id] = new Buffer { Request = request, Count = (ushort)count };
+        ref Buffer held = ref _buffers[id];
+        held.Request = new DriverRequest(request.Token, request.Writable);
+        held.Count = (ushort)count;
         _free -= count;
         _stagedIds[_stagedRequests++] = id;
         if (_inOrder is not null)
@@ -210,12 +212,12 @@ internal sealed partial class PackedDriverRing
     private void WriteChain(ReadOnlySpan<GuestBuffer> readable, ReadOnlySpan<GuestBuffer> writable, ushort id)
     {
         int left = readable.Length + writable.Length;
-        foreach (GuestBuffer buffer in readable)
+        foreach (ref readonly GuestBuffer buffer in readable)
         {
             Write(buffer, --left > 0 ? (ushort)DescriptorFlags.Next : (ushort)0, id);
         }
 
-        foreach (GuestBuffer buffer in writable)
+        foreach (ref readonly GuestBuffer buffer in writable)
         {
             Write(buffer, (ushort)(DescriptorFlags.Write | (--left > 0 ? DescriptorFlags.Next : 0)), id);
         }

@@ -60,7 +60,7 @@ internal sealed unsafe partial class IoRing : IDisposable
     /// <param name="source">The data.</param>
     /// <param name="durable">Completes only when the data survives a loss of power.</param>
     /// <returns>How much is asked for: at most <see cref="MostBytes"/>.</returns>
-    internal uint Write(int place, ulong offset, GuestBuffers source, bool durable) =>
+    internal uint Write(int place, ulong offset, in GuestBuffers source, bool durable) =>
         Transfer(Libc.IORING_OP_WRITE, Libc.IORING_OP_WRITEV, place, offset, source, durable ? Libc.RWF_DSYNC : 0u);
 
     /// <summary>Prepares making durable what was written and completed so far.</summary>

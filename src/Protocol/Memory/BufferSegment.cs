@@ -19,11 +19,11 @@ public readonly struct BufferSegment
     /// <summary>Bytes.</summary>
     public uint Length { get; }
 
-    /// <summary>Writes the last byte of pieces. False when there are none.</summary>
+    /// <summary>Writes the last byte of pieces that a chain holds. False when there are none.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static bool TryWriteLast(ReadOnlySpan<BufferSegment> pieces, byte value)
     {
-        // A piece has bytes, unless it was forgotten.
+        // A piece has bytes, unless its batch was told to forget it.
         if (pieces.IsEmpty || pieces[^1].Length == 0)
             return false;
         MappedBytes.Write(pieces[^1].Address + (nint)(pieces[^1].Length - 1), value);

@@ -264,7 +264,7 @@ public readonly ref partial struct GuestBuffers
         private uint _left;
         private int _next;
 
-        internal Cursor(GuestBuffers buffers, uint length)
+        internal Cursor(scoped in GuestBuffers buffers, uint length)
         {
             _segments = buffers._segments;
             _skip = buffers._skip;

@@ -90,10 +90,15 @@ internal sealed partial class ChainBatch
     internal GuestBuffers Writable(in FetchedChain chain) =>
         new(_segments.AsSpan(chain.ReadableEnd, chain.End - chain.ReadableEnd), chain.WritableLength);
 
-    /// <summary>What the device writes but for some bytes at the end, not more than there are.</summary>
+    /// <summary>The start of what the device writes.</summary>
+    /// <param name="chain">The chain.</param>
+    /// <param name="length">Not more than it has.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal GuestBuffers WritableBefore(in FetchedChain chain, uint end) =>
-        new(_segments.AsSpan(chain.ReadableEnd, chain.End - chain.ReadableEnd), checked(chain.WritableLength - end));
+    internal GuestBuffers WritableStart(in FetchedChain chain, uint length)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(length, chain.WritableLength);
+        return new(_segments.AsSpan(chain.ReadableEnd, chain.End - chain.ReadableEnd), length);
+    }
 
     /// <summary>Reads one value from the start of what the device reads. False when that is shorter.</summary>
     /// <remarks>

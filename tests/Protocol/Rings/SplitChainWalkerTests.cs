@@ -355,7 +355,7 @@ public sealed class SplitChainWalkerTests : IDisposable
     [InlineData(512u, 300u, Data + 0x1000 + 299)]
     public void The_last_byte_for_the_device_to_write_is_written_and_no_other(uint first, uint second, ulong last)
     {
-        Fill(Data, 0x2000, 0xEE);
+        Fill(Data - 64, 0x2040, 0xEE);
         _ring.Descriptor(0, Data - 64, 64, RawSplitRing.Next, 1);
         _ring.Descriptor(1, Data, first, RawSplitRing.Next | RawSplitRing.Write, 2);
         _ring.Descriptor(2, Data + 0x1000, second, RawSplitRing.Write);
@@ -363,7 +363,7 @@ public sealed class SplitChainWalkerTests : IDisposable
         ChainBatch batch = Walk(0, out _).Batch;
 
         batch.TryWriteLast(batch[0], 0x01).Should().BeTrue();
-        Changed(Data, 0x2000, 0xEE).Should().Equal(last);
+        Changed(Data - 64, 0x2040, 0xEE).Should().Equal(last);
     }
 
     [Fact]
@@ -408,31 +408,65 @@ public sealed class SplitChainWalkerTests : IDisposable
     }
 
     [Theory]
-    [InlineData(0u, 513u)]
-    [InlineData(1u, 512u)]
-    [InlineData(2u, 511u)]
-    [InlineData(513u, 0u)]
-    public void What_the_device_writes_can_be_had_without_its_end(uint end, uint left)
+    [InlineData(13u)]
+    [InlineData(12u)]
+    [InlineData(11u)]
+    [InlineData(0u)]
+    public void What_the_device_writes_can_be_had_without_its_end(uint length)
     {
-        _ring.Descriptor(0, Data, 512, RawSplitRing.Next | RawSplitRing.Write, 1);
-        _ring.Descriptor(1, Data + 0x1000, 1, RawSplitRing.Write);
-        Fill(Data, 0x1001, 0xEE);
+        _ring.Descriptor(0, Data, 12, RawSplitRing.Next | RawSplitRing.Write, 1);
+        _ring.Descriptor(1, Data + 100, 1, RawSplitRing.Write);
+        Fill(Data, 128, 0xEE);
 
         ChainBatch batch = Walk(0, out _).Batch;
-        GuestBuffers before = batch.WritableBefore(batch[0], end);
-        before.Fill(0x01);
+        GuestBuffers start = batch.WritableStart(batch[0], length);
+        start.Fill(0x01);
 
-        before.Length.Should().Be(left);
-        Changed(Data, 0x1001, 0xEE).Should().HaveCount((int)left);
+        start.Length.Should().Be(length);
+        ulong[] all = [.. Enumerable.Range(0, 12).Select(i => Data + (ulong)i), Data + 100];
+        Changed(Data, 128, 0xEE).Should().Equal(all[..(int)length]);
     }
 
     [Fact]
-    public void Not_more_than_there_is_can_be_left_out_at_the_end()
+    public void No_more_can_be_had_than_the_device_writes()
     {
         _ring.Descriptor(0, Data, 8, RawSplitRing.Write);
         ChainBatch batch = Walk(0, out _).Batch;
 
-        batch.Invoking(taken => taken.WritableBefore(taken[0], 9).Length).Should().Throw<OverflowException>();
+        batch.Invoking(taken => taken.WritableStart(taken[0], 9).Length).Should().Throw<ArgumentOutOfRangeException>();
+    }
+
+    [Fact]
+    public void Each_chain_of_a_batch_has_a_start_and_an_end_of_its_own()
+    {
+        Guid first = new("00112233-4455-6677-8899-aabbccddeeff");
+        Guid second = new("ffeeddcc-bbaa-9988-7766-554433221100");
+        Put(first, [(Data, 16)]);
+        Put(second, [(Data + 0x1000, 16)]);
+        Fill(Data + 16, 0x100, 0xEE);
+        Fill(Data + 0x1010, 0x100, 0xEE);
+        _ring.Descriptor(0, Data, 16, RawSplitRing.Next, 1);
+        _ring.Descriptor(1, Data + 16, 9, RawSplitRing.Write);
+        _ring.Descriptor(2, Data + 0x1000, 16, RawSplitRing.Next, 3);
+        _ring.Descriptor(3, Data + 0x1010, 5, RawSplitRing.Next | RawSplitRing.Write, 4);
+        _ring.Descriptor(4, Data + 0x1080, 3, RawSplitRing.Write);
+
+        // The first is walked step by step, and opens the region for the second, which is taken in one pass.
+        ChainBatch batch = new(Size, _memory);
+        SplitChainWalker walker = new(Map(_memory, _ring), batch, VirtioFeatures.None);
+        walker.Walk(0).Should().Be(VirtqueueFault.None);
+        walker.Walk(2).Should().Be(VirtqueueFault.None);
+
+        batch.TryRead(batch[0], out Guid read).Should().BeTrue();
+        read.Should().Be(first);
+        batch.TryRead(batch[1], out read).Should().BeTrue();
+        read.Should().Be(second);
+        batch.TryWriteLast(batch[0], 0x01).Should().BeTrue();
+        Changed(Data + 16, 0x100, 0xEE).Should().Equal(Data + 24);
+        Changed(Data + 0x1010, 0x100, 0xEE).Should().BeEmpty();
+        batch.TryWriteLast(batch[1], 0x01).Should().BeTrue();
+        Changed(Data + 16, 0x100, 0xEE).Should().Equal(Data + 24);
+        Changed(Data + 0x1010, 0x100, 0xEE).Should().Equal(Data + 0x1082);
     }
 
     private static uint[] Lengths(ReadOnlySpan<BufferSegment> segments)
