@@ -93,9 +93,11 @@ public sealed class NetReconnectControlTests
     {
         Deaf first = new(new NetDevice(_device)) { Answers = 2 }; // of pairs and address
         await using NetSuccession net = await NetSuccession.StartAsync(_client with { ReplyTimeout = TimeSpan.FromSeconds(30) }, _device);
+        TaskCompletionSource back = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        net.Client.Reconnected += (_, _) => back.TrySetResult();
         await net.LoseAsync();
         net.Begin(first);
-        await Eventually.TrueAsync(() => net.Client.Reconnections == 1);
+        await back.Task.InTime(); // counted it is a moment earlier, when a confirmation would still be for the lost one
         Task confirmation = net.Client.Control!.AcknowledgeAnnouncementAsync().AsTask();
         await first.Heard.InTime();
         Task command = net.Client.Control.AddVlanAsync(2).AsTask();
