@@ -120,7 +120,8 @@ public sealed class NetReconnectTests
     [Fact]
     public async Task Who_waits_goes_on_waiting_and_is_woken_by_the_next_one()
     {
-        await using NetSuccession net = await NetSuccession.StartAsync(Options(VirtioFeatures.EventIndex) with { TimeProvider = new FakeTimeProvider(), Reconnect = NetSuccession.Quick });
+        FakeTimeProvider clock = new();
+        await using NetSuccession net = await NetSuccession.StartAsync(Options(VirtioFeatures.EventIndex) with { TimeProvider = clock, Reconnect = NetSuccession.Quick });
         PacketBuffer[] packets = Rent(RingSize);
         PacketTraffic.Of(100).Build(packets);
         net.Sender.SendBurst(packets).Should().Be(RingSize);
@@ -129,7 +130,7 @@ public sealed class NetReconnectTests
         await net.LoseAsync();
         (room.IsCompleted, arrival.IsCompleted).Should().Be((false, false));
 
-        await net.ReplaceAsync();
+        await net.ReplaceAsync(clock);
 
         await Task.WhenAll(room, arrival).InTime();
         net.Sender.SendBurst(packets).Should().Be(RingSize);
@@ -141,13 +142,14 @@ public sealed class NetReconnectTests
     [Fact]
     public async Task Who_begins_to_wait_while_nobody_is_there_is_woken_too()
     {
-        await using NetSuccession net = await NetSuccession.StartAsync(Options(VirtioFeatures.None) with { TimeProvider = new FakeTimeProvider(), Reconnect = NetSuccession.Quick });
+        FakeTimeProvider clock = new();
+        await using NetSuccession net = await NetSuccession.StartAsync(Options(VirtioFeatures.None) with { TimeProvider = clock, Reconnect = NetSuccession.Quick });
         await net.LoseAsync();
         Task room = net.Sender.WaitAsync().AsTask();
         Task packet = ReceiveOneAsync(net.Receiver);
         room.IsCompleted.Should().BeFalse("there is no room while nobody is there");
 
-        await net.ReplaceAsync();
+        await net.ReplaceAsync(clock);
 
         await room.InTime();
         PacketBuffer[] packets = Rent(1);

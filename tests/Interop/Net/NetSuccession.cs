@@ -72,11 +72,18 @@ internal sealed class NetSuccession : IAsyncDisposable
     }
 
     /// <summary>Starts another back-end, and waits until it serves the client.</summary>
-    internal async Task ReplaceAsync()
+    /// <param name="clock">The client's, when it is not the system's: its first try may have met the old one's last moment, and the next is a pause later.</param>
+    internal async Task ReplaceAsync(FakeTimeProvider? clock = null)
     {
         int before = Client.Reconnections;
         Begin();
-        await Eventually.TrueAsync(() => Client.Reconnections > before);
+        await Eventually.TrueAsync(
+            () =>
+            {
+                clock?.Advance(Quick.Delay);
+                return Client.Reconnections > before;
+            },
+            "the next back-end serves the client");
         await ServedAsync();
     }
 
