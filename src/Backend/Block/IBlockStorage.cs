@@ -31,12 +31,12 @@ public interface IBlockStorage : IDisposable
 
     /// <summary>Fills <paramref name="destination"/> completely.</summary>
     /// <param name="offset">First byte.</param>
-    /// <param name="destination">Guest memory.</param>
+    /// <param name="destination">Guest memory, until the method returns.</param>
     void Read(ulong offset, in GuestBuffers destination);
 
     /// <summary>Stores <paramref name="source"/> completely.</summary>
     /// <param name="offset">First byte.</param>
-    /// <param name="source">Guest memory.</param>
+    /// <param name="source">Guest memory, until the method returns; its bytes may change meanwhile.</param>
     void Write(ulong offset, in GuestBuffers source);
 
     /// <summary>Returns when everything written so far survives a loss of power.</summary>

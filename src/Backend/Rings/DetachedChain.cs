@@ -33,18 +33,20 @@ public sealed class DetachedChain
     public GuestBuffers Readable => new(_segments.AsSpan(0, _readableCount), _readableLength);
 
     /// <summary>The buffers that the device writes.</summary>
-    public GuestBuffers Writable => new(_segments.AsSpan(_readableCount, _count - _readableCount), _writableLength);
+    public GuestBuffers Writable => new(WritableSegments, _writableLength);
 
     /// <summary>The start of <see cref="Writable"/>.</summary>
     /// <param name="length">Not more than it has.</param>
     internal GuestBuffers WritableStart(uint length)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(length, _writableLength);
-        return new(_segments.AsSpan(_readableCount, _count - _readableCount), length);
+        return new(WritableSegments, length);
     }
 
     /// <summary>Writes the last byte of what the device writes. False when it writes nothing.</summary>
-    internal bool TryWriteLast(byte value) => BufferSegment.TryWriteLast(_segments.AsSpan(_readableCount, _count - _readableCount), value);
+    internal bool TryWriteLast(byte value) => BufferSegment.TryWriteLast(WritableSegments, value);
+
+    private ReadOnlySpan<BufferSegment> WritableSegments => _segments.AsSpan(_readableCount, _count - _readableCount);
 
     internal uint BytesWritten { get; private set; }
 

@@ -88,7 +88,7 @@ internal sealed partial class ChainBatch
         new(_segments.AsSpan(chain.First, chain.ReadableEnd - chain.First), chain.ReadableLength);
 
     internal GuestBuffers Writable(in FetchedChain chain) =>
-        new(_segments.AsSpan(chain.ReadableEnd, chain.End - chain.ReadableEnd), chain.WritableLength);
+        new(WritableSegments(chain), chain.WritableLength);
 
     /// <summary>The start of what the device writes.</summary>
     /// <param name="chain">The chain.</param>
@@ -97,7 +97,7 @@ internal sealed partial class ChainBatch
     internal GuestBuffers WritableStart(in FetchedChain chain, uint length)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(length, chain.WritableLength);
-        return new(_segments.AsSpan(chain.ReadableEnd, chain.End - chain.ReadableEnd), length);
+        return new(WritableSegments(chain), length);
     }
 
     /// <summary>Reads one value from the start of what the device reads. False when that is shorter.</summary>
@@ -126,7 +126,9 @@ internal sealed partial class ChainBatch
     /// <remarks>Without a list, as <see cref="TryRead"/>.</remarks>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal bool TryWriteLast(in FetchedChain chain, byte value) =>
-        BufferSegment.TryWriteLast(_segments.AsSpan(chain.ReadableEnd, chain.End - chain.ReadableEnd), value);
+        BufferSegment.TryWriteLast(WritableSegments(chain), value);
+
+    private ReadOnlySpan<BufferSegment> WritableSegments(in FetchedChain chain) => _segments.AsSpan(chain.ReadableEnd, chain.End - chain.ReadableEnd);
 
     internal ReadOnlySpan<BufferSegment> Segments(in FetchedChain chain) => _segments.AsSpan(chain.First, chain.End - chain.First);
 
